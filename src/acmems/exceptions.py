@@ -1,0 +1,281 @@
+"""Every error of acmems, as a tree.
+
+AcmeException
+├── ConfigurationError            what `acmems check` reports
+├── PayloadToLarge                the CSR is over `max-size`
+├── PayloadInvalid                the body is not one well-formed, acceptable CSR
+├── Refused                       no auth block accepts the request
+├── HttpRefusal                   a request refused by the HTTP rules alone
+├── InvalidDomainName             the CA does not accept a name
+├── NoChallengeMethodsSupported   no offered challenge fits the validator
+├── ChallengeFailed               the CA could not validate a name
+├── AuthorizationNotYetProcessed  the CA is still deciding
+├── AuthorizationNotYetRequested  the CA has not asked for the challenge yet
+├── RateLimited                   the CA, or our protection of it, says: later
+├── AccountError                  the account cannot be used
+│   └── NeedToAgreeToTOS          its terms of service are not accepted
+├── DeadlinePassed                the time for an answer is over; asking again continues
+├── ValidatorUnavailable          what proves names (a DNS server, say) does not work
+├── StorageUnavailable            chains cannot be read or kept
+└── CAError                       the CA's side of a conversation went wrong
+    ├── CAUnavailable             it does not answer, or says it is overloaded
+    │   └── FateUnknown           a request was sent and its answer was lost
+    ├── CAProblem                 it answered with a problem document
+    ├── CAProtocolError           it answered nonsense
+    │   └── ChallengesUnknownStatus  a state that RFC 8555 does not know
+    └── CertificateUnusable       it issued something other than what was asked for
+
+Names and fields of the documented ones are published, slips in their spelling included. What an
+error means as an HTTP status is decided in one table, in `acmems.server`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+
+class AcmeException(Exception):  # noqa: N818 - published name
+    """Base of all errors of acmems, to catch every one of them."""
+
+
+class ConfigurationError(AcmeException):
+    """The configuration cannot be used.
+
+    Args:
+        findings: every problem found, each printing as `file:line: message`.
+    """
+
+    def __init__(self, findings: Sequence[object]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = tuple(findings)
+
+
+class PayloadToLarge(AcmeException):
+    """The payload (CSR) is too large.
+
+    Args:
+        size: the size of the upload, in bytes.
+        allowed: the largest size allowed, in bytes.
+    """
+
+    def __init__(self, size: int, allowed: int) -> None:
+        super().__init__(f"the request is {size} bytes long, at most {allowed} are accepted")
+        self.size = size
+        self.allowed = allowed
+
+
+class PayloadInvalid(AcmeException):
+    """The payload is not a valid CSR; the message says why."""
+
+
+class Refused(AcmeException):
+    """No auth block accepts the request; the message is for the operator's log, never for the client."""
+
+
+class HttpRefusal(AcmeException):
+    """A request breaks the rules of HTTP or of this server's paths and limits.
+
+    Args:
+        status: the HTTP status to answer with (RFC 9110 section 15).
+        reason: one line that tells the client what to do.
+        headers: further response headers, such as `Allow`.
+    """
+
+    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = dict(headers or {})
+
+
+class InvalidDomainName(AcmeException):
+    """The ACME server does not accept the domain name.
+
+    Args:
+        domain: the domain that was rejected.
+        detail: the reason for it, as the CA gave it.
+    """
+
+    def __init__(self, domain: str, detail: str) -> None:
+        super().__init__(f"the CA does not accept {domain}: {detail}")
+        self.domain = domain
+        self.detail = detail
+
+
+class NoChallengeMethodsSupported(AcmeException):
+    """The domain cannot be validated by the challenges that the CA offers and the validator knows."""
+
+
+class ChallengeFailed(AcmeException):
+    """The challenge to validate the requested domain failed.
+
+    Args:
+        domain: the domain that the challenge should validate.
+        message: the description that the CA gave.
+        challenge_uri: the URL of the failed challenge.
+    """
+
+    def __init__(self, domain: str, message: str, challenge_uri: str) -> None:
+        super().__init__(f"the CA could not validate {domain}: {message}")
+        self.domain = domain
+        self.message = message
+        self.challenge_uri = challenge_uri
+
+
+class AuthorizationNotYetProcessed(AcmeException):
+    """The authorization is being processed by the CA.
+
+    Args:
+        wait_until: do not ask again before this time (aware, UTC).
+    """
+
+    def __init__(self, wait_until: datetime.datetime) -> None:
+        super().__init__(f"the CA is still deciding; ask again after {wait_until.isoformat()}")
+        self.wait_until = wait_until
+
+
+class AuthorizationNotYetRequested(AcmeException):
+    """A challenge is installed, but no CA has asked for it yet.
+
+    Args:
+        event: set as soon as someone requests the challenge.
+    """
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__("the challenge is installed, but nobody has requested it yet")
+        self.event = event
+
+
+class _Retryable(AcmeException):
+    """An error that passes with time.
+
+    Args:
+        message: what happened.
+        retry_after: seconds after which to ask again, None if nobody said.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimited(_Retryable):
+    """Too many requests."""
+
+
+class AccountError(_Retryable):
+    """The account cannot be used: key not readable, unknown to the CA, deactivated."""
+
+
+class NeedToAgreeToTOS(AccountError):
+    """The account is registered, but the terms of service must be accepted before it can be used.
+
+    Args:
+        url: where the terms can be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"the CA's terms of service must be accepted: read {url}, then add "
+            f"'accept-terms-of-service = {url}' to [account]"
+        )
+        self.url = url
+
+
+class DeadlinePassed(_Retryable):
+    """The time for an answer is over; whatever runs goes on, and asking again continues it."""
+
+
+class ValidatorUnavailable(_Retryable):
+    """What proves a name, a DNS server say, does not do its part."""
+
+
+class StorageUnavailable(_Retryable):
+    """Chains can not be read or kept at the moment."""
+
+
+class CAError(_Retryable):
+    """The CA's side of a conversation went wrong."""
+
+
+class CAUnavailable(CAError):
+    """The CA cannot be reached, does not answer in time, or says that it is overloaded."""
+
+
+class FateUnknown(CAUnavailable):
+    """A request that must not be repeated was sent, and its answer was lost: look before you leap."""
+
+
+class CAProblem(CAError):
+    """The CA answered with a problem document (RFC 9457; error types of RFC 8555 section 6.7).
+
+    Args:
+        status: the HTTP status of the answer.
+        type: the problem type; ACME's carry the prefix `urn:ietf:params:acme:error:`.
+        detail: the CA's words, one line, safe to log.
+        subproblems: the problem documents within, as `(identifier, type, detail)`.
+        retry_after: seconds after which to ask again, None if the CA did not say.
+    """
+
+    PREFIX = "urn:ietf:params:acme:error:"
+
+    def __init__(
+        self,
+        status: int,
+        type: str,  # noqa: A002 - the field's name in RFC 9457
+        detail: str,
+        *,
+        subproblems: Sequence[tuple[str, str, str]] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(detail or type, retry_after=retry_after)
+        self.status = status
+        self.type = type
+        self.detail = detail
+        self.subproblems = tuple(subproblems)
+
+    @property
+    def code(self) -> str:
+        """The ACME error code, such as `badCSR`; the whole type where it is not one of ACME's."""
+        return self.type.removeprefix(self.PREFIX)
+
+
+class CAProtocolError(CAError):
+    """The CA answered something that RFC 8555 does not allow, or that is unsafe to act on."""
+
+
+class ChallengesUnknownStatus(CAProtocolError):
+    """The status of an authorization or challenge is none that RFC 8555 knows."""
+
+
+class CertificateUnusable(CAError):
+    """The certificate that the CA issued is not the one that was asked for."""
+
+
+class Secret:
+    """A secret text that no log, repr or error shows.
+
+    Args:
+        value: the secret itself.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret, to compute with and never to print."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
