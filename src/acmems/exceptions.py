@@ -34,10 +34,9 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 
-class AcmeException(Exception):  # noqa: N818 - published name
+class AcmeException(Exception):
     """Base of all errors of acmems, to catch every one of them."""
 
 
@@ -274,7 +273,7 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret(***)"
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
 
     def __hash__(self) -> int:
