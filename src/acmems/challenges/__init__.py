@@ -1,0 +1,17 @@
+"""How names are proved to the CA: one file per type of challenge, one contract, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from acmems.challenges.contract import Proof, Validator
+from acmems.challenges.dns01_dnsupdate import DnsUpdate
+from acmems.challenges.http01 import Http01
+from acmems.challenges.responses import ChallengeResponses
+
+__all__ = ["VALIDATORS", "ChallengeResponses", "DnsUpdate", "Http01", "Proof", "Validator"]
+
+VALIDATORS: Mapping[str, type[Validator]] = {
+    "http01": Http01,
+    "dns01-dnsUpdate": DnsUpdate,
+}

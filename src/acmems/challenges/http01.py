@@ -1,0 +1,62 @@
+"""http-01: the CA fetches the proof over plain HTTP from the name itself (RFC 8555 section 8.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from acmems.challenges.contract import Proof
+from acmems.challenges.responses import ChallengeResponses
+from acmems.ini import Address, Options, address
+
+__all__ = ["ChallengeResponses", "Http01"]
+
+DEFAULT_LISTENERS = (Address("0.0.0.0", 1380), Address("::", 1380))  # noqa: S104 - CAs ask from anywhere
+_PATH = "/.well-known/acme-challenge/"
+
+
+class Http01:
+    """Proves names by answers in a table that http-01 listeners deliver from.
+
+    Args:
+        name: the name of the section.
+        listeners: where requests for this table are taken; whoever serves binds them.
+        responses: the table.
+    """
+
+    challenge_type = "http-01"
+    proves_wildcards = False
+
+    def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
+        self.name = name
+        self.listeners = tuple(listeners)
+        self.responses = responses
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+        """Make the validator that a section describes."""
+        listeners = options.many(
+            "listener",
+            address,
+            DEFAULT_LISTENERS,
+            empty_is_none=True,
+            meaning="`host:port` or `[v6]:port` to take the CA's requests on; empty: none",
+        )
+        return cls(name, listeners, responses)
+
+    def present(self, proof: Proof) -> None:
+        """Answer requests for the proof from now on."""
+        host, path = _place(proof)
+        self.responses.put(host, path, proof.key_authorization, proof.on_request)
+
+    def withdraw(self, proof: Proof) -> None:
+        """Answer no more."""
+        host, path = _place(proof)
+        self.responses.remove(host, path, proof.on_request)
+
+    def __repr__(self) -> str:
+        return f"Http01({self.name!r}, {', '.join(map(str, self.listeners))})"
+
+
+def _place(proof: Proof) -> tuple[str, str]:
+    return proof.identifier.base.lower(), _PATH + proof.token
