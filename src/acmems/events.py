@@ -1,0 +1,140 @@
+"""What happens to requests, as frozen values, told to whoever listens.
+
+The core emits these and imports none of its listeners: log, audit, metrics and notices subscribe.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+logger = logging.getLogger(__name__)
+
+Source = Literal["stored", "issued", "joined", "stale"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to one request.
+
+    Args:
+        reference: names the request in the log, and to the client if there was a bug.
+        client: the address that asked.
+        names: what a certificate was asked for; empty while that is not known.
+        block: the auth block that accepted the request, None while none did.
+        account: the URL of the ACME account, None while none is involved.
+    """
+
+    reference: str
+    client: str
+    names: tuple[str, ...] = ()
+    block: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested(Event):
+    """A request was accepted: somebody who may asks for a certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """A request was refused for what it is.
+
+    Args:
+        status: the HTTP status answered.
+        reason: why, in words for the operator; the client may have been told less.
+        seconds: from the request's arrival to the refusal.
+    """
+
+    status: int
+    reason: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued(Event):
+    """The CA issued a certificate, and it was found to be what was asked for.
+
+    Args:
+        directory: the URL of the CA's ACME directory.
+        not_after: when the certificate expires (aware, UTC).
+        seconds: from the first step at the CA to the verified chain.
+    """
+
+    directory: str
+    not_after: datetime.datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """A chain was sent.
+
+    Args:
+        status: the HTTP status answered.
+        source: `stored`, newly `issued`, `joined` to an issuance that was running already, or
+            `stale`: stored, due for renewal, and still valid while the CA is failing.
+        seconds: from the request's arrival to the answer.
+    """
+
+    status: int
+    source: Source
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """An acceptable request was not served, or something around it went wrong.
+
+    Args:
+        stage: what was being done: `order`, `validate`, `finalize`, `store` and so on.
+        status: the HTTP status answered.
+        reason: why, in words for the operator.
+        seconds: from the request's arrival to the failure.
+        bug: the exception, only where it is one that nobody foresaw; its traceback is logged.
+    """
+
+    stage: str
+    status: int
+    reason: str
+    seconds: float | None = None
+    bug: BaseException | None = field(default=None, repr=False, compare=False)
+
+
+Subscriber = Callable[[Event], None]
+
+
+class Bus:
+    """Passes events on to subscribers, in the order of their subscription, in the emitter's thread."""
+
+    def __init__(self) -> None:
+        self._subscribers: tuple[Subscriber, ...] = ()
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell a subscriber every event from now on.
+
+        Args:
+            subscriber: called with each event; SHOULD return soon, as a request waits meanwhile.
+                Called from many threads at once.
+        """
+        # A new tuple, so that emitting needs no lock.
+        self._subscribers = (*self._subscribers, subscriber)
+
+    def emit(self, event: Event) -> None:
+        """Tell every subscriber; one that fails is logged and hurts neither the others nor the caller.
+
+        Args:
+            event: what happened.
+        """
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:  # whatever a listener does, the request goes on
+                logger.exception(
+                    "a subscriber failed",
+                    extra={"fields": {"ref": event.reference, "event": type(event).__name__}},
+                )

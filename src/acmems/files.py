@@ -1,0 +1,208 @@
+"""Files that survive a crash: written whole or not at all, private, durable."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+# What a crash leaves behind starts like this; nothing else in a directory of ours does.
+PREFIX = ".acmems-"
+SUFFIX = ".tmp"
+
+# Enough to notice a full disk before a certificate is ordered: a chain, its index and its CSR take less.
+PROBE_SIZE = 64 * 1024
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 in place of whatever is there, durably.
+
+    Args:
+        path: the file; a link at this place is replaced, not followed.
+        data: its whole content.
+
+    Raises:
+        OSError: it could not be written; what was there before is intact. (Where only the directory
+            could not be synced, the new file is there, but may not survive a crash.)
+    """
+    write_together(path.parent, {path.name: data})
+
+
+def write_together(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Write several files of one directory, each as `write_atomically` does.
+
+    Nothing is renamed before everything is on disk, so a full disk changes nothing at all. A crash
+    between two renames is possible: content must tell which files belong together.
+
+    Args:
+        directory: where the files lie.
+        contents: content by file name, renamed in this order.
+
+    Raises:
+        OSError: as `write_atomically` does.
+    """
+    with contextlib.ExitStack() as leftovers:
+        temporaries = [leftovers.enter_context(_temporary(directory, data)) for data in contents.values()]
+        for temporary, name in zip(temporaries, contents, strict=True):
+            temporary.replace(directory / name)
+    sync_directory(directory)
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a new file of mode 0600, durably, and never over an existing one.
+
+    Args:
+        path: the file.
+        data: its whole content.
+
+    Raises:
+        FileExistsError: something has this name already; it is untouched.
+        OSError: it could not be written.
+    """
+    with _temporary(path.parent, data) as temporary:
+        path.hardlink_to(temporary)
+    sync_directory(path.parent)
+
+
+def probe(directory: Path) -> None:
+    """Write, sync and remove a test file.
+
+    Args:
+        directory: where writing must work.
+
+    Raises:
+        OSError: it does not.
+    """
+    with _temporary(directory, bytes(PROBE_SIZE)):
+        pass
+
+
+def make_directory(path: Path) -> None:
+    """Make one directory of mode 0700, durably, unless it exists.
+
+    Args:
+        path: the directory; its parent must exist.
+
+    Raises:
+        OSError: it could not be made, or something else has this name.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a crash.
+
+    Args:
+        path: the directory.
+
+    Raises:
+        OSError: the disk does not obey.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(directory: Path, before: float) -> None:
+    """Remove the temporary files that a crash left behind.
+
+    Args:
+        directory: where to look; folders within are left alone.
+        before: only files last written before this time (seconds since 1970): younger ones may
+            belong to someone who is writing.
+    """
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
+                with contextlib.suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        Path(entry.path).unlink()
+
+
+def read(path: str | Path, limit: int) -> bytes:
+    """Return the content of a file, in as few system calls as that takes.
+
+    Args:
+        path: the file; links are followed, pipes and devices never waited for.
+        limit: the most bytes it may have.
+
+    Raises:
+        OSError: it cannot be read; with `EFBIG` where it is larger than the limit.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _read(descriptor, path, limit)
+    finally:
+        os.close(descriptor)
+
+
+def read_private(path: str | Path, limit: int = 64 * 1024) -> bytes:
+    """Return the content of a file that only its owner may read.
+
+    Args:
+        path: the file.
+        limit: the most bytes it may have.
+
+    Raises:
+        PermissionError: it is a link, no regular file, or open to group or others; `strerror` says
+            which and what to do.
+        OSError: it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_private("is a link; a private file must be the file itself", path) from error
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise _not_private("is not a regular file", path)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            reason = f"is open to others than its owner (mode {stat.S_IMODE(mode):04o}); chmod 600 it"
+            raise _not_private(reason, path)
+        return _read(descriptor, path, limit)
+    finally:
+        os.close(descriptor)
+
+
+def _not_private(reason: str, path: str | Path) -> PermissionError:
+    return PermissionError(errno.EPERM, reason, str(path))
+
+
+def _read(descriptor: int, path: str | Path, limit: int) -> bytes:
+    data = os.read(descriptor, limit + 1)
+    # A file system may give less than there is; only an empty answer is the end.
+    while len(data) <= limit and (more := os.read(descriptor, limit + 1)):
+        data += more
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return data
+
+
+@contextlib.contextmanager
+def _temporary(directory: Path, data: bytes) -> Iterator[Path]:
+    """Write a synced temporary file of mode 0600, and remove it at the end unless it was renamed."""
+    descriptor, name = tempfile.mkstemp(SUFFIX, PREFIX, directory)
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()

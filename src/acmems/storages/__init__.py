@@ -1,0 +1,17 @@
+"""Where chains are kept: the contract, and the table of what keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from acmems.storages.contract import Origin, Storage
+from acmems.storages.file import FileStorage
+from acmems.storages.none import NoStorage
+
+__all__ = ["STORAGES", "FileStorage", "NoStorage", "Origin", "Storage"]
+
+STORAGES: Final[Mapping[str, type[Storage]]] = {
+    "none": NoStorage,
+    "file": FileStorage,
+}

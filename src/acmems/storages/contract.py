@@ -1,0 +1,87 @@
+"""What a storage promises."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from acmems.chain import Chain
+from acmems.csr import CertificateRequest
+from acmems.ini import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose chains these are: a chain of another CA is never delivered as this one's.
+
+    Args:
+        directory: the URL of the CA's ACME directory.
+        profile: the ACME profile of its orders, None for the CA's default.
+    """
+
+    directory: str
+    profile: str | None = None
+
+
+class Storage(Protocol):
+    """Keeps chains, and finds them again for the same key, the same names and the same CA.
+
+    Every method is called from many threads at once, and MUST work beside other processes that use
+    the same place. A storage decides nothing about freshness: it returns expired chains, too.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in the configuration."""
+
+    @property
+    def renew_within(self) -> datetime.timedelta | None:
+        """How long before its end a chain is to be replaced, None for the share of its lifetime."""
+
+    def check(self) -> None:
+        """Find out whether a chain could be stored now; called at start and before every order.
+
+        MUST try a write rather than guess: a certificate that cannot be kept is not ordered.
+
+        Raises:
+            StorageUnavailable: it could not.
+        """
+
+    def find(self, request: CertificateRequest, origin: Origin) -> Chain | None:
+        """Return the stored chain of this origin that expires last.
+
+        MUST return only a chain that `chain.matches` the request. Anything damaged or foreign MUST be
+        a miss: moved aside, logged, never delivered and never an error.
+
+        Args:
+            request: what is asked for.
+            origin: whose chain it must be.
+
+        Raises:
+            StorageUnavailable: only if it cannot tell whether there is one.
+        """
+
+    def store(self, request: CertificateRequest, chain: Chain, origin: Origin) -> None:
+        """Keep a chain, durably, in place of older ones.
+
+        MUST be atomic: whoever looks meanwhile finds the old chain or the new one, and the old one
+        stays if this fails.
+
+        Args:
+            request: what was asked for.
+            chain: the verified chain that answers it.
+            origin: whose chain it is.
+
+        Raises:
+            StorageUnavailable: it could not be kept.
+        """
+
+    @classmethod
+    def from_options(cls, name: str, options: Options) -> Self:
+        """Make one from its section of the configuration, and touch nothing outside.
+
+        Args:
+            name: its name in the configuration.
+            options: the keys of its section; problems are reported there, not raised.
+        """

@@ -1,0 +1,235 @@
+"""A storage in a directory: the tree of 0.3 to 0.5, and beside it an index by what was asked for.
+
+    <directory>/<2 hex>/<94 hex>/csr.pem       the SHA-384 of the CSR's bytes names the folder
+                                 cert.pem      the chain
+                                 acmems.json   whose chain that is; 0.3 to 0.5 know no such file
+    <directory>/identities/<64 hex>.pem        the newest chain for one origin, key and set of names
+
+A machine that makes a new CSR for the same key and names finds its chain through the index. The index
+is what this version goes by: its file is one rename, its name says whose chain it holds. The tree is
+kept for 0.5 beside it, and for what 0.3 to 0.5 have left.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import itertools
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from acmems import chain as chains
+from acmems import files, ini
+from acmems.chain import Chain
+from acmems.csr import CertificateRequest
+from acmems.exceptions import StorageUnavailable
+from acmems.storages.contract import Origin
+
+logger = logging.getLogger(__name__)
+
+_IDENTITIES = "identities"
+_LARGEST_CHAIN = 256 * 1024
+_LARGEST_ORIGIN = 16 * 1024
+_DAY = 86400.0
+
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
+# Something is there, and it is no chain of ours: a folder, a socket, a loop of links, a file of
+# somebody else, or a huge one. What is not listed (no descriptors left, a failing disk) tells nothing.
+_DAMAGED = frozenset(
+    {errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EAGAIN}
+)
+
+
+class FileStorage:
+    """Keeps chains in a directory; its methods do what `acmems.storages.Storage` says.
+
+    It holds no state but the time of the next clean-up: every answer is read from the disk, so that
+    several processes may share one directory.
+
+    Args:
+        name: its name in the configuration.
+        directory: where everything lies; must exist.
+        renew_within: how long before its end a chain is to be replaced, None for the share of its
+            lifetime.
+        now: the wall clock, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        renew_within: datetime.timedelta | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.renew_within = renew_within
+        self.directory = directory
+        self._identities = directory / _IDENTITIES
+        self._now = now
+        self._sweep_at = 0.0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_options(cls, name: str, options: ini.Options) -> Self:
+        """Make one from its section of the configuration, and touch nothing outside."""
+        directory = options.required("directory", ini.path, meaning="where certificates are kept; must exist")
+        renew_within = options.one(
+            "renew-within",
+            ini.days,
+            None,
+            meaning="days before its end when a certificate is replaced, at most a third of its lifetime "
+            "(half, under ten days), which is also the default",
+        )
+        return cls(name, directory or Path(), renew_within)
+
+    def check(self) -> None:
+        """Write a test file to both places that a chain goes to."""
+        try:
+            if not self.directory.is_dir():
+                raise FileNotFoundError(
+                    errno.ENOENT, "no such directory; create it, mode 0700", str(self.directory)
+                )
+            files.make_directory(self._identities)
+            self._sweep()
+            files.probe(self.directory)
+            files.probe(self._identities)
+        except OSError as error:
+            raise self._unavailable("is not writable", error) from error
+
+    def find(self, request: CertificateRequest, origin: Origin) -> Chain | None:
+        """Look under what is asked for, then under the CSR, and return what expires last."""
+        indexed = self._sound(self._identity_path(request, origin), request)
+        entry = self._entry(request)
+        kept = self._sound(f"{entry}/cert.pem", request)
+        if kept is None or (indexed is not None and indexed.not_after >= kept.not_after):
+            return indexed  # most often both hold the same bytes, and whose they are need not be read
+        return kept if self._belongs(entry, kept, origin) else indexed
+
+    def store(self, request: CertificateRequest, chain: Chain, origin: Origin) -> None:
+        """Write the index, which makes the chain found, then the tree of 0.5."""
+        entry = Path(self._entry(request))
+        description = {
+            "directory": origin.directory,
+            "profile": origin.profile,
+            # Tells this chain from one that somebody else, or half a write, put beside this file.
+            "sha256": hashlib.sha256(chain.pem).hexdigest(),
+        }
+        try:
+            files.make_directory(self._identities)
+            files.write_atomically(Path(self._identity_path(request, origin)), chain.pem)
+            files.make_directory(entry.parent)
+            files.make_directory(entry)
+            files.write_together(
+                entry,
+                {
+                    "csr.pem": request.pem,
+                    "acmems.json": json.dumps(description).encode(),
+                    "cert.pem": chain.pem,
+                },
+            )
+            files.sweep(entry, self._now() - _DAY)
+        except OSError as error:
+            raise self._unavailable("cannot keep a chain", error) from error
+
+    def _entry(self, request: CertificateRequest) -> str:
+        digest = request.body_digest
+        return f"{self.directory}/{digest[:2]}/{digest[2:]}"
+
+    def _identity_path(self, request: CertificateRequest, origin: Origin) -> str:
+        names = [f"{identifier.type}:{identifier.value}" for identifier in request.identifiers]
+        identity = [origin.directory, origin.profile, request.key_digest, request.must_staple, names]
+        return f"{self._identities}/{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.pem"
+
+    def _sound(self, path: str, request: CertificateRequest) -> Chain | None:
+        """Return the chain in a file; move the file aside if it holds none, or not this request's."""
+        try:
+            return self._chain(path, request)
+        except ValueError as error:
+            return self._move_aside(path, request, str(error))
+
+    def _chain(self, path: str, request: CertificateRequest) -> Chain | None:
+        """Return the chain in a file, None if there is no file; ValueError says what is wrong with it."""
+        try:
+            pem = files.read(path, _LARGEST_CHAIN)
+        except OSError as error:
+            if error.errno in _MISSING:
+                return None
+            if error.errno in _DAMAGED:
+                raise ValueError(error.strerror or str(error)) from error
+            raise self._unavailable("cannot be read", error) from error
+        chain = chains.parse(pem)
+        if not chains.matches(chain, request):
+            raise ValueError("a certificate for another key or other names")
+        return chain
+
+    def _move_aside(self, path: str, request: CertificateRequest, reason: str) -> Chain | None:
+        """Rename a damaged file, so that a person can look at it and nobody stumbles over it again."""
+        damaged = Path(path)
+        aside = next(name for name in _asides(path) if not os.path.lexists(name))
+        try:
+            damaged.rename(aside)
+        except FileNotFoundError:
+            return None  # another thread was faster
+        except OSError as error:
+            self._warn("a damaged stored chain cannot be moved aside", path, reason, error=error.strerror)
+            return None
+        try:
+            # Between our look and the rename, another thread may have stored a good one here.
+            chain = self._chain(aside, request)
+        except ValueError:
+            self._warn("a damaged stored chain was moved aside", path, reason, aside=aside)
+            return None
+        Path(aside).replace(damaged)
+        return chain
+
+    def _belongs(self, entry: str, chain: Chain, origin: Origin) -> bool:
+        """Tell whether the chain in a folder of the tree is of this origin; 0.3 to 0.5 did not say."""
+        path = f"{entry}/acmems.json"
+        try:
+            found = json.loads(files.read(path, _LARGEST_ORIGIN))
+            told = (found["directory"], found["profile"], found["sha256"])
+        except OSError as error:
+            if error.errno in _MISSING:
+                return True
+            if error.errno not in _DAMAGED:
+                raise self._unavailable("cannot be read", error) from error
+            reason = error.strerror
+        except (ValueError, LookupError, TypeError, RecursionError):
+            reason = "it does not say whose chain lies beside it"
+        else:
+            return told == (origin.directory, origin.profile, hashlib.sha256(chain.pem).hexdigest())
+        # Left where it is until the next chain is stored here: without it, a chain of another CA would
+        # look like one of 0.5's.
+        self._warn("a damaged description of a stored chain, which is not used", path, reason)
+        return False
+
+    def _warn(self, message: str, path: str, reason: str | None, **more: str | None) -> None:
+        fields = {"storage": self.name, "path": path, "reason": reason, **more}
+        logger.warning(message, extra={"fields": fields})
+
+    def _sweep(self) -> None:
+        """Once a day, remove what crashes left; the folders of the tree are swept when written to."""
+        now = self._now()
+        with self._lock:
+            if now < self._sweep_at:
+                return
+            self._sweep_at = now + _DAY
+        files.sweep(self.directory, now - _DAY)
+        files.sweep(self._identities, now - _DAY)
+
+    def _unavailable(self, what: str, error: OSError) -> StorageUnavailable:
+        place = f" ({error.filename})" if isinstance(error.filename, str) else ""
+        return StorageUnavailable(f"storage '{self.name}' {what}: {error.strerror or error}{place}")
+
+
+def _asides(path: str) -> itertools.chain[str]:
+    numbered = (f"{path}.damaged-{number}" for number in itertools.count(1))
+    return itertools.chain([f"{path}.damaged"], numbered)
