@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from acmems.exceptions import ConfigurationError, Secret
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -39,6 +41,9 @@ class Location:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" if self.line else self.path
+
+
+NOWHERE = Location("", 0)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -364,7 +369,7 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def network(value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network(value: str) -> IPNetwork:
     """Parse an IP address or network, such as 192.0.2.7 or 2001:db8::/32."""
     try:
         return ipaddress.ip_network(value)

@@ -1,0 +1,260 @@
+"""The configuration: INI files become typed, checked objects, and nothing outside is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from acmems import ini
+from acmems.auth import Authenticator, Block
+from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
+from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.exceptions import ConfigurationError
+from acmems.ini import Address, Finding, Location, Options, Section
+from acmems.sections import AccountOptions, LoggingOptions, MgmtOptions
+from acmems.storages import STORAGES, NoStorage, Storage
+
+__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
+
+T = TypeVar("T")
+
+_SINGLE = ("account", "mgmt", "logging")
+_NAMED = ("verification", "storage", "auth")
+_LISTENER_KEYS = ("listener", "mgmt")
+
+
+class Configuration:
+    """Everything that a person configures, checked.
+
+    Make it with `load` or `from_text`.
+
+    Args:
+        sections: the sections of all files, in order.
+        findings: what was found while reading them.
+        location: where to report what is missing altogether.
+
+    Attributes:
+        account: the ACME account.
+        mgmt: where clients ask, and the limits of what they may ask.
+        logging: what is logged, and where to.
+        validators: what proves names, by name.
+        storages: where chains are kept, by name; `none` is always among them.
+        default_validator: for auth blocks that name none.
+        default_storage: for auth blocks that name none.
+        auth: who may ask for what.
+        responses: the one table that http-01 listeners answer from.
+        warnings: findings that stop nothing.
+
+    Raises:
+        ConfigurationError: with every finding, if one of them is more than a warning.
+    """
+
+    def __init__(
+        self,
+        sections: Sequence[Section],
+        findings: Iterable[Finding] = (),
+        location: Location = ini.NOWHERE,
+    ) -> None:
+        found = list(findings)
+        kept = _well_formed(sections, found)
+        account, mgmt, logging = (_single(kind, kept, location, found) for kind in _SINGLE)
+        self.account = AccountOptions.from_options(account)
+        self.mgmt = MgmtOptions.from_options(mgmt)
+        self.logging = LoggingOptions.from_options(logging)
+        for options in (account, mgmt, logging):
+            options.finish()
+        self.responses = ChallengeResponses()
+        validators = _built(_of_kind("verification", kept), VALIDATORS, "http01", self._make_validator, found)
+        storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
+        self.default_validator = self._default_validator(validators, mgmt)
+        self.default_storage = self._default_storage(storages, mgmt)
+        self.validators: Mapping[str, Validator] = validators
+        self.storages: Mapping[str, Storage] = storages
+        _check_listeners(self._claims(mgmt.section, kept), found)
+        blocks = tuple(
+            Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
+        )
+        if not blocks:
+            found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
+        self.auth = Authenticator(blocks, self.mgmt.max_size, self.mgmt.csr_rules, self.mgmt.trusted_proxies)
+        found.sort()
+        if any(not finding.warning for finding in found):
+            raise ConfigurationError(found)
+        self.warnings = tuple(found)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], /, *more: str | os.PathLike[str]) -> Self:
+        """Read one or more files as one configuration.
+
+        Args:
+            path: a file.
+            more: further files.
+
+        Raises:
+            ConfigurationError: with every problem of all files.
+        """
+        findings: list[Finding] = []
+        sections = [section for file in (path, *more) for section in _read_file(file, findings)]
+        return cls(sections, findings, Location(os.fspath(path), 1))
+
+    @classmethod
+    def from_text(cls, text: str, path: str = "<text>") -> Self:
+        """Read a configuration from text.
+
+        Args:
+            text: what a file would hold.
+            path: what to call it in findings.
+
+        Raises:
+            ConfigurationError: with every problem.
+        """
+        findings: list[Finding] = []
+        return cls(ini.read(text, path, findings), findings, Location(path, 1))
+
+    def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
+        return made_by.from_options(name, options, self.responses)
+
+    def _default_validator(self, validators: dict[str, Validator], mgmt: Options) -> Validator | None:
+        name = self.mgmt.default_verification
+        if name is None and len(validators) == 1:
+            return next(iter(validators.values()))
+        if name is None:
+            taken = {address for validator in validators.values() for address in _listeners(validator)}
+            free = [address for address in DEFAULT_LISTENERS if address not in taken]
+            implied = "http01"
+            while implied in validators:
+                implied += "-default"
+            validators[implied] = Http01(implied, free, self.responses)
+            return validators[implied]
+        if name and name not in validators:
+            mgmt.report(
+                f'there is no [verification "{name}"]{ini.hint(name, validators)}', "default-verification"
+            )
+        return validators.get(name)
+
+    def _default_storage(self, storages: dict[str, Storage], mgmt: Options) -> Storage:
+        name = self.mgmt.default_storage
+        if name is None and len(storages) == 1:
+            name = next(iter(storages))
+        none = storages.setdefault("none", NoStorage("none"))
+        if name and name not in storages:
+            mgmt.report(f'there is no [storage "{name}"]{ini.hint(name, storages)}', "default-storage")
+        return storages.get(name or "none", none)
+
+    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[tuple[Address, Location]]:
+        """Yield every address that is to be listened on, and where it is configured."""
+        yield from _written(mgmt, self.mgmt.listeners)
+        sections = {section.name: section for section in _of_kind("verification", kept)}
+        for name, validator in self.validators.items():
+            # The implied validator stands in no section: it is reported where a line would replace it.
+            yield from _written(sections.get(name, mgmt), _listeners(validator))
+
+
+def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section]:
+    path = os.fspath(file)
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        findings.append(Finding(Location(path, 1), f"cannot be read: {error.strerror}"))
+        return []
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        findings.append(Finding(Location(path, line), "this is not UTF-8"))
+        return []
+    return ini.read(text, path, findings)
+
+
+def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Section]:
+    """Return the sections of known kinds, each with a name where it needs one, and each only once."""
+    first: dict[tuple[str, str | None], Section] = {}
+    for section in sections:
+        identity = (section.kind, section.name)
+        if section.kind not in _SINGLE + _NAMED:
+            message = f"there is no section [{section.kind}]{ini.hint(section.kind, _SINGLE + _NAMED)}"
+        elif section.kind in _SINGLE and section.name is not None:
+            message = f"[{section.kind}] takes no name"
+        elif section.kind in _NAMED and not section.name:
+            message = f'[{section.kind}] needs a name: [{section.kind} "NAME"]'
+        elif identity in first:
+            message = f"{section} is given twice, first at {first[identity].location}"
+        else:
+            first[identity] = section
+            continue
+        found.append(Finding(section.location, message))
+    return list(first.values())
+
+
+def _single(kind: str, kept: Iterable[Section], location: Location, found: list[Finding]) -> Options:
+    absent = Section(kind, None, (), location)
+    return Options(next(iter(_of_kind(kind, kept)), absent), found)
+
+
+def _of_kind(kind: str, sections: Iterable[Section]) -> list[Section]:
+    return [section for section in sections if section.kind == kind]
+
+
+def _built(
+    sections: Iterable[Section],
+    table: Mapping[str, type[T]],
+    fallback: str,
+    make: Callable[[type[T], str, Options], T],
+    found: list[Finding],
+) -> dict[str, T]:
+    """Return what the sections of one kind describe, by name.
+
+    Args:
+        sections: these sections.
+        table: what `type` may say, and what it stands for.
+        fallback: the type of what stands in for a section without a good one, so that its name is
+            known and one mistake is not reported again wherever the name is used.
+        make: makes one from its options.
+        found: problems are appended here.
+    """
+    built = {}
+    for section in sections:
+        name = section.name or ""
+        options = Options(section, found)
+        chosen = options.required(
+            "type", ini.choice(*table), meaning=f"one of {', '.join(table)}; comes first"
+        )
+        if chosen is None:
+            built[name] = make(table[fallback], name, Options(section, []))
+            continue
+        if section.options[0].key != "type":
+            options.report("'type' must come first in its section", "type")
+        built[name] = make(table[chosen], name, options)
+        options.finish()
+    return built
+
+
+def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:
+    return made_by.from_options(name, options)
+
+
+def _listeners(validator: Validator) -> tuple[Address, ...]:
+    return validator.listeners if isinstance(validator, Http01) else ()
+
+
+def _written(section: Section, addresses: Sequence[Address]) -> Iterator[tuple[Address, Location]]:
+    """Yield each address with the line that gives it; the section's own line where none does."""
+    lines: dict[Address, list[Location]] = {}
+    for option in section.options:
+        if option.key in _LISTENER_KEYS:
+            with contextlib.suppress(ValueError):
+                lines.setdefault(ini.address(option.value), []).append(option.location)
+    for address in addresses:
+        given = lines.get(address)
+        yield address, given.pop(0) if given else section.location
+
+
+def _check_listeners(claims: Iterable[tuple[Address, Location]], found: list[Finding]) -> None:
+    first: dict[Address, Location] = {}
+    for address, location in claims:
+        if address in first and address.port:
+            found.append(Finding(location, f"{address} is already listened on, see {first[address]}"))
+        first.setdefault(address, location)
