@@ -1,0 +1,179 @@
+"""The ACME account on disk: its key and its registration (RFC 8555 section 7.1.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import josepy as jose
+from acme import messages
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from acmems import files
+from acmems.exceptions import AccountError
+
+AccountKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+_CURVES = {"ec256": ec.SECP256R1, "ec384": ec.SECP384R1}
+_RSA_SIZES = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096}
+KEY_TYPES = (*_CURVES, *_RSA_SIZES)
+
+
+def generate_key(key_type: str) -> AccountKey:
+    """Make a new account key.
+
+    Args:
+        key_type: one of `KEY_TYPES`.
+    """
+    if key_type in _CURVES:
+        return ec.generate_private_key(_CURVES[key_type]())
+    return generate_rsa_key(_RSA_SIZES[key_type])
+
+
+def generate_rsa_key(key_size: int) -> rsa.RSAPrivateKey:
+    """Make a new RSA account key.
+
+    Args:
+        key_size: its size in bits.
+    """
+    return rsa.generate_private_key(public_exponent=65537, key_size=key_size)
+
+
+class AccountDirectory:
+    """The directory that holds `account.pem` and `registration.json`.
+
+    Args:
+        path: the directory; it must exist before anything is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key_file = path / "account.pem"
+        self.registration_file = path / "registration.json"
+
+    def has_key(self) -> bool:
+        """Tell whether there is a key."""
+        return self.key_file.exists()
+
+    def has_registration(self) -> bool:
+        """Tell whether there is a registration."""
+        return self.registration_file.exists()
+
+    def load_key(self) -> jose.JWK:
+        """Return the account's key.
+
+        Raises:
+            AccountError: it is missing, a link, readable by others, or no key.
+        """
+        if not self.path.is_dir():
+            raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+        try:
+            pem = files.read_private(self.key_file)
+        except FileNotFoundError:
+            hint = "run 'acmems account register' with this configuration"
+            if self.has_registration():
+                hint = "a lost account key is never replaced silently: restore it from your backup"
+            raise AccountError(f"the account key {self.key_file} does not exist: {hint}") from None
+        except (OSError, ValueError) as error:
+            raise AccountError(f"the account key {self.key_file} cannot be used: {error}") from error
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise AccountError(f"{self.key_file} holds no private key in PEM without a password") from None
+        if isinstance(key, rsa.RSAPrivateKey):
+            return jose.JWKRSA(key=key)
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in {"secp256r1", "secp384r1"}:
+            return jose.JWKEC(key=key)
+        raise AccountError(f"{self.key_file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
+
+    def save_key(self, key: AccountKey, *, force: bool = False) -> None:
+        """Write a new account key, readable by its owner only.
+
+        Args:
+            key: the key.
+            force: replace an existing one.
+
+        Raises:
+            AccountError: the directory is missing or not writable, or there is a key already.
+        """
+        if not self.path.is_dir():
+            raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+        if not force and (self.has_key() or self.key_file.is_symlink()):
+            raise AccountError(f"there is an account key already: {self.key_file}")
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        self._write(self.key_file, pem)
+
+    def load_registration(self) -> messages.RegistrationResource | None:
+        """Return the account resource that the CA once answered, None if there is none.
+
+        Raises:
+            AccountError: the file cannot be read.
+        """
+        try:
+            text = self.registration_file.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise AccountError(f"{self.registration_file} cannot be read: {error}") from error
+        try:
+            return messages.RegistrationResource.json_loads(text)
+        except (jose.DeserializationError, ValueError) as error:
+            raise AccountError(
+                f"{self.registration_file} holds no registration: remove it, and the next start asks the CA "
+                f"for the account that belongs to the key"
+            ) from error
+
+    def save_registration(self, registration: messages.RegistrationResource) -> None:
+        """Write the account resource, as python-acme serialises it.
+
+        Raises:
+            AccountError: the directory is missing or not writable.
+        """
+        self._write(self.registration_file, registration.json_dumps(indent=2).encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            files.write_atomically(path, data)
+        except OSError as error:
+            raise AccountError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def key_digest(key: jose.JWK) -> str:
+    """Return the SHA-256 of the key's public half, as a CSR for that key would show it.
+
+    Args:
+        key: an account key.
+    """
+    public = key.public_key().key
+    spki = public.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(spki)
+    return digest.finalize().hex()
+
+
+def describe_key(key: jose.JWK) -> str:
+    """Return what kind of key it is, for a person: `P-256`, `RSA 4096`.
+
+    Args:
+        key: an account key.
+    """
+    public = key.public_key().key
+    if isinstance(key, jose.JWKRSA):
+        return f"RSA {public.key_size}"
+    return {"secp256r1": "P-256", "secp384r1": "P-384"}[public.curve.name]
+
+
+def thumbprint(key: jose.JWK) -> str:
+    """Return the key's thumbprint (RFC 7638), base64url.
+
+    Args:
+        key: an account key.
+    """
+    return str(jose.b64encode(key.thumbprint()).decode())
+
+

@@ -1,0 +1,245 @@
+"""HTTP/1.1 requests out of bytes, without any I/O: bytes in, heads and bodies out (RFC 9112).
+
+llhttp reads the grammar; what RFC 9112 leaves to a server, and what this server does not want, is
+decided here. Where llhttp and these rules could read one head differently, it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPMessage
+from typing import NoReturn
+
+import httptools
+
+from acmems.exceptions import HttpRefusal
+
+_REQUEST_LINE = re.compile(rb"([A-Z-]{1,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_METHOD_AND_VERSION = 32  # bytes of a request line that are not its target, generously
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_VERSIONS = {(b"1", b"0"): (1, 0), (b"1", b"1"): (1, 1)}
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_TLS_HANDSHAKE = 0x16  # first byte of every TLS ClientHello (RFC 8446 section 5.1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """How much a request may say before its body.
+
+    Args:
+        size: bytes of request line and headers together.
+        target: bytes of the request target.
+        headers: number of header fields.
+    """
+
+    size: int = 16 * 1024
+    target: int = 8 * 1024
+    headers: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request line and its headers, checked.
+
+    Args:
+        method: the method, upper case.
+        target: the request target exactly as sent, printable ASCII.
+        version: (1, 0) or (1, 1).
+        headers: the header fields in their order, decoded as ISO 8859-1.
+        length: bytes of body that follow.
+        keep_alive: whether the client wants to use the connection again.
+        expects_continue: whether the client waits for a 100 before it sends the body.
+    """
+
+    method: str
+    target: str
+    version: tuple[int, int]
+    headers: HTTPMessage
+    length: int
+    keep_alive: bool
+    expects_continue: bool
+
+
+class RequestReader:
+    """Takes the bytes of one connection and gives out its requests, one after the other.
+
+    Args:
+        limits: how long heads may be.
+    """
+
+    __slots__ = ("_buffer", "_fed", "_fields", "_limits", "_line", "_parser")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._buffer = bytearray()
+        self._next()
+
+    def _next(self) -> None:
+        self._fields = _Fields()
+        self._parser: httptools.HttpRequestParser | None = None  # made when a head begins
+        self._fed = 0  # bytes of the buffer that the parser has seen
+        self._line: re.Match[bytes] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no byte of a further request has come."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came from the client."""
+        self._buffer += data
+
+    def head(self) -> Head | None:
+        """Return the next head, None while it is incomplete.
+
+        Raises:
+            HttpRefusal: these bytes can not become a request that is accepted here.
+        """
+        buffer = self._buffer
+        if not self._fed:
+            while buffer.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 section 2.2)
+                del buffer[:2]
+            if not buffer or buffer == b"\r":
+                return None
+        if self._line is None:
+            self._line = _request_line(buffer, self._limits)
+        found = buffer.find(b"\r\n\r\n", max(0, self._fed - 3))
+        end = found + 4 if found >= 0 else 0
+        stop = min(end or len(buffer), self._limits.size)
+        self._parse(bytes(buffer[self._fed : stop]))
+        self._fed = stop
+        self._check_sizes()
+        if self._fields.complete is not (stop == end):
+            _malformed(buffer)  # llhttp sees the end elsewhere than where the empty line is
+        if self._line is None or not self._fields.complete:
+            return None
+        head = _checked_head(self._line, self._fields.fields)
+        del buffer[:end]
+        self._next()
+        return head
+
+    def body(self, length: int) -> bytes | None:
+        """Return the body of the last head, None while it is incomplete.
+
+        Args:
+            length: its size in bytes, as the head declared it.
+        """
+        if len(self._buffer) < length:
+            return None
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return body
+
+    def _parse(self, data: bytes) -> None:
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self._fields)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            # A complete head ends in an error where llhttp wants to switch protocols (Upgrade, CONNECT)
+            # or dislikes the Transfer-Encoding: the first is ignored here, the second refused below.
+            if not self._fields.complete:
+                _malformed(self._buffer)
+
+    def _check_sizes(self) -> None:
+        if len(self._fields.fields) > self._limits.headers:
+            raise HttpRefusal(431, f"more than {self._limits.headers} header fields")
+        if self._fields.complete:
+            return
+        if self._line is None and self._fed > self._limits.target + _METHOD_AND_VERSION:
+            _target_too_long(self._limits)
+        if self._fed >= self._limits.size:
+            raise HttpRefusal(431, f"the request line and headers are longer than {self._limits.size} bytes")
+
+
+class _Fields:
+    """What llhttp reports of one head."""
+
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def _request_line(buffer: bytearray, limits: HeadLimits) -> re.Match[bytes] | None:
+    """Check the request line as soon as it is there: one space each, a known version (RFC 9112 section 3)."""
+    end = buffer.find(b"\r\n", 0, limits.size)
+    if end < 0:
+        return None
+    line = _REQUEST_LINE.fullmatch(bytes(buffer[:end]))
+    if line is None:
+        _malformed(buffer)
+    if len(line[2]) > limits.target:
+        _target_too_long(limits)
+    if line.group(3, 4) not in _VERSIONS:
+        raise HttpRefusal(505, "this server speaks HTTP/1.1")
+    return line
+
+
+def _checked_head(line: re.Match[bytes], fields: Sequence[tuple[bytes, bytes]]) -> Head:
+    """Apply the rules on headers that frame a request (RFC 9112 sections 3.2, 6 and 9.3)."""
+    headers = HTTPMessage()
+    ruling: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        headers.set_raw(name.decode("ascii"), value.decode("latin-1"))
+        ruling.setdefault(name.lower(), []).append(value)
+    method, version = line[1].decode("ascii"), _VERSIONS[line.group(3, 4)]
+    if b"transfer-encoding" in ruling:
+        raise HttpRefusal(501, "send a Content-Length; transfer codings are not supported")
+    _check_host(ruling.get(b"host", []), version)
+    expectations = ruling.get(b"expect", []) if version >= (1, 1) else []
+    if any(value.lower() != b"100-continue" for value in expectations):
+        raise HttpRefusal(417, "the only expectation that can be met is 100-continue")
+    return Head(
+        method,
+        line[2].decode("ascii"),
+        version,
+        headers,
+        _length(ruling.get(b"content-length", []), method),
+        _keep_alive(ruling.get(b"connection", []), version),
+        bool(expectations),
+    )
+
+
+def _check_host(values: Sequence[bytes], version: tuple[int, int]) -> None:
+    if len(values) > 1 or (not values and version >= (1, 1)):
+        raise HttpRefusal(400, "a request needs exactly one Host header")
+    if values and not _HOST.fullmatch(values[0]):
+        raise HttpRefusal(400, "the Host header is not a host")
+
+
+def _length(values: Sequence[bytes], method: str) -> int:
+    if len(values) > 1 or (values and not _LENGTH.fullmatch(values[0])):
+        raise HttpRefusal(400, "the Content-Length is not one number")
+    if values:
+        return int(values[0])
+    if method in _WITH_BODY:
+        raise HttpRefusal(411, f"a {method} needs a Content-Length")
+    return 0
+
+
+def _keep_alive(values: Sequence[bytes], version: tuple[int, int]) -> bool:
+    if not values:
+        return version >= (1, 1)
+    options = {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
+    return b"close" not in options and (version >= (1, 1) or b"keep-alive" in options)
+
+
+def _malformed(buffer: bytearray) -> NoReturn:
+    if buffer[0] == _TLS_HANDSHAKE:
+        raise HttpRefusal(400, "this port speaks plain HTTP, not TLS")
+    raise HttpRefusal(400, "this is not a well-formed HTTP/1.1 request")
+
+
+def _target_too_long(limits: HeadLimits) -> NoReturn:
+    raise HttpRefusal(414, f"the request target is longer than {limits.target} bytes")

@@ -1,0 +1,370 @@
+"""The ACME manager: one account at one CA, its authorizations and its orders, on RFC 8555."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import Sequence
+
+import josepy as jose
+from acme import messages
+
+from acmems import account, authorization
+from acmems.account import AccountDirectory
+from acmems.authorization import Attempt, Authorizations
+from acmems.challenges import ChallengeResponses, Validator
+from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.config import Configuration
+from acmems.crew import Crew
+from acmems.csr import CertificateRequest
+from acmems.exceptions import (
+    AccountError,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
+    CAProblem,
+    CAProtocolError,
+    ChallengesUnknownStatus,
+    NeedToAgreeToTOS,
+)
+from acmems.names import Identifier
+from acmems.order import Orders, translate
+from acmems.registrar import Registrar
+from acmems.session import Session
+
+logger = logging.getLogger(__name__)
+
+
+class ACMEManager:
+    """ACME manager - high level ACME client; process authorizations via http01 automatically.
+
+    Any number of threads may use one manager at once.
+
+    Args:
+        config: the configuration to work by.
+        connect: connect at once; otherwise call `connect` before anything that needs the CA.
+        clock: for deadlines, waits and dates.
+
+    Attributes:
+        responses: what http-01 listeners answer, `responses[host][path] = value`.
+        authzrs: the authorizations in play, by name (wildcards under their `*.` name).
+        config: the active configuration.
+
+    Raises:
+        AccountError, NeedToAgreeToTOS, CAError: as `connect`, where it is asked for.
+    """
+
+    def __init__(self, config: Configuration, connect: bool = True, *, clock: Clock = SYSTEM) -> None:
+        self.config = config
+        self.clock = clock
+        self.responses: ChallengeResponses = config.responses
+        self.authzrs: dict[str, messages.AuthorizationResource] = {}
+        self.directory = AccountDirectory(config.account.dir)
+        self.registration: messages.RegistrationResource | None = None
+        self.key: jose.JWK | None = None
+        self.key_digest: str | None = None
+        self._session: Session | None = None
+        self._authorizations: Authorizations | None = None
+        self._orders: Orders | None = None
+        self._attempts: dict[str, Attempt] = {}
+        self._crew = Crew()
+        self._connecting = threading.Lock()
+        if connect:
+            self.connect()
+
+    def log(self, *args: object) -> None:
+        """Log something.
+
+        Args:
+            args: what to log; joined by blanks.
+        """
+        logger.info("%s", " ".join(str(arg) for arg in args))
+
+    # The account (RFC 8555 section 7.3)
+
+    def connect(self) -> None:
+        """Initialize ourself: load the private key, create the ACME client, refresh our registration.
+
+        Raises:
+            AccountError: the account cannot be loaded, or the CA does not accept it.
+            NeedToAgreeToTOS: the terms of service are not accepted; nothing can be done without.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        self.load_private_key()
+        self.init_client()
+        registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
+        try:
+            self.registration = registrar.refresh(self._deadline())
+        except CAProblem as problem:
+            raise translate(problem, ()) from problem
+
+    def load_private_key(self) -> None:
+        """Load our private key, the key to identify ourself against the ACME server.
+
+        This key MUST NOT be used for certificates.
+
+        Raises:
+            AccountError: something is broken with our account (mostly: key not found).
+        """
+        self.key = self.directory.load_key()
+        self.key_digest = account.key_digest(self.key)
+
+    def create_private_key(self, force: bool = False, key_size: int = 4096) -> None:
+        """Create a new private key (RSA) to identify ourself against the ACME server.
+
+        The key is read by `load_private_key` afterwards.
+
+        Args:
+            force: create a new key even if there is one already.
+            key_size: its size in bits, at least 2048.
+
+        Raises:
+            AccountError: the account directory does not exist, or the key will not be overwritten.
+            ValueError: the size is too small.
+        """
+        if key_size < 2048:  # noqa: PLR2004 - the bound that the documentation names
+            raise ValueError(f"an account key needs at least 2048 bits, not {key_size}")
+        self.directory.save_key(account.generate_rsa_key(key_size), force=force)
+
+    def create_account_key(self) -> None:
+        """Create a new private key of the configured `key-type`.
+
+        Raises:
+            AccountError: the account directory does not exist, or there is a key or registration already.
+        """
+        if self.directory.has_registration():
+            raise AccountError(
+                f"{self.directory.registration_file} exists, but its key does not: a lost account key is never "
+                f"replaced silently. Restore account.pem, or remove registration.json to begin a new account"
+            )
+        self.directory.save_key(account.generate_key(self.config.account.key_type))
+
+    def init_client(self) -> None:
+        """Create the ACME client."""
+        options = self.config.account
+        self._session = Session(
+            options.directory_url, self.account_key, ca_file=options.ca_file, clock=self.clock
+        )
+        self._authorizations = Authorizations(self._session, self.account_key, self._crew, self.clock)
+        self._orders = Orders(self._session, self._authorizations, self.clock, profile=options.profile)
+
+    def deactivate(self) -> None:
+        """Deactivate the account at the CA, for good (section 7.3.6).
+
+        Raises:
+            AccountError, CAError, RateLimited, DeadlinePassed: it could not be done.
+        """
+        Registrar(self.config.account, self.directory, self.session, self.account_key).deactivate(
+            self._deadline()
+        )
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._crew.close()
+        if self._session is not None:
+            self._session.close()
+
+    @property
+    def account_key(self) -> jose.JWK:
+        """The account's key.
+
+        Raises:
+            AccountError: it is not loaded.
+        """
+        if self.key is None:
+            raise AccountError("the account key is not loaded: call connect() first")
+        return self.key
+
+    @property
+    def session(self) -> Session:
+        """The way to the CA.
+
+        Raises:
+            AccountError: there is none yet.
+        """
+        if self._session is None:
+            raise AccountError("not connected to the CA: call connect() first")
+        return self._session
+
+    @property
+    def account_url(self) -> str | None:
+        """The account's URL, None while it is not known."""
+        return self.registration.uri if self.registration else None
+
+    # Orders (section 7.4)
+
+    def obtain(
+        self, request: CertificateRequest, validator: Validator | None, deadline: Deadline, key: object
+    ) -> bytes:
+        """Return a new chain for a request, as the CA sent it (PEM); connect first if need be.
+
+        Args:
+            request: what is asked for.
+            validator: what proves the names.
+            deadline: when to give up; the order stays open then.
+            key: what makes two requests the same; an open order for the same is continued.
+
+        Raises:
+            AcmeException: one of the errors of `Orders.obtain` or `connect`.
+        """
+        self._ensure_connected()
+        assert self._orders is not None  # noqa: S101 - connected managers have it
+        return self._orders.obtain(request, validator, deadline, key)
+
+    def _ensure_connected(self) -> None:
+        if self.registration is None:
+            with self._connecting:
+                if self.registration is None:
+                    self.connect()
+
+    # Authorizations, one step at a time (section 7.5)
+
+    def acquire_domain_validations(
+        self, validator: Validator, domains: Sequence[str]
+    ) -> list[messages.AuthorizationResource]:
+        """Request domain validations for all given domains, and wait for them.
+
+        Valid ones in `authzrs` are used again; expired ones are renewed; invalid ones stay until
+        somebody removes them.
+
+        Args:
+            validator: what proves the domains.
+            domains: the domains to validate.
+
+        Returns:
+            the valid authorizations, one a domain, in order.
+
+        Raises:
+            ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a domain cannot be had.
+            ValidatorUnavailable, AccountError, RateLimited, CAError, DeadlinePassed: not now.
+        """
+        deadline = self._deadline()
+        names = {domain: Identifier.dns(domain) for domain in domains}
+        missing = [name for name in dict.fromkeys(names.values()) if not self._is_proved(name)]
+        if missing:
+            authzrs = self._crew.each(lambda name: self._request(name, deadline), missing)
+            urls = [authzr.uri for authzr in authzrs]
+            for authzr in self._authority.prove(urls, missing, validator, deadline):
+                self.authzrs[authorization.name_of(authzr)] = authzr
+        return [self.authzrs[name.value] for name in names.values()]
+
+    def evaluate_domain_authorization(
+        self,
+        authzr: messages.AuthorizationResource,
+        validator: Validator,
+        refresh_timer: float | None = None,
+    ) -> messages.AuthorizationResource:
+        """Process an authorization by its state: prove a pending one, renew an ended one.
+
+        Args:
+            authzr: the authorization in question.
+            validator: what proves its name.
+            refresh_timer: seconds until the next refresh makes sense, if that is known.
+
+        Returns:
+            a valid authorization.
+
+        Raises:
+            AuthorizationNotYetProcessed: the CA still works on it.
+            AuthorizationNotYetRequested: its challenge is installed; nobody has come for it yet.
+            ChallengesUnknownStatus: its state is unknown.
+            NoChallengeMethodsSupported: the CA offers no challenge that the validator can answer.
+            ChallengeFailed: its challenge failed.
+        """
+        name = authorization.name_of(authzr)
+        status = authzr.body.status
+        if status in authorization.ENDED:
+            self._settle(name)
+            return self.new_domain_authorization(validator, name)
+        self.authzrs[name] = authzr
+        if status not in authorization.KNOWN:
+            raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
+        if not authorization.is_open(authzr):
+            self._settle(name)
+            authorization.is_valid(authzr)
+            return authzr
+        attempt = self._attempts.get(name)
+        if attempt is None or attempt.authzr.uri != authzr.uri:
+            self._settle(name)
+            attempt = self._authority.begin(authzr, validator, self._deadline(), lambda _: None)
+            self._attempts[name] = attempt
+        if not attempt.requested.is_set() and attempt.sees_requests:
+            raise AuthorizationNotYetRequested(attempt.requested)
+        wait = self._authority.seen.expected if refresh_timer is None else refresh_timer
+        raise AuthorizationNotYetProcessed(self.clock.now() + datetime.timedelta(seconds=wait))
+
+    def refresh_domain_authorization(
+        self, validator: Validator, domain: str
+    ) -> messages.AuthorizationResource:
+        """Refresh an authorization for status changes.
+
+        Args:
+            validator: what proves the domain.
+            domain: domain name of the authorization.
+
+        Returns:
+            a valid authorization.
+
+        Raises:
+            AcmeException: as `evaluate_domain_authorization`.
+        """
+        name = Identifier.dns(domain).value
+        known = self.authzrs.get(name)
+        if known is None:
+            return self.new_domain_authorization(validator, name)
+        authzr, retry_after = self._authority.fetch(known.uri, self._deadline())
+        return self.evaluate_domain_authorization(authzr, validator, retry_after)
+
+    def new_domain_authorization(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
+        """Request a complete new authorization for the given domain.
+
+        Args:
+            validator: what proves the domain.
+            domain: domain name for the authorization.
+
+        Returns:
+            a valid authorization.
+
+        Raises:
+            AcmeException: as `evaluate_domain_authorization`.
+        """
+        authzr = self._request(Identifier.dns(domain), self._deadline())
+        return self.evaluate_domain_authorization(authzr, validator)
+
+    def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
+        """Return a new authorization: by newAuthz where the CA has it (section 7.4.1), else by an order."""
+        assert self._orders is not None  # noqa: S101 - _authority was asked for before
+        try:
+            directory = self.session.directory(deadline)
+            if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
+                payload = {"identifier": {"type": name.type.value, "value": name.value}}
+                answer = self.session.post(directory["newAuthz"], payload, deadline=deadline, repeatable=False)
+                if answer.location is None:
+                    raise CAProtocolError("the CA answered a new authorization without its URL")
+                return authorization.parse(answer, answer.location)
+            order = self._orders.create([name], deadline)
+            authzr, _ = self._authority.fetch(order.body.authorizations[0], deadline)
+        except CAProblem as problem:
+            raise translate(problem, [name.value]) from problem
+        return authzr
+
+    def _is_proved(self, name: Identifier) -> bool:
+        authzr = self.authzrs.get(name.value)
+        if authzr is None or authzr.body.status in authorization.ENDED:
+            return False
+        expired = authzr.body.expires is not None and authzr.body.expires <= self.clock.now()
+        return not expired and authorization.is_valid(authzr)
+
+    def _settle(self, name: str) -> None:
+        attempt = self._attempts.pop(name, None)
+        if attempt is not None:
+            self._authority.withdraw(attempt)
+
+    @property
+    def _authority(self) -> Authorizations:
+        self._ensure_connected()
+        assert self._authorizations is not None  # noqa: S101 - connected managers have it
+        return self._authorizations
+
+    def _deadline(self) -> Deadline:
+        return self.clock.deadline(self.config.mgmt.request_timeout)

@@ -1,0 +1,168 @@
+"""Registering, finding and refreshing the account at the CA (RFC 8555 section 7.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import josepy as jose
+from acme import messages
+
+from acmems.account import AccountDirectory
+from acmems.clock import Deadline
+from acmems.config import AccountOptions
+from acmems.exceptions import AccountError, CAProblem, CAProtocolError, NeedToAgreeToTOS
+from acmems.session import Answer, Session
+
+logger = logging.getLogger(__name__)
+
+
+class Registrar:
+    """Keeps the account at the CA and the registration on disk the same.
+
+    Args:
+        options: what the configuration says of the account.
+        directory: where key and registration lie.
+        session: the way to the CA; its `kid` is set once the account is known.
+        key: the account's key.
+    """
+
+    def __init__(
+        self, options: AccountOptions, directory: AccountDirectory, session: Session, key: jose.JWK
+    ) -> None:
+        self.options = options
+        self.directory = directory
+        self.session = session
+        self.key = key
+
+    def refresh(self, deadline: Deadline) -> messages.RegistrationResource:
+        """Return the account as the CA knows it, registering it if it never was.
+
+        An account that was registered before is never replaced: where the CA does not know it any
+        more, or has deactivated it, a person must decide.
+
+        Args:
+            deadline: when to give up.
+
+        Raises:
+            NeedToAgreeToTOS: the CA's terms are not accepted by the configuration.
+            AccountError: the CA does not accept the account.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        directory = self.session.directory(deadline)
+        terms = directory.meta.terms_of_service
+        self._check_terms(terms)
+        known = self.directory.load_registration()
+        if known is not None and _origin(known.uri) == _origin(self.options.directory_url):
+            return self._read(known, terms, deadline)
+        url = self._find(deadline)
+        if url is None:
+            if known is not None:
+                raise AccountError(
+                    f"{self.directory.registration_file} is of another CA ({_origin(known.uri)}), and "
+                    f"{self.options.directory_url} does not know its key: give this CA a 'dir' of its own"
+                )
+            return self._register(terms, deadline)
+        logger.info("the CA knows the account already: %s", url)
+        return self._read(messages.RegistrationResource(uri=url, body=messages.Registration()), terms, deadline)
+
+    def deactivate(self, deadline: Deadline) -> None:
+        """Deactivate the account, for good (section 7.3.6).
+
+        Args:
+            deadline: when to give up.
+
+        Raises:
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        assert self.session.kid is not None  # noqa: S101 - a refreshed account has its URL
+        answer = self.session.post(self.session.kid, {"status": "deactivated"}, deadline=deadline)
+        self._save(answer, self.session.kid, None)
+
+    def _check_terms(self, terms: str | None) -> None:
+        accepted = self.options.accepted_terms
+        if terms is not None and accepted is not True and terms not in accepted:
+            raise NeedToAgreeToTOS(terms)
+
+    def _find(self, deadline: Deadline) -> str | None:
+        """Return the URL of the account that belongs to the key, None if there is none (section 7.3.1)."""
+        try:
+            answer = self._new_account({"onlyReturnExisting": True}, deadline)
+        except CAProblem as problem:
+            if problem.code == "accountDoesNotExist":
+                return None
+            raise
+        return answer.location
+
+    def _register(self, terms: str | None, deadline: Deadline) -> messages.RegistrationResource:
+        payload: dict[str, Any] = {"termsOfServiceAgreed": True} if terms is not None else {}
+        payload["contact"] = self._contact
+        if self.options.eab_kid is not None and self.options.eab_hmac_key is not None:
+            payload["externalAccountBinding"] = messages.ExternalAccountBinding.from_data(
+                self.key.public_key(),
+                self.options.eab_kid,
+                self.options.eab_hmac_key.reveal(),
+                self.session.directory(deadline),
+            )
+        elif self.session.directory(deadline).meta.external_account_required:
+            raise AccountError(
+                "the CA wants accounts bound to one of its customers: ask it for a key identifier and an HMAC "
+                "key, and add them to [account] as eab-kid and eab-hmac-key"
+            )
+        answer = self._new_account(payload, deadline)
+        if answer.location is None:
+            raise CAProtocolError("the CA answered a new account without its URL")
+        logger.info("registered a new account: %s", answer.location)
+        return self._save(answer, answer.location, terms)
+
+    def _read(
+        self, known: messages.RegistrationResource, terms: str | None, deadline: Deadline
+    ) -> messages.RegistrationResource:
+        self.session.kid = known.uri
+        try:
+            answer = self.session.post(known.uri, None, deadline=deadline)
+            if self._contact and answer.json().get("contact") != self._contact:
+                answer = self.session.post(known.uri, {"contact": self._contact}, deadline=deadline)
+        except CAProblem as problem:
+            raise AccountError(
+                f"the CA does not accept the account {known.uri} ({problem.detail}). It is not replaced "
+                f"silently: to begin a new one, move {self.directory.registration_file} away"
+            ) from problem
+        status = answer.json().get("status")
+        if status != "valid":
+            raise AccountError(
+                f"the account {known.uri} is {status}: to begin a new one, move "
+                f"{self.directory.key_file} and {self.directory.registration_file} away"
+            )
+        return self._save(answer, known.uri, terms)
+
+    def _save(self, answer: Answer, url: str, terms: str | None) -> messages.RegistrationResource:
+        try:
+            body = messages.Registration.from_json(_without_null(answer.json()))
+        except (jose.DeserializationError, ValueError, TypeError, AttributeError) as error:
+            raise CAProtocolError("the CA's account resource cannot be read") from error
+        registration = messages.RegistrationResource(body=body, uri=url, terms_of_service=terms)
+        self.session.kid = url
+        if self.directory.load_registration() != registration:
+            self.directory.save_registration(registration)
+        return registration
+
+    def _new_account(self, payload: Mapping[str, Any], deadline: Deadline) -> Answer:
+        url = self.session.directory(deadline)["newAccount"]
+        # Section 7.3.1: repeating it finds the account that the first try made.
+        return self.session.post(url, payload, deadline=deadline, use_jwk=True)
+
+    @property
+    def _contact(self) -> list[str]:
+        return [f"mailto:{email}" for email in self.options.emails]
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _without_null(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}

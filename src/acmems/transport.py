@@ -1,0 +1,327 @@
+"""HTTPS to one CA: a few kept connections, absolute limits in time and size, nothing repeated.
+
+What may be sent again is the business of `acmems.session`; here every request is made once, and a
+failure tells whether the CA can have seen it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import queue
+import re
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPSConnection
+
+from acmems.answers import Answer, one_line
+from acmems.clock import Deadline
+from acmems.exceptions import CAProtocolError, DeadlinePassed
+
+_LONGEST_URL = 2048
+_URL = re.compile(r"https://[A-Za-z0-9.\-_\[\]:]+(?:/[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]*)?")
+_IDLE = 30.0
+"""Seconds after which a kept connection is not trusted any more: servers close theirs about then, and a
+request on a connection that is just being closed is one whose fate nobody knows."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_log = logging.getLogger(__name__)
+
+
+class Failure(Exception):
+    """A request without a usable answer.
+
+    Args:
+        message: what happened, one line.
+        sent: whether the CA may have received the request.
+        final: whether trying again cannot help.
+        retry_after: seconds after which the CA wants to be asked again.
+    """
+
+    def __init__(
+        self, message: str, *, sent: bool, final: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.final = final
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a CA; the scheme is always https (RFC 6454, RFC 8555 section 6.1)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return (
+            f"https://{self.host}:{self.port}"
+            if ":" not in self.host
+            else f"https://[{self.host}]:{self.port}"
+        )
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Return the origin of a URL.
+
+        Raises:
+            ValueError: it is no https URL without user name, fragment or odd characters.
+        """
+        if len(url) > _LONGEST_URL or not _URL.fullmatch(url):
+            raise ValueError(f"{one_line(url, 200)} is not a plain https URL")
+        parts = urlsplit(url)  # raises ValueError for a bad IPv6 address, `.port` for a bad port
+        if not parts.hostname or parts.port == 0:
+            raise ValueError(f"{one_line(url, 200)} is not a plain https URL")
+        return cls(parts.hostname, parts.port or 443)
+
+
+class Transport:
+    """At most so many connections to one origin, each used by one thread at a time.
+
+    Args:
+        origin: the CA.
+        ca_file: PEM file with trust anchors beside those of the system.
+        connections: how many connections there are at most.
+        try_limit: seconds that one request may take from first byte sent to last byte received,
+            however slowly they drip.
+        monotonic: the clock, in seconds.
+
+    Raises:
+        ValueError: the file of trust anchors cannot be used.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        ca_file: Path | None = None,
+        connections: int = 16,
+        try_limit: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        context = _tls_context(ca_file)
+        proxy = _proxy_for(origin)
+        self._closed = False
+        # Last in, first out: few connections stay warm, the others are never made.
+        self._channels: queue.LifoQueue[Channel] = queue.LifoQueue()
+        for _ in range(connections):
+            self._channels.put(Channel(origin, context, proxy, try_limit, monotonic))
+
+    @contextlib.contextmanager
+    def channel(self, deadline: Deadline) -> Iterator[Channel]:
+        """Hold one connection, waiting for a free one if need be.
+
+        Args:
+            deadline: when waiting is over.
+
+        Raises:
+            DeadlinePassed: no connection became free in time.
+        """
+        try:
+            channel = self._channels.get(timeout=min(deadline.remaining, threading.TIMEOUT_MAX))
+        except queue.Empty:
+            raise DeadlinePassed("all connections to the CA were busy until the deadline") from None
+        try:
+            yield channel
+        finally:
+            if self._closed:
+                channel.close()
+            self._channels.put(channel)
+
+    def close(self) -> None:
+        """Close every connection, those in use as soon as they are free; new ones may still be made."""
+        self._closed = True
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._channels.get_nowait())
+        for channel in idle:
+            channel.close()
+            self._channels.put(channel)
+
+
+class Channel:
+    """One connection that is made when needed and made anew when broken; for one thread at a time."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        context: ssl.SSLContext,
+        proxy: urllib3.util.Url | None,
+        try_limit: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._origin = origin
+        self._context = context
+        self._proxy = proxy
+        self._try_limit = try_limit
+        self._monotonic = monotonic
+        self._connection: HTTPSConnection | None = None
+        self._used_at = 0.0
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        deadline: Deadline,
+        max_size: int,
+    ) -> Answer:
+        """Send one request and return its answer, whatever its status.
+
+        Args:
+            method: the HTTP method.
+            url: a URL of this origin, already checked.
+            headers: header fields to send.
+            body: the body to send.
+            deadline: when to give up.
+            max_size: bytes that the answer's body may have.
+
+        Raises:
+            Failure: there is no answer.
+            CAProtocolError: the answer is too large, or encoded although we asked for it plain.
+        """
+        limit = deadline.within(self._try_limit)
+        sent = False
+        try:
+            connection = self._connected(limit)
+            sent = True
+            connection.timeout = _seconds(limit)
+            connection.request(method, _target(url), body=body, headers=headers, preload_content=False)
+            connection.timeout = _seconds(limit)
+            answer = _receive(connection, url, max_size)
+        except BaseException as error:
+            self.close()  # whatever is left of this answer must not become the next one's
+            if isinstance(error, (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)):
+                raise _failure(error, self._origin, sent=sent) from error
+            raise
+        self._used_at = self._monotonic()
+        return answer
+
+    def close(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self, limit: Deadline) -> HTTPSConnection:
+        kept = self._connection
+        if kept is not None and kept.is_connected and self._monotonic() - self._used_at < _IDLE:
+            return kept
+        self.close()
+        host, port = self._origin.host, self._origin.port
+        if self._proxy is None:
+            made = HTTPSConnection(host, port, ssl_context=self._context)
+        else:
+            made = HTTPSConnection(
+                self._proxy.host or "", self._proxy.port, proxy=self._proxy, ssl_context=self._context
+            )
+            made.set_tunnel(host, port, headers=_proxy_credentials(self._proxy))
+        made.timeout = _seconds(limit)
+        self._connection = made
+        made.connect()
+        return made
+
+
+class _BudgetSocket(ssl.SSLSocket):
+    """A TLS socket whose timeout is for everything until it is set anew, not for each system call.
+
+    Without it a CA that sends a byte every few seconds holds a thread for days.
+    """
+
+    _until: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        super().settimeout(value)
+        self._until = None if value is None else time.monotonic() + value
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if self._until is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            super().settimeout(left)
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.sslsocket_class = _BudgetSocket
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is one, too
+            raise ValueError(f"{ca_file}: no PEM certificates can be read from it ({error})") from error
+    return context
+
+
+def _receive(connection: HTTPSConnection, url: str, max_size: int) -> Answer:
+    """Read one answer to its end."""
+    response = connection.getresponse()
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise CAProtocolError(f"the CA's answer from {url} is compressed, which nobody asked for")
+    body = response.read(max_size + 1, decode_content=False)
+    if len(body) > max_size:
+        raise CAProtocolError(f"the CA's answer from {url} is longer than {max_size} bytes")
+    return Answer(response.status, response.headers, body, url)
+
+
+def _target(url: str) -> str:
+    """Return what stands in the request line: path and query."""
+    slash = url.find("/", len("https://"))
+    return url[slash:] if slash > 0 else "/"
+
+
+def _seconds(limit: Deadline) -> float:
+    """Return what is left as a socket timeout, for which zero would mean something else."""
+    remaining = limit.remaining
+    if remaining <= 0:
+        raise TimeoutError("timed out")
+    return min(remaining, threading.TIMEOUT_MAX)
+
+
+def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
+    """Say in one line what went wrong on the way to the CA."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or next((a for a in cause.args if isinstance(a, BaseException)), None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not trusted: {cause.verify_message} (see 'ca-file' in [account])"
+    elif isinstance(cause, TimeoutError):
+        reason = "no answer in time"
+    elif isinstance(cause, OSError):
+        reason = cause.strerror or str(cause)
+    else:
+        reason = str(error) or type(error).__name__
+    final = isinstance(cause, ssl.SSLCertVerificationError)
+    return Failure(f"{origin}: {one_line(reason, 200)}", sent=sent, final=final)
+
+
+def _proxy_for(origin: Origin) -> urllib3.util.Url | None:
+    """Return the HTTP proxy that the environment names for a CA (https_proxy, no_proxy)."""
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or origin.host in _LOOPBACK or urllib.request.proxy_bypass(origin.host):
+        return None
+    url = urllib3.util.parse_url(proxy)
+    if url.scheme not in (None, "http") or not url.host:
+        raise ValueError("https_proxy must be an http:// URL")
+    return url
+
+
+def _proxy_credentials(proxy: urllib3.util.Url) -> dict[str, str]:
+    if proxy.auth is None:
+        return {}
+    return urllib3.util.make_headers(proxy_basic_auth=urllib.parse.unquote(proxy.auth))

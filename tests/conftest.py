@@ -1,0 +1,30 @@
+"""Peers that tests share: each test process has its own, started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers import ChallTestSrv, Pebble, Settings
+
+
+@pytest.fixture(scope="session")
+def dns() -> Iterator[ChallTestSrv]:
+    """A DNS server in which every name has the address 127.0.0.1."""
+    with ChallTestSrv() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pebble(dns: ChallTestSrv) -> Iterator[Pebble]:
+    """A CA without delays; other behaviour needs a `Pebble` of the test's own."""
+    with Pebble(dns.address) as ca:
+        yield ca
+
+
+@pytest.fixture
+def settings(pebble: Pebble, tmp_path: Path) -> Settings:
+    """A configuration of acmems for that CA, with empty account and storage folders of its own."""
+    return Settings.of(pebble, tmp_path)

@@ -1,0 +1,220 @@
+"""A program under test's care: found, started, waited for, stopped, its output kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+FETCHED = ROOT / ".cache" / "peers" / "root"
+
+STARTING = 30.0
+"""Seconds that a peer may take to become ready: generous, since machines may be busy."""
+STOPPING = 15.0
+"""Seconds that a peer may take to end after it was told to."""
+ATTEMPTS = 5
+"""Starts on ports that another program was quicker to take."""
+
+
+class PeerFailed(Exception):
+    """A peer is missing, did not start, or did not do what it was asked."""
+
+
+def program(name: str) -> str:
+    """Return the path of a program: as `scripts/peers` fetched it, else the machine's own.
+
+    Raises:
+        PeerFailed: there is none.
+    """
+    folders = [FETCHED / "usr/sbin", FETCHED / "usr/bin", *os.get_exec_path(), "/usr/sbin", "/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(map(str, folders)))
+    if found is None:
+        raise PeerFailed(f"{name} is missing: run scripts/peers")
+    return found
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a peer: no proxies or switches of the caller, libraries of `scripts/peers`."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.lower().endswith("_proxy")
+        and not key.startswith(("PEBBLE_", "ACMEMS_", "NOTIFY_", "WATCHDOG_"))
+    }
+    libraries = [*map(str, FETCHED.glob("usr/lib/*-linux-gnu*")), kept.get("LD_LIBRARY_PATH", "")]
+    kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+    kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), str(FETCHED / "usr/bin")])
+    return {**kept, **(extra or {})}
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody uses for TCP or UDP at this moment.
+
+    It lies below the range from which systems take the ports of outgoing connections, so that none of those
+    can take it before a peer does.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311 - any port will do
+        with (
+            contextlib.suppress(OSError),
+            socket.socket() as tcp,
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = STARTING) -> None:
+    """Ask again and again until a condition holds.
+
+    Raises:
+        PeerFailed: it did not within so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise PeerFailed(f"waited {seconds:g} s in vain until {what}")
+        time.sleep(0.01)
+
+
+class Peer:
+    """One program, running between `__enter__` and `__exit__` in a folder of its own.
+
+    A peer chooses its ports and writes its files in `prepare`, which is called again with other ports when
+    one was taken; `restart` keeps them.
+
+    Args:
+        env: variables to set for it.
+    """
+
+    name = ""
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        self.env = dict(env or {})
+        self.folder = Path()
+        self._cleanup = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Choose ports and write configuration into `folder`."""
+
+    def command(self) -> Sequence[str]:
+        """Return the command line to run."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Tell whether the peer serves; may raise OSError for "not yet"."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{self.name}-")))
+            stack.callback(self.stop)
+            for attempt in range(1, ATTEMPTS + 1):
+                self.prepare()
+                try:
+                    self.start()
+                    break
+                except PeerFailed:
+                    if attempt == ATTEMPTS or "in use" not in self.log:
+                        raise
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def start(self) -> None:
+        """Start the program and wait until it serves.
+
+        Raises:
+            PeerFailed: it ended, or did not serve in time; with its output.
+        """
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                list(self.command()),
+                cwd=self.folder,
+                env=environment(self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C at the terminal is for whoever runs the peers, who then stops them in order.
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._ready_or_dead, f"{self.name} serves")
+        except PeerFailed as error:
+            self.stop(signal.SIGKILL)
+            raise PeerFailed(f"{error}\n{self.log}") from None
+        if (code := self._process.poll()) is not None:
+            raise PeerFailed(f"{self.name} ended with {code}\n{self.log}")
+
+    def _ready_or_dead(self) -> bool:
+        if self.process.poll() is not None:
+            return True
+        try:
+            return self.ready()
+        except OSError:
+            return False
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """Send a signal, wait for the end, and return the exit code; None if it does not run.
+
+        Raises:
+            PeerFailed: it did not end by itself and had to be killed.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.send_signal(number)
+        try:
+            return process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise PeerFailed(f"{self.name} did not end after {number.name}\n{self.log}") from None
+
+    def restart(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the program and start it again, on the same ports and files."""
+        self.stop(number)
+        self.start()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold the program: connections reach it, answers do not come."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running program.
+
+        Raises:
+            PeerFailed: it does not run.
+        """
+        if self._process is None:
+            raise PeerFailed(f"{self.name} does not run")
+        return self._process
+
+    @property
+    def log(self) -> str:
+        """All that the program printed so far."""
+        return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
+
+    @property
+    def _output(self) -> Path:
+        return self.folder / "output"
