@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import josepy as jose
 from acme import messages
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from josepy.b64 import b64encode
+from josepy.errors import DeserializationError
+from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from acmems import files
 from acmems.exceptions import AccountError
@@ -60,7 +62,7 @@ class AccountDirectory:
         """Tell whether there is a registration."""
         return self.registration_file.exists()
 
-    def load_key(self) -> jose.JWK:
+    def load_key(self) -> JWK:
         """Return the account's key.
 
         Raises:
@@ -82,9 +84,9 @@ class AccountDirectory:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AccountError(f"{self.key_file} holds no private key in PEM without a password") from None
         if isinstance(key, rsa.RSAPrivateKey):
-            return jose.JWKRSA(key=key)
+            return JWKRSA(key=key)
         if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in {"secp256r1", "secp384r1"}:
-            return jose.JWKEC(key=key)
+            return JWKEC(key=key)
         raise AccountError(f"{self.key_file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
 
     def save_key(self, key: AccountKey, *, force: bool = False) -> None:
@@ -119,12 +121,13 @@ class AccountDirectory:
         except (OSError, UnicodeDecodeError) as error:
             raise AccountError(f"{self.registration_file} cannot be read: {error}") from error
         try:
-            return messages.RegistrationResource.json_loads(text)
-        except (jose.DeserializationError, ValueError) as error:
+            registration: messages.RegistrationResource = messages.RegistrationResource.json_loads(text)
+        except (DeserializationError, ValueError) as error:
             raise AccountError(
                 f"{self.registration_file} holds no registration: remove it, and the next start asks the CA "
                 f"for the account that belongs to the key"
             ) from error
+        return registration
 
     def save_registration(self, registration: messages.RegistrationResource) -> None:
         """Write the account resource, as python-acme serialises it.
@@ -141,39 +144,35 @@ class AccountDirectory:
             raise AccountError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def key_digest(key: jose.JWK) -> str:
+def key_digest(key: JWK) -> str:
     """Return the SHA-256 of the key's public half, as a CSR for that key would show it.
 
     Args:
         key: an account key.
     """
     public = key.public_key().key
-    spki = public.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     digest = hashes.Hash(hashes.SHA256())
     digest.update(spki)
     return digest.finalize().hex()
 
 
-def describe_key(key: jose.JWK) -> str:
+def describe_key(key: JWK) -> str:
     """Return what kind of key it is, for a person: `P-256`, `RSA 4096`.
 
     Args:
         key: an account key.
     """
     public = key.public_key().key
-    if isinstance(key, jose.JWKRSA):
+    if isinstance(key, JWKRSA):
         return f"RSA {public.key_size}"
     return {"secp256r1": "P-256", "secp384r1": "P-384"}[public.curve.name]
 
 
-def thumbprint(key: jose.JWK) -> str:
+def thumbprint(key: JWK) -> str:
     """Return the key's thumbprint (RFC 7638), base64url.
 
     Args:
         key: an account key.
     """
-    return str(jose.b64encode(key.thumbprint()).decode())
-
-
+    return str(b64encode(key.thumbprint()).decode())

@@ -22,7 +22,7 @@ from pyasn1_modules import rfc5280
 from acmems import csr
 from acmems.challenges import Validator
 from acmems.exceptions import HttpRefusal, PayloadInvalid, PayloadToLarge, Secret
-from acmems.ini import Location, Option, Options, Section, boolean
+from acmems.ini import Location, Option, Options, Section, boolean, network
 from acmems.names import Glob, Identifier
 from acmems.storages import Storage
 
@@ -179,12 +179,12 @@ class IPAuthMethod:
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
-        networks = options.many("ip", _network)
+        networks = options.many("ip", network)
         return cls(networks) if networks else None
 
     def may_accept(self, caller: Caller) -> bool:
         """Tell whether the address is in one of the networks."""
-        return caller.address is not None and any(caller.address in network for network in self.networks)
+        return caller.address is not None and any(caller.address in known for known in self.networks)
 
     def accepts(self, caller: Caller, body: bytes) -> bool:  # noqa: ARG002 - the contract
         """Tell whether the address is in one of the networks."""
@@ -320,7 +320,8 @@ class Block:
     def accepts(self, caller: Caller, body: bytes) -> bool:
         """Tell whether every method of the block accepts a client."""
         # A list, not a generator: how long it takes shall not depend on which method says no.
-        return bool(self.methods) and all([method.accepts(caller, body) for method in self.methods])
+        verdicts = [method.accepts(caller, body) for method in self.methods]
+        return bool(verdicts) and all(verdicts)
 
     def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
         """Return why the block does not grant these names, None if it grants every one of them."""
@@ -455,7 +456,7 @@ def client_ip(
     address = _address(peer)
     values = headers.get_all("X-Forwarded-For", []) if isinstance(headers, Message) else []
     hops = [hop.strip() for value in values for hop in str(value).split(",")]
-    while hops and address is not None and any(address in network for network in trusted_proxies):
+    while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
         address = _address(hops.pop())
     return address
 
@@ -466,13 +467,6 @@ def _address(text: str) -> IPAddress | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _network(text: str) -> IPNetwork:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is no address or network, such as 192.0.2.7 or 192.0.2.0/24") from None
 
 
 def _algorithm(text: str) -> str:

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import josepy as jose
 from acme import messages
+from josepy.errors import DeserializationError
+from josepy.jwk import JWK
 
+from acmems.answers import Answer, one_line
 from acmems.challenges import Proof, Validator
 from acmems.clock import Clock, Deadline
 from acmems.crew import Crew
@@ -25,7 +27,7 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Answer, Session
+from acmems.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def parse(answer: Answer, url: str) -> messages.AuthorizationResource:
         raise CAProtocolError("an authorization has no list of challenges")
     try:
         parsed = messages.Authorization.from_json(body)
-    except (jose.DeserializationError, ValueError, TypeError, AttributeError) as error:
+    except (DeserializationError, ValueError, TypeError, AttributeError) as error:
         raise CAProtocolError("an authorization cannot be read") from error
     challenges = tuple(body for raw in offered for body in _challenge(raw))
     return messages.AuthorizationResource(body=parsed.update(challenges=challenges), uri=url)
@@ -80,7 +82,7 @@ def _challenge(raw: object) -> Sequence[messages.ChallengeBody]:
         raise CAProtocolError(f"the CA sent a {raw['type']} challenge whose token is not base64url")
     try:
         return (messages.ChallengeBody.from_json(raw),)
-    except (jose.DeserializationError, ValueError, TypeError, AttributeError):
+    except (DeserializationError, ValueError, TypeError, AttributeError):
         logger.debug("left out a challenge that cannot be read")
         return ()
 
@@ -105,16 +107,6 @@ def failure(authzr: messages.AuthorizationResource) -> ChallengeFailed:
             detail = challenge.error.detail or challenge.error.typ
             return ChallengeFailed(name_of(authzr), one_line(detail), challenge.uri)
     return ChallengeFailed(name_of(authzr), "the CA gave no reason", authzr.uri)
-
-
-def one_line(text: object, longest: int = 500) -> str:
-    """Return a CA's words without line ends and control characters, fit for logs and answers.
-
-    Args:
-        text: the words.
-        longest: most characters.
-    """
-    return "".join(char if char.isprintable() else " " for char in str(text))[:longest]
 
 
 @dataclass(slots=True)
@@ -165,7 +157,7 @@ class Authorizations:
         clock: for deadlines and waits.
     """
 
-    def __init__(self, session: Session, key: jose.JWK, crew: Crew, clock: Clock) -> None:
+    def __init__(self, session: Session, key: JWK, crew: Crew, clock: Clock) -> None:
         self.session = session
         self.key = key
         self.crew = crew
@@ -219,7 +211,8 @@ class Authorizations:
         try:
             if undecided:
                 self.crew.each(
-                    lambda authzr: self.begin(authzr, validator, deadline, attempts.append, wake.set), undecided
+                    lambda authzr: self.begin(authzr, validator, deadline, attempts.append, wake.set),
+                    undecided,
                 )
             self._wait(list(attempts), wake, deadline)
         finally:
@@ -400,4 +393,6 @@ def _check_names(authzrs: Sequence[messages.AuthorizationResource], wanted: Coll
     expected = {identifier.value for identifier in wanted}
     for authzr in authzrs:
         if name_of(authzr) not in expected:
-            raise CAProtocolError(f"the CA wants {one_line(name_of(authzr), 260)} proved, which nobody asked for")
+            raise CAProtocolError(
+                f"the CA wants {one_line(name_of(authzr), 260)} proved, which nobody asked for"
+            )

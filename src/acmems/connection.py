@@ -185,6 +185,8 @@ class Connection:
         """Free the socket; for its owner, or when no other thread is left."""
         with self._lock:
             self._owned = True
+            if self._current is not None:
+                self._current.gone = True
             self._current = None
         self._service.open.pop(self._fd, None)  # before its number can be another's
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
-from typing import Protocol
+from typing import Any, Protocol
 
 from acmems.clock import Deadline
 from acmems.framing import HeadLimits
@@ -53,6 +53,8 @@ class Exchange:
             is to be given with `close=True`.
         deliver: takes the answer to the client.
         body: the request body, once `run` is called.
+        handler: the application's own: what it has made of this request so far.
+        gone: whether the client has hung up before its answer.
     """
 
     method: str
@@ -65,6 +67,8 @@ class Exchange:
     keep_alive: bool
     deliver: Callable[[Exchange, bytes, bool], None] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    handler: Any = field(default=None, repr=False)
+    gone: bool = False
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
         """Send the answer, from any thread; after the first one, or when the client is gone, do nothing.

@@ -7,8 +7,8 @@ import logging
 import threading
 from collections.abc import Sequence
 
-import josepy as jose
 from acme import messages
+from josepy.jwk import JWK
 
 from acmems import account, authorization
 from acmems.account import AccountDirectory
@@ -25,7 +25,6 @@ from acmems.exceptions import (
     CAProblem,
     CAProtocolError,
     ChallengesUnknownStatus,
-    NeedToAgreeToTOS,
 )
 from acmems.names import Identifier
 from acmems.order import Orders, translate
@@ -61,7 +60,7 @@ class ACMEManager:
         self.authzrs: dict[str, messages.AuthorizationResource] = {}
         self.directory = AccountDirectory(config.account.dir)
         self.registration: messages.RegistrationResource | None = None
-        self.key: jose.JWK | None = None
+        self.key: JWK | None = None
         self.key_digest: str | None = None
         self._session: Session | None = None
         self._authorizations: Authorizations | None = None
@@ -134,8 +133,8 @@ class ACMEManager:
         """
         if self.directory.has_registration():
             raise AccountError(
-                f"{self.directory.registration_file} exists, but its key does not: a lost account key is never "
-                f"replaced silently. Restore account.pem, or remove registration.json to begin a new account"
+                f"{self.directory.registration_file} exists, but its key does not: a lost account key is "
+                f"never replaced silently. Restore account.pem, or remove registration.json to begin a new account"
             )
         self.directory.save_key(account.generate_key(self.config.account.key_type))
 
@@ -165,7 +164,7 @@ class ACMEManager:
             self._session.close()
 
     @property
-    def account_key(self) -> jose.JWK:
+    def account_key(self) -> JWK:
         """The account's key.
 
         Raises:
@@ -338,7 +337,9 @@ class ACMEManager:
             directory = self.session.directory(deadline)
             if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
                 payload = {"identifier": {"type": name.type.value, "value": name.value}}
-                answer = self.session.post(directory["newAuthz"], payload, deadline=deadline, repeatable=False)
+                answer = self.session.post(
+                    directory["newAuthz"], payload, deadline=deadline, repeatable=False
+                )
                 if answer.location is None:
                     raise CAProtocolError("the CA answered a new authorization without its URL")
                 return authorization.parse(answer, answer.location)

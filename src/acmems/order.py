@@ -7,10 +7,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import josepy as jose
 from acme import messages
+from josepy.b64 import b64encode
+from josepy.errors import DeserializationError
 
-from acmems.authorization import Authorizations, one_line
+from acmems.answers import Answer, one_line
+from acmems.authorization import Authorizations
 from acmems.challenges import Validator
 from acmems.clock import Clock, Deadline
 from acmems.csr import CertificateRequest
@@ -31,7 +33,7 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Answer, Session
+from acmems.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def parse(answer: Answer, url: str, names: Sequence[Identifier]) -> messages.Ord
         body = messages.Order.from_json(raw)
         ordered = {(identifier.typ.name, identifier.value.lower()) for identifier in body.identifiers or ()}
         urls = [*(body.authorizations or ()), body.finalize]
-    except (jose.DeserializationError, ValueError, TypeError, AttributeError) as error:
+    except (DeserializationError, ValueError, TypeError, AttributeError) as error:
         raise CAProtocolError("an order cannot be read") from error
     if ordered != {(name.type.value, name.value) for name in names}:
         raise CAProtocolError("the CA answered with an order for other names than were asked for")
@@ -184,9 +186,7 @@ class Orders:
             raise CAProtocolError("the CA answered a new order without its URL")
         return parse(answer, answer.location, names)
 
-    def _new(
-        self, request: CertificateRequest, deadline: Deadline, key: object
-    ) -> messages.OrderResource:
+    def _new(self, request: CertificateRequest, deadline: Deadline, key: object) -> messages.OrderResource:
         order = self.create(request.identifiers, deadline)
         with self._lock:
             self._open[key] = order.uri
@@ -254,7 +254,7 @@ class Orders:
         self, order: messages.OrderResource, request: CertificateRequest, deadline: Deadline
     ) -> messages.OrderResource:
         """Send the CSR (section 7.4); where its fate is unknown, the order is read instead."""
-        payload = {"csr": jose.b64encode(request.der).decode()}
+        payload = {"csr": b64encode(request.der).decode()}
         try:
             answer = self.session.post(order.body.finalize, payload, deadline=deadline, repeatable=False)
         except FateUnknown:

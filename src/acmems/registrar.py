@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import josepy as jose
 from acme import messages
+from josepy.errors import DeserializationError
+from josepy.jwk import JWK
 
 from acmems.account import AccountDirectory
 from acmems.clock import Deadline
@@ -30,7 +31,7 @@ class Registrar:
     """
 
     def __init__(
-        self, options: AccountOptions, directory: AccountDirectory, session: Session, key: jose.JWK
+        self, options: AccountOptions, directory: AccountDirectory, session: Session, key: JWK
     ) -> None:
         self.options = options
         self.directory = directory
@@ -66,7 +67,9 @@ class Registrar:
                 )
             return self._register(terms, deadline)
         logger.info("the CA knows the account already: %s", url)
-        return self._read(messages.RegistrationResource(uri=url, body=messages.Registration()), terms, deadline)
+        return self._read(
+            messages.RegistrationResource(uri=url, body=messages.Registration()), terms, deadline
+        )
 
     def deactivate(self, deadline: Deadline) -> None:
         """Deactivate the account, for good (section 7.3.6).
@@ -108,8 +111,8 @@ class Registrar:
             )
         elif self.session.directory(deadline).meta.external_account_required:
             raise AccountError(
-                "the CA wants accounts bound to one of its customers: ask it for a key identifier and an HMAC "
-                "key, and add them to [account] as eab-kid and eab-hmac-key"
+                "the CA wants accounts bound to one of its customers: ask it for a key identifier and "
+                "an HMAC key, and add them to [account] as eab-kid and eab-hmac-key"
             )
         answer = self._new_account(payload, deadline)
         if answer.location is None:
@@ -141,7 +144,7 @@ class Registrar:
     def _save(self, answer: Answer, url: str, terms: str | None) -> messages.RegistrationResource:
         try:
             body = messages.Registration.from_json(_without_null(answer.json()))
-        except (jose.DeserializationError, ValueError, TypeError, AttributeError) as error:
+        except (DeserializationError, ValueError, TypeError, AttributeError) as error:
             raise CAProtocolError("the CA's account resource cannot be read") from error
         registration = messages.RegistrationResource(body=body, uri=url, terms_of_service=terms)
         self.session.kid = url

@@ -1,0 +1,184 @@
+"""The composition root: a configuration becomes a running server, and ends in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+
+from acmems.challenges import Http01
+from acmems.clock import SYSTEM, Clock
+from acmems.config import Configuration
+from acmems.events import Bus
+from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
+from acmems.exchange import Application, Limits
+from acmems.ini import Address
+from acmems.issuance import Issuance
+from acmems.listener import Listener
+from acmems.logs import log_event
+from acmems.manager import ACMEManager
+from acmems.server import Challenges, Management
+from acmems.storages import Origin
+from acmems.systemd import Notifier
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 30.0
+UPKEEP_SECONDS = 30.0
+
+
+class Server:
+    """A running acmems.
+
+    Args:
+        config: what to run.
+        clock: time.
+    """
+
+    def __init__(self, config: Configuration, clock: Clock = SYSTEM) -> None:
+        self.config = config
+        self.clock = clock
+        self.bus = Bus()
+        self.bus.subscribe(log_event)
+        self.manager = ACMEManager(config, connect=False, clock=clock)
+        origin = Origin(config.account.directory_url, config.account.profile)
+        # A little less than what clients wait, so that they hear the reason and not only that it is late.
+        seconds = config.mgmt.request_timeout * 0.95
+        self.issuance = Issuance(self.manager, origin, self.bus, seconds=seconds, clock=clock)
+        self.listeners: list[Listener] = []
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Check storages, open the account, and listen.
+
+        Raises:
+            StorageUnavailable: a storage cannot be written.
+            AccountError, NeedToAgreeToTOS: the account cannot be used.
+            CAError, RateLimited, DeadlinePassed: there is no account yet, and the CA does not give one.
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        _raise_file_limit()
+        for storage in self.config.storages.values():
+            storage.check()
+        self._open_account()
+        self._listen()
+        threading.Thread(target=self._upkeep, name="acmems-upkeep", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
+        self._stopping.set()
+        deadline = self.clock.deadline(DRAIN_SECONDS)
+        ours = [listener for listener in self.listeners if listener.name == "mgmt"]
+        for listener in ours:
+            listener.stop_accepting()
+        for listener in ours:
+            if not listener.drain(deadline):
+                logger.warning("some requests were not finished in time; asking again continues their orders")
+        self.issuance.close(deadline)
+        for listener in self.listeners:
+            listener.close()
+        self.manager.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
+        return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
+
+    def _open_account(self) -> None:
+        directory = self.manager.directory
+        if not directory.has_key():
+            if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
+                raise AccountError(
+                    f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
+                    f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
+                )
+            self.manager.create_account_key()
+            logger.info("made a new account key: %s", directory.key_file)
+        try:
+            self.manager.connect()
+        except (CAError, RateLimited, DeadlinePassed) as error:
+            if not directory.has_registration():
+                raise
+            # Stored chains can be delivered without the CA; the first order connects again.
+            logger.warning("the CA cannot be used at the moment, stored chains are delivered: %s", error)
+
+    def _listen(self) -> None:
+        management = Management(self.config.auth, self.issuance, self.bus, self.clock)
+        limits = Limits(
+            connections=self.config.mgmt.max_connections, request_seconds=self.config.mgmt.request_timeout
+        )
+        try:
+            self._open("mgmt", self.config.mgmt.listeners, management, limits)
+            for validator in self.config.validators.values():
+                if isinstance(validator, Http01):
+                    door = Challenges(validator, self.bus, self.clock)
+                    self._open(f"http01 {validator.name}", validator.listeners, door, Limits())
+        except OSError:
+            for listener in self.listeners:
+                listener.close()
+            raise
+
+    def _open(
+        self, name: str, addresses: Sequence[Address], application: Application, limits: Limits
+    ) -> None:
+        if not addresses:
+            return
+        listener = Listener(addresses, application, limits=limits, clock=self.clock, name=name)
+        listener.bind()
+        listener.start()
+        self.listeners.append(listener)
+
+    def _upkeep(self) -> None:
+        while not self.clock.wait(self._stopping, UPKEEP_SECONDS):
+            try:
+                self.issuance.save_held()
+            except AcmeException as error:
+                logger.warning("upkeep: %s", error)
+
+
+def run(config: Configuration) -> None:
+    """Run a server until SIGTERM or SIGINT.
+
+    Args:
+        config: what to run.
+
+    Raises:
+        AcmeException, OSError: it cannot start, as `Server.start`.
+    """
+    notifier = Notifier()
+    server = Server(config)
+    with _stop_signal() as stop:
+        server.start()
+        listening = ", ".join(server.addresses) or "nothing"
+        logger.info("ready, listening on %s", listening)
+        notifier.ready(f"listening on {listening}")
+        stop.wait()
+        logger.info("stopping")
+        notifier.stopping()
+        server.stop()
+    notifier.close()
+    logger.info("stopped")
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

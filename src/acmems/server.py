@@ -1,0 +1,456 @@
+"""The front doors: the documented handlers, and the one table from errors to HTTP answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import socket
+from collections.abc import Mapping
+from concurrent.futures import Future
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Protocol
+
+from acmems import exceptions
+from acmems.answers import one_line
+from acmems.auth import Authenticator, Processor
+from acmems.challenges import Http01
+from acmems.clock import SYSTEM, Clock
+from acmems.events import Bus, Delivered, Failed, Refused
+from acmems.exceptions import AcmeException, HttpRefusal
+from acmems.exchange import Exchange
+from acmems.issuance import Asked, Delivery, Issuance
+
+logger = logging.getLogger(__name__)
+
+# The one place that decides what an error is to a client. Subclasses are looked up before bases.
+STATUS: Mapping[type[AcmeException], int] = {
+    exceptions.PayloadToLarge: 413,
+    exceptions.PayloadInvalid: 415,
+    exceptions.Refused: 403,
+    exceptions.InvalidDomainName: 421,
+    exceptions.NoChallengeMethodsSupported: 421,
+    exceptions.ChallengeFailed: 421,
+    exceptions.AuthorizationNotYetProcessed: 503,
+    exceptions.AuthorizationNotYetRequested: 503,
+    exceptions.RateLimited: 429,
+    exceptions.AccountError: 503,
+    exceptions.NeedToAgreeToTOS: 503,
+    exceptions.DeadlinePassed: 504,
+    exceptions.ValidatorUnavailable: 503,
+    exceptions.StorageUnavailable: 503,
+    exceptions.CAUnavailable: 503,
+    exceptions.FateUnknown: 503,
+    exceptions.CAError: 502,
+    exceptions.CAProblem: 502,
+    exceptions.CAProtocolError: 502,
+    exceptions.ChallengesUnknownStatus: 502,
+    exceptions.CertificateUnusable: 502,
+    exceptions.ConfigurationError: 500,
+    exceptions.AcmeException: 500,
+}
+REFUSED = "no auth block of this server accepts the request: ask its administrator"
+_RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
+_JSON_TYPES = ("application/problem+json", "application/json")
+SIGN = "/sign"
+CHALLENGES = "/.well-known/acme-challenge/"
+
+
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status that an error means to a client.
+
+    Args:
+        error: the error; anything but an `AcmeException` is a bug.
+    """
+    if isinstance(error, HttpRefusal):
+        return error.status
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def reason_of(error: BaseException, reference: str) -> str:
+    """Return one line that tells a client what to do.
+
+    Args:
+        error: the error.
+        reference: names the request in the log.
+    """
+    status = status_of(error)
+    if status == HTTPStatus.FORBIDDEN:
+        return REFUSED
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return f"this is a bug of the server: tell its administrator the reference {reference}"
+    return one_line(error, 1000)
+
+
+def retry_after_of(error: BaseException) -> int | None:
+    """Return the seconds after which a client should ask again, None if that is up to it.
+
+    Args:
+        error: the error.
+    """
+    seconds = getattr(error, "retry_after", None)
+    if seconds is None:
+        seconds = _RETRY_AFTER.get(status_of(error))
+    return None if seconds is None else max(1, math.ceil(seconds))
+
+
+class Server(Protocol):
+    """What the handlers need of the server that they run in."""
+
+    bus: Bus
+    clock: Clock
+
+
+class ManagementServer(Server, Protocol):
+    """What `ACMEMgmtHandler` needs of its server."""
+
+    auth: Authenticator
+    issuance: Issuance
+
+
+class ACMEAbstractHandler(BaseHTTPRequestHandler):
+    """Base of the handlers: they run on a framed `Exchange`, and on a plain socket like their own base.
+
+    Args:
+        request: the exchange that a listener framed, or a connected socket.
+        client_address: host and port of the client.
+        server: the server that this handler runs in.
+    """
+
+    server_version = "acmems"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+    server: Any
+    reference = "-"
+
+    def __init__(
+        self, request: Exchange | socket.socket, client_address: tuple[str, int], server: object
+    ) -> None:
+        self.exchange = request if isinstance(request, Exchange) else None
+        super().__init__(request, client_address, server)  # type: ignore[arg-type]  # an exchange stands in
+
+    def setup(self) -> None:
+        """Take the framed request, or prepare to read one."""
+        if self.exchange is None:
+            super().setup()
+            return
+        self.rfile = io.BytesIO()  # type: ignore[assignment]  # as in-memory files are used by the base
+        self.wfile = io.BytesIO()
+
+    def handle(self) -> None:
+        """Take over what was framed, or read requests from the socket."""
+        exchange = self.exchange
+        if exchange is None:
+            super().handle()
+            return
+        self.command, self.path, self.headers = exchange.method, exchange.target, exchange.headers
+        self.request_version = f"HTTP/{exchange.version[0]}.{exchange.version[1]}"
+        self.requestline = f"{self.command} {self.path} {self.request_version}"
+        self.close_connection = not exchange.keep_alive
+        self.reference = exchange.reference
+        self.began = self.server.clock.monotonic()
+
+    def finish(self) -> None:
+        """Leave a framed request open: it is answered when its answer is there."""
+        if self.exchange is None:
+            super().finish()
+
+    def send_data(
+        self, data: str | bytes, content_type: str = "text/plain", response_code: int = 200
+    ) -> None:
+        """Send data as HTTP response.
+
+        Args:
+            data: the text to send; text is sent as UTF-8.
+            content_type: its media type.
+            response_code: HTTP response code.
+        """
+        self._send(data.encode() if isinstance(data, str) else data, content_type, response_code, {})
+
+    def send_error_answer(self, error: BaseException) -> None:
+        """Send what an error means to the client.
+
+        Args:
+            error: the error.
+        """
+        status, reason = status_of(error), reason_of(error, self.reference)
+        headers = dict(error.headers) if isinstance(error, HttpRefusal) else {}
+        retry_after = retry_after_of(error)
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        if self._wants_json():
+            problem = {"type": "about:blank", "title": _title(status), "status": status, "detail": reason}
+            self._send(json.dumps(problem).encode(), "application/problem+json", status, headers)
+        else:
+            self._send(f"{reason}\n".encode(), "text/plain", status, headers)
+
+    def _wants_json(self) -> bool:
+        accepted = str(self.headers.get("Accept", "")) if getattr(self, "headers", None) else ""
+        return any(kind in accepted for kind in _JSON_TYPES)
+
+    def _send(self, body: bytes, content_type: str, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status, _title(status))
+        charset = "; charset=utf-8" if content_type == "text/plain" else ""
+        self.send_header("Content-Type", content_type + charset)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        if self.exchange is not None:
+            self.exchange.answer(self.wfile.getvalue(), close=self.close_connection)  # type: ignore[attr-defined]  # setup made a BytesIO
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Log nothing by itself: requests are logged once, with their outcome."""
+
+
+class ACMEHTTPHandler(ACMEAbstractHandler):
+    """Answers the CA's http-01 requests (RFC 8555 section 8.3).
+
+    Args:
+        validator: the http-01 validator whose responses are served.
+        args: as for `ACMEAbstractHandler`.
+        kwargs: the same.
+    """
+
+    def __init__(self, validator: Http01, *args: Any, **kwargs: Any) -> None:
+        self.validator = validator
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        """Send the response to a challenge, found by exact host and path; else 404."""
+        host = _host(str(self.headers.get("Host", "")))
+        value = None
+        if self.path.startswith(CHALLENGES) and len(self.headers.get_all("Host", [])) == 1:
+            value = self.validator.responses.fetch(host, self.path)
+        if value is None:
+            self.send_error_answer(HttpRefusal(404, "there is no such challenge here"))
+        else:
+            self.send_data(value, "application/octet-stream")
+
+    do_HEAD = do_GET  # noqa: N815 - the base's naming
+
+
+class ACMEMgmtHandler(ACMEAbstractHandler):
+    """Answers machines that ask for certificates.
+
+    Args:
+        request: the exchange that a listener framed, or a connected socket.
+        client_address: host and port of the client.
+        server: the server; has `auth`, `issuance`, `bus` and `clock`.
+    """
+
+    processor: Processor | None = None
+    server: ManagementServer
+
+    def preflight(self) -> int:
+        """Check what shows before the body is read, and return how long it is.
+
+        Returns:
+            the length of the body, in bytes.
+
+        Raises:
+            HttpRefusal, Refused, PayloadToLarge: the request will not be accepted.
+        """
+        if self.path != SIGN:
+            raise HttpRefusal(404, f"there is nothing here: POST a CSR to {SIGN}")
+        if self.command != "POST":
+            raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": "POST"})
+        self.processor = Processor(self.server.auth, self.client_address, self.headers, self.rfile)
+        if not self.processor.may_be_acceptable():
+            raise exceptions.Refused(self.processor.reason)
+        return self.processor.content_length()
+
+    def do_POST(self) -> None:
+        """Handle a request to sign a CSR: decide, find or order the chain, send it."""
+        try:
+            if self.processor is None:
+                self.preflight()
+            future = self._issue()
+        except AcmeException as error:
+            self.refuse(error)
+            return
+        if self.exchange is None:
+            future.exception()  # a plain socket waits, and so does its thread
+        future.add_done_callback(self._deliver)
+
+    def _issue(self) -> Future[Delivery]:
+        processor = self.processor
+        assert processor is not None  # noqa: S101 - preflight made it
+        if self.exchange is not None:
+            processor.rfile = io.BytesIO(self.exchange.body)
+        if not processor.acceptable():
+            raise exceptions.Refused(processor.reason)
+        assert processor.request is not None  # noqa: S101 - acceptable requests have both
+        assert processor.block is not None  # noqa: S101
+        asked = Asked(
+            processor.request,
+            processor.block.validator,
+            processor.block.storage,
+            self.reference,
+            str(processor.caller.address),
+            processor.block.name,
+            lambda: self.exchange is not None and self.exchange.gone,
+        )
+        return self.server.issuance.issue(asked)
+
+    def _deliver(self, future: Future[Delivery]) -> None:
+        error = future.exception()
+        if error is not None:
+            self.refuse(error)
+            return
+        delivery = future.result()
+        self.send_data(delivery.chain.pem, "application/pem-certificate-chain")
+        self.server.bus.emit(
+            Delivered(status=200, source=delivery.source, seconds=self._seconds, **self._who())
+        )
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with an error, and tell the operator.
+
+        Args:
+            error: what went wrong.
+        """
+        self.send_error_answer(error)
+        status = status_of(error)
+        if isinstance(error, AcmeException) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            refused = Refused(status=status, reason=str(error), seconds=self._seconds, **self._who())
+            self.server.bus.emit(refused)
+            return
+        bug = None if isinstance(error, AcmeException) else error
+        reason = str(error) if bug is None else f"a bug: {type(error).__name__}"
+        self.server.bus.emit(
+            Failed(
+                stage="request", status=status, reason=reason, seconds=self._seconds, bug=bug, **self._who()
+            )
+        )
+
+    @property
+    def _seconds(self) -> float:
+        return float(self.server.clock.monotonic() - self.began) if self.exchange is not None else 0.0
+
+    def _who(self) -> dict[str, Any]:
+        processor = self.processor
+        request = processor.request if processor else None
+        return {
+            "reference": self.reference,
+            "client": str(processor.caller.address) if processor else self.client_address[0],
+            "names": request.names if request else (),
+            "block": processor.block.name if processor and processor.block else None,
+        }
+
+
+class _Door:
+    """What the applications of both kinds of listener share.
+
+    Args:
+        bus: told of refusals and failures.
+        clock: for durations.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock = SYSTEM) -> None:
+        self.bus = bus
+        self.clock = clock
+
+    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
+        """Return the whole raw answer for an error, and tell the operator.
+
+        Args:
+            exchange: the request; None where its head was not acceptable.
+            error: what went wrong.
+        """
+        refused = _Refusal(exchange, error)
+        who: dict[str, Any] = {
+            "reference": refused.reference,
+            "client": exchange.client_address[0] if exchange else "-",
+        }
+        status = status_of(error)
+        if isinstance(error, AcmeException):
+            self.bus.emit(Refused(status=status, reason=str(error), **who))
+        else:
+            reason = f"a bug: {type(error).__name__}"
+            self.bus.emit(Failed(stage="request", status=status, reason=reason, bug=error, **who))
+        return refused.answer
+
+
+class _Refusal(ACMEAbstractHandler):
+    """Writes the answer to a request that no handler took, as bytes."""
+
+    def __init__(self, exchange: Exchange | None, error: Exception) -> None:
+        self.exchange = None
+        self.wfile = io.BytesIO()
+        self.command = self.requestline = ""
+        self.request_version = "HTTP/1.1"
+        self.close_connection = True
+        if exchange is not None:
+            self.command, self.headers, self.reference = exchange.method, exchange.headers, exchange.reference
+        self.send_error_answer(error)
+        self.answer = self.wfile.getvalue()
+
+
+class Management(_Door):
+    """The application of the listeners that machines ask.
+
+    Args:
+        auth: who may ask for what.
+        issuance: turns accepted requests into chains.
+        bus: told of refusals and failures.
+        clock: for durations.
+    """
+
+    def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
+        super().__init__(bus, clock)
+        self.auth = auth
+        self.issuance = issuance
+
+    def begin(self, exchange: Exchange) -> int:
+        """Check a request by its head; return the length of its body, in bytes."""
+        handler = ACMEMgmtHandler(exchange, exchange.client_address, self)
+        exchange.handler = handler
+        return handler.preflight()
+
+    def run(self, exchange: Exchange) -> None:
+        """Answer a complete request, now or when its chain is there."""
+        exchange.handler.do_POST()
+
+
+class Challenges(_Door):
+    """The application of an http-01 verification's listeners.
+
+    Args:
+        validator: the verification.
+        bus: told of refusals and failures.
+        clock: for durations.
+    """
+
+    def __init__(self, validator: Http01, bus: Bus, clock: Clock = SYSTEM) -> None:
+        super().__init__(bus, clock)
+        self.validator = validator
+
+    def begin(self, exchange: Exchange) -> int:
+        """Take GET and HEAD, without a body."""
+        if exchange.method not in {"GET", "HEAD"}:
+            raise HttpRefusal(405, "only GET and HEAD are answered here", {"Allow": "GET, HEAD"})
+        return 0
+
+    def run(self, exchange: Exchange) -> None:
+        """Answer from the table of responses."""
+        ACMEHTTPHandler(self.validator, exchange, exchange.client_address, self).do_GET()
+
+
+def _host(value: str) -> str:
+    """Return the host of a Host header: lower case, port stripped (RFC 9110 section 7.2)."""
+    host, colon, port = value.rpartition(":")
+    return (host if colon and port.isdigit() else value).lower()
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
