@@ -82,6 +82,10 @@ class Server:
             listener.close()
         self.manager.close()
 
+    def is_healthy(self) -> bool:
+        """Tell whether every listener still has the threads that serve it."""
+        return all(listener.is_healthy() for listener in self.listeners)
+
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
@@ -155,11 +159,11 @@ def run(config: Configuration) -> None:
         listening = ", ".join(server.addresses) or "nothing"
         logger.info("ready, listening on %s", listening)
         notifier.ready(f"listening on {listening}")
+        notifier.watch(server.is_healthy)
         stop.wait()
         logger.info("stopping")
         notifier.stopping()
         server.stop()
-    notifier.close()
     logger.info("stopped")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import lru_cache
-from typing import BinaryIO, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from pyasn1.codec.der import decoder
 from pyasn1.error import PyAsn1Error
@@ -353,6 +353,13 @@ class Authenticator:
     trusted_proxies: tuple[IPNetwork, ...] = ()
 
 
+class Readable(Protocol):
+    """What a body can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes."""
+
+
 class Processor:
     """Helper object to process a request, check authentication, reads and parse CSR.
 
@@ -368,7 +375,7 @@ class Processor:
         auth: Authenticator,
         client_address: tuple[str, int],
         headers: Message | Mapping[str, str],
-        rfile: BinaryIO,
+        rfile: Readable,
     ) -> None:
         self.auth = auth
         self.headers = headers

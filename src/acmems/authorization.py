@@ -253,7 +253,7 @@ class Authorizations:
                 on_request()
 
         base = Identifier.dns(authzr.body.identifier.value)
-        token = str(attempt.challenge.encode("token"))
+        token = str(attempt.challenge.chall.encode("token"))
         proof = Proof(base, token, str(attempt.challenge.key_authorization(self.key)), seen)
         attempt.proof = proof
         self._show(attempt, proof, deadline)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from acmems import chain as chains
 from acmems.chain import Chain
@@ -319,7 +319,7 @@ class Issuance:
         with self._lock:
             self._held.pop(key, None)
 
-    def _who(self, asked: Asked) -> dict[str, object]:
+    def _who(self, asked: Asked) -> dict[str, Any]:
         return {
             "reference": asked.reference,
             "client": asked.client,

@@ -134,7 +134,7 @@ class ACMEManager:
         if self.directory.has_registration():
             raise AccountError(
                 f"{self.directory.registration_file} exists, but its key does not: a lost account key is "
-                f"never replaced silently. Restore account.pem, or remove registration.json to begin a new account"
+                f"never replaced silently. Restore account.pem, or remove registration.json to begin anew"
             )
         self.directory.save_key(account.generate_key(self.config.account.key_type))
 

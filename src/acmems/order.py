@@ -261,6 +261,11 @@ class Orders:
             logger.warning("the answer to a finalize was lost; reading the order instead")
             return self._wait(order, request, deadline, patience=5)
         except CAProblem as problem:
+            if request.san is None and problem.code in {"unauthorized", "badCSR"}:
+                raise PayloadInvalid(
+                    f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): make the CSR "
+                    f"with -addext 'subjectAltName=DNS:{request.names[0]}'"
+                ) from problem
             if problem.code != "orderNotReady":
                 raise
             return self._wait(order, request, deadline)

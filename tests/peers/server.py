@@ -49,7 +49,7 @@ directory = {folder}/storage
 """
 
 
-@dataclass(kw_only)
+@dataclass(kw_only=True)
 class Settings:
     """A configuration of acmems that works as it is, to be changed where a test needs it.
 
