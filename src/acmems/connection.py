@@ -333,7 +333,7 @@ class Connection:
             _log.error("a bug, reference %s", reference, exc_info=error)
         try:
             return self._service.application.refuse(exchange, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged, and the connection closes without an answer
             _log.exception("a bug: an error could not be answered")
             return b""
 

@@ -104,7 +104,7 @@ class Limits:
     linger_seconds: float = 2.0
     grace_seconds: float = 1.0
     tick_seconds: float = 0.25
-    head: HeadLimits = HeadLimits()
+    head: HeadLimits = field(default_factory=HeadLimits)
 
     @property
     def arrival_seconds(self) -> float:

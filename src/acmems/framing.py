@@ -193,7 +193,7 @@ def _checked_head(line: re.Match[bytes], fields: Sequence[tuple[bytes, bytes]]) 
     for name, value in fields:
         headers.set_raw(name.decode("ascii"), value.decode("latin-1"))
         ruling.setdefault(name.lower(), []).append(value)
-    method, version = line[1].decode("ascii"), _VERSIONS[line.group(3, 4)]
+    method, version = line[1].decode("ascii"), _VERSIONS[line[3], line[4]]
     if b"transfer-encoding" in ruling:
         raise HttpRefusal(501, "send a Content-Length; transfer codings are not supported")
     _check_host(ruling.get(b"host", []), version)

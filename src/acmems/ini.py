@@ -386,7 +386,8 @@ def https_url(value: str) -> str:
         good = False
     else:
         good = good and "@" not in parts.netloc
-    if not good or not value.isascii() or " " in value:
+    # What urlsplit drops silently, such as line breaks, must not be there.
+    if not good or not re.fullmatch(r"[!-~]+", value):
         raise ValueError("must be an https URL, such as https://acme.example.org/directory")
     return value
 

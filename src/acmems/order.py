@@ -263,8 +263,8 @@ class Orders:
         except CAProblem as problem:
             if request.san is None and problem.code in {"unauthorized", "badCSR"}:
                 raise PayloadInvalid(
-                    f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): make the CSR "
-                    f"with -addext 'subjectAltName=DNS:{request.names[0]}'"
+                    f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
+                    f"make the CSR with -addext 'subjectAltName=DNS:{request.names[0]}'"
                 ) from problem
             if problem.code != "orderNotReady":
                 raise

@@ -136,7 +136,7 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         if self.exchange is None:
             super().setup()
             return
-        self.rfile = io.BytesIO()  # type: ignore[assignment]  # as in-memory files are used by the base
+        self.rfile = io.BytesIO()
         self.wfile = io.BytesIO()
 
     def handle(self) -> None:

@@ -152,7 +152,7 @@ class Session:
 
         def fetch() -> Answer:
             with self._transport.channel(deadline) as channel:
-                answer = self._send(channel, "GET", url, {}, None, deadline, max_size)
+                answer = self._send(channel, "GET", url, deadline, max_size=max_size)
             self._keep_nonce(answer)
             return answer
 
@@ -203,7 +203,9 @@ class Session:
                 for _ in range(NONCE_TRIES):
                     nonce = nonce or self._fetch_nonce(channel, new_nonce, deadline)
                     body = signer.sign({**protected, "nonce": nonce}, data)
-                    answer = self._send(channel, "POST", url, headers, body, deadline, max_size)
+                    answer = self._send(
+                        channel, "POST", url, deadline, headers=headers, body=body, max_size=max_size
+                    )
                     if answer.problem_type != _BAD_NONCE:
                         self._keep_nonce(answer)
                         return answer
@@ -234,7 +236,7 @@ class Session:
     def _fetch_nonce(self, channel: Channel, url: str, deadline: Deadline) -> str:
         """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
         try:
-            answer = self._send(channel, "HEAD", url, {}, None, deadline, 0)
+            answer = self._send(channel, "HEAD", url, deadline)
             self._judge(answer)
         except Failure as failure:
             failure.sent = False
@@ -249,17 +251,18 @@ class Session:
         channel: Channel,
         method: str,
         url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
         deadline: Deadline,
-        max_size: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        max_size: int = 0,
     ) -> Answer:
         with self._lock:
             self._requests += 1
         started = self._clock.monotonic()
-        headers = {"User-Agent": f"acmems/{__version__}", **headers}
+        fields = {"User-Agent": f"acmems/{__version__}", **(headers or {})}
         answer = channel.exchange(
-            method, url, headers=headers, body=body, deadline=deadline, max_size=max_size
+            method, url, headers=fields, body=body, deadline=deadline, max_size=max_size
         )
         if _log.isEnabledFor(logging.DEBUG):
             milliseconds = (self._clock.monotonic() - started) * 1000
