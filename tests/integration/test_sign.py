@@ -1,0 +1,420 @@
+"""A machine asks with curl, and the whole house answers: the rules of `POST /sign` against a real CA."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.peers import (
+    Acmems,
+    ChallTestSrv,
+    Nginx,
+    Pebble,
+    Settings,
+    curl,
+    curl_sign,
+    free_port,
+    make_key_and_csr,
+    names_of,
+    run_acmems,
+    verify_chain,
+    wait_until,
+)
+
+SECRET = "a shared secret with ümlaut"  # noqa: S105 - a test's own
+BLOCKS = f"""
+[auth "web"]
+ip = 127.0.0.1
+domain = *.web.example.org
+
+[auth "mail"]
+hmac_type = sha256
+hmac_key = {SECRET}
+domain = mail.example.org
+domain = *.mail.example.org
+
+[auth "both"]
+ip = 192.0.2.0/24
+hmac_type = sha256
+hmac_key = another secret
+domain = both.example.org
+"""
+
+
+def test_a_csr_becomes_a_chain_that_openssl_verifies(settings: Settings, pebble: Pebble, tmp_path: Path) -> None:
+    """The answer to a CSR is a chain with exactly its names, which leads to the CA's root."""
+    _, csr = make_key_and_csr(tmp_path, ["one.example.org", "two.example.org"])
+    with Acmems(settings) as acmems:
+        reply = curl_sign(acmems.sign_url, csr)
+    assert reply.status == 200
+    assert names_of(reply.body) == {"one.example.org", "two.example.org"}
+    assert verify_chain(reply.body, pebble.root_pem()).endswith("OK")
+
+
+@pytest.mark.parametrize("kind", ["ec", "ec384", "rsa"])
+def test_every_usual_kind_of_key_is_served(settings: Settings, tmp_path: Path, kind: str) -> None:
+    """RSA, P-256 and P-384 keys get their certificates."""
+    _, csr = make_key_and_csr(tmp_path, [f"{kind}.example.org"], kind=kind)
+    with Acmems(settings) as acmems:
+        assert curl_sign(acmems.sign_url, csr).status == 200
+
+
+def test_a_hundred_names_fit_into_one_certificate(settings: Settings, tmp_path: Path) -> None:
+    """A CSR with 100 names is one order, proved in parallel."""
+    names = [f"host{number}.example.org" for number in range(100)]
+    _, csr = make_key_and_csr(tmp_path, names)
+    settings.mgmt = "max-size = 16k"
+    with Acmems(settings) as acmems:
+        reply = curl_sign(acmems.sign_url, csr)
+    assert reply.status == 200
+    assert names_of(reply.body) == set(names)
+
+
+def test_a_stored_chain_comes_back(settings: Settings, tmp_path: Path) -> None:
+    """The same CSR gets the same chain, also after a restart, and another CSR of the same key too."""
+    key, csr = make_key_and_csr(tmp_path, ["kept.example.org"])
+    _, other = make_key_and_csr(tmp_path, ["kept.example.org"], key=key, stem="other")
+    with Acmems(settings) as acmems:
+        first = curl_sign(acmems.sign_url, csr)
+        assert curl_sign(acmems.sign_url, csr).body == first.body
+        assert curl_sign(acmems.sign_url, other).body == first.body
+    with Acmems(settings) as acmems:
+        assert curl_sign(acmems.sign_url, csr).body == first.body
+
+
+def test_without_a_storage_each_request_is_a_new_certificate(settings: Settings, tmp_path: Path) -> None:
+    """The storage `none` keeps nothing."""
+    _, csr = make_key_and_csr(tmp_path, ["fresh.example.org"])
+    settings.storage = '[storage "nothing"]\ntype = none\n'
+    with Acmems(settings) as acmems:
+        first, second = (curl_sign(acmems.sign_url, csr) for _ in range(2))
+    assert first.status == second.status == 200
+    assert first.body != second.body
+
+
+def test_fifty_at_once_share_one_issuance(settings: Settings, tmp_path: Path) -> None:
+    """Requests for the same key and names while one runs get that one's chain: one order, not fifty."""
+    _, csr = make_key_and_csr(tmp_path, ["shared.example.org"])
+    with Acmems(settings) as acmems, ThreadPoolExecutor(50) as pool:
+        replies = list(pool.map(lambda _: curl_sign(acmems.sign_url, csr), range(50)))
+        log = acmems.output
+    assert {reply.status for reply in replies} == {200}
+    assert len({reply.body for reply in replies}) == 1
+    assert log.count(" issued ") == 1
+
+
+def test_every_machine_of_two_hundred_gets_its_certificate(settings: Settings, tmp_path: Path) -> None:
+    """Two hundred different CSRs, sent at once, are all answered with 200."""
+    csrs = [
+        make_key_and_csr(tmp_path, [f"machine{number}.example.org"], stem=f"machine{number}")[1]
+        for number in range(200)
+    ]
+    with Acmems(settings) as acmems:
+        processes = [
+            subprocess.Popen(
+                ["curl", "-sS", "-o", f"{csr}.pem", "-w", "%{http_code}", "--data-binary", f"@{csr}", acmems.sign_url],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for csr in csrs
+        ]
+        statuses = {process.communicate()[0] for process in processes}
+    assert statuses == {"200"}
+
+
+class TestPolicy:
+    """Who may have which names."""
+
+    @pytest.fixture
+    def acmems(self, settings: Settings) -> Acmems:
+        """A server with three auth blocks."""
+        settings.auth = BLOCKS
+        return Acmems(settings)
+
+    @pytest.mark.parametrize(
+        ("names", "secret", "status"),
+        [
+            (["a.web.example.org"], None, 200),
+            (["a.b.web.example.org"], None, 403),
+            (["mail.example.org"], None, 403),
+            (["mail.example.org"], SECRET, 200),
+            (["mail.example.org"], "another secret", 403),
+            (["both.example.org"], "another secret", 403),
+            (["a.web.example.org", "mail.example.org"], SECRET, 403),
+            (["*.mail.example.org"], SECRET, 403),
+        ],
+        ids=str,
+    )
+    def test_one_block_must_accept_everything(
+        self, acmems: Acmems, tmp_path: Path, names: list[str], secret: str | None, status: int
+    ) -> None:
+        """Address, HMAC and every name must be granted by one and the same block."""
+        _, csr = make_key_and_csr(tmp_path, names)
+        with acmems:
+            assert curl_sign(acmems.sign_url, csr, secret=secret).status == status
+
+    def test_refusals_look_alike(self, acmems: Acmems, tmp_path: Path) -> None:
+        """Wrong name, wrong hash and wrong address get the same body; the log tells them apart."""
+        _, csr = make_key_and_csr(tmp_path, ["mail.example.org"])
+        _, wrong = make_key_and_csr(tmp_path, ["elsewhere.example.net"], stem="wrong")
+        with acmems:
+            replies = [
+                curl_sign(acmems.sign_url, csr, secret="no"),
+                curl_sign(acmems.sign_url, wrong, secret=SECRET),
+                curl_sign(acmems.sign_url, wrong),
+            ]
+            log = acmems.output
+        assert {reply.status for reply in replies} == {403}
+        assert len({reply.body for reply in replies}) == 1
+        assert "elsewhere.example.net matches no domain" in log
+        assert SECRET not in log
+
+
+class TestRefusals:
+    """Each refusal tells the client what to do, and none is a 500."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "path", "status"),
+        [
+            (["-d", "garbage"], "/sign", 415),
+            (["-X", "GET"], "/sign", 405),
+            (["-X", "PUT", "-d", "x"], "/sign", 405),
+            (["-I"], "/sign", 405),
+            (["-d", "x"], "//sign", 404),
+            (["-d", "x"], "/sign?x", 404),
+            (["-d", "x"], "/", 404),
+            (["-d", "x" * 5000], "/sign", 413),
+            (["-H", "Transfer-Encoding: chunked", "-d", "x"], "/sign", 501),
+            (["-X", "POST"], "/sign", 411),
+        ],
+        ids=str,
+    )
+    def test_statuses(self, settings: Settings, arguments: list[str], path: str, status: int) -> None:
+        """What is not a CSR posted to /sign gets the status of the documentation."""
+        with Acmems(settings) as acmems:
+            reply = curl(f"http://127.0.0.1:{acmems.port}{path}", *arguments)
+        assert reply.status == status
+        if status == 405:
+            assert reply.headers["Allow"] == "POST"
+
+    def test_problem_documents_for_those_who_ask(self, settings: Settings) -> None:
+        """A client that accepts JSON gets the reason as a problem document (RFC 9457)."""
+        with Acmems(settings) as acmems:
+            reply = curl(acmems.sign_url, "-H", "Accept: application/problem+json", "-d", "garbage")
+        assert reply.headers["Content-Type"] == "application/problem+json"
+        problem = json.loads(reply.body)
+        assert problem["status"] == 415
+        assert "PEM" in problem["detail"]
+
+    def test_a_name_that_cannot_be_proved(self, settings: Settings, tmp_path: Path) -> None:
+        """Where the CA cannot validate a name its reason is passed on, and it is not asked again at once."""
+        settings.challenge_port = free_port()  # not where the CA looks
+        _, csr = make_key_and_csr(tmp_path, ["lost.example.org"])
+        with Acmems(settings) as acmems:
+            first = curl_sign(acmems.sign_url, csr)
+            second = curl_sign(acmems.sign_url, csr)
+            log = acmems.output
+        assert first.status == second.status == 421
+        assert "lost.example.org" in first.text
+        assert int(second.headers["Retry-After"]) >= 1
+        assert log.count("/order-plz: ") == 1
+
+    def test_the_accounts_own_key_is_no_key_for_a_certificate(self, settings: Settings, tmp_path: Path) -> None:
+        """A CSR for the key of the ACME account is refused."""
+        with Acmems(settings) as acmems:
+            _, csr = make_key_and_csr(
+                tmp_path, ["own.example.org"], key=settings.folder / "account" / "account.pem"
+            )
+            reply = curl_sign(acmems.sign_url, csr)
+        assert reply.status == 415
+        assert "account" in reply.text
+
+
+def test_a_hung_up_client_finds_its_certificate_later(
+    dns: ChallTestSrv, tmp_path: Path
+) -> None:
+    """A client that goes away does not stop its issuance, even where nothing is stored."""
+    _, csr = make_key_and_csr(tmp_path, ["patient.example.org"])
+    body = csr.read_bytes()
+    with Pebble(dns.address, options={"retryAfter": {"authz": 2, "order": 0}}) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.storage = '[storage "nothing"]\ntype = none\n'
+        with Acmems(settings) as acmems:
+            with socket.create_connection(("127.0.0.1", acmems.port)) as client:
+                head = f"POST /sign HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+                client.sendall(head.encode() + body)
+                wait_until(lambda: "/order-plz: " in acmems.output, "the order")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            wait_until(lambda: " issued " in acmems.output, "the certificate")
+            reply = curl_sign(acmems.sign_url, csr)
+            log = acmems.output
+    assert reply.status == 200
+    assert log.count(" issued ") == 1
+
+
+def test_a_web_server_forwards_challenges(dns: ChallTestSrv, tmp_path: Path) -> None:
+    """Behind nginx, which forwards /.well-known/acme-challenge, names are proved all the same."""
+    port = free_port()
+    _, csr = make_key_and_csr(tmp_path, ["behind.example.org"])
+    with Nginx(port) as nginx, Pebble(dns.address, http_port=nginx.port) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.challenge_port = port
+        with Acmems(settings) as acmems:
+            assert curl_sign(acmems.sign_url, csr).status == 200
+
+
+def test_stored_chains_outlive_the_ca(dns: ChallTestSrv, tmp_path: Path) -> None:
+    """While the CA is down, stored chains are delivered, new ones are 503, and a start is possible."""
+    _, csr = make_key_and_csr(tmp_path, ["safe.example.org"])
+    _, new = make_key_and_csr(tmp_path, ["new.example.org"], stem="new")
+    with Pebble(dns.address) as ca:
+        settings = Settings.of(ca, tmp_path)
+        with Acmems(settings) as acmems:
+            first = curl_sign(acmems.sign_url, csr)
+    settings.mgmt = "request-timeout = 10"
+    with Acmems(settings) as acmems:
+        assert curl_sign(acmems.sign_url, csr).body == first.body
+        refused = curl_sign(acmems.sign_url, new)
+    assert refused.status in {503, 504}
+    assert refused.headers["Retry-After"]
+
+
+def test_an_account_that_the_ca_forgot_is_not_replaced(dns: ChallTestSrv, tmp_path: Path) -> None:
+    """A CA that does not know the account any more stops the start with a line that says what to do."""
+    with Pebble(dns.address) as ca:
+        settings = Settings.of(ca, tmp_path)
+        with Acmems(settings):
+            pass
+        before = (tmp_path / "account" / "account.pem").read_bytes()
+        ca.restart()
+        (tmp_path / "acmems.ini").write_text(settings.text())
+        done = run_acmems("serve", tmp_path / "acmems.ini")
+    assert done.returncode == 1
+    assert "not replaced" in done.stderr
+    assert (tmp_path / "account" / "account.pem").read_bytes() == before
+
+
+class TestLife:
+    """Starting, stopping, and what an administrator sees of it."""
+
+    def test_sigterm_lets_requests_finish(self, dns: ChallTestSrv, tmp_path: Path) -> None:
+        """A request that runs when SIGTERM comes still gets its certificate; then the exit code is 0."""
+        _, csr = make_key_and_csr(tmp_path, ["last.example.org"])
+        with Pebble(dns.address, options={"retryAfter": {"authz": 2, "order": 0}}) as ca:
+            with Acmems(Settings.of(ca, tmp_path)) as acmems:
+                replies = []
+                client = threading.Thread(target=lambda: replies.append(curl_sign(acmems.sign_url, csr)))
+                client.start()
+                wait_until(lambda: "/order-plz: " in acmems.output, "the order")
+                code = acmems.stop(signal.SIGTERM)
+                client.join()
+        assert replies[0].status == 200
+        assert code == 0
+
+    def test_it_tells_systemd(self, settings: Settings) -> None:
+        """Systemd hears when the server is ready and when it stops."""
+        with Acmems(settings) as acmems:
+            acmems.stop(signal.SIGTERM)
+            assert "READY=1" in acmems.notifications
+            assert "STOPPING=1" in acmems.notifications
+
+    def test_a_port_in_use_is_one_line(self, settings: Settings, tmp_path: Path) -> None:
+        """A port that is taken stops the start with one line that names it."""
+        (tmp_path / "acmems.ini").write_text(settings.text())
+        with socket.create_server(("127.0.0.1", settings.port)):
+            done = run_acmems("serve", tmp_path / "acmems.ini")
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert f"127.0.0.1:{settings.port}" in last
+        assert "Traceback" not in done.stderr
+
+    def test_account_commands(self, settings: Settings, tmp_path: Path) -> None:
+        """`account register` makes key and account, `show` shows it, `deactivate` ends it."""
+        config = tmp_path / "acmems.ini"
+        config.write_text(settings.text())
+        assert run_acmems("account", "show", config).returncode == 1
+        registered = run_acmems("account", "register", config)
+        assert registered.returncode == 0, registered.stderr
+        shown = run_acmems("account", "show", config)
+        assert "P-256" in shown.stdout
+        assert "valid" in shown.stdout
+        assert run_acmems("account", "deactivate", config).returncode == 0
+        gone = run_acmems("account", "show", config)
+        assert gone.returncode == 1
+        assert "Traceback" not in gone.stderr
+
+    def test_nothing_is_registered_without_consent(self, settings: Settings, tmp_path: Path) -> None:
+        """Without accepted terms of service the start says which line to add, and makes no account."""
+        config = tmp_path / "acmems.ini"
+        config.write_text(settings.text().replace("accept-terms-of-service = yes", ""))
+        done = run_acmems("serve", config)
+        assert done.returncode == 1
+        assert "accept-terms-of-service = " in done.stderr
+        assert not (tmp_path / "account" / "registration.json").exists()
+
+    def test_a_lost_key_is_not_replaced(self, settings: Settings, tmp_path: Path) -> None:
+        """Where only the registration is left, the server refuses to start."""
+        config = tmp_path / "acmems.ini"
+        config.write_text(settings.text())
+        assert run_acmems("account", "register", config).returncode == 0
+        (tmp_path / "account" / "account.pem").unlink()
+        done = run_acmems("serve", config)
+        assert done.returncode == 1
+        assert "never replaced silently" in done.stderr
+
+    def test_a_key_that_others_can_read_is_refused(self, settings: Settings, tmp_path: Path) -> None:
+        """An account key that others can read stops the start."""
+        config = tmp_path / "acmems.ini"
+        config.write_text(settings.text())
+        assert run_acmems("account", "register", config).returncode == 0
+        (tmp_path / "account" / "account.pem").chmod(0o644)
+        done = run_acmems("serve", config)
+        assert done.returncode == 1
+        assert "account.pem" in done.stderr
+
+    def test_every_problem_of_a_configuration_at_once(self, tmp_path: Path) -> None:
+        """`check` reports each problem with file and line, and ends with 2."""
+        config = tmp_path / "acmems.ini"
+        config.write_text('[account]\nacme-sever = https://x\n[auth "a"]\ndomain = a.example.org\n')
+        done = run_acmems("check", config)
+        assert done.returncode == 2
+        assert f"{config}:2: " in done.stderr
+        assert "did you mean 'acme-server'?" in done.stderr
+        assert f"{config}:3: " in done.stderr
+
+    def test_external_account_binding(self, dns: ChallTestSrv, tmp_path: Path) -> None:
+        """A CA that wants accounts bound gets the binding; without one the hint names the keys to add."""
+        mac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+        bound = {"externalAccountBindingRequired": True, "externalAccountMACKeys": {"kid-1": mac}}
+        with Pebble(dns.address, options=bound) as ca:
+            settings = Settings.of(ca, tmp_path)
+            config = tmp_path / "acmems.ini"
+            config.write_text(settings.text())
+            unbound = run_acmems("account", "register", config)
+            settings.account = f"eab-kid = kid-1\neab-hmac-key = {mac}"
+            config.write_text(settings.text())
+            done = run_acmems("account", "register", config)
+        assert unbound.returncode == 1
+        assert "eab-kid" in unbound.stderr
+        assert done.returncode == 0, done.stderr
+
+    def test_profiles(self, dns: ChallTestSrv, tmp_path: Path) -> None:
+        """The configured profile is what is ordered."""
+        profiles = {"default": {"description": "x", "validityPeriod": 7776000}}
+        profiles["shortlived"] = {"description": "y", "validityPeriod": 518400}
+        _, csr = make_key_and_csr(tmp_path, ["short.example.org"])
+        with Pebble(dns.address, options={"profiles": profiles}) as ca:
+            settings = Settings.of(ca, tmp_path)
+            settings.account = "profile = shortlived"
+            with Acmems(settings) as acmems:
+                first = curl_sign(acmems.sign_url, csr)
+                second = curl_sign(acmems.sign_url, csr)
+        assert first.status == 200
+        assert second.body == first.body  # a six-day certificate is not renewed at every request
