@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -67,7 +68,9 @@ class Configuration:
         for options in (account, mgmt, logging):
             options.finish()
         self.responses = ChallengeResponses()
-        validators = _built(_of_kind("verification", kept), VALIDATORS, "http01", self._make_validator, found)
+        validators = _built(
+            _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
+        )
         storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
         self.default_validator = self._default_validator(validators, mgmt)
         self.default_storage = self._default_storage(storages, mgmt)
@@ -144,13 +147,24 @@ class Configuration:
             mgmt.report(f'there is no [storage "{name}"]{ini.hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
 
-    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[tuple[Address, Location]]:
-        """Yield every address that is to be listened on, and where it is configured."""
+    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_Claim]:
+        """Yield who listens on what; what stands in no section comes first, for the others to differ."""
+        sections = {section.name or "": section for section in _of_kind("verification", kept)}
+        for name in self.validators.keys() - sections.keys():
+            for address in _listeners(self.validators[name]):
+                yield _Claim(address, mgmt.location, f'the default [verification "{name}"]')
         yield from _written(mgmt, self.mgmt.listeners)
-        sections = {section.name: section for section in _of_kind("verification", kept)}
-        for name, validator in self.validators.items():
-            # The implied validator stands in no section: it is reported where a line would replace it.
-            yield from _written(sections.get(name, mgmt), _listeners(validator))
+        for name, section in sections.items():
+            yield from _written(section, _listeners(self.validators[name]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An address to be listened on, where that is configured, and by whom."""
+
+    address: Address
+    location: Location
+    owner: str
 
 
 def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section]:
@@ -240,7 +254,7 @@ def _listeners(validator: Validator) -> tuple[Address, ...]:
     return validator.listeners if isinstance(validator, Http01) else ()
 
 
-def _written(section: Section, addresses: Sequence[Address]) -> Iterator[tuple[Address, Location]]:
+def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_Claim]:
     """Yield each address with the line that gives it; the section's own line where none does."""
     lines: dict[Address, list[Location]] = {}
     for option in section.options:
@@ -249,12 +263,14 @@ def _written(section: Section, addresses: Sequence[Address]) -> Iterator[tuple[A
                 lines.setdefault(ini.address(option.value), []).append(option.location)
     for address in addresses:
         given = lines.get(address)
-        yield address, given.pop(0) if given else section.location
+        location = given.pop(0) if given else section.location
+        yield _Claim(address, location, f"{section}, see {location}")
 
 
-def _check_listeners(claims: Iterable[tuple[Address, Location]], found: list[Finding]) -> None:
-    first: dict[Address, Location] = {}
-    for address, location in claims:
-        if address in first and address.port:
-            found.append(Finding(location, f"{address} is already listened on, see {first[address]}"))
-        first.setdefault(address, location)
+def _check_listeners(claims: Iterable[_Claim], found: list[Finding]) -> None:
+    first: dict[Address, _Claim] = {}
+    for claim in claims:
+        taken = first.setdefault(claim.address, claim)
+        if taken is not claim and claim.address.port:
+            message = f"{claim.address} is already a listener of {taken.owner}"
+            found.append(Finding(claim.location, message))

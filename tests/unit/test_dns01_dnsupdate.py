@@ -21,7 +21,7 @@ import dns.rrset
 import dns.update
 import pytest
 
-from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof
+from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof, dns01_dnsupdate
 from acmems.challenges.dns01_dnsupdate import txt_value
 from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Address, Finding, Options, read
@@ -29,11 +29,11 @@ from acmems.names import Identifier
 
 Respond = Callable[[dns.message.Message], dns.message.Message | bytes | None]
 
-ZONE = dns.name.from_text("example.org")
+CHALLENGE = "token"
 SOA = "ns.example.org. hostmaster.example.org. 1 3600 600 86400 60"
 
 
-def proof(name: str = "www.example.org", token: str = "token") -> Proof:
+def proof(name: str = "www.example.org", token: str = CHALLENGE) -> Proof:
     return Proof(Identifier.dns(name), token, f"{token}.thumbprint", lambda: None)
 
 
@@ -51,6 +51,11 @@ def code(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Mess
     answer = dns.message.make_response(query)
     answer.set_rcode(rcode)
     return answer
+
+
+def willing(query: dns.message.Message) -> dns.message.Message:
+    """Answer as a server that takes every update of its zone."""
+    return code(query, dns.rcode.NOERROR) if is_update(query) else soa(query)
 
 
 def is_update(query: dns.message.Message) -> bool:
@@ -130,35 +135,22 @@ class TestValue:
 class TestUpdate:
     def test_presenting_adds_one_record(self) -> None:
         """An update adds the value in the zone of the name, and demands or deletes nothing else."""
-        with name_server(
-            lambda query: code(query, dns.rcode.NOERROR) if is_update(query) else soa(query)
-        ) as (
-            server,
-            seen,
-        ):
+        with name_server(willing) as (server, seen):
             DnsUpdate("dns", server, ttl=7).present(proof())
-        update = dns.update.from_wire(seen[-1].to_wire())
-        assert [rrset.to_text() for rrset in update.sections[0]] == ["example.org. IN SOA"]
-        assert [rrset.to_text() for rrset in update.sections[1]] == []
-        (record,) = update.sections[2]
-        assert record.to_text() == (
-            f'_acme-challenge.www.example.org. 7 IN TXT "{txt_value("token.thumbprint")}"'
-        )
+        zone, prerequisites, (record,), _ = seen[-1].sections
+        assert [rrset.to_text() for rrset in zone] == ["example.org. IN SOA"]
+        assert prerequisites == []
+        value = txt_value("token.thumbprint")
+        assert record.to_text() == f'_acme-challenge.www.example.org. 7 IN TXT "{value}"'
 
     def test_withdrawing_deletes_exactly_that_value(self) -> None:
         """An update deletes the one value of the name, by class NONE (RFC 2136 section 2.5.4)."""
-        with name_server(
-            lambda query: code(query, dns.rcode.NOERROR) if is_update(query) else soa(query)
-        ) as (
-            server,
-            seen,
-        ):
+        with name_server(willing) as (server, seen):
             DnsUpdate("dns", server).withdraw(proof())
-        (record,) = dns.update.from_wire(seen[-1].to_wire()).sections[2]
+        (record,) = seen[-1].sections[2]
         assert record.name == dns.name.from_text("_acme-challenge.www.example.org")
-        assert record.rdclass == dns.rdataclass.IN
         assert record.deleting == dns.rdataclass.NONE
-        assert record[0].to_text() == f'"{txt_value("token.thumbprint")}"'
+        assert [rdata.to_text() for rdata in record] == [f'"{txt_value("token.thumbprint")}"']
 
     def test_the_zone_is_the_nearest_one(self) -> None:
         """The zone is found wherever it begins, and the question for it asks for no recursion."""
@@ -190,7 +182,7 @@ class TestUpdate:
             "example.org.",
         ]
 
-    def test_a_lost_datagram_is_sent_again(self) -> None:
+    def test_a_lost_datagram_is_sent_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A question whose answer is lost is asked again within the timeout."""
         lost: list[dns.message.Message] = []
 
@@ -198,11 +190,12 @@ class TestUpdate:
             if not lost:
                 lost.append(query)
                 return None
-            return code(query, dns.rcode.NOERROR) if is_update(query) else soa(query)
+            return willing(query)
 
+        monkeypatch.setattr(dns01_dnsupdate, "_FIRST_WAIT", 0.05)
         with name_server(respond) as (server, seen):
             DnsUpdate("dns", server, timeout=60).present(proof())
-        assert len(seen) == 3
+        assert [is_update(query) for query in seen] == [False, False, True]
 
 
 class TestFailures:
@@ -252,10 +245,15 @@ class TestFailures:
             lambda query: soa(dns.message.make_query("example.com", "SOA", id=query.id)), timeout=0.1
         ).endswith("did not answer within 0.1 s")
 
-    def test_a_name_server_that_is_not_found_is_told(self) -> None:
+    def test_a_name_server_that_is_not_found_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server whose own name does not resolve is named."""
-        validator = DnsUpdate("dns", Address("name-server.invalid", 53))
-        with pytest.raises(
-            ValidatorUnavailable, match=r"^DNS server name-server.invalid:53 cannot be reached: "
-        ):
-            validator.present(proof())
+
+        def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        with pytest.raises(ValidatorUnavailable) as caught:
+            DnsUpdate("dns", Address("name-server.invalid", 53)).present(proof())
+        assert str(caught.value) == (
+            "DNS server name-server.invalid:53 cannot be reached: Name or service not known"
+        )

@@ -1,0 +1,628 @@
+"""The configuration as a person writes it, and as the rest of acmems sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from acmems import csr
+from acmems.challenges import DnsUpdate, Http01
+from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
+from acmems.exceptions import ConfigurationError, Secret
+from acmems.ini import Address
+from acmems.storages import FileStorage, NoStorage
+
+ACCOUNT = "[account]\ndir = /var/lib/acmems\n"
+AUTH = '[auth "all"]\nall = yes\ndomain = **\n'
+
+# What a user of 0.3 to 0.5 may have: every section and key that those versions knew.
+OF_0_3 = """
+[account]
+# the staging system, until all works
+acme-server = https://acme-staging-v02.api.letsencrypt.org/directory
+accept-terms-of-service = yes # or true
+; accept-terms-of-service = https://letsencrypt.org/documents/LE-SA-v1.5.pdf
+dir = /etc/acmems/account/
+
+[mgmt]
+mgmt=192.0.2.13:1313
+max-size = 4k
+default-verification = http
+default-storage = file
+
+[verification "http"]
+type = http01
+listener=192.0.2.80:1380
+listener=198.51.100.80:1380
+listener=[fe80::80%eth0]:1380
+
+[verification "dns"]
+type = dns01-dnsUpdate
+dns-server=192.0.2.53
+ttl=5
+timeout=30
+
+[storage "none"]
+type = none
+
+[storage "file"]
+type = file
+directory=/etc/acmems/storage
+renew-within=14
+
+[auth "office"]
+ip=192.0.2.0/24
+ip=198.51.100.21
+domain=mail.example.org
+domain=mail.example.com
+
+[auth "outside"]
+ip=198.51.100.128/28
+domain=*.test.example.org
+
+[auth "signed"]
+verification = dns
+storage = none
+ip=198.51.100.21
+hmac_type=sha256
+hmac_key=an-old-shared-secret
+domain=mail?.example.org
+"""
+
+
+def load(text: str = "") -> Configuration:
+    """Load what stands beside a minimal account and auth block."""
+    return Configuration.from_text(ACCOUNT + AUTH + text, "a.ini")
+
+
+def account(lines: str) -> AccountOptions:
+    return Configuration.from_text(ACCOUNT + lines + "\n" + AUTH).account
+
+
+def findings(text: str) -> list[str]:
+    """Return what is wrong with a text."""
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.from_text(text, "a.ini")
+    return [str(finding) for finding in caught.value.findings]
+
+
+def wrong(text: str) -> list[str]:
+    """Return what is wrong with a text that stands in front of a minimal account and auth block."""
+    return findings(text + "\n" + ACCOUNT + AUTH)
+
+
+class TestExistingFiles:
+    def test_a_file_of_0_3_loads(self) -> None:
+        """A file with all that 0.3 to 0.5 knew loads without findings."""
+        assert Configuration.from_text(OF_0_3).warnings == ()
+
+    def test_account(self) -> None:
+        """Its account section means what it meant, the comment behind `yes` included."""
+        assert Configuration.from_text(OF_0_3).account == AccountOptions(
+            directory_url="https://acme-staging-v02.api.letsencrypt.org/directory",
+            dir=Path("/etc/acmems/account"),
+            accepted_terms=True,
+            emails=(),
+            key_type="ec256",
+            ca_file=None,
+            eab_kid=None,
+            eab_hmac_key=None,
+            profile=None,
+        )
+
+    def test_mgmt(self) -> None:
+        """`mgmt` is the older name of `listener`."""
+        mgmt = Configuration.from_text(OF_0_3).mgmt
+        assert mgmt.listeners == (Address("192.0.2.13", 1313),)
+        assert mgmt.max_size == 4096
+
+    def test_verifications(self) -> None:
+        """Its verifications are made as they are described."""
+        config = Configuration.from_text(OF_0_3)
+        http, dns = config.validators["http"], config.validators["dns"]
+        assert isinstance(http, Http01)
+        assert [str(address) for address in http.listeners] == [
+            "192.0.2.80:1380",
+            "198.51.100.80:1380",
+            "[fe80::80%eth0]:1380",
+        ]
+        assert isinstance(dns, DnsUpdate)
+        assert (str(dns.server), dns.ttl, dns.timeout) == ("192.0.2.53:53", 5, 30)
+        assert config.default_validator is http
+        assert set(config.validators) == {"http", "dns"}
+
+    def test_storages(self) -> None:
+        """With two storages, the one that is chosen is the default."""
+        config = Configuration.from_text(OF_0_3)
+        file = config.storages["file"]
+        assert isinstance(file, FileStorage)
+        assert file.directory == Path("/etc/acmems/storage")
+        assert file.renew_within == datetime.timedelta(days=14)
+        assert isinstance(config.storages["none"], NoStorage)
+        assert config.default_storage is file
+
+    def test_auth(self) -> None:
+        """Its auth blocks come in order, with the verification and storage that they name."""
+        config = Configuration.from_text(OF_0_3)
+        office, outside, signed = config.auth.blocks
+        assert [block.name for block in config.auth.blocks] == ["office", "outside", "signed"]
+        assert [glob.text for glob in office.globs] == ["mail.example.org", "mail.example.com"]
+        assert (outside.validator, outside.storage) == (config.validators["http"], config.storages["file"])
+        assert (signed.validator, signed.storage) == (config.validators["dns"], config.storages["none"])
+
+
+class TestDefaults:
+    def test_account(self) -> None:
+        """Unless told otherwise, the CA is Let's Encrypt's staging system, and no terms are accepted."""
+        assert load().account == AccountOptions(
+            directory_url="https://acme-staging-v02.api.letsencrypt.org/directory",
+            dir=Path("/var/lib/acmems"),
+            accepted_terms=frozenset(),
+            emails=(),
+            key_type="ec256",
+            ca_file=None,
+            eab_kid=None,
+            eab_hmac_key=None,
+            profile=None,
+        )
+
+    def test_mgmt(self) -> None:
+        """Clients ask on loopback, port 1313, with 4 KiB at most."""
+        assert load().mgmt == MgmtOptions(
+            listeners=(Address("127.0.0.1", 1313), Address("::1", 1313)),
+            max_size=4096,
+            max_connections=2000,
+            request_timeout=120.0,
+            trusted_proxies=(),
+            csr_rules=csr.Rules(),
+            default_verification=None,
+            default_storage=None,
+        )
+
+    def test_logging(self) -> None:
+        """The log is text, on stderr, from severity info on."""
+        assert load().logging == LoggingOptions(level="info", destination="stderr", format="text")
+
+    def test_verification(self) -> None:
+        """Without any verification, http01 listens on port 1380."""
+        config = load()
+        default = config.default_validator
+        assert isinstance(default, Http01)
+        assert [str(address) for address in default.listeners] == ["0.0.0.0:1380", "[::]:1380"]
+        assert default in config.validators.values()
+        assert config.auth.blocks[0].validator is default
+
+    def test_the_only_verification_is_the_default(self) -> None:
+        """One verification is the default without being chosen."""
+        config = load('[verification "dns"]\ntype = dns01-dnsUpdate\n')
+        assert config.default_validator is config.validators["dns"]
+        assert set(config.validators) == {"dns"}
+
+    def test_with_two_verifications_the_default_is_http01(self) -> None:
+        """Of two verifications none is guessed: the default is http01 on 1380."""
+        config = load(
+            '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
+        )
+        default = config.default_validator
+        assert isinstance(default, Http01)
+        assert len(default.listeners) == 2
+        assert default not in (config.validators["a"], config.validators["b"])
+
+    def test_the_default_http01_shares_listeners(self) -> None:
+        """Where another http01 has port 1380 already, the default answers there too."""
+        config = load('[verification "http01"]\ntype = http01\n[verification "b"]\ntype = dns01-dnsUpdate\n')
+        default = config.default_validator
+        assert isinstance(default, Http01)
+        assert default.name not in {"http01", "b"}
+        assert default.listeners == ()
+        assert default.responses is config.responses
+
+    def test_storage(self) -> None:
+        """Without any storage, nothing is kept."""
+        config = load()
+        assert isinstance(config.default_storage, NoStorage)
+        assert config.auth.blocks[0].storage is config.default_storage
+
+    def test_the_only_storage_is_the_default(self) -> None:
+        """One storage is the default without being chosen."""
+        config = load('[storage "disk"]\ntype = file\ndirectory = /srv\n')
+        assert config.default_storage is config.storages["disk"]
+
+    def test_of_two_storages_none_is_the_default(self) -> None:
+        """Of two storages none is guessed: the default keeps nothing."""
+        config = load(
+            '[storage "a"]\ntype = file\ndirectory = /a\n[storage "b"]\ntype = file\ndirectory = /b\n'
+        )
+        assert isinstance(config.default_storage, NoStorage)
+
+
+class TestAccount:
+    @pytest.mark.parametrize(
+        ("lines", "accepted"),
+        [
+            ("accept-terms-of-service = yes", True),
+            ("accept-terms-of-service = true", True),
+            ("accept-terms-of-service = no", frozenset()),
+            ("accept-terms-of-service = https://a.example/1", frozenset({"https://a.example/1"})),
+            ("accept-terms-of-service = data:text/plain,Be%20kind", frozenset({"data:text/plain,Be%20kind"})),
+            (
+                "accept-terms-of-service = https://a.example/1\naccept-terms-of-service = https://a.example/2",
+                frozenset({"https://a.example/1", "https://a.example/2"}),
+            ),
+            ("accept-terms-of-service = https://a.example/1\naccept-terms-of-service = yes", True),
+        ],
+    )
+    def test_terms(self, lines: str, accepted: bool | frozenset[str]) -> None:
+        """Terms are accepted in general, or by their URLs."""
+        assert account(lines).accepted_terms == accepted
+
+    def test_every_key_is_read(self) -> None:
+        """Each key of the account becomes its field."""
+        options = account(
+            "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
+            "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
+            "profile = shortlived"
+        )
+        assert options == AccountOptions(
+            directory_url="https://ca.example.org/dir",
+            dir=Path("/var/lib/acmems"),
+            accepted_terms=frozenset(),
+            emails=("a@example.org", "b@example.org"),
+            key_type="rsa4096",
+            ca_file=Path("/etc/ca.pem"),
+            eab_kid="kid-1",
+            eab_hmac_key=Secret("c2VjcmV0"),
+            profile="shortlived",
+        )
+        assert "c2VjcmV0" not in repr(options)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("acme-server = http://ca.example.org/dir", "acme-server: must be an https URL"),
+            ("acme-server =", "acme-server: must be an https URL"),
+            ("accept-terms-of-service = perhaps", "accept-terms-of-service: 'perhaps' is neither yes nor no"),
+            ("accept-terms-of-service = https://a/ # new", "accept-terms-of-service: "),
+            ("email = nobody", "email: 'nobody' is not an e-mail address"),
+            ("email = mailto:a@example.org", "email: 'mailto:a@example.org' is not an e-mail address"),
+            ("email = a@example.org,b@example.org", "email: "),
+            ("key-type = rsa1024", "key-type: 'rsa1024' is not one of ec256, ec384"),
+            ("ca-file =", "ca-file: must not be empty"),
+            ("profile =", "profile: must not be empty"),
+            ("eab-kid = kid-1", "eab-kid is given, but no eab-hmac-key"),
+            ("eab-hmac-key = c2VjcmV0", "eab-hmac-key is given, but no eab-kid"),
+            ("dir = /srv", "'dir' is given twice, first at a.ini:2"),
+            ("key-tpye = ec256", "[account] knows no 'key-tpye', did you mean 'key-type'?"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, line: str, message: str) -> None:
+        """A bad value or key is a finding at its line."""
+        (finding,) = findings(f"{ACCOUNT}{line}\n{AUTH}")
+        assert finding.startswith(f"a.ini:3: {message}")
+
+    @pytest.mark.parametrize("key", ["hunter2!", "hunter2 hunter2", "h", "=", "hunter+/"])
+    def test_a_bad_mac_key_is_not_quoted(self, key: str) -> None:
+        """A finding about a key does not show it."""
+        (finding,) = findings(f"{ACCOUNT}eab-kid = kid-1\neab-hmac-key = {key}\n{AUTH}")
+        assert finding == "a.ini:4: eab-hmac-key: must be the key in base64url, as the CA shows it"
+
+    def test_dir_is_required(self) -> None:
+        """An account needs its directory."""
+        assert findings("[mgmt]\n[account]\n" + AUTH) == ["a.ini:2: [account] needs 'dir = …'"]
+
+    def test_the_account_is_required(self) -> None:
+        """A configuration without an account is reported at its first line."""
+        assert findings("\n\n" + AUTH) == ["a.ini:1: [account] needs 'dir = …'"]
+
+
+class TestMgmt:
+    def test_every_key_is_read(self) -> None:
+        """Each key of the management interface becomes its field."""
+        config = load(
+            "[mgmt]\nlistener = 192.0.2.1:1313\nmgmt = [::1]:0\nmax-size = 16k\nmax-connections = 10\n"
+            "request-timeout = 30\ntrusted-proxy = 192.0.2.7\ntrusted-proxy = 2001:db8::/32\n"
+            "must-staple = yes\nextra-curve = secp521r1\n"
+        )
+        assert config.mgmt == MgmtOptions(
+            listeners=(Address("192.0.2.1", 1313), Address("::1", 0)),
+            max_size=16384,
+            max_connections=10,
+            request_timeout=30.0,
+            trusted_proxies=(ipaddress.ip_network("192.0.2.7"), ipaddress.ip_network("2001:db8::/32")),
+            csr_rules=csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"})),
+            default_verification=None,
+            default_storage=None,
+        )
+
+    def test_requests_are_judged_by_it(self) -> None:
+        """What authenticates requests knows the limits that are configured."""
+        config = load("[mgmt]\nmax-size = 1m\ntrusted-proxy = 192.0.2.7\nmust-staple = yes\n")
+        assert config.auth.max_size == 1048576
+        assert config.auth.rules == csr.Rules(must_staple=True)
+        assert config.auth.trusted_proxies == (ipaddress.ip_network("192.0.2.7"),)
+
+    def test_an_empty_listener_is_none(self) -> None:
+        """An empty `listener` switches the interface off."""
+        assert load("[mgmt]\nlistener =\n").mgmt.listeners == ()
+
+    def test_an_empty_default_verification_is_none(self) -> None:
+        """An empty default means that blocks must name their verification."""
+        config = load('[mgmt]\ndefault-verification =\n[verification "a"]\ntype = http01\n')
+        assert config.default_validator is None
+        assert set(config.validators) == {"a"}
+
+    def test_an_empty_default_storage_keeps_nothing(self) -> None:
+        """An empty default means that nothing is kept, even where one storage is defined."""
+        config = load('[mgmt]\ndefault-storage =\n[storage "a"]\ntype = file\ndirectory = /srv\n')
+        assert isinstance(config.default_storage, NoStorage)
+
+    def test_none_is_always_defined(self) -> None:
+        """The storage `none` may be named without being defined."""
+        config = load('[mgmt]\ndefault-storage = none\n[storage "a"]\ntype = file\ndirectory = /srv\n')
+        assert isinstance(config.default_storage, NoStorage)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("listener = 1313", "listener: "),
+            ("mgmt = :1313", "mgmt: a host is missing"),
+            ("max-size = big", "max-size: 'big' is not a size, such as 4096, 4k or 1m"),
+            ("max-connections = 0", "max-connections: '0' is not a whole number above 0"),
+            ("request-timeout = soon", "request-timeout: 'soon' is not a number of seconds above 0"),
+            ("trusted-proxy = gate", "trusted-proxy: 'gate' is neither an IP address nor a network"),
+            ("extra-curve = p521", "extra-curve: 'p521' is not one of "),
+            ("must-staple = maybe", "must-staple: 'maybe' is neither yes nor no"),
+            ("default-verification = htp", "there is no [verification \"htp\"], did you mean 'http'?"),
+            ("default-storage = disc", "there is no [storage \"disc\"], did you mean 'disk'?"),
+            ("max-szie = 4k", "[mgmt] knows no 'max-szie', did you mean 'max-size'?"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, line: str, message: str) -> None:
+        """A bad value or key is a finding at its line."""
+        rest = '[verification "http"]\ntype = http01\n[storage "disk"]\ntype = file\ndirectory = /srv\n'
+        (finding,) = wrong(f"[mgmt]\n{line}\n{rest}")
+        assert finding.startswith(f"a.ini:2: {message}")
+
+
+class TestListeners:
+    @pytest.mark.parametrize(
+        ("text", "finding"),
+        [
+            (
+                "[mgmt]\nlistener = 192.0.2.1:1\nlistener = 192.0.2.1:1\n",
+                "a.ini:3: 192.0.2.1:1 is already a listener of [mgmt], see a.ini:2",
+            ),
+            (
+                '[mgmt]\nlistener = [::1]:1\n[verification "a"]\ntype = http01\nlistener = [0::1]:1\n',
+                "a.ini:5: [::1]:1 is already a listener of [mgmt], see a.ini:2",
+            ),
+            (
+                '[verification "a"]\ntype = http01\nlistener = 127.0.0.1:1313\n',
+                "a.ini:3: 127.0.0.1:1313 is already a listener of [mgmt], see a.ini:1",
+            ),
+            (
+                "[mgmt]\nlistener = 0.0.0.0:1380\n",
+                'a.ini:2: 0.0.0.0:1380 is already a listener of the default [verification "http01"]',
+            ),
+        ],
+    )
+    def test_one_address_is_listened_on_once(self, text: str, finding: str) -> None:
+        """An address given to two listeners, written or by default, is a finding."""
+        assert wrong(text) == [finding]
+
+    def test_port_0_is_a_port_of_its_own_each_time(self) -> None:
+        """Port 0 is any free port, so it may be given often."""
+        config = load("[mgmt]\nlistener = 127.0.0.1:0\nlistener = 127.0.0.1:0\n")
+        assert len(config.mgmt.listeners) == 2
+
+
+class TestLogging:
+    @pytest.mark.parametrize("destination", ["stderr", "stdout", "syslog", "journal"])
+    def test_destinations(self, destination: str) -> None:
+        """The log goes to a stream or a system log."""
+        config = load(f"[logging]\nlevel = debug\ndestination = {destination}\nformat = json\n")
+        assert config.logging == LoggingOptions(level="debug", destination=destination, format="json")
+
+    def test_a_file(self) -> None:
+        """A destination with a slash is a file."""
+        config = load("[logging]\ndestination = /var/log/acmems.log\n")
+        assert config.logging.destination == Path("/var/log/acmems.log")
+
+    @pytest.mark.parametrize(
+        "line", ["level = loud", "destination = jurnal", "destination =", "format = xml"]
+    )
+    def test_what_is_wrong_is_told(self, line: str) -> None:
+        """A word that is none of the known ones is a finding at its line."""
+        (finding,) = wrong(f"[logging]\n{line}\n")
+        assert finding.startswith("a.ini:2: ")
+
+
+class TestSections:
+    @pytest.mark.parametrize(
+        ("text", "finding"),
+        [
+            ("[mgnt]", "a.ini:1: there is no section [mgnt], did you mean 'mgmt'?"),
+            ("[Account]", "a.ini:1: there is no section [Account], did you mean 'account'?"),
+            ('[mgmt "x"]', "a.ini:1: [mgmt] takes no name"),
+            ("[storage]", 'a.ini:1: [storage] needs a name: [storage "NAME"]'),
+            ('[auth ""]', 'a.ini:1: [auth] needs a name: [auth "NAME"]'),
+            ("[mgmt]\n[mgmt]", "a.ini:2: [mgmt] is given twice, first at a.ini:1"),
+            (
+                '[storage "a"]\ntype = none\n[storage "a"]',
+                'a.ini:3: [storage "a"] is given twice, first at a.ini:1',
+            ),
+            ('[storage "a"]', "a.ini:1: [storage \"a\"] needs 'type = …'"),
+            ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file"),
+            (
+                '[verification "a"]\ntype = tls',
+                "a.ini:2: type: 'tls' is not one of http01, dns01-dnsUpdate",
+            ),
+            (
+                '[verification "a"]\nlistener =\ntype = http01',
+                "a.ini:3: 'type' must come first in its section",
+            ),
+            (
+                '[storage "a"]\ntype = none\ndirectory = /srv',
+                "a.ini:3: [storage \"a\"] knows no 'directory' (known: type)",
+            ),
+            (
+                '[verification "a"]\ntype = http01\nttl = 5',
+                "a.ini:3: [verification \"a\"] knows no 'ttl' (known: listener, type)",
+            ),
+            ('[storage "a"]\ntype = file', "a.ini:1: [storage \"a\"] needs 'directory = …'"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, text: str, finding: str) -> None:
+        """What is wrong with a section is one finding at its line."""
+        assert wrong(text) == [finding]
+
+    def test_sections_of_different_kinds_may_share_a_name(self) -> None:
+        """A name is unique within its kind."""
+        config = load('[storage "a"]\ntype = none\n[verification "a"]\ntype = http01\n')
+        assert set(config.storages) == {"a", "none"}
+
+    def test_a_verification_without_type_listens_nowhere(self) -> None:
+        """A verification without a good type is no second finding at the listeners of others."""
+        found = wrong('[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n')
+        assert found == ["a.ini:2: type: 'tls' is not one of http01, dns01-dnsUpdate"]
+
+    def test_one_mistake_is_reported_once(self) -> None:
+        """A storage without a good type is no second finding where its name is used."""
+        found = wrong(
+            '[mgmt]\ndefault-storage = a\n[storage "a"]\ntype = disk\n'
+            '[auth "x"]\nall = yes\ndomain = a.b\nstorage = a'
+        )
+        assert found == ["a.ini:4: type: 'disk' is not one of none, file"]
+
+
+class TestFindings:
+    def test_all_come_at_once_in_order(self) -> None:
+        """Every problem of a file is reported, sorted by line."""
+        lines = 'x\n[auth]\n[mgmt]\nmax-size = y\n[acount]\n[logging]\nlevel = z\n[storage "a"]\ntype = b'
+        assert [finding.split(":")[1] for finding in findings(lines)] == [
+            "1",
+            "1",
+            "1",
+            "2",
+            "4",
+            "5",
+            "7",
+            "9",
+        ]
+
+    def test_warnings_are_shown_along_with_errors(self) -> None:
+        """What is only a warning is listed with the errors, and marked."""
+        assert findings("[account]\n") == [
+            "a.ini:1: [account] needs 'dir = …'",
+            "a.ini:1: warning: there is no [auth] section: nobody may ask",
+        ]
+
+    def test_a_configuration_without_auth_is_a_warning(self) -> None:
+        """Without auth blocks the configuration loads, and says that nobody may ask."""
+        config = Configuration.from_text(ACCOUNT, "a.ini")
+        assert [str(warning) for warning in config.warnings] == [
+            "a.ini:1: warning: there is no [auth] section: nobody may ask"
+        ]
+        assert config.auth.blocks == ()
+
+    def test_problems_of_auth_blocks_are_among_them(self) -> None:
+        """What an auth block finds wrong with its options is reported with its line."""
+        found = wrong('[auth "x"]\ndomain = a.example.org\nverification = nope\nhmac_tpye = sha256')
+        assert [finding.split(" ")[0] for finding in found] == ["a.ini:1:", "a.ini:3:", "a.ini:4:"]
+
+    def test_secrets_are_in_no_finding(self) -> None:
+        """However a shared secret is misplaced, no finding shows it."""
+        found = wrong(
+            '[auth "x"]\nhmac_key = hunter2\nhmac_key = hunter2\nhmac_key: hunter2=\nhmac_key hunter2\n'
+            "[mgmt]\nhmac_key = hunter2"
+        )
+        assert len(found) >= 5
+        assert not [finding for finding in found if "hunter2" in finding]
+
+
+class TestFiles:
+    def test_a_file_is_loaded_by_its_path(self, tmp_path: Path) -> None:
+        """`load` reads a file by its name, as text or Path."""
+        file = tmp_path / "acmems.ini"
+        file.write_text(OF_0_3, encoding="utf-8")
+        assert Configuration.load(file).account.dir == Path("/etc/acmems/account")
+        assert Configuration.load(str(file)).account.dir == Path("/etc/acmems/account")
+
+    def test_several_files_are_read_as_one(self, tmp_path: Path) -> None:
+        """Sections may be spread over files."""
+        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
+        one.write_text(ACCOUNT, encoding="utf-8")
+        two.write_text(AUTH, encoding="utf-8")
+        config = Configuration.load(one, two)
+        assert not config.warnings
+        assert [block.name for block in config.auth.blocks] == ["all"]
+
+    def test_a_section_in_two_files_is_given_twice(self, tmp_path: Path) -> None:
+        """A section that another file has already is a finding that names the first place."""
+        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
+        one.write_text(ACCOUNT + AUTH, encoding="utf-8")
+        two.write_text("\n" + ACCOUNT, encoding="utf-8")
+        with pytest.raises(ConfigurationError) as caught:
+            Configuration.load(one, two)
+        assert str(caught.value) == f"{two}:2: [account] is given twice, first at {one}:1"
+
+    def test_a_section_does_not_go_on_in_the_next_file(self, tmp_path: Path) -> None:
+        """Each file begins outside of any section."""
+        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
+        one.write_text(AUTH + ACCOUNT, encoding="utf-8")
+        two.write_text("email = a@example.org\n", encoding="utf-8")
+        with pytest.raises(ConfigurationError, match="2.ini:1: 'email' stands before any"):  # noqa: RUF043 - plain
+            Configuration.load(one, two)
+
+    def test_a_file_that_cannot_be_read_is_a_finding(self, tmp_path: Path) -> None:
+        """Missing files and folders are reported by name, along with what is wrong in other files."""
+        good, missing = tmp_path / "good.ini", tmp_path / "missing.ini"
+        good.write_text(ACCOUNT + "emial = a@example.org\n" + AUTH, encoding="utf-8")
+        with pytest.raises(ConfigurationError) as caught:
+            Configuration.load(good, missing, tmp_path)
+        assert {str(finding) for finding in caught.value.findings} == {
+            f"{good}:3: [account] knows no 'emial', did you mean 'email'?",
+            f"{missing}:1: cannot be read: No such file or directory",
+            f"{tmp_path}:1: cannot be read: Is a directory",
+        }
+
+    def test_a_file_that_is_not_utf_8_is_a_finding(self, tmp_path: Path) -> None:
+        """Other encodings are reported at the line where they show."""
+        file = tmp_path / "latin.ini"
+        file.write_bytes((ACCOUNT + "# gr\xfc\xdfe\n").encode("latin-1"))
+        with pytest.raises(ConfigurationError, match=r"latin\.ini:3: this is not UTF-8"):
+            Configuration.load(file)
+
+    def test_a_byte_order_mark_is_no_text(self, tmp_path: Path) -> None:
+        """The mark that some editors put in front is ignored, as are their line ends."""
+        file = tmp_path / "windows.ini"
+        file.write_bytes(b"\xef\xbb\xbf" + (ACCOUNT + AUTH).replace("\n", "\r\n").encode())
+        assert Configuration.load(file).account.dir == Path("/var/lib/acmems")
+
+    def test_loading_touches_nothing(self, tmp_path: Path) -> None:
+        """Loading creates no directory that is named."""
+        text = (
+            f'[account]\ndir = {tmp_path}/account\n[storage "a"]\ntype = file\ndirectory = {tmp_path}/cache\n'
+        )
+        Configuration.from_text(text + f"[logging]\ndestination = {tmp_path}/log\n" + AUTH)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_all_http01_verifications_answer_from_one_table() -> None:
+    """Every http01, the implied one included, shares the table of the configuration."""
+    config = load('[verification "a"]\ntype = http01\n[verification "b"]\ntype = http01\nlistener =\n')
+    tables = [
+        validator.responses for validator in config.validators.values() if isinstance(validator, Http01)
+    ]
+    assert len(tables) == 3
+    assert all(table is config.responses for table in tables)
+
+
+def test_what_is_configured_cannot_be_changed() -> None:
+    """The sections are frozen values."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load().account.profile = "other"  # type: ignore[misc]  # that it is frozen is the point
