@@ -17,8 +17,9 @@ LONGEST_RETRY_AFTER = 3600.0
 
 _LONGEST_TEXT = 500
 _MOST_SUBPROBLEMS = 100  # as many as an order has names
-_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s;,="]+\s*(?:=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
-_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
+# Possessive quantifiers: a hostile header costs no backtracking.
+_LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|[^\s;,"]*+))?)*+)')
+_RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]*+))', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Answer:
         """
         text = self.headers.get("Retry-After", "").strip()
         if re.fullmatch(r"[0-9]+", text):
-            return min(float(text[:10]), longest)  # ten digits are 300 years already
+            return min(float(text), longest)
         seconds = _seconds_until(text, now)
         return None if seconds is None else min(max(0.0, seconds), longest)
 

@@ -7,7 +7,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,24 @@ from josepy.jwk import JWK
 from acmems import __version__
 from acmems.answers import Answer
 from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed, FateUnknown
+from acmems.exceptions import CAProblem, CAProtocolError
 from acmems.jws import Signer
 from acmems.nonces import NoncePool, well_formed
-from acmems.transport import Channel, Failure, Origin, Transport
+from acmems.origin import Origin
+from acmems.retries import Retries, judge
+from acmems.transport import Channel, Failure, Transport
 
 __all__ = ["Answer", "Session"]
 
-TRIES = 5
-"""How often a request is made that fails for reasons of the moment."""
 NONCE_TRIES = 100
 """How often a request is made whose nonce is refused: against a CA that refuses nine in ten, one in
 forty thousand requests fails."""
-BACKOFF = 0.25
-"""Seconds before the second try, on average; doubled for each one after it."""
 DIRECTORY_AGE = 3600.0
 """Seconds after which the directory is read anew."""
 MAX_ANSWER = 1024 * 1024
 MAX_DIRECTORY = 64 * 1024
 
 _BAD_NONCE = CAProblem.PREFIX + "badNonce"
-_OVERLOADED = frozenset({500, 502, 503, 504})
 _ENTRANCES = ("newNonce", "newAccount", "newOrder")
 
 _log = logging.getLogger(__name__)
@@ -83,10 +79,9 @@ class Session:
             monotonic=clock.monotonic,
         )
         self._clock = clock
-        self._random = random
+        self._retries = Retries(clock, random)
         self._signer = None if key is None else Signer(key)
         self._nonces = NoncePool(monotonic=clock.monotonic)
-        self._closing = threading.Event()
         self._lock = threading.Lock()  # guards what follows; never held while the CA is asked
         self._requests = 0
         self._directory: messages.Directory | None = None
@@ -109,7 +104,7 @@ class Session:
 
     def close(self) -> None:
         """Close connections, and end all waiting for a next try with `CAUnavailable`."""
-        self._closing.set()
+        self._retries.stop()
         self._transport.close()
 
     def directory(self, deadline: Deadline) -> messages.Directory:
@@ -156,7 +151,7 @@ class Session:
             self._keep_nonce(answer)
             return answer
 
-        return self._persist(fetch, deadline, repeatable=True)
+        return self._retries.run(fetch, deadline, repeatable=True)
 
     def post(
         self,
@@ -212,7 +207,7 @@ class Session:
                     nonce = well_formed(answer.headers.get("Replay-Nonce"))
             raise Failure(f"the CA refused {NONCE_TRIES} nonces in a row", sent=False, final=True)
 
-        return self._persist(send_signed, deadline, repeatable=repeatable)
+        return self._retries.run(send_signed, deadline, repeatable=repeatable)
 
     def _identity(self, *, use_jwk: bool) -> tuple[Signer, dict[str, Any]]:
         """Return what signs, and what the protected header says about who signs."""
@@ -237,7 +232,7 @@ class Session:
         """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
         try:
             answer = self._send(channel, "HEAD", url, deadline)
-            self._judge(answer)
+            judge(answer, self._clock.now())
         except Failure as failure:
             failure.sent = False
             raise
@@ -273,47 +268,6 @@ class Session:
         nonce = well_formed(answer.headers.get("Replay-Nonce"))
         if nonce is not None:
             self._nonces.put(nonce)
-
-    def _judge(self, answer: Answer) -> Answer:
-        """Return a good answer, raise what a bad one means."""
-        if 200 <= answer.status < 300:  # noqa: PLR2004 - HTTP's own
-            return answer
-        if answer.status < 400:  # noqa: PLR2004 - HTTP's own
-            raise CAProtocolError(f"the CA redirects {answer.url}, which ACME does not know")
-        error = answer.error(self._clock.now())
-        if answer.status in _OVERLOADED and isinstance(error, CAProblem):
-            # A gateway that says 502 or 504 does not know either what became of the request.
-            raise Failure(
-                f"the CA answers {answer.status}: {error.detail}",
-                sent=answer.status != HTTPStatus.SERVICE_UNAVAILABLE,
-                retry_after=error.retry_after,
-            )
-        raise error
-
-    def _persist(self, attempt: Callable[[], Answer], deadline: Deadline, *, repeatable: bool) -> Answer:
-        """Repeat what failed for reasons of the moment, where that does no harm."""
-        tries = 0
-        while True:
-            if deadline.passed:
-                raise DeadlinePassed("there was no time left to ask the CA")
-            try:
-                return self._judge(attempt())
-            except Failure as failure:
-                if failure.sent and not repeatable:
-                    raise FateUnknown(str(failure), retry_after=failure.retry_after) from failure
-                self._pause(tries, failure, deadline)
-            tries += 1
-
-    def _pause(self, tries: int, failure: Failure, deadline: Deadline) -> None:
-        """Wait for the next try, or say that there is none."""
-        unavailable = CAUnavailable(str(failure), retry_after=failure.retry_after)
-        if failure.final or tries + 1 >= TRIES:
-            raise unavailable from failure
-        if deadline.passed:
-            raise DeadlinePassed(str(failure), retry_after=failure.retry_after) from failure
-        seconds = BACKOFF * 2**tries * (0.5 + self._random()) + (failure.retry_after or 0.0)
-        if seconds >= deadline.remaining or self._clock.wait(self._closing, seconds):
-            raise unavailable from failure
 
     def _parse_directory(self, answer: Answer) -> messages.Directory:
         members = answer.json()

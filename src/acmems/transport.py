@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import logging
 import queue
-import re
 import ssl
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.connection import HTTPSConnection
@@ -27,15 +24,14 @@ from urllib3.connection import HTTPSConnection
 from acmems.answers import Answer, one_line
 from acmems.clock import Deadline
 from acmems.exceptions import CAProtocolError, DeadlinePassed
+from acmems.origin import Origin, target
 
-_LONGEST_URL = 2048
-_URL = re.compile(r"https://[A-Za-z0-9.\-_\[\]:]+(?:/[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]*)?")
 _IDLE = 30.0
 """Seconds after which a kept connection is not trusted any more: servers close theirs about then, and a
 request on a connection that is just being closed is one whose fate nobody knows."""
+_CONNECT = 10.0
+"""Seconds that connecting to one of the CA's addresses may take."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-_log = logging.getLogger(__name__)
 
 
 class Failure(Exception):
@@ -45,7 +41,7 @@ class Failure(Exception):
         message: what happened, one line.
         sent: whether the CA may have received the request.
         final: whether trying again cannot help.
-        retry_after: seconds after which the CA wants to be asked again.
+        retry_after: seconds after which the CA wants to be asked again, None if it did not say.
     """
 
     def __init__(
@@ -55,35 +51,6 @@ class Failure(Exception):
         self.sent = sent
         self.final = final
         self.retry_after = retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Scheme, host and port of a CA; the scheme is always https (RFC 6454, RFC 8555 section 6.1)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return (
-            f"https://{self.host}:{self.port}"
-            if ":" not in self.host
-            else f"https://[{self.host}]:{self.port}"
-        )
-
-    @classmethod
-    def of(cls, url: str) -> Origin:
-        """Return the origin of a URL.
-
-        Raises:
-            ValueError: it is no https URL without user name, fragment or odd characters.
-        """
-        if len(url) > _LONGEST_URL or not _URL.fullmatch(url):
-            raise ValueError(f"{one_line(url, 200)} is not a plain https URL")
-        parts = urlsplit(url)  # raises ValueError for a bad IPv6 address, `.port` for a bad port
-        if not parts.hostname or parts.port == 0:
-            raise ValueError(f"{one_line(url, 200)} is not a plain https URL")
-        return cls(parts.hostname, parts.port or 443)
 
 
 class Transport:
@@ -200,7 +167,7 @@ class Channel:
             connection = self._connected(limit)
             sent = True
             connection.timeout = _seconds(limit)
-            connection.request(method, _target(url), body=body, headers=headers, preload_content=False)
+            connection.request(method, target(url), body=body, headers=headers, preload_content=False)
             connection.timeout = _seconds(limit)
             answer = _receive(connection, url, max_size)
         except BaseException as error:
@@ -230,7 +197,7 @@ class Channel:
                 self._proxy.host or "", self._proxy.port, proxy=self._proxy, ssl_context=self._context
             )
             made.set_tunnel(host, port, headers=_proxy_credentials(self._proxy))
-        made.timeout = _seconds(limit)
+        made.timeout = min(_CONNECT, _seconds(limit))
         self._connection = made
         made.connect()
         return made
@@ -271,18 +238,14 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
 def _receive(connection: HTTPSConnection, url: str, max_size: int) -> Answer:
     """Read one answer to its end."""
     response = connection.getresponse()
+    if response.status < 200:  # noqa: PLR2004 - HTTP's own
+        raise CAProtocolError(f"the CA answers {response.status}, which nobody asked for")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise CAProtocolError(f"the CA's answer from {url} is compressed, which nobody asked for")
     body = response.read(max_size + 1, decode_content=False)
     if len(body) > max_size:
         raise CAProtocolError(f"the CA's answer from {url} is longer than {max_size} bytes")
     return Answer(response.status, response.headers, body, url)
-
-
-def _target(url: str) -> str:
-    """Return what stands in the request line: path and query."""
-    slash = url.find("/", len("https://"))
-    return url[slash:] if slash > 0 else "/"
 
 
 def _seconds(limit: Deadline) -> float:

@@ -1,0 +1,52 @@
+"""Where a CA lives: the one origin that all its URLs must have (RFC 8555 section 6.1, RFC 6454)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from acmems.answers import one_line
+
+_LONGEST_URL = 2048
+_URL = re.compile(
+    r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"(?:/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Host and port of a CA; the scheme is always https.
+
+    Args:
+        host: lower-case name or address, IPv6 without brackets.
+        port: the TCP port.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}" if self.port == 443 else f"https://{host}:{self.port}"  # noqa: PLR2004 - https
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Return the origin of a URL.
+
+        Raises:
+            ValueError: it is no https URL, or has a user name, a fragment or odd characters.
+        """
+        if len(url) > _LONGEST_URL or not _URL.fullmatch(url):
+            raise ValueError(f"{one_line(url, 200)!r} is not a plain https URL")
+        parts = urlsplit(url)  # raises ValueError for a bad IPv6 address, and `port` for a bad port
+        if not parts.hostname or parts.port == 0:
+            raise ValueError(f"{one_line(url, 200)!r} is not a plain https URL")
+        return cls(parts.hostname, parts.port or 443)
+
+
+def target(url: str) -> str:
+    """Return path and query of a URL, as a request line has them (RFC 9112 section 3.2.1)."""
+    slash = url.find("/", len("https://"))
+    return url[slash:] if slash > 0 else "/"
