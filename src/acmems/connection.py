@@ -160,7 +160,7 @@ class Connection:
                 self._deliver(exchange, self._refusal(exchange, late), close=True)
             return
         with self._lock:
-            if self._owned or now < self.deadline:
+            if self._owned or now < self.deadline or self._has_unread():
                 return
             self._owned = True
         self._give_up()
@@ -168,10 +168,22 @@ class Connection:
     def sacrifice(self) -> None:
         """End this connection to make room for others, unless it has become productive."""
         with self._lock:
-            if self._owned or not (self.unproductive or self.half_closed):
+            if self._owned or not (self.unproductive or self.half_closed) or self._has_unread():
                 return
             self._owned = True
         self._give_up()
+
+    def _has_unread(self) -> bool:
+        """Tell whether its first bytes are here and no thread has come to read them.
+
+        That is this server being late, not the client.
+        """
+        if self.state is not State.READING or self._started is not None:
+            return False
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def retire(self) -> None:
         """Close this connection if nothing is going on there."""

@@ -233,6 +233,8 @@ class Listener:
         """End connections that hold places without asking for anything, oldest first."""
         idle = [connection for connection in list(self._service.open.values()) if connection.unproductive]
         held = Counter(connection.address[0] for connection in idle)
+        # Whoever has just come gets its moment: a burst of good clients looks like an attack at first.
+        idle = [connection for connection in idle if now - connection.since >= self._limits.grace_seconds]
         idle.sort(key=lambda connection: connection.since)
         for connection in idle:
             address = connection.address[0]
@@ -243,8 +245,6 @@ class Listener:
             return
         greatest = max(held.values(), default=0)
         for connection in idle:
-            if now - connection.since < self._limits.grace_seconds:
-                break
             if held[connection.address[0]] >= greatest // 2:
                 connection.sacrifice()
         self._on_close()

@@ -104,7 +104,7 @@ def test_fifty_at_once_share_one_issuance(settings: Settings, tmp_path: Path) ->
     _, csr = make_key_and_csr(tmp_path, ["shared.example.org"])
     with Acmems(settings) as acmems, ThreadPoolExecutor(50) as pool:
         replies = list(pool.map(lambda _: curl_sign(acmems.sign_url, csr), range(50)))
-        log = acmems.output
+        log = acmems.log
     assert {reply.status for reply in replies} == {200}
     assert len({reply.body for reply in replies}) == 1
     assert log.count(" issued ") == 1
@@ -170,7 +170,7 @@ class TestPolicy:
                 curl_sign(acmems.sign_url, wrong, secret=SECRET),
                 curl_sign(acmems.sign_url, wrong),
             ]
-            log = acmems.output
+            log = acmems.log
         assert {reply.status for reply in replies} == {403}
         assert len({reply.body for reply in replies}) == 1
         assert "elsewhere.example.net matches no domain" in log
@@ -220,7 +220,7 @@ class TestRefusals:
         with Acmems(settings) as acmems:
             first = curl_sign(acmems.sign_url, csr)
             second = curl_sign(acmems.sign_url, csr)
-            log = acmems.output
+            log = acmems.log
         assert first.status == second.status == 421
         assert "lost.example.org" in first.text
         assert int(second.headers["Retry-After"]) >= 1
@@ -250,11 +250,11 @@ def test_a_hung_up_client_finds_its_certificate_later(
             with socket.create_connection(("127.0.0.1", acmems.port)) as client:
                 head = f"POST /sign HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
                 client.sendall(head.encode() + body)
-                wait_until(lambda: "/order-plz: " in acmems.output, "the order")
+                wait_until(lambda: "/order-plz: " in acmems.log, "the order")
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            wait_until(lambda: " issued " in acmems.output, "the certificate")
+            wait_until(lambda: " issued " in acmems.log, "the certificate")
             reply = curl_sign(acmems.sign_url, csr)
-            log = acmems.output
+            log = acmems.log
     assert reply.status == 200
     assert log.count(" issued ") == 1
 
@@ -312,7 +312,7 @@ class TestLife:
                 replies = []
                 client = threading.Thread(target=lambda: replies.append(curl_sign(acmems.sign_url, csr)))
                 client.start()
-                wait_until(lambda: "/order-plz: " in acmems.output, "the order")
+                wait_until(lambda: "/order-plz: " in acmems.log, "the order")
                 code = acmems.stop(signal.SIGTERM)
                 client.join()
         assert replies[0].status == 200
