@@ -11,7 +11,6 @@ import dns.query
 import dns.rcode
 import dns.update
 import pytest
-
 from tests.peers import Bind, ChallTestSrv, Nginx, Pebble, PeerFailed, curl, free_port, make_key_and_csr, run
 
 
@@ -69,7 +68,7 @@ def upstream() -> Iterator[int]:
 
 
 def test_nginx_forwards_challenges(upstream: int) -> None:
-    """nginx passes challenges on, with their host, and nothing else."""
+    """Nginx passes challenges on, with their host, and nothing else."""
     with Nginx(free_port(), upstream) as web:
         root = f"http://127.0.0.1:{web.port}"
         reply = curl(f"{root}/.well-known/acme-challenge/token", "-H", "Host: www.example.org")
@@ -79,7 +78,7 @@ def test_nginx_forwards_challenges(upstream: int) -> None:
 
 @pytest.mark.parametrize("kind", ["ec", "ec384", "rsa"])
 def test_requests_carry_names_as_told(tmp_path: Path, kind: str) -> None:
-    """openssl writes the names where a test wants them: subject, subjectAltName, or both."""
+    """Openssl writes the names where a test wants them: subject, subjectAltName, or both."""
     text = ("openssl", "req", "-noout", "-verify", "-text", "-in")
     _, csr = make_key_and_csr(tmp_path, ["a.example.org", "b.example.org"], kind=kind)
     assert b"DNS:a.example.org, DNS:b.example.org" in run(*text, csr)

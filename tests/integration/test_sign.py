@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from tests.peers import (
     Acmems,
     ChallTestSrv,
@@ -48,7 +47,9 @@ domain = both.example.org
 """
 
 
-def test_a_csr_becomes_a_chain_that_openssl_verifies(settings: Settings, pebble: Pebble, tmp_path: Path) -> None:
+def test_a_csr_becomes_a_chain_that_openssl_verifies(
+    settings: Settings, pebble: Pebble, tmp_path: Path
+) -> None:
     """The answer to a CSR is a chain with exactly its names, which leads to the CA's root."""
     _, csr = make_key_and_csr(tmp_path, ["one.example.org", "two.example.org"])
     with Acmems(settings) as acmems:
@@ -119,7 +120,17 @@ def test_every_machine_of_two_hundred_gets_its_certificate(settings: Settings, t
     with Acmems(settings) as acmems:
         processes = [
             subprocess.Popen(
-                ["curl", "-sS", "-o", f"{csr}.pem", "-w", "%{http_code}", "--data-binary", f"@{csr}", acmems.sign_url],
+                [
+                    "curl",
+                    "-sS",
+                    "-o",
+                    f"{csr}.pem",
+                    "-w",
+                    "%{http_code}",
+                    "--data-binary",
+                    f"@{csr}",
+                    acmems.sign_url,
+                ],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -226,7 +237,9 @@ class TestRefusals:
         assert int(second.headers["Retry-After"]) >= 1
         assert log.count("/order-plz: ") == 1
 
-    def test_the_accounts_own_key_is_no_key_for_a_certificate(self, settings: Settings, tmp_path: Path) -> None:
+    def test_the_accounts_own_key_is_no_key_for_a_certificate(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
         """A CSR for the key of the ACME account is refused."""
         with Acmems(settings) as acmems:
             _, csr = make_key_and_csr(
@@ -237,9 +250,7 @@ class TestRefusals:
         assert "account" in reply.text
 
 
-def test_a_hung_up_client_finds_its_certificate_later(
-    dns: ChallTestSrv, tmp_path: Path
-) -> None:
+def test_a_hung_up_client_finds_its_certificate_later(dns: ChallTestSrv, tmp_path: Path) -> None:
     """A client that goes away does not stop its issuance, even where nothing is stored."""
     _, csr = make_key_and_csr(tmp_path, ["patient.example.org"])
     body = csr.read_bytes()

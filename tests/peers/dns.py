@@ -9,7 +9,6 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
-
 from tests.peers.process import Peer, free_port, program
 
 OPTIONS = """
