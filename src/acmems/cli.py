@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from acmems import __version__, account, app, logs
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.manager import ACMEManager
+
+logger = logging.getLogger(__name__)
 
 DONE, FAILED, UNUSABLE = 0, 1, 2
 
@@ -39,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"acmems: {place}{error.strerror or error}")
     except KeyboardInterrupt:
         _complain("acmems: interrupted")
+    except Exception as error:
+        _complain(f"acmems: a bug, please report it: {type(error).__name__}: {error}")
+        logger.debug("the bug", exc_info=True)
     return FAILED
 
 
@@ -92,7 +98,7 @@ def _show(manager: ACMEManager) -> None:
     registration = manager.registration
     if registration is None:
         return
-    status = registration.body.status.name if registration.body.status else "valid"
+    status = registration.body.status or "valid"
     rows = {
         "server": manager.config.account.directory_url,
         "account": registration.uri,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
@@ -17,6 +16,13 @@ class _Pause:
     until: float
     length: float
     error: AcmeException
+
+
+def _again(error: AcmeException, seconds: float) -> AcmeException:
+    """Return an error like this one that says when to ask again; the first one belongs to its raiser."""
+    again = type(error).__new__(type(error), *error.args)
+    vars(again).update(vars(error), retry_after=seconds)
+    return again
 
 
 class Cooldown:
@@ -53,10 +59,7 @@ class Cooldown:
             pauses = [self._pauses[subject] for subject in subjects if subject in self._pauses]
         for pause in pauses:
             if pause.until > now:
-                error = copy.copy(pause.error)
-                error.__traceback__ = error.__cause__ = None
-                vars(error)["retry_after"] = pause.until - now
-                raise error
+                raise _again(pause.error, pause.until - now)
 
     def note(self, subject: Hashable, error: AcmeException, seconds: float | None = None) -> None:
         """Begin a pause.

@@ -139,11 +139,18 @@ class ACMEManager:
         self.directory.save_key(account.generate_key(self.config.account.key_type))
 
     def init_client(self) -> None:
-        """Create the ACME client."""
+        """Create the ACME client.
+
+        Raises:
+            AccountError: `ca-file` cannot be used.
+        """
         options = self.config.account
-        self._session = Session(
-            options.directory_url, self.account_key, ca_file=options.ca_file, clock=self.clock
-        )
+        try:
+            self._session = Session(
+                options.directory_url, self.account_key, ca_file=options.ca_file, clock=self.clock
+            )
+        except ValueError as error:
+            raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
         self._authorizations = Authorizations(self._session, self.account_key, self._crew, self.clock)
         self._orders = Orders(self._session, self._authorizations, self.clock, profile=options.profile)
 

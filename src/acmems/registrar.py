@@ -15,6 +15,7 @@ from acmems.account import AccountDirectory
 from acmems.clock import Deadline
 from acmems.config import AccountOptions
 from acmems.exceptions import AccountError, CAProblem, CAProtocolError, NeedToAgreeToTOS
+from acmems.jws import external_account_binding
 from acmems.session import Answer, Session
 
 logger = logging.getLogger(__name__)
@@ -103,11 +104,11 @@ class Registrar:
         payload: dict[str, Any] = {"termsOfServiceAgreed": True} if terms is not None else {}
         payload["contact"] = self._contact
         if self.options.eab_kid is not None and self.options.eab_hmac_key is not None:
-            payload["externalAccountBinding"] = messages.ExternalAccountBinding.from_data(
-                self.key.public_key(),
+            payload["externalAccountBinding"] = external_account_binding(
+                self.key,
                 self.options.eab_kid,
-                self.options.eab_hmac_key.reveal(),
-                self.session.directory(deadline),
+                self.options.eab_hmac_key,
+                self.session.directory(deadline)["newAccount"],
             )
         elif self.session.directory(deadline).meta.external_account_required:
             raise AccountError(

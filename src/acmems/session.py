@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from acme import messages
-from josepy.errors import Error as JoseError
 from josepy.jwk import JWK
 
 from acmems import __version__
-from acmems.answers import Answer
+from acmems.answers import Answer, one_line
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.exceptions import CAProblem, CAProtocolError
 from acmems.jws import Signer
@@ -36,6 +35,7 @@ MAX_DIRECTORY = 64 * 1024
 
 _BAD_NONCE = CAProblem.PREFIX + "badNonce"
 _ENTRANCES = ("newNonce", "newAccount", "newOrder")
+_META: Mapping[str, type] = {"termsOfService": str, "externalAccountRequired": bool, "profiles": dict}
 
 _log = logging.getLogger(__name__)
 
@@ -276,7 +276,11 @@ class Session:
             if not isinstance(url, str):
                 raise CAProtocolError(f"the CA's directory lacks {name}")
             self._check_url(url)
-        try:
-            return messages.Directory.from_json(members)
-        except (JoseError, TypeError, ValueError, AttributeError):
-            raise CAProtocolError("the CA's directory has a broken 'meta'") from None
+        meta = members.setdefault("meta", {})
+        if not isinstance(meta, dict) or not all(
+            isinstance(meta.get(name, kind()), kind) for name, kind in _META.items()
+        ):
+            raise CAProtocolError("the CA's directory has a broken 'meta'")
+        if "termsOfService" in meta:
+            meta["termsOfService"] = one_line(meta["termsOfService"])
+        return messages.Directory.from_json(members)

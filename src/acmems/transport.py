@@ -242,9 +242,12 @@ def _receive(connection: HTTPSConnection, url: str, max_size: int) -> Answer:
         raise CAProtocolError(f"the CA answers {response.status}, which nobody asked for")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise CAProtocolError(f"the CA's answer from {url} is compressed, which nobody asked for")
-    body = response.read(max_size + 1, decode_content=False)
-    if len(body) > max_size:
-        raise CAProtocolError(f"the CA's answer from {url} is longer than {max_size} bytes")
+    body = b""
+    # Read on until nothing comes: only then does a body that is shorter than it should be raise.
+    while part := response.read(max_size + 1 - len(body), decode_content=False):
+        body += part
+        if len(body) > max_size:
+            raise CAProtocolError(f"the CA's answer from {url} is longer than {max_size} bytes")
     return Answer(response.status, response.headers, body, url)
 
 

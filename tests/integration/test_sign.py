@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -177,7 +178,7 @@ class TestPolicy:
         _, wrong = make_key_and_csr(tmp_path, ["elsewhere.example.net"], stem="wrong")
         with acmems:
             replies = [
-                curl_sign(acmems.sign_url, csr, secret="no"),
+                curl_sign(acmems.sign_url, csr, secret="no"),  # noqa: S106 - a wrong one
                 curl_sign(acmems.sign_url, wrong, secret=SECRET),
                 curl_sign(acmems.sign_url, wrong),
             ]
@@ -274,7 +275,7 @@ def test_a_web_server_forwards_challenges(dns: ChallTestSrv, tmp_path: Path) -> 
     """Behind nginx, which forwards /.well-known/acme-challenge, names are proved all the same."""
     port = free_port()
     _, csr = make_key_and_csr(tmp_path, ["behind.example.org"])
-    with Nginx(port) as nginx, Pebble(dns.address, http_port=nginx.port) as ca:
+    with Nginx(free_port(), port) as nginx, Pebble(dns.address, http_port=nginx.port) as ca:
         settings = Settings.of(ca, tmp_path)
         settings.challenge_port = port
         with Acmems(settings) as acmems:
@@ -287,6 +288,7 @@ def test_stored_chains_outlive_the_ca(dns: ChallTestSrv, tmp_path: Path) -> None
     _, new = make_key_and_csr(tmp_path, ["new.example.org"], stem="new")
     with Pebble(dns.address) as ca:
         settings = Settings.of(ca, tmp_path)
+        settings.ca_file = Path(shutil.copy(ca.ca_file, tmp_path / "ca.pem"))
         with Acmems(settings) as acmems:
             first = curl_sign(acmems.sign_url, csr)
     settings.mgmt = "request-timeout = 10"
@@ -318,14 +320,14 @@ class TestLife:
     def test_sigterm_lets_requests_finish(self, dns: ChallTestSrv, tmp_path: Path) -> None:
         """A request that runs when SIGTERM comes still gets its certificate; then the exit code is 0."""
         _, csr = make_key_and_csr(tmp_path, ["last.example.org"])
-        with Pebble(dns.address, options={"retryAfter": {"authz": 2, "order": 0}}) as ca:
-            with Acmems(Settings.of(ca, tmp_path)) as acmems:
-                replies = []
-                client = threading.Thread(target=lambda: replies.append(curl_sign(acmems.sign_url, csr)))
-                client.start()
-                wait_until(lambda: "/order-plz: " in acmems.log, "the order")
-                code = acmems.stop(signal.SIGTERM)
-                client.join()
+        slow = {"retryAfter": {"authz": 2, "order": 0}}
+        with Pebble(dns.address, options=slow) as ca, Acmems(Settings.of(ca, tmp_path)) as acmems:
+            replies = []
+            client = threading.Thread(target=lambda: replies.append(curl_sign(acmems.sign_url, csr)))
+            client.start()
+            wait_until(lambda: "/order-plz: " in acmems.log, "the order")
+            code = acmems.stop(signal.SIGTERM)
+            client.join()
         assert replies[0].status == 200
         assert code == 0
 
