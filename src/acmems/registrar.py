@@ -144,7 +144,7 @@ class Registrar:
 
     def _save(self, answer: Answer, url: str, terms: str | None) -> messages.RegistrationResource:
         try:
-            body = messages.Registration.from_json(_without_null(answer.json()))
+            body = messages.Registration.from_json(_kept(answer.json()))
         except (DeserializationError, ValueError, TypeError, AttributeError) as error:
             raise CAProtocolError("the CA's account resource cannot be read") from error
         registration = messages.RegistrationResource(body=body, uri=url, terms_of_service=terms)
@@ -168,5 +168,8 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def _without_null(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if value is not None}
+def _kept(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an account resource is kept: not its binding, which python-acme cannot write."""
+    return {
+        name: value for name, value in body.items() if value is not None and name != "externalAccountBinding"
+    }
