@@ -225,7 +225,6 @@ class Issuance:
         try:
             chain = self._order(key, asked)
         except AcmeException as error:
-            self._note(key, asked, error)
             stale = self._usable(asked)
             if stale is None:
                 raise
@@ -242,13 +241,11 @@ class Issuance:
         self.cooldown.check([key, *asked.request.names])
         asked.storage.check()
         began = self.clock.monotonic()
-        deadline = self.clock.deadline(self.seconds)
-        pem = self.manager.obtain(asked.request, asked.validator, deadline, key)
         try:
-            chain = chains.parse(pem)
-        except ValueError as error:
-            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
-        chains.verify(chain, asked.request, self.clock.now())
+            chain = self._ask_ca(key, asked)
+        except AcmeException as error:
+            self._note(key, asked, error)
+            raise
         self.cooldown.clear([key, *asked.request.names])
         self.bus.emit(
             Issued(
@@ -260,10 +257,17 @@ class Issuance:
         )
         return chain
 
+    def _ask_ca(self, key: Key, asked: Asked) -> Chain:
+        pem = self.manager.obtain(asked.request, asked.validator, self.clock.deadline(self.seconds), key)
+        try:
+            chain = chains.parse(pem)
+        except ValueError as error:
+            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
+        chains.verify(chain, asked.request, self.clock.now())
+        return chain
+
     def _note(self, key: Key, asked: Asked, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""
-        if getattr(error, "retry_after", None) is not None and isinstance(error, ChallengeFailed):
-            return  # it is the pause itself that speaks
         if isinstance(error, (ChallengeFailed, InvalidDomainName)):
             names = asked.request.names
             failed = [error.domain] if error.domain in names else names

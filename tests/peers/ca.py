@@ -18,6 +18,7 @@ import dns.query
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.peers.process import Peer, free_port, program
 
 FAST = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
@@ -55,7 +56,7 @@ def make_tls_certificate(certificate: Path, key: Path) -> None:
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(identifier, critical=False)
         .sign(private_key, hashes.SHA256())
     )
@@ -107,7 +108,7 @@ class ChallTestSrv(Peer):
         return True
 
     def post(self, action: str, **arguments: Any) -> Any:
-        """Ask its management for an action such as `add-a` or `set-txt`; return the JSON that it answers, if any."""
+        """Ask its management for an action such as `add-a`; return the JSON that it answers."""
         url = f"http://127.0.0.1:{self.management_port}/{action}"
         answer = fetch(url, data=json.dumps(arguments).encode())
         return json.loads(answer) if answer else None

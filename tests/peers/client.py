@@ -83,7 +83,9 @@ def make_key_and_csr(
     with tempfile.NamedTemporaryFile("w", suffix=".cnf", encoding="utf-8") as config:
         config.write("[req]\ndistinguished_name = subject\n[subject]\n")
         config.flush()
-        make = ["-key", key_file] if key else ["-newkey", *KINDS[kind], "-nodes", "-keyout", key_file]
+        make: list[str | Path] = (
+            ["-key", key_file] if key else ["-newkey", *KINDS[kind], "-nodes", "-keyout", key_file]
+        )
         common_name = cn or ("" if san else names[0])
         subject = f"/CN={common_name}" if common_name else "/"
         extension = ["-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)] if san else []

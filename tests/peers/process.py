@@ -44,7 +44,7 @@ def program(name: str) -> str:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a peer: no proxies or switches of the caller, libraries of `scripts/peers`."""
+    """Return the environment for a peer: no switches of the caller, libraries of `scripts/peers`."""
     kept = {
         key: value
         for key, value in os.environ.items()

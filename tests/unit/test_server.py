@@ -84,7 +84,7 @@ def test_reasons_are_one_line() -> None:
         (exceptions.PayloadInvalid("x"), None),
         (exceptions.AuthorizationNotYetProcessed(datetime.datetime.now(datetime.UTC)), 30),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_retry_after(error: AcmeException, seconds: int | None) -> None:
     """Errors that pass carry whole seconds of at least one, those that stay carry none."""
