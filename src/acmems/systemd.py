@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
 
 from acmems.clock import SYSTEM, Clock
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SEND = 5.0  # seconds; systemd reads soon, and a service that waits for it would hang at its start
 
 
 class Notifier:
@@ -21,10 +25,11 @@ class Notifier:
 
     def __init__(self, environment: Mapping[str, str] = os.environ, clock: Clock = SYSTEM) -> None:
         name = environment.get("NOTIFY_SOCKET", "")
-        # A leading @ stands for the NUL byte of an abstract socket.
-        self._address = "\0" + name[1:] if name.startswith("@") else name
+        # A leading @ stands for the NUL byte of an abstract socket; other forms (vsock) are for machines.
+        self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else ""
         self._interval = _watchdog_interval(environment)
         self._clock = clock
+        self._stopping = False
         self._ended = threading.Event()
 
     @property
@@ -33,29 +38,37 @@ class Notifier:
         return self._interval
 
     def notify(self, state: str) -> None:
-        """Send one message; that nobody listens is no error.
+        """Send one message; that nobody listens is logged and no error.
 
         Args:
             state: lines of `NAME=value`.
         """
         if not self._address:
             return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.connect(self._address)
-            sock.sendall(state.encode())
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(_LONGEST_SEND)
+                sock.connect(self._address)
+                sock.sendall(state.encode())
+        except OSError as error:
+            logger.warning("systemd does not hear", extra={"fields": {"reason": str(error)}})
 
     def ready(self, status: str) -> None:
         """Say that the service serves.
 
         Args:
-            status: what `systemctl status` shows.
+            status: what `systemctl status` shows, one line.
         """
-        self.notify(f"READY=1\nSTATUS={status}")
+        self.notify(f"READY=1\nSTATUS={' '.join(status.split())}")
 
     def stopping(self) -> None:
-        """Say that the service ends."""
-        self._ended.set()
+        """Say that the service ends; until it has, it gives signs of life without being asked how it is."""
+        self._stopping = True
         self.notify("STOPPING=1")
+
+    def close(self) -> None:
+        """Give no more signs of life."""
+        self._ended.set()
 
     def watch(self, healthy: Callable[[], bool]) -> None:
         """Give signs of life from now on, as long as the service is healthy.
@@ -68,14 +81,24 @@ class Notifier:
 
     def _watch(self, healthy: Callable[[], bool]) -> None:
         while not self._clock.wait(self._ended, self._interval or 1.0):
-            if healthy():
+            if self._stopping or _is_well(healthy):
                 self.notify("WATCHDOG=1")
+            else:
+                logger.error("no sign of life to systemd: the service is not healthy")
+
+
+def _is_well(healthy: Callable[[], bool]) -> bool:
+    try:
+        return healthy()
+    except Exception:
+        logger.exception("the service cannot tell whether it is healthy")
+        return False
 
 
 def _watchdog_interval(environment: Mapping[str, str]) -> float | None:
     """Return half the time after which systemd gives a service up, in seconds."""
     text = environment.get("WATCHDOG_USEC", "")
     process = environment.get("WATCHDOG_PID", str(os.getpid()))
-    if not text.isdigit() or int(text) == 0 or process != str(os.getpid()):
+    if not (text.isascii() and text.isdigit()) or int(text) == 0 or process != str(os.getpid()):
         return None
     return int(text) / 2_000_000

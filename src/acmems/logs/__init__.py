@@ -1,0 +1,93 @@
+"""The log: one line an event, as text or JSON, to where an operator reads it.
+
+A line is a time, a level, words, and `key=value` pairs. What comes from outside stands in pairs, which
+any module adds with
+
+    logger.warning("what happened", extra={"fields": {"path": path}})
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Protocol
+
+from acmems.events import Delivered, Event, Failed, Issued, Refused, Requested
+from acmems.exceptions import AcmeException
+from acmems.logs.formats import JsonFormatter, TextFormatter
+from acmems.logs.handlers import Handler, open_handler
+
+_events = logging.getLogger("acmems.events")
+
+_LEVELS: Mapping[type[Event], int] = {
+    Requested: logging.DEBUG,
+    Refused: logging.WARNING,
+    Issued: logging.INFO,
+    Delivered: logging.INFO,
+    Failed: logging.ERROR,
+}
+_RENAMED = {"reference": "ref"}
+
+
+class LoggingOptions(Protocol):
+    """What the configuration says of the log."""
+
+    @property
+    def level(self) -> str:
+        """The least severity that is logged."""
+
+    @property
+    def destination(self) -> str | Path:
+        """Where to: `stderr`, `stdout`, `syslog`, `journal`, or a file."""
+
+    @property
+    def format(self) -> str:
+        """`text` or `json`."""
+
+
+def configure(options: LoggingOptions) -> None:
+    """Log as the configuration says, from now on.
+
+    Args:
+        options: what it says.
+
+    Raises:
+        AcmeException: the destination cannot be written to.
+    """
+    try:
+        handler = open_handler(options.destination)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AcmeException(f"cannot log to {options.destination}: {reason}") from error
+    stream = getattr(handler, "stream", None)
+    colour = bool(stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"))
+    plain = options.destination in {"syslog", "journal"}  # these note time and level themselves
+    handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter(colour, plain))
+    logger = logging.getLogger("acmems")
+    # Libraries' warnings go the same way: on their own they would reach stderr unescaped.
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, Handler)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    logger.setLevel(options.level.upper())
+
+
+def log_event(event: Event) -> None:
+    """Log one event; subscribed to the bus.
+
+    Args:
+        event: what happened.
+    """
+    level = _LEVELS.get(type(event), logging.INFO)
+    if not _events.isEnabledFor(level):
+        return
+    values = {_RENAMED.get(field.name, field.name): getattr(event, field.name) for field in fields(event)}
+    bug = values.pop("bug", None)
+    if values.get("account") is None:
+        values.pop("account", None)
+    kept = {name: value for name, value in values.items() if value not in (None, ())}
+    _events.log(level, type(event).__name__.lower(), extra={"fields": kept}, exc_info=bug)

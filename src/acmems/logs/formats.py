@@ -1,0 +1,132 @@
+"""How a record becomes a line.
+
+No text, whoever wrote it, can end a line, look like another pair, or steer a terminal; and none is lost
+because an output cannot encode it: lines are printable ASCII.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+import re
+import traceback
+from typing import Any
+
+_AMBIGUOUS = re.compile(r'[="\\]')
+_COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
+
+
+class TextFormatter(logging.Formatter):
+    """One line of text: time, level, words, `key=value` pairs.
+
+    Words that could be taken for pairs are quoted, as are values with blanks; in quotes, escapes are
+    those of JSON. Time is UTC, names are separated by commas, seconds have three decimals.
+
+    Args:
+        colour: whether the level is coloured.
+        plain: whether time and level are left out.
+    """
+
+    def __init__(self, colour: bool = False, plain: bool = False) -> None:
+        super().__init__()
+        self.colour = colour
+        self.plain = plain
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line.
+
+        Args:
+            record: what to log.
+        """
+        parts = [_words(record.getMessage())]
+        parts += [f"{name}={_quoted(text(value))}" for name, value in pairs(record).items()]
+        line = " ".join(parts)
+        if self.plain:
+            return line
+        level = record.levelname
+        if self.colour and record.levelno in _COLOURS:
+            level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
+        return f"{_time(record)} {level} {line}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `message`, and the pairs; lists stay lists."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line.
+
+        Args:
+            record: what to log.
+        """
+        entry: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        for name, value in pairs(record).items():
+            entry.setdefault(name, _json_value(value))
+        return escaped(entry)
+
+
+def pairs(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the pairs of a record, its traceback among them.
+
+    Args:
+        record: what to log.
+    """
+    found = dict(getattr(record, "fields", {}))
+    if record.exc_info and "traceback" not in found:
+        found["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+    return found
+
+
+def _time(record: logging.LogRecord) -> str:
+    return _moment(datetime.datetime.fromtimestamp(record.created, datetime.UTC), "milliseconds")
+
+
+def _moment(moment: datetime.datetime, precision: str = "seconds") -> str:
+    return moment.astimezone(datetime.UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, tuple | list):
+        return [text(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value if isinstance(value, int) else text(value)
+
+
+def text(value: object) -> str:
+    """Return a value as text: seconds with three decimals, times in UTC, lists with commas.
+
+    Args:
+        value: the value of a pair.
+    """
+    if isinstance(value, tuple | list):
+        return ",".join(text(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, datetime.datetime):
+        return _moment(value)
+    return str(value)
+
+
+def _words(text: str) -> str:
+    """Return a message as it is, in quotes where it could be taken for more than words."""
+    return text if text.isascii() and text.isprintable() and not _AMBIGUOUS.search(text) else escaped(text)
+
+
+def _quoted(text: str) -> str:
+    """Return a value as it is, in quotes where it could be taken for more than one."""
+    return text if text and " " not in text and _words(text) is text else escaped(text)
+
+
+def escaped(value: object) -> str:
+    """Return JSON of printable ASCII only, hence one line.
+
+    Args:
+        value: what JSON can hold.
+    """
+    return json.dumps(value).replace("\x7f", "\\u007f")
