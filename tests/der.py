@@ -17,7 +17,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 MICROSOFT_EXTENSION_REQUEST = "1.3.6.1.4.1.311.2.1.14"
 VERISIGN_EXTENSION_REQUEST = "2.16.840.1.113733.1.9.8"
-CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"
+CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
 UNSTRUCTURED_NAME = "1.2.840.113549.1.9.2"
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -113,7 +113,7 @@ def ec_key(curve: type[ec.EllipticCurve] = ec.SECP256R1) -> ec.EllipticCurvePriv
 
 @functools.cache
 def rsa_key(size: int = 2048, exponent: int = 65537) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(exponent, size)  # type: ignore[arg-type] # 3 is allowed, as Literal
+    return rsa.generate_private_key(exponent, size)
 
 
 def spki(key: Key) -> bytes:
@@ -166,3 +166,19 @@ class Draft:
     @property
     def pem(self) -> bytes:
         return pem(self.der)
+
+
+def with_san(*general_names: bytes) -> Draft:
+    return Draft(extensions=(san(*general_names),))
+
+
+def with_names(*names: bytes) -> Draft:
+    return with_san(*map(dns, names))
+
+
+def with_extension(*extensions: bytes) -> Draft:
+    return Draft(extensions=(dns_san(b"a.example.org"), *extensions))
+
+
+def with_attribute(*attributes: bytes) -> Draft:
+    return Draft(attributes=(requested(dns_san(b"a.example.org")), *attributes))

@@ -133,8 +133,8 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
     form = _Form.read(encoded)
     request = _load(encoded)
     spki = _check_key(request, form, rules)
-    must_staple = _check_extensions(request, rules)
     identifiers = _identifiers(form, rules)
+    must_staple = _check_extensions(request, rules)
     _check_signature(request)
     return CertificateRequest(
         pem=body, der=encoded, identifiers=identifiers, spki=spki, san=form.san, must_staple=must_staple

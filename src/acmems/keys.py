@@ -81,7 +81,7 @@ _FERMAT_ROUNDS = 100
 
 def _has_close_factors(modulus: int) -> bool:
     """Try some rounds of Fermat's factorisation: modulus = middle**2 - gap."""
-    middle = math.isqrt(modulus) + 1
+    middle = math.isqrt(modulus - 1) + 1
     gap = middle * middle - modulus
     for _ in range(_FERMAT_ROUNDS):
         if gap % _SIEVE in _SQUARES and math.isqrt(gap) ** 2 == gap:
