@@ -200,6 +200,8 @@ class Channel:
         made.timeout = min(_CONNECT, _seconds(limit))
         self._connection = made
         made.connect()
+        # An end that TLS did not announce is a broken connection, not the end of an answer.
+        made.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # the stubs do not know it
         return made
 
 
@@ -268,6 +270,8 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
         reason = f"its certificate is not trusted: {cause.verify_message} (see 'ca-file' in [account])"
     elif isinstance(cause, TimeoutError):
         reason = "no answer in time"
+    elif isinstance(cause, ssl.SSLEOFError):
+        reason = "the connection broke"
     elif isinstance(cause, OSError):
         reason = cause.strerror or str(cause)
     else:
