@@ -14,10 +14,9 @@ from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
-from acmems.exchange import Application, Limits
 from acmems.ini import Address
 from acmems.issuance import Issuance
-from acmems.listener import Listener
+from acmems.listener import Application, Limits, Listener
 from acmems.logs import log_event
 from acmems.manager import ACMEManager
 from acmems.server import Challenges, Management

@@ -12,7 +12,6 @@ from acme import messages
 from josepy.errors import DeserializationError
 from josepy.jwk import JWK
 
-from acmems.answers import Answer, one_line
 from acmems.challenges import Proof, Validator
 from acmems.clock import Clock, Deadline
 from acmems.crew import Crew
@@ -27,7 +26,8 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Session
+from acmems.session import Answer, Session
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from acmems.exceptions import ConfigurationError, Secret
+from acmems.exceptions import ConfigurationError
+from acmems.secret import Secret
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -6,6 +6,8 @@ import datetime
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from acme import messages
 from josepy.jwk import JWK
@@ -25,6 +27,7 @@ from acmems.exceptions import (
     CAProblem,
     CAProtocolError,
     ChallengesUnknownStatus,
+    DeadlinePassed,
 )
 from acmems.names import Identifier
 from acmems.order import Orders, translate
@@ -32,6 +35,15 @@ from acmems.registrar import Registrar
 from acmems.session import Session
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """What speaks to the CA for one key."""
+
+    session: Session
+    authorizations: Authorizations
+    orders: Orders
 
 
 class ACMEManager:
@@ -62,12 +74,11 @@ class ACMEManager:
         self.registration: messages.RegistrationResource | None = None
         self.key: JWK | None = None
         self.key_digest: str | None = None
-        self._session: Session | None = None
-        self._authorizations: Authorizations | None = None
-        self._orders: Orders | None = None
+        self._client: _Client | None = None
         self._attempts: dict[str, Attempt] = {}
         self._crew = Crew()
-        self._connecting = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows; never held while the CA is asked
+        self._connecting: Future[None] | None = None
         if connect:
             self.connect()
 
@@ -81,8 +92,11 @@ class ACMEManager:
 
     # The account (RFC 8555 section 7.3)
 
-    def connect(self) -> None:
+    def connect(self, *, register: bool = True) -> None:
         """Initialize ourself: load the private key, create the ACME client, refresh our registration.
+
+        Args:
+            register: whether a key that has no account yet gets one.
 
         Raises:
             AccountError: the account cannot be loaded, or the CA does not accept it.
@@ -91,9 +105,20 @@ class ACMEManager:
         """
         self.load_private_key()
         self.init_client()
+        self.refresh_registration(register=register)
+
+    def refresh_registration(self, *, register: bool = True) -> None:
+        """Ask the CA for our account, and register it if there is none.
+
+        Args:
+            register: whether a key that has no account yet gets one.
+
+        Raises:
+            AcmeException: as `connect`, but for what concerns the key.
+        """
         registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
         try:
-            self.registration = registrar.refresh(self._deadline())
+            self.registration = registrar.refresh(self._deadline(), register=register)
         except CAProblem as problem:
             raise translate(problem, ()) from problem
 
@@ -144,15 +169,14 @@ class ACMEManager:
         Raises:
             AccountError: `ca-file` cannot be used.
         """
-        options = self.config.account
+        options, key = self.config.account, self.account_key
         try:
-            self._session = Session(
-                options.directory_url, self.account_key, ca_file=options.ca_file, clock=self.clock
-            )
+            session = Session(options.directory_url, key, ca_file=options.ca_file, clock=self.clock)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        self._authorizations = Authorizations(self._session, self.account_key, self._crew, self.clock)
-        self._orders = Orders(self._session, self._authorizations, self.clock, profile=options.profile)
+        authorizations = Authorizations(session, key, self._crew, self.clock)
+        orders = Orders(session, authorizations, self.clock, profile=options.profile)
+        self._client = _Client(session, authorizations, orders)
 
     def deactivate(self) -> None:
         """Deactivate the account at the CA, for good (section 7.3.6).
@@ -167,8 +191,8 @@ class ACMEManager:
     def close(self) -> None:
         """Let go of threads and connections."""
         self._crew.close()
-        if self._session is not None:
-            self._session.close()
+        if self._client is not None:
+            self._client.session.close()
 
     @property
     def account_key(self) -> JWK:
@@ -188,9 +212,9 @@ class ACMEManager:
         Raises:
             AccountError: there is none yet.
         """
-        if self._session is None:
+        if self._client is None:
             raise AccountError("not connected to the CA: call connect() first")
-        return self._session
+        return self._client.session
 
     @property
     def account_url(self) -> str | None:
@@ -213,15 +237,39 @@ class ACMEManager:
         Raises:
             AcmeException: one of the errors of `Orders.obtain` or `connect`.
         """
-        self._ensure_connected()
-        assert self._orders is not None  # noqa: S101 - connected managers have it
-        return self._orders.obtain(request, validator, deadline, key)
+        return self._connected(deadline).orders.obtain(request, validator, deadline, key)
 
-    def _ensure_connected(self) -> None:
+    def _connected(self, deadline: Deadline) -> _Client:
+        """Return the way to the CA; connect first if need be, once however many wait for it."""
         if self.registration is None:
-            with self._connecting:
-                if self.registration is None:
-                    self.connect()
+            with self._lock:
+                attempt, mine = self._connecting, self._connecting is None
+                if attempt is None:
+                    attempt = self._connecting = Future()
+            if mine:
+                self._connect_for(attempt)
+            try:
+                attempt.result(min(deadline.remaining, threading.TIMEOUT_MAX))
+            except TimeoutError:
+                raise DeadlinePassed("the account could not be opened at the CA in time") from None
+        if self._client is None:
+            raise AccountError("not connected to the CA: call connect() first")
+        return self._client
+
+    def _connect_for(self, attempt: Future[None]) -> None:
+        """Connect, and tell all who wait for this attempt how it went."""
+        try:
+            self.connect()
+        except BaseException as error:  # noqa: BLE001 - all who wait must hear of it
+            outcome: BaseException | None = error
+        else:
+            outcome = None
+        with self._lock:
+            self._connecting = None
+        if outcome is None:
+            attempt.set_result(None)
+        else:
+            attempt.set_exception(outcome)
 
     # Authorizations, one step at a time (section 7.5)
 
@@ -250,7 +298,7 @@ class ACMEManager:
         if missing:
             authzrs = self._crew.each(lambda name: self._request(name, deadline), missing)
             urls = [authzr.uri for authzr in authzrs]
-            for authzr in self._authority.prove(urls, missing, validator, deadline):
+            for authzr in self._authorizations(deadline).prove(urls, missing, validator, deadline):
                 self.authzrs[authorization.name_of(authzr)] = authzr
         return [self.authzrs[name.value] for name in names.values()]
 
@@ -285,6 +333,8 @@ class ACMEManager:
         self.authzrs[name] = authzr
         if status not in authorization.KNOWN:
             raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
+        deadline = self._deadline()
+        authorizations = self._authorizations(deadline)
         if not authorization.is_open(authzr):
             self._settle(name)
             authorization.is_valid(authzr)
@@ -292,11 +342,11 @@ class ACMEManager:
         attempt = self._attempts.get(name)
         if attempt is None or attempt.authzr.uri != authzr.uri:
             self._settle(name)
-            attempt = self._authority.begin(authzr, validator, self._deadline(), lambda _: None)
+            attempt = authorizations.begin(authzr, validator, deadline, lambda _: None)
             self._attempts[name] = attempt
         if not attempt.requested.is_set() and attempt.sees_requests:
             raise AuthorizationNotYetRequested(attempt.requested)
-        wait = self._authority.seen.expected if refresh_timer is None else refresh_timer
+        wait = authorizations.seen.expected if refresh_timer is None else refresh_timer
         raise AuthorizationNotYetProcessed(self.clock.now() + datetime.timedelta(seconds=wait))
 
     def refresh_domain_authorization(
@@ -318,7 +368,8 @@ class ACMEManager:
         known = self.authzrs.get(name)
         if known is None:
             return self.new_domain_authorization(validator, name)
-        authzr, retry_after = self._authority.fetch(known.uri, self._deadline())
+        deadline = self._deadline()
+        authzr, retry_after = self._authorizations(deadline).fetch(known.uri, deadline)
         return self.evaluate_domain_authorization(authzr, validator, retry_after)
 
     def new_domain_authorization(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
@@ -339,19 +390,19 @@ class ACMEManager:
 
     def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
         """Return a new authorization: by newAuthz where the CA has it (section 7.4.1), else by an order."""
-        assert self._orders is not None  # noqa: S101 - _authority was asked for before
+        client = self._connected(deadline)
         try:
-            directory = self.session.directory(deadline)
+            directory = client.session.directory(deadline)
             if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
                 payload = {"identifier": {"type": name.type.value, "value": name.value}}
-                answer = self.session.post(
+                answer = client.session.post(
                     directory["newAuthz"], payload, deadline=deadline, repeatable=False
                 )
                 if answer.location is None:
                     raise CAProtocolError("the CA answered a new authorization without its URL")
                 return authorization.parse(answer, answer.location)
-            order = self._orders.create([name], deadline)
-            authzr, _ = self._authority.fetch(order.body.authorizations[0], deadline)
+            order = client.orders.create([name], deadline)
+            authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
         except CAProblem as problem:
             raise translate(problem, [name.value]) from problem
         return authzr
@@ -366,13 +417,10 @@ class ACMEManager:
     def _settle(self, name: str) -> None:
         attempt = self._attempts.pop(name, None)
         if attempt is not None:
-            self._authority.withdraw(attempt)
+            self._authorizations(self._deadline()).withdraw(attempt)
 
-    @property
-    def _authority(self) -> Authorizations:
-        self._ensure_connected()
-        assert self._authorizations is not None  # noqa: S101 - connected managers have it
-        return self._authorizations
+    def _authorizations(self, deadline: Deadline) -> Authorizations:
+        return self._connected(deadline).authorizations
 
     def _deadline(self) -> Deadline:
         return self.clock.deadline(self.config.mgmt.request_timeout)

@@ -11,7 +11,6 @@ from acme import messages
 from josepy.b64 import b64encode
 from josepy.errors import DeserializationError
 
-from acmems.answers import Answer, one_line
 from acmems.authorization import Authorizations
 from acmems.challenges import Validator
 from acmems.clock import Clock, Deadline
@@ -33,7 +32,8 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Session
+from acmems.session import Answer, Session
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from acmems.account import AccountDirectory
 from acmems.clock import Deadline
 from acmems.config import AccountOptions
 from acmems.exceptions import AccountError, CAProblem, CAProtocolError, NeedToAgreeToTOS
-from acmems.jws import external_account_binding
 from acmems.session import Answer, Session
+from acmems.session.jws import external_account_binding
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Registrar:
         self.session = session
         self.key = key
 
-    def refresh(self, deadline: Deadline) -> messages.RegistrationResource:
+    def refresh(self, deadline: Deadline, *, register: bool = True) -> messages.RegistrationResource:
         """Return the account as the CA knows it, registering it if it never was.
 
         An account that was registered before is never replaced: where the CA does not know it any
@@ -47,6 +47,7 @@ class Registrar:
 
         Args:
             deadline: when to give up.
+            register: whether a key that has no account yet gets one.
 
         Raises:
             NeedToAgreeToTOS: the CA's terms are not accepted by the configuration.
@@ -66,6 +67,8 @@ class Registrar:
                     f"{self.directory.registration_file} is of another CA ({_origin(known.uri)}), and "
                     f"{self.options.directory_url} does not know its key: give this CA a 'dir' of its own"
                 )
+            if not register:
+                raise AccountError("the CA knows no account with this key: run 'acmems account register'")
             return self._register(terms, deadline)
         logger.info("the CA knows the account already: %s", url)
         return self._read(
@@ -79,9 +82,11 @@ class Registrar:
             deadline: when to give up.
 
         Raises:
+            AccountError: nobody has asked for the account yet.
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        assert self.session.kid is not None  # noqa: S101 - a refreshed account has its URL
+        if self.session.kid is None:
+            raise AccountError("the account is not known: call connect() first")
         answer = self.session.post(self.session.kid, {"status": "deactivated"}, deadline=deadline)
         self._save(answer, self.session.kid, None)
 

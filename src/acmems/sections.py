@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from acmems import csr, ini
-from acmems.exceptions import Secret
 from acmems.ini import Address, IPNetwork, Options
+from acmems.secret import Secret
 
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 MGMT_LISTENERS = (Address("127.0.0.1", 1313), Address("::1", 1313))

@@ -14,14 +14,14 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
 from acmems import exceptions
-from acmems.answers import one_line
 from acmems.auth import Authenticator, Processor
 from acmems.challenges import Http01
 from acmems.clock import SYSTEM, Clock
 from acmems.events import Bus, Delivered, Failed, Refused
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.exchange import Exchange
 from acmems.issuance import Asked, Delivery, Issuance
+from acmems.listener import Exchange
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -257,21 +257,23 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         Raises:
             HttpRefusal, Refused, PayloadToLarge: the request will not be accepted.
         """
+        return self._admit().content_length()
+
+    def _admit(self) -> Processor:
         if self.path != SIGN:
             raise HttpRefusal(404, f"there is nothing here: POST a CSR to {SIGN}")
         if self.command != "POST":
             raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": "POST"})
-        self.processor = Processor(self.server.auth, self.client_address, self.headers, self.rfile)
-        if not self.processor.may_be_acceptable():
-            raise exceptions.Refused(self.processor.reason)
-        return self.processor.content_length()
+        processor = Processor(self.server.auth, self.client_address, self.headers, self.rfile)
+        self.processor = processor
+        if not processor.may_be_acceptable():
+            raise exceptions.Refused(processor.reason)
+        return processor
 
     def do_POST(self) -> None:
         """Handle a request to sign a CSR: decide, find or order the chain, send it."""
         try:
-            if self.processor is None:
-                self.preflight()
-            future = self._issue()
+            future = self._issue(self.processor or self._admit())
         except AcmeException as error:
             self.refuse(error)
             return
@@ -279,23 +281,19 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
             future.exception()  # a plain socket waits, and so does its thread
         future.add_done_callback(self._deliver)
 
-    def _issue(self) -> Future[Delivery]:
-        processor = self.processor
-        assert processor is not None  # noqa: S101 - preflight made it
-        if self.exchange is not None:
-            processor.rfile = io.BytesIO(self.exchange.body)
-        if not processor.acceptable():
-            raise exceptions.Refused(processor.reason)
-        assert processor.request is not None  # noqa: S101 - acceptable requests have both
-        assert processor.block is not None  # noqa: S101
+    def _issue(self, processor: Processor) -> Future[Delivery]:
+        exchange = self.exchange
+        if exchange is not None:
+            processor.rfile = io.BytesIO(exchange.body)
+        grant = processor.grant()
         asked = Asked(
-            processor.request,
-            processor.block.validator,
-            processor.block.storage,
+            grant.request,
+            grant.block.validator,
+            grant.block.storage,
             self.reference,
             str(processor.caller.address),
-            processor.block.name,
-            lambda: self.exchange is not None and self.exchange.gone,
+            grant.block.name,
+            lambda: exchange is not None and exchange.gone,
         )
         return self.server.issuance.issue(asked)
 

@@ -23,10 +23,10 @@ from acmems.exceptions import (
     DeadlinePassed,
     FateUnknown,
     RateLimited,
-    Secret,
 )
-from acmems.jws import external_account_binding
+from acmems.secret import Secret
 from acmems.session import Answer, Session
+from acmems.session.jws import external_account_binding
 
 ORDERED = {"identifiers": [{"type": "dns", "value": "a.example.org"}]}
 

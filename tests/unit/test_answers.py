@@ -8,8 +8,9 @@ import json
 import pytest
 from urllib3 import HTTPHeaderDict
 
-from acmems.answers import Answer, one_line
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
+from acmems.session.answers import Answer
+from acmems.text import one_line
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
 ACME = "urn:ietf:params:acme:error:"

@@ -28,8 +28,9 @@ from acmems.auth import (
     client_ip,
 )
 from acmems.challenges import ChallengeResponses, Http01, Validator
-from acmems.exceptions import ConfigurationError, HttpRefusal, PayloadInvalid, PayloadToLarge, Secret
+from acmems.exceptions import ConfigurationError, HttpRefusal, PayloadInvalid, PayloadToLarge
 from acmems.names import Identifier
+from acmems.secret import Secret
 from acmems.storages import NoStorage, Storage
 
 DIGEST = "ab" * 32

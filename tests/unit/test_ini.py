@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from acmems import ini
-from acmems.exceptions import ConfigurationError, Secret
+from acmems.exceptions import ConfigurationError
 from acmems.ini import Address, Finding, Location, Option, Options, Section
+from acmems.secret import Secret
 
 
 def read(text: str) -> tuple[list[Section], list[str]]:

@@ -12,8 +12,8 @@ from acme.messages import Directory, ExternalAccountBinding
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.jwk import JWK, JWKEC, JWKRSA, JWKOct
 
-from acmems.exceptions import Secret
-from acmems.jws import Signer, external_account_binding
+from acmems.secret import Secret
+from acmems.session.jws import Signer, external_account_binding
 
 URL = "https://ca.example/order"
 P256 = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from acmems.nonces import NoncePool, well_formed
+from acmems.session.nonces import NoncePool, well_formed
 
 
 class TestNoncePool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acmems.origin import Origin, target
+from acmems.session.origin import Origin, target
 
 
 class TestOrigin:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from acmems.answers import Answer
 from acmems.clock import NEVER, Clock, Deadline
 from acmems.exceptions import (
     CAProblem,
@@ -21,8 +20,9 @@ from acmems.exceptions import (
     FateUnknown,
     RateLimited,
 )
-from acmems.retries import TRIES, Retries
-from acmems.transport import Failure
+from acmems.session import Answer
+from acmems.session.retries import TRIES, Retries
+from acmems.session.transport import Failure
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
 GOOD = Answer(200, {}, b"", "https://ca.example/")

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
 from urllib3 import HTTPHeaderDict
 
-from acmems.answers import Answer
 from acmems.clock import NEVER, Clock, Deadline
 from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed
-from acmems.session import DIRECTORY_AGE, NONCE_TRIES, Session
-from acmems.transport import Failure
+from acmems.session import Answer
+from acmems.session.session import DIRECTORY_AGE, NONCE_TRIES, Session
+from acmems.session.transport import Failure
 
 CA = "https://ca.example"
 ACCOUNT = f"{CA}/account/1"
@@ -139,7 +139,7 @@ class TestStart:
 
 class TestSigning:
     def test_a_request_says_who_what_and_where(self, session: Session, ca: FakeCA) -> None:
-        """The protected header has alg, nonce, url and kid; the media type is jose+json (RFC 8555 section 6.2)."""
+        """The protected header has alg, nonce, url and kid; the type is jose+json (RFC 8555 section 6.2)."""
         session.post(ORDER, {"a": "ä"}, deadline=NEVER, accept="text/plain")
         (request,) = ca.seen(ORDER)
         assert request.part("protected") == {"alg": "ES256", "kid": ACCOUNT, "url": ORDER, "nonce": "nonce-1"}
@@ -156,7 +156,7 @@ class TestSigning:
         assert "kid" not in header
 
     def test_a_post_as_get_differs_from_an_empty_object(self, session: Session, ca: FakeCA) -> None:
-        """None signs nothing, {} signs an empty object, which starts a challenge (RFC 8555 sections 6.3, 7.5.1)."""
+        """None signs nothing, {} an empty object, which starts a challenge (RFC 8555 sections 6.3, 7.5.1)."""
         session.post(ORDER, None, deadline=NEVER)
         session.post(ORDER, {}, deadline=NEVER)
         assert [request.part("payload") for request in ca.seen(ORDER)] == [None, {}]
@@ -176,12 +176,10 @@ class TestSigning:
     )
     def test_nothing_is_sent_elsewhere(self, session: Session, ca: FakeCA, url: str) -> None:
         """A URL of another origin ends the conversation, whoever gave it."""
-        for ask in (
-            lambda: session.post(url, None, deadline=NEVER),
-            lambda: session.get(url, deadline=NEVER),
-        ):
-            with pytest.raises(CAProtocolError, match="URL"):
-                ask()
+        with pytest.raises(CAProtocolError, match="URL"):
+            session.post(url, None, deadline=NEVER)
+        with pytest.raises(CAProtocolError, match="URL"):
+            session.get(url, deadline=NEVER)
         assert ca.requests == []
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from tests.peers.ca import make_tls_certificate
 
-from acmems.answers import Answer
 from acmems.clock import NEVER, SYSTEM, Deadline
 from acmems.exceptions import CAProtocolError, DeadlinePassed
-from acmems.origin import Origin
-from acmems.transport import Failure, Transport
+from acmems.session import Answer
+from acmems.session.origin import Origin
+from acmems.session.transport import Failure, Transport
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -451,7 +451,7 @@ class TestProxy:
         server = serve()
         proxy = serve(self.tunnel(server), tls=False)
         plain.setenv("https_proxy", f"http://user:pass%20word@127.0.0.1:{proxy.origin.port}")
-        plain.setattr("acmems.transport._LOOPBACK", frozenset())
+        plain.setattr("acmems.session.transport._LOOPBACK", frozenset())
         assert ask(server.transport(), server.url).body == b"ok"
         connect = proxy.requests[0].split(b"\r\n")
         assert connect[0].startswith(f"CONNECT 127.0.0.1:{server.origin.port} ".encode())

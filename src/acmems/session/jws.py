@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
-from acmems.exceptions import Secret
+from acmems.secret import Secret
 
 _CURVES: Mapping[str, tuple[str, hashes.HashAlgorithm]] = {
     "secp256r1": ("ES256", hashes.SHA256()),

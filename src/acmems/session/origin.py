@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from acmems.answers import one_line
+from acmems.text import one_line
 
 _LONGEST_URL = 2048
 _URL = re.compile(

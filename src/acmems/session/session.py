@@ -14,14 +14,15 @@ from acme import messages
 from josepy.jwk import JWK
 
 from acmems import __version__
-from acmems.answers import Answer, one_line
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.exceptions import CAProblem, CAProtocolError
-from acmems.jws import Signer
-from acmems.nonces import NoncePool, well_formed
-from acmems.origin import Origin
-from acmems.retries import Retries, judge
-from acmems.transport import Channel, Failure, Transport
+from acmems.session.answers import Answer
+from acmems.session.jws import Signer
+from acmems.session.nonces import NoncePool, well_formed
+from acmems.session.origin import Origin
+from acmems.session.retries import Retries, judge
+from acmems.session.transport import Channel, Failure, Transport
+from acmems.text import one_line
 
 __all__ = ["Answer", "Session"]
 

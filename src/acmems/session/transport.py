@@ -21,10 +21,11 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPSConnection
 
-from acmems.answers import Answer, one_line
 from acmems.clock import Deadline
 from acmems.exceptions import CAProtocolError, DeadlinePassed
-from acmems.origin import Origin, target
+from acmems.session.answers import Answer
+from acmems.session.origin import Origin, target
+from acmems.text import one_line
 
 _IDLE = 30.0
 """Seconds after which a kept connection is not trusted any more: servers close theirs about then, and a

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from acmems.clock import Clock, Deadline
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
-from acmems.exchange import Application, Exchange, Limits
-from acmems.framing import Head, RequestReader
+from acmems.listener.exchange import Application, Exchange, Limits
+from acmems.listener.framing import Head, RequestReader
 
 _log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
+from acmems.text import one_line
 
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds; no CA makes acmems or its clients wait longer than this before they ask again."""
 
-_LONGEST_TEXT = 500
 _MOST_SUBPROBLEMS = 100  # as many as an order has names
 # Possessive quantifiers: a hostile header costs no backtracking.
 _LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|[^\s;,"]*+))?)*+)')
@@ -113,13 +113,6 @@ class Answer:
         except CAProtocolError:
             return {}
         return {k: v for k, v in problem.items() if k == "subproblems" or isinstance(v, str)}
-
-
-def one_line(text: object, longest: int = _LONGEST_TEXT) -> str:
-    """Return a stranger's text as one printable line, safe to log and to pass on."""
-    printable = "".join(c if c.isprintable() else " " for c in str(text)[: 4 * longest])
-    line = " ".join(printable.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _subproblem(entry: dict[str, Any]) -> tuple[str, str, str]:

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 
-from acmems.answers import Answer
 from acmems.clock import Clock, Deadline
 from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed, FateUnknown
-from acmems.transport import Failure
+from acmems.session.answers import Answer
+from acmems.session.transport import Failure
 
 TRIES = 5
 """How often a request is made that fails for reasons of the moment."""

@@ -8,7 +8,7 @@ from http.client import HTTPMessage
 from typing import Any, Protocol
 
 from acmems.clock import Deadline
-from acmems.framing import HeadLimits
+from acmems.listener.framing import HeadLimits
 
 
 class Application(Protocol):

@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.connection import Connection, Service, State
-from acmems.exchange import Application, Limits
 from acmems.ini import Address
+from acmems.listener.connection import Connection, Service, State
+from acmems.listener.exchange import Application, Limits
 
 logger = logging.getLogger(__name__)
 

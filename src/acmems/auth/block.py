@@ -1,0 +1,118 @@
+"""Auth blocks: one combination of methods, and the names that it grants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from acmems.auth.methods import METHODS, AuthMethod, Caller
+from acmems.challenges import Validator
+from acmems.ini import Location, Option, Options, Section
+from acmems.names import Glob, Identifier
+from acmems.storages import Storage
+
+Named = TypeVar("Named")
+
+
+class Rooms(Protocol):
+    """What a block needs of a configuration: the validators and storages it may name."""
+
+    @property
+    def validators(self) -> Mapping[str, Validator]:
+        """Validators by name."""
+
+    @property
+    def storages(self) -> Mapping[str, Storage]:
+        """Storages by name."""
+
+    @property
+    def default_validator(self) -> Validator | None:
+        """The validator of blocks that name none."""
+
+    @property
+    def default_storage(self) -> Storage:
+        """The storage of blocks that name none."""
+
+
+class Block:
+    """One authentication block - combination of authentications and list of allowed domains.
+
+    A client is accepted when every method of the block accepts it, and a request when every name in
+    it matches one of the block's globs. A block without methods or without domains accepts nobody.
+
+    Args:
+        name: the block's name.
+        options: its options, an `Options` or pairs of key and value.
+        config: where the validators and storages that it names are found.
+
+    Raises:
+        ConfigurationError: pairs were given, and they do not make a block (an `Options` keeps its
+            own list of findings).
+    """
+
+    def __init__(self, name: str, options: Options | Iterable[tuple[str, str]], config: Rooms) -> None:
+        read = options if isinstance(options, Options) else _from_pairs(name, options)
+        self.name = name
+        self.globs: tuple[Glob, ...] = read.many("domain", Glob.parse)
+        made = [method.from_options(read) for method in METHODS]
+        self.methods: tuple[AuthMethod, ...] = tuple(method for method in made if method is not None)
+        self.validator = read.one("verification", _known(config.validators), config.default_validator)
+        self.storage = read.one("storage", _known(config.storages), config.default_storage)
+        self._check(read)
+        read.finish()
+        if read is not options:
+            read.raise_findings()
+
+    def _check(self, options: Options) -> None:
+        if not options.has("domain"):
+            options.report("an auth block needs at least one domain: add 'domain = host.example.org'")
+        if not any(options.has(key) for method in METHODS for key in method.KEYS):
+            options.report("an auth block needs ip, hmac_key or 'all = yes': without it nobody may use it")
+        elif not self.methods and not options.has("hmac_key") and not options.has("ip"):
+            options.report("an auth block whose only method is 'all = no' accepts nobody", "all")
+        for glob in self.globs:
+            if glob.text == "*":
+                options.report(
+                    "'*' matches only names without a dot; for any name, as in 0.3, write '**'",
+                    "domain",
+                    warning=True,
+                )
+
+    def may_accept(self, caller: Caller) -> bool:
+        """Tell whether the block could accept a client, before its body is read."""
+        return bool(self.methods) and all(method.may_accept(caller) for method in self.methods)
+
+    def accepts(self, caller: Caller, body: bytes) -> bool:
+        """Tell whether every method of the block accepts a client."""
+        # A list, not a generator: how long it takes shall not depend on which method says no.
+        verdicts = [method.accepts(caller, body) for method in self.methods]
+        return bool(verdicts) and all(verdicts)
+
+    def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
+        """Return why the block does not grant these names, None if it grants every one of them."""
+        for identifier in identifiers:
+            if not any(glob.matches(identifier) for glob in self.globs):
+                return f"{identifier.value} matches no domain of it"
+            if identifier.is_wildcard and not (self.validator and self.validator.proves_wildcards):
+                return f"{identifier.value} needs a verification by DNS"
+        return None if identifiers else "the request holds no name"
+
+    def __repr__(self) -> str:
+        return f"Block({self.name!r})"
+
+
+def _known(table: Mapping[str, Named]) -> Callable[[str], Named]:
+    """Return a parser that accepts the names in a table."""
+
+    def parse(text: str) -> Named:
+        if text not in table:
+            raise ValueError(f"{text!r} is not defined; defined are: {', '.join(sorted(table)) or 'none'}")
+        return table[text]
+
+    return parse
+
+
+def _from_pairs(name: str, pairs: Iterable[tuple[str, str]]) -> Options:
+    location = Location(f'auth "{name}"', 0)
+    options = tuple(Option(key, value, location) for key, value in pairs)
+    return Options(Section("auth", name, options, location), [])

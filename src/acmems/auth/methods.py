@@ -1,0 +1,181 @@
+"""Authentication methods: what is known of a client, and whether it is enough."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import ClassVar, Protocol
+
+from acmems.ini import Options, boolean, network
+from acmems.secret import Secret
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
+    # OpenSSL 3 prints the second spelling, and 0.3's one-liners pass it on.
+    "sha2-256": "sha256",
+    "sha2-384": "sha384",
+    "sha2-512": "sha512",
+}
+_DIGEST_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+_AUTHENTICATION = re.compile(
+    r"hmac (?:name=(?P<name>[a-z0-9-]+)(?:, ?| )hash=(?P<hash>[0-9a-f]+)"
+    r"|hash=(?P<hash2>[0-9a-f]+)(?:, ?| )name=(?P<name2>[a-z0-9-]+))",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an `Authentication` header claims: the HMAC of the body under a shared secret."""
+
+    algorithm: str
+    digest: str = field(repr=False)
+
+    @classmethod
+    def from_headers(cls, headers: Message | Mapping[str, str]) -> Claim | None:
+        """Return the claim of a request; a malformed one is as good as none."""
+        values = headers.get_all("Authentication", []) if isinstance(headers, Message) else []
+        if not isinstance(headers, Message) and "Authentication" in headers:
+            values = [headers["Authentication"]]
+        match = _AUTHENTICATION.fullmatch(str(values[0]).strip(" \t")) if len(values) == 1 else None
+        if match is None:
+            return None
+        algorithm = _ALGORITHMS.get((match["name"] or match["name2"]).lower())
+        digest = match["hash"] or match["hash2"]
+        if algorithm is None or len(digest) != _DIGEST_LENGTH[algorithm]:
+            return None
+        return cls(algorithm, digest.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of a client before its body is read.
+
+    Args:
+        address: where it asks from; None if a trusted proxy did not say it understandably.
+        claim: its HMAC claim, if any.
+    """
+
+    address: IPAddress | None
+    claim: Claim | None
+
+
+class AuthMethod(Protocol):
+    """One way to tell whether a client may use a block.
+
+    `may_accept` MUST be cheap and MUST NOT need the body: it is asked before the body is read.
+    `accepts` MUST be complete: a client is accepted by it alone.
+    """
+
+    def may_accept(self, caller: Caller) -> bool:
+        """Tell whether the client could be accepted, as far as its address and headers show."""
+
+    def accepts(self, caller: Caller, body: bytes) -> bool:
+        """Tell whether the client is accepted."""
+
+
+class IPAuthMethod:
+    """Authentication by source IP.
+
+    Args:
+        ips: addresses and networks to accept, such as `192.0.2.7` or `2001:db8::/32`.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+
+    KEYS: ClassVar = ("ip",)
+
+    def __init__(self, ips: Iterable[str | IPNetwork] | None = None) -> None:
+        self.networks = [ipaddress.ip_network(ip, strict=False) for ip in ips or ()]
+
+    @classmethod
+    def from_options(cls, options: Options) -> IPAuthMethod | None:
+        """Return the method that a block's options ask for, None if they do not."""
+        networks = options.many("ip", network)
+        return cls(networks) if networks else None
+
+    def may_accept(self, caller: Caller) -> bool:
+        """Tell whether the address is in one of the networks."""
+        return caller.address is not None and any(caller.address in known for known in self.networks)
+
+    def accepts(self, caller: Caller, body: bytes) -> bool:  # noqa: ARG002 - the contract
+        """Tell whether the address is in one of the networks."""
+        return self.may_accept(caller)
+
+
+class HmacAuthMethod:
+    """Authentication by HMAC / secret key.
+
+    The client proves that it knows a shared secret by sending the HMAC (RFC 2104) of its CSR.
+    Without a secret nobody is accepted.
+    """
+
+    KEYS: ClassVar = ("hmac_type", "hmac_key")
+
+    def __init__(self) -> None:
+        self.algorithm = "sha256"
+        self.secret: Secret | None = None
+
+    @classmethod
+    def from_options(cls, options: Options) -> HmacAuthMethod | None:
+        """Return the method that a block's options ask for, None if they do not."""
+        method = cls()
+        algorithm = options.one("hmac_type", _algorithm, None)
+        method.algorithm = algorithm or method.algorithm
+        method.secret = options.one("hmac_key", _secret, None)
+        if algorithm and method.secret is None and not options.has("hmac_key"):
+            options.report("hmac_type is given, but no hmac_key", "hmac_type")
+        return method if method.secret else None
+
+    def may_accept(self, caller: Caller) -> bool:
+        """Tell whether a well-formed claim with this method's algorithm came along."""
+        return caller.claim is not None and caller.claim.algorithm == self.algorithm
+
+    def accepts(self, caller: Caller, body: bytes) -> bool:
+        """Tell whether the claim is the HMAC of the body, in constant time."""
+        if caller.claim is None or self.secret is None or not self.may_accept(caller):
+            return False
+        expected = hmac.new(self.secret.reveal().encode(), body, self.algorithm).hexdigest()
+        return hmac.compare_digest(expected, caller.claim.digest)
+
+
+class AllAuthMethod:
+    """Allow all authentication."""
+
+    KEYS: ClassVar = ("all",)
+
+    @classmethod
+    def from_options(cls, options: Options) -> AllAuthMethod | None:
+        """Return the method that a block's options ask for, None if they do not."""
+        return cls() if options.one("all", boolean, default=False) else None
+
+    def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract
+        """Accept."""
+        return True
+
+    def accepts(self, caller: Caller, body: bytes) -> bool:  # noqa: ARG002 - the contract
+        """Accept."""
+        return True
+
+
+METHODS = (IPAuthMethod, HmacAuthMethod, AllAuthMethod)
+
+
+def _algorithm(text: str) -> str:
+    # A literal table: what a configuration or a client writes never becomes an attribute name.
+    if text.lower() not in _ALGORITHMS:
+        raise ValueError(f"{text!r} is none of sha256, sha384, sha512")
+    return _ALGORITHMS[text.lower()]
+
+
+def _secret(text: str) -> Secret:
+    if not text:
+        raise ValueError("an empty secret protects nothing: make one with 'openssl rand -hex 32'")
+    return Secret(text)

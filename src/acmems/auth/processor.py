@@ -1,0 +1,204 @@
+"""The processing of one request: may whoever asks have what is asked for?
+
+The order of checks stands here, once: address and form of the header first, then the body is read,
+then the HMAC over its bytes, and only then does a parser see it, so that strangers never reach one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
+from functools import lru_cache
+from typing import Protocol
+
+from acmems import csr
+from acmems.auth.block import Block
+from acmems.auth.methods import Caller, Claim, IPAddress, IPNetwork
+from acmems.auth.subject_alt_name import SubjectAltName
+from acmems.exceptions import HttpRefusal, PayloadInvalid, PayloadToLarge, Refused
+
+
+@lru_cache(maxsize=1024)
+def read_request(body: bytes, rules: csr.Rules) -> csr.CertificateRequest:
+    """Parse a CSR twice, independently, and return it only if both readings agree on its names.
+
+    Cached, because machines send the same CSR again and again.
+
+    Args:
+        body: the exact bytes that the client sent.
+        rules: what this server allows in a CSR.
+
+    Raises:
+        PayloadInvalid: it is not one well-formed, acceptable CSR.
+    """
+    request = csr.parse(body, rules)
+    if request.san is not None:
+        try:
+            seen = SubjectAltName.read(request.san)
+        except ValueError as error:
+            raise PayloadInvalid(str(error)) from error
+        if not seen <= set(request.identifiers):
+            raise PayloadInvalid("the names in the CSR can be read in two ways")
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """All auth blocks, in order, and what is allowed of every request.
+
+    Args:
+        blocks: tried in this order; the first that accepts wins.
+        max_size: largest body, in bytes.
+        rules: what a CSR may hold.
+        trusted_proxies: peers whose `X-Forwarded-For` is believed.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    max_size: int = 4096
+    rules: csr.Rules = field(default_factory=csr.Rules)
+    trusted_proxies: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An accepted request, and the block that grants it."""
+
+    request: csr.CertificateRequest
+    block: Block
+
+
+class Readable(Protocol):
+    """What a body can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes."""
+
+
+class Processor:
+    """Helper object to process a request, check authentication, reads and parse CSR.
+
+    Args:
+        auth: the auth blocks.
+        client_address: host and port of the TCP peer.
+        headers: the request's headers.
+        rfile: where the body is read from.
+    """
+
+    def __init__(
+        self,
+        auth: Authenticator,
+        client_address: tuple[str, int],
+        headers: Message | Mapping[str, str],
+        rfile: Readable,
+    ) -> None:
+        self.auth = auth
+        self.headers = headers
+        self.rfile = rfile
+        self.caller = Caller(
+            client_ip(client_address[0], headers, auth.trusted_proxies), Claim.from_headers(headers)
+        )
+        self.block: Block | None = None
+        self.request: csr.CertificateRequest | None = None
+        self.reason = "no auth block is configured"
+
+    def may_be_acceptable(self) -> bool:
+        """Tell, before the body is read, whether any block could accept the client."""
+        if any(block.may_accept(self.caller) for block in self.auth.blocks):
+            return True
+        if self.auth.blocks:
+            claim = "a well-formed HMAC claim" if self.caller.claim else "no well-formed HMAC claim"
+            self.reason = f"no block takes this address with {claim}"
+        return False
+
+    def content_length(self) -> int:
+        """Return the announced length of the body, in bytes.
+
+        Raises:
+            HttpRefusal: there is none, or it is no number.
+            PayloadToLarge: it is over `max-size`.
+        """
+        announced = self.headers.get("Content-Length")
+        if announced is None:
+            raise HttpRefusal(411, "send the CSR with a Content-Length header")
+        if not re.fullmatch(r"[0-9]{1,18}", str(announced), re.ASCII):
+            raise HttpRefusal(400, "Content-Length is not a number")
+        size = int(str(announced))
+        if size > self.auth.max_size:
+            raise PayloadToLarge(size, self.auth.max_size)
+        return size
+
+    def acceptable(self) -> bool:
+        """Read the request and decide whether it is allowed.
+
+        Afterwards `request` and `block` tell what was asked and which block grants it, or `reason`
+        tells the operator why none does.
+
+        Returns:
+            whether the request should be accepted.
+
+        Raises:
+            HttpRefusal: the body's length is not announced.
+            PayloadToLarge: the body is over `max-size`.
+            PayloadInvalid: the body is not one well-formed, acceptable CSR.
+        """
+        try:
+            self.grant()
+        except Refused as refusal:
+            self.reason = str(refusal)
+            return False
+        return True
+
+    def grant(self) -> Grant:
+        """Read the request and return what is granted to whom; `acceptable` for those who need to know more.
+
+        Raises:
+            Refused: no block accepts it; the message tells the operator why.
+            HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
+        """
+        if not self.may_be_acceptable():
+            raise Refused(self.reason)
+        body = self.rfile.read(self.content_length())
+        blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
+        if not blocks:
+            raise Refused("the HMAC is not that of this body under a block's secret")
+        request = self.request = read_request(body, self.auth.rules)
+        refusals = []
+        for block in blocks:
+            refusal = block.refusal(request.identifiers)
+            if refusal is None:
+                self.block = block
+                return Grant(request, block)
+            refusals.append(f"block {block.name}: {refusal}")
+        raise Refused("; ".join(refusals))
+
+
+def client_ip(
+    peer: str, headers: Message | Mapping[str, str], trusted_proxies: Sequence[IPNetwork]
+) -> IPAddress | None:
+    """Return the address that a request comes from.
+
+    `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
+    proxy itself: everything left of it is the client's own word.
+
+    Args:
+        peer: the address of the TCP peer.
+        headers: the request's headers.
+        trusted_proxies: peers whose word is believed.
+    """
+    address = _address(peer)
+    values = headers.get_all("X-Forwarded-For", []) if isinstance(headers, Message) else []
+    hops = [hop.strip() for value in values for hop in str(value).split(",")]
+    while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
+        address = _address(hops.pop())
+    return address
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
