@@ -54,6 +54,10 @@ class AccountDirectory:
         self.key_file = path / "account.pem"
         self.registration_file = path / "registration.json"
 
+    def exists(self) -> bool:
+        """Tell whether the directory is there."""
+        return self.path.is_dir()
+
     def has_key(self) -> bool:
         """Tell whether there is a key."""
         return self.key_file.exists()
@@ -68,7 +72,7 @@ class AccountDirectory:
         Raises:
             AccountError: it is missing, a link, readable by others, or no key.
         """
-        if not self.path.is_dir():
+        if not self.exists():
             raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
         try:
             pem = files.read_private(self.key_file)
@@ -77,8 +81,10 @@ class AccountDirectory:
             if self.has_registration():
                 hint = "a lost account key is never replaced silently: restore it from your backup"
             raise AccountError(f"the account key {self.key_file} does not exist: {hint}") from None
-        except (OSError, ValueError) as error:
-            raise AccountError(f"the account key {self.key_file} cannot be used: {error}") from error
+        except OSError as error:
+            raise AccountError(
+                f"the account key {self.key_file} cannot be used: it {error.strerror or error}"
+            ) from error
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -99,7 +105,7 @@ class AccountDirectory:
         Raises:
             AccountError: the directory is missing or not writable, or there is a key already.
         """
-        if not self.path.is_dir():
+        if not self.exists():
             raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
         if not force and (self.has_key() or self.key_file.is_symlink()):
             raise AccountError(f"there is an account key already: {self.key_file}")

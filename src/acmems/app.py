@@ -26,6 +26,7 @@ from acmems.systemd import Notifier
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
+WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
 
 
@@ -55,7 +56,7 @@ class Server:
 
         Raises:
             StorageUnavailable: a storage cannot be written.
-            AccountError, NeedToAgreeToTOS: the account cannot be used.
+            AccountError, NeedToAgreeToTOS: there is no account yet, or its key cannot be used.
             CAError, RateLimited, DeadlinePassed: there is no account yet, and the CA does not give one.
             OSError: an address cannot be listened on; `filename` names it.
         """
@@ -77,6 +78,8 @@ class Server:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.close(deadline)
+        self.manager.stop()
+        self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         for listener in self.listeners:
             listener.close()
         self.manager.close()
@@ -100,13 +103,15 @@ class Server:
                 )
             self.manager.create_account_key()
             logger.info("made a new account key: %s", directory.key_file)
+        self.manager.load_private_key()
+        self.manager.init_client()
         try:
-            self.manager.connect()
-        except (CAError, RateLimited, DeadlinePassed) as error:
+            self.manager.refresh_registration()
+        except (AccountError, CAError, RateLimited, DeadlinePassed) as error:
             if not directory.has_registration():
                 raise
-            # Stored chains can be delivered without the CA; the first order connects again.
-            logger.warning("the CA cannot be used at the moment, stored chains are delivered: %s", error)
+            # The first order asks again.
+            logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
     def _listen(self) -> None:
         management = Management(self.config.auth, self.issuance, self.bus, self.clock)
@@ -154,7 +159,12 @@ def run(config: Configuration) -> None:
     notifier = Notifier()
     server = Server(config)
     with _stop_signal() as stop:
-        server.start()
+        try:
+            with stop.interrupting():
+                server.start()
+        except _StoppedEarly:
+            logger.info("stopped while starting")
+            return
         listening = ", ".join(server.addresses) or "nothing"
         logger.info("ready, listening on %s", listening)
         notifier.ready(f"listening on {listening}")
@@ -166,12 +176,42 @@ def run(config: Configuration) -> None:
     logger.info("stopped")
 
 
+class _StoppedEarly(BaseException):
+    """A stop signal came while something was going on that need not be finished."""
+
+
+class _Stop:
+    """What SIGTERM and SIGINT do: end the start at once, and what runs in order."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._interrupts = False
+
+    def __call__(self, *_: object) -> None:
+        """Note that the server shall stop."""
+        self._asked.set()
+        if self._interrupts:
+            self._interrupts = False
+            raise _StoppedEarly
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Raise `_StoppedEarly` here, in the main thread, when a signal comes."""
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
+
+    def wait(self) -> None:
+        """Return when a signal has come."""
+        self._asked.wait()
+
+
 @contextlib.contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    stop = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+def _stop_signal() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:

@@ -19,6 +19,7 @@ from acmems.exceptions import (
     AcmeException,
     CAProblem,
     CAProtocolError,
+    CAUnavailable,
     ChallengeFailed,
     ChallengesUnknownStatus,
     DeadlinePassed,
@@ -164,8 +165,10 @@ class Authorizations:
         self.clock = clock
         self.seen = Pace()  # from the CA's fetch of the answer to its decision
         self.unseen = Pace(first=0.25, longest=3.0)  # the same where no fetch can be seen
+        self._lock = threading.Lock()  # guards what follows
         self._shown: dict[tuple[str, str, str], _Shown] = {}
-        self._lock = threading.Lock()
+        self._waiting: set[threading.Event] = set()
+        self._stopped = False
 
     def fetch(self, url: str, deadline: Deadline) -> tuple[messages.AuthorizationResource, float | None]:
         """Return an authorization as the CA sees it now, and the seconds not to ask again, if it said so.
@@ -208,6 +211,8 @@ class Authorizations:
         undecided = [authzr for authzr in authzrs if not is_valid(authzr)]
         attempts: list[Attempt] = []
         wake = threading.Event()
+        with self._lock:
+            self._waiting.add(wake)
         try:
             if undecided:
                 self.crew.each(
@@ -216,10 +221,20 @@ class Authorizations:
                 )
             self._wait(list(attempts), wake, deadline)
         finally:
+            with self._lock:
+                self._waiting.discard(wake)
             for attempt in attempts:
                 self.withdraw(attempt)
         proved = {attempt.authzr.uri: attempt.authzr for attempt in attempts}
         return [proved.get(authzr.uri, authzr) for authzr in authzrs]
+
+    def stop(self) -> None:
+        """End all waiting for the CA, now and from now on, with `CAUnavailable`; proofs are withdrawn."""
+        with self._lock:
+            self._stopped = True
+            waiting = tuple(self._waiting)
+        for wake in waiting:
+            wake.set()
 
     def begin(
         self,
@@ -302,6 +317,8 @@ class Authorizations:
 
     def _wait(self, waiting: list[Attempt], wake: threading.Event, deadline: Deadline) -> None:
         while waiting:
+            if self._stopped:
+                raise CAUnavailable("this server is stopping; ask again")
             now = self.clock.monotonic()
             due = [attempt for attempt in waiting if attempt.next_look <= now]
             if due:

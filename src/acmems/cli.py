@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from acmems import __version__, account, app, logs
+from acmems import __version__, account, app, logs, surroundings
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.manager import ACMEManager
@@ -27,14 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = Configuration.load(*options.config)
+        for warning in config.warnings:
+            _complain(str(warning))
+        return int(options.run(config, options))
     except ConfigurationError as error:
         for finding in error.findings:
             _complain(str(finding))
         return UNUSABLE
-    for warning in config.warnings:
-        _complain(str(warning))
-    try:
-        return int(options.run(config, options))
     except AcmeException as error:
         _complain(f"acmems: {error}")
     except OSError as error:
@@ -57,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the server until SIGTERM or SIGINT")
     serve.set_defaults(run=_serve)
-    check = commands.add_parser("check", help="report every problem of a configuration, touch nothing")
+    check = commands.add_parser("check", help="report every problem of a configuration, change nothing")
     check.set_defaults(run=_check)
     acc = commands.add_parser("account", help="show, register or deactivate the ACME account")
     acc.add_argument("action", choices=("show", "register", "deactivate"))
@@ -70,12 +69,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(config: Configuration, _: argparse.Namespace) -> int:
+    _look(config)
     logs.configure(config.logging)
     app.run(config)
     return DONE
 
 
+def _look(config: Configuration) -> None:
+    findings = surroundings.look(config)
+    if findings:
+        raise ConfigurationError(findings)
+
+
 def _check(config: Configuration, options: argparse.Namespace) -> int:
+    _look(config)
     blocks = len(config.auth.blocks)
     print(f"{_green('ok')}: {', '.join(options.config)}: {blocks} auth block{'' if blocks == 1 else 's'}")  # noqa: T201 - what a person reads
     return DONE
@@ -86,7 +93,7 @@ def _account(config: Configuration, options: argparse.Namespace) -> int:
     manager = ACMEManager(config, connect=False)
     if options.action == "register" and not manager.directory.has_key():
         manager.create_account_key()
-    manager.connect()
+    manager.connect(register=options.action == "register")
     if options.action == "deactivate":
         manager.deactivate()
     _show(manager)

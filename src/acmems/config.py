@@ -61,6 +61,7 @@ class Configuration:
     ) -> None:
         found = list(findings)
         kept = _well_formed(sections, found)
+        self._sections, self._location = kept, location
         account, mgmt, logging = (_single(kind, kept, location, found) for kind in _SINGLE)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
@@ -116,6 +117,20 @@ class Configuration:
         """
         findings: list[Finding] = []
         return cls(ini.read(text, path, findings), findings, Location(path, 1))
+
+    def where(self, kind: str, name: str | None, key: str) -> Location:
+        """Return where a key stands, or its section if it does not, or the file if that does not either.
+
+        Args:
+            kind: the kind of section, such as `storage`.
+            name: the section's name, None where it has none.
+            key: the key.
+        """
+        for section in self._sections:
+            if (section.kind, section.name) == (kind, name):
+                given = [option.location for option in section.options if option.key == key]
+                return given[0] if given else section.location
+        return self._location
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self.responses)

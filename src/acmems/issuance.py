@@ -19,6 +19,7 @@ from acmems.csr import CertificateRequest
 from acmems.events import Bus, Failed, Issued, Requested, Source
 from acmems.exceptions import (
     AcmeException,
+    CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
     InvalidDomainName,
@@ -94,6 +95,7 @@ class _Flight:
 
     asked: Asked
     waiting: list[tuple[Asked, Future[Delivery]]] = field(default_factory=list)
+    job: Future[None] | None = None
 
 
 @dataclass(slots=True)
@@ -136,6 +138,7 @@ class Issuance:
         self.cooldown = Cooldown(clock)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="acmems-issuance")
         self._lock = threading.Lock()
+        self._closing = False
         self._flights: dict[Key, _Flight] = {}
         self._held: OrderedDict[Key, _Held] = OrderedDict()
 
@@ -151,6 +154,7 @@ class Issuance:
         Raises:
             PayloadInvalid: the CSR is for the account's own key.
             StorageUnavailable: the storage cannot tell what it holds.
+            CAUnavailable: nothing is stored, and the server is stopping.
         """
         request = asked.request
         if request.key_digest == self.manager.key_digest:
@@ -163,10 +167,12 @@ class Issuance:
             future.set_result(Delivery(known, "stored"))
             return future
         with self._lock:
+            if self._closing:
+                raise _stopping()
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = _Flight(asked)
-                self._pool.submit(self._fly, key, flight)
+                flight.job = self._pool.submit(self._fly, key, flight)
             flight.waiting.append((asked, future))
         return future
 
@@ -188,33 +194,40 @@ class Issuance:
                 self._release(key)
 
     def close(self, deadline: Deadline) -> None:
-        """Let running issuances end, until the deadline; those that still wait for a thread are dropped.
+        """Begin no further issuance, and wait for those that run; those that have not begun are refused.
 
         Args:
             deadline: when to give up.
         """
+        with self._lock:
+            self._closing = True
+            flights = list(self._flights.items())
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for key, flight in flights:
+            if flight.job is not None and flight.job.cancelled():
+                self._land(key, _stopping())
         while self._flights and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_held()
 
     def _fly(self, key: Key, flight: _Flight) -> None:
         """Run one issuance to its end, and tell everyone who waits."""
-        result: Delivery | None = None
-        error: BaseException | None = None
         try:
-            result = self._obtain(key, flight)
-        except Exception as raised:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            error = raised
+            outcome: Delivery | Exception = self._obtain(key, flight)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            outcome = error
+        self._land(key, outcome)
+
+    def _land(self, key: Key, outcome: Delivery | Exception) -> None:
+        """Tell everyone who waits for an issuance how it ended; whoever asks now begins another."""
         with self._lock:
-            del self._flights[key]
-            waiting = list(flight.waiting)
+            waiting = self._flights.pop(key).waiting
         for number, (_, future) in enumerate(waiting):
-            if result is None:
-                future.set_exception(error or RuntimeError("an issuance ended without a result"))
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
             else:
-                joined = number > 0 and result.source == "issued"
-                future.set_result(Delivery(result.chain, "joined") if joined else result)
+                joined = number > 0 and outcome.source == "issued"
+                future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
 
     def _obtain(self, key: Key, flight: _Flight) -> Delivery:
         asked = flight.asked
@@ -331,3 +344,7 @@ class Issuance:
             "block": asked.block,
             "account": self.manager.account_url,
         }
+
+
+def _stopping() -> CAUnavailable:
+    return CAUnavailable("this server is stopping; ask again", retry_after=5.0)

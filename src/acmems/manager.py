@@ -188,11 +188,17 @@ class ACMEManager:
             self._deadline()
         )
 
-    def close(self) -> None:
-        """Let go of threads and connections."""
-        self._crew.close()
+    def stop(self) -> None:
+        """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""
         if self._client is not None:
+            self._client.orders.stop()
+            self._client.authorizations.stop()
             self._client.session.close()
+
+    def close(self) -> None:
+        """Stop, and let go of threads."""
+        self.stop()
+        self._crew.close()
 
     @property
     def account_key(self) -> JWK:

@@ -130,6 +130,7 @@ class Orders:
         self.pace = Pace()
         self._most_open = most_open
         self._open: OrderedDict[object, str] = OrderedDict()
+        self._stopping = threading.Event()
         self._lock = threading.Lock()
 
     def obtain(
@@ -164,6 +165,10 @@ class Orders:
             raise
         self._forget(key)
         return chain
+
+    def stop(self) -> None:
+        """End all waiting for the CA, now and from now on, with `CAUnavailable`; orders stay open."""
+        self._stopping.set()
 
     def create(self, names: Sequence[Identifier], deadline: Deadline) -> messages.OrderResource:
         """Place an order (section 7.4).
@@ -294,7 +299,8 @@ class Orders:
             pause = max(retry_after or 0.0, self.pace.interval(looks))
             if pause >= deadline.remaining:
                 raise DeadlinePassed("the CA is still working on the order", retry_after=max(pause, 10.0))
-            self.clock.sleep(pause)
+            if self.clock.wait(self._stopping, pause):
+                raise CAUnavailable("this server is stopping; ask again")
             order, retry_after = self._fetch(order.uri, request.identifiers, deadline)
             looks += 1
             status = order.body.status

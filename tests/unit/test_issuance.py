@@ -90,6 +90,9 @@ class Memory:
     def from_options(cls, name: str, options: Options) -> Self:
         raise NotImplementedError
 
+    def look(self) -> tuple[()]:
+        return ()
+
     def check(self) -> None:
         if self.check_fails:
             raise StorageUnavailable("not writable")

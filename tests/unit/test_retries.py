@@ -200,3 +200,22 @@ class TestWaiting:
         with pytest.raises(CAUnavailable, match="reset"):
             script.run(script.clock.deadline(math.inf))
         assert script.made == 1
+
+
+class TestOverload:
+    def test_what_the_ca_said_to_one_holds_for_all(self) -> None:
+        """A CA that wants no requests for an hour gets none, whoever asks next."""
+        script = Script([bad(503, Retry_After="3600"), GOOD])
+        for _ in range(2):
+            with pytest.raises(CAUnavailable) as caught:
+                script.run(script.clock.deadline(60))
+            assert caught.value.retry_after == 3600
+        assert script.made == 1
+
+    def test_a_short_pause_is_waited_for(self) -> None:
+        """Where there is time, the next request waits as long as the CA wants, then is made."""
+        script = Script([bad(503, Retry_After="30"), GOOD])
+        with pytest.raises(CAUnavailable):
+            script.run(script.clock.deadline(10))
+        assert script.run(script.clock.deadline(60)) is GOOD
+        assert script.waits == [30]

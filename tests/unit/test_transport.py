@@ -9,6 +9,7 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -191,20 +192,39 @@ class TestConnections:
         ):
             pass
 
-    def test_a_closed_transport_keeps_no_connection(self, serve: Serve) -> None:
-        """After `close`, idle connections are closed, and those in use as soon as they are free."""
+    def test_a_closed_transport_asks_nothing(self, serve: Serve) -> None:
+        """After `close`, a request fails before anything is sent, on connections in use too."""
         server = serve()
         transport = server.transport(connections=2)
-        deadline = SYSTEM.deadline(20)
-        ask(transport, server.url)
-        with transport.channel(deadline) as busy:
-            busy.exchange("GET", server.url, headers={}, deadline=deadline, max_size=9)
+        with transport.channel(SYSTEM.deadline(20)) as busy:
+            options: dict[str, Any] = {"headers": {}, "deadline": SYSTEM.deadline(20), "max_size": 9}
+            busy.exchange("GET", server.url, **options)
             transport.close()
-            busy.exchange("GET", server.url, headers={}, deadline=deadline, max_size=9)
-        assert server.connections == 1
-        ask(transport, server.url)
-        ask(transport, server.url)
-        assert server.connections == 3
+            with pytest.raises(Failure, match="stopping") as failed:
+                busy.exchange("GET", server.url, **options)
+        assert (failed.value.sent, failed.value.final) == (False, True)
+        with pytest.raises(Failure, match="stopping"):
+            ask(transport, server.url)
+        assert len(server.requests) == 1
+
+    def test_closing_ends_a_request_that_waits_for_its_answer(self, serve: Serve) -> None:
+        """A thread that waits for a silent CA is free as soon as the transport is closed."""
+        asked = threading.Event()
+
+        def silence(server: Server, connection: socket.socket) -> None:
+            read_request(connection)
+            asked.set()
+            server.closing.wait(20)
+
+        server = serve(silence)
+        transport = server.transport()
+        with ThreadPoolExecutor(1) as pool:
+            request = pool.submit(ask, transport, server.url, deadline=SYSTEM.deadline(1000))
+            asked.wait(20)
+            transport.close()
+            error = request.exception(20)
+        assert isinstance(error, Failure)
+        assert error.sent
 
     def test_the_request_is_what_was_asked_for(self, serve: Serve) -> None:
         """Method, path, headers and body arrive as given; nothing asks for an encoding."""

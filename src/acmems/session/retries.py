@@ -32,6 +32,7 @@ class Retries:
         self._clock = clock
         self._random = random
         self._stopped = threading.Event()
+        self._not_before = 0.0  # what an overloaded CA said to one request holds for all
 
     def stop(self) -> None:
         """End all waiting for a next try, now and from now on, with `CAUnavailable`."""
@@ -55,6 +56,7 @@ class Retries:
         while True:
             if deadline.passed:
                 raise DeadlinePassed("there was no time left to ask the CA")
+            self._hold_off(deadline)
             try:
                 return judge(attempt(), self._clock.now())
             except Failure as failure:
@@ -63,10 +65,20 @@ class Retries:
                 tries += 1
                 self._pause(tries, failure, deadline)
 
+    def _hold_off(self, deadline: Deadline) -> None:
+        """Wait as long as the CA wants not to be asked, or raise where that is too long."""
+        seconds = self._not_before - self._clock.monotonic()
+        if seconds <= 0:
+            return
+        if seconds >= deadline.remaining or self._clock.wait(self._stopped, seconds):
+            raise CAUnavailable("the CA is overloaded and wants no requests for now", retry_after=seconds)
+
     def _pause(self, tries: int, failure: Failure, deadline: Deadline) -> None:
         """Wait for the next try, never shorter than the CA wants, or raise that there is none."""
         if deadline.passed:
             raise DeadlinePassed(str(failure), retry_after=failure.retry_after) from failure
+        if failure.retry_after:
+            self._not_before = max(self._not_before, self._clock.monotonic() + failure.retry_after)
         seconds = BACKOFF * 2 ** (tries - 1) * (0.5 + self._random()) + (failure.retry_after or 0.0)
         if (
             failure.final

@@ -104,7 +104,7 @@ class Session:
         self.kid = None
 
     def close(self) -> None:
-        """Close connections, and end all waiting for a next try with `CAUnavailable`."""
+        """End all that goes on with the CA, now and from now on, with `CAUnavailable` or `FateUnknown`."""
         self._retries.stop()
         self._transport.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import queue
+import socket
 import ssl
 import threading
 import time
@@ -80,11 +81,11 @@ class Transport:
     ) -> None:
         context = _tls_context(ca_file)
         proxy = _proxy_for(origin)
-        self._closed = False
+        self._channels = [Channel(origin, context, proxy, try_limit, monotonic) for _ in range(connections)]
         # Last in, first out: few connections stay warm, the others are never made.
-        self._channels: queue.LifoQueue[Channel] = queue.LifoQueue()
-        for _ in range(connections):
-            self._channels.put(Channel(origin, context, proxy, try_limit, monotonic))
+        self._free: queue.LifoQueue[Channel] = queue.LifoQueue()
+        for channel in self._channels:
+            self._free.put(channel)
 
     @contextlib.contextmanager
     def channel(self, deadline: Deadline) -> Iterator[Channel]:
@@ -97,26 +98,18 @@ class Transport:
             DeadlinePassed: no connection became free in time.
         """
         try:
-            channel = self._channels.get(timeout=min(deadline.remaining, threading.TIMEOUT_MAX))
+            channel = self._free.get(timeout=min(deadline.remaining, threading.TIMEOUT_MAX))
         except queue.Empty:
             raise DeadlinePassed("all connections to the CA were busy until the deadline") from None
         try:
             yield channel
         finally:
-            if self._closed:
-                channel.close()
-            self._channels.put(channel)
+            self._free.put(channel)
 
     def close(self) -> None:
-        """Close every connection, those in use as soon as they are free; new ones may still be made."""
-        self._closed = True
-        idle = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                idle.append(self._channels.get_nowait())
-        for channel in idle:
-            channel.close()
-            self._channels.put(channel)
+        """End every exchange now, with a `Failure`, and begin no other."""
+        for channel in self._channels:
+            channel.abort()
 
 
 class Channel:
@@ -137,6 +130,7 @@ class Channel:
         self._monotonic = monotonic
         self._connection: HTTPSConnection | None = None
         self._used_at = 0.0
+        self._aborted = False
 
     def exchange(
         self,
@@ -165,7 +159,9 @@ class Channel:
         limit = deadline.within(self._try_limit)
         sent = False
         try:
+            self._refuse_if_aborted()
             connection = self._connected(limit)
+            self._refuse_if_aborted()
             sent = True
             connection.timeout = _seconds(limit)
             connection.request(method, target(url), body=body, headers=headers, preload_content=False)
@@ -178,6 +174,19 @@ class Channel:
             raise
         self._used_at = self._monotonic()
         return answer
+
+    def abort(self) -> None:
+        """End what is going on here, from any thread, and refuse whatever comes after it."""
+        self._aborted = True
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            # Not `close`: the number of the socket could be another's while a thread still reads from it.
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _refuse_if_aborted(self) -> None:
+        if self._aborted:
+            raise Failure("this server is stopping", sent=False, final=True)
 
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""

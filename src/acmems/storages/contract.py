@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -38,6 +39,12 @@ class Storage(Protocol):
     @property
     def renew_within(self) -> datetime.timedelta | None:
         """How long before its end a chain is to be replaced, None for the share of its lifetime."""
+
+    def look(self) -> Iterable[tuple[str, str]]:
+        """Say what is wrong outside with what its section names, as pairs of a key and a reason.
+
+        It MUST change nothing: `acmems check` calls it.
+        """
 
     def check(self) -> None:
         """Find out whether a chain could be stored now; called at start and before every order.

@@ -21,7 +21,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -80,15 +80,22 @@ class FileStorage:
     @classmethod
     def from_options(cls, name: str, options: ini.Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
-        directory = options.required("directory", ini.path, meaning="where certificates are kept; must exist")
+        directory = options.required("directory", ini.path, meaning="where chains are kept; must exist")
         renew_within = options.one(
             "renew-within",
             ini.days,
             None,
-            meaning="days before its end when a certificate is replaced, at most a third of its lifetime "
-            "(half, under ten days), which is also the default",
+            meaning="days before its end from which a certificate is replaced; at most, and without this key, "
+            "a third of its lifetime (half, under ten days)",
         )
         return cls(name, directory or Path(), renew_within)
+
+    def look(self) -> Iterator[tuple[str, str]]:
+        """Say whether the directory is missing, or not writable for this user."""
+        if not self.directory.is_dir():
+            yield "directory", f"there is no directory {self.directory}: create it, mode 0700"
+        elif not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            yield "directory", f"the directory {self.directory} is not writable"
 
     def check(self) -> None:
         """Write a test file to both places that a chain goes to."""

@@ -28,6 +28,10 @@ class NoStorage:
         """Make one; it has no options."""
         return cls(name)
 
+    def look(self) -> tuple[()]:
+        """Find nothing wrong: it names nothing."""
+        return ()
+
     def check(self) -> None:
         """Find nothing to check."""
 
