@@ -16,7 +16,7 @@ import httptools
 
 from acmems.exceptions import HttpRefusal
 
-_REQUEST_LINE = re.compile(rb"([A-Z-]{1,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"([A-Z-]{1,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 _METHOD_AND_VERSION = 32  # bytes of a request line that are not its target, generously
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
@@ -98,23 +98,29 @@ class RequestReader:
         Raises:
             HttpRefusal: these bytes can not become a request that is accepted here.
         """
-        buffer = self._buffer
-        if not self._fed:
+        buffer, limits = self._buffer, self._limits
+        if self._line is None:
             while buffer.startswith(b"\r\n"):  # empty lines before a request (RFC 9112 section 2.2)
                 del buffer[:2]
-            if not buffer or buffer == b"\r":
+            if buffer and buffer != b"\r":
+                self._line = _request_line(buffer, limits)
+            if self._line is None:
                 return None
-        if self._line is None:
-            self._line = _request_line(buffer, self._limits)
         found = buffer.find(b"\r\n\r\n", max(0, self._fed - 3))
         end = found + 4 if found >= 0 else 0
-        stop = min(end or len(buffer), self._limits.size)
-        self._parse(bytes(buffer[self._fed : stop]))
+        stop = min(end or len(buffer), limits.size)
+        sound = self._parse(bytes(buffer[self._fed : stop]))
         self._fed = stop
-        self._check_sizes()
+        # In the order of the bytes, so that the answer does not depend on how they were cut into packets.
+        if len(self._fields.fields) > limits.headers:
+            raise HttpRefusal(431, f"more than {limits.headers} header fields")
+        if not sound:
+            _malformed(buffer)
+        if not self._fields.complete and stop >= limits.size:
+            raise HttpRefusal(431, f"the request line and headers are longer than {limits.size} bytes")
         if self._fields.complete is not (stop == end):
             _malformed(buffer)  # llhttp sees the end elsewhere than where the empty line is
-        if self._line is None or not self._fields.complete:
+        if not self._fields.complete:
             return None
         head = _checked_head(self._line, self._fields.fields)
         del buffer[:end]
@@ -133,26 +139,18 @@ class RequestReader:
         del self._buffer[:length]
         return body
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes) -> bool:
+        """Have llhttp read further bytes of the head; tell whether they can be part of one."""
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self._fields)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # a wish (Upgrade, CONNECT) that comes with a complete head, and may be ignored
         except httptools.HttpParserError:
-            # A complete head ends in an error where llhttp wants to switch protocols (Upgrade, CONNECT)
-            # or dislikes the Transfer-Encoding: the first is ignored here, the second refused below.
-            if not self._fields.complete:
-                _malformed(self._buffer)
-
-    def _check_sizes(self) -> None:
-        if len(self._fields.fields) > self._limits.headers:
-            raise HttpRefusal(431, f"more than {self._limits.headers} header fields")
-        if self._fields.complete:
-            return
-        if self._line is None and self._fed > self._limits.target + _METHOD_AND_VERSION:
-            _target_too_long(self._limits)
-        if self._fed >= self._limits.size:
-            raise HttpRefusal(431, f"the request line and headers are longer than {self._limits.size} bytes")
+            # llhttp dislikes a Transfer-Encoding only when the head is complete: it is refused by name below.
+            return self._fields.complete
+        return True
 
 
 class _Fields:
@@ -173,8 +171,13 @@ class _Fields:
 
 def _request_line(buffer: bytearray, limits: HeadLimits) -> re.Match[bytes] | None:
     """Check the request line as soon as it is there: one space each, a known version (RFC 9112 section 3)."""
-    end = buffer.find(b"\r\n", 0, limits.size)
-    if end < 0:
+    if not buffer[:1].isalpha():  # at once: what is not HTTP at all may never come to the end of a line
+        _malformed(buffer)
+    longest = min(limits.target + _METHOD_AND_VERSION, limits.size)
+    end = buffer.find(b"\n", 0, longest) + 1
+    if not end:
+        if len(buffer) >= longest:
+            _target_too_long(limits)
         return None
     line = _REQUEST_LINE.fullmatch(bytes(buffer[:end]))
     if line is None:
