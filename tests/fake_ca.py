@@ -1,0 +1,203 @@
+"""A CA that is a table of answers, for what no real one can be made to say.
+
+`FakeSession` stands in for the session with it: what was posted is kept, and each URL answers as it was
+told, its last answer again and again. `Time` is a clock whose waits are over at once, and counted.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from acme import messages
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwk import JWKEC
+from urllib3 import HTTPHeaderDict
+
+from acmems import csr
+from acmems.challenges import ChallengeResponses, Proof
+from acmems.clock import Clock, Deadline
+from acmems.csr import CertificateRequest
+from acmems.exceptions import CAProblem
+from acmems.ini import Options
+from acmems.session import Answer, Session
+
+CA = "https://ca.example.org"
+ACCOUNT = f"{CA}/account/1"
+ORDER = f"{CA}/order/1"
+AUTHORIZATION = f"{CA}/authorization/1"
+CHALLENGE = f"{CA}/challenge/1"
+FINALIZE = f"{CA}/finalize/1"
+CERTIFICATE = f"{CA}/certificate/1"
+NEW_ACCOUNT = f"{CA}/new-account"
+NEW_ORDER = f"{CA}/new-order"
+NAME = "a.example.org"
+TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"  # noqa: S105 - the one of RFC 8555 section 8.3
+KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+EPOCH = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+
+
+class Time:
+    """A clock that stands still but for waits: those are over at once."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.waits: list[float] = []
+
+    def clock(self) -> Clock:
+        """Return the clock to pass in."""
+        return Clock(
+            monotonic=lambda: self.seconds,
+            now=lambda: EPOCH + datetime.timedelta(seconds=self.seconds),
+            wait=self._wait,
+        )
+
+    def within(self, seconds: float = 60.0) -> Deadline:
+        """Return a deadline on this clock."""
+        return self.clock().deadline(seconds)
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        if not event.is_set():
+            self.seconds += seconds
+            self.waits.append(seconds)
+        return event.is_set()
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A signed request that reached the CA."""
+
+    url: str
+    payload: Mapping[str, Any] | None
+    repeatable: bool
+    use_jwk: bool
+
+
+@dataclass
+class Said:
+    """An answer: a JSON value or bytes, and headers."""
+
+    body: object
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FakeSession(Session):
+    """In the place of a session: answers from a table.
+
+    Args:
+        answers: what each URL says, one answer after the other; an exception is raised.
+        meta: of the CA's directory.
+    """
+
+    def __init__(self, answers: Mapping[str, Sequence[object]], **meta: object) -> None:
+        self.kid = ACCOUNT
+        self.posts: list[Posted] = []
+        self._meta = meta
+        self._answers = {url: list(given) for url, given in answers.items()}
+
+    def say(self, url: str, *answers: object) -> None:
+        """Let a URL answer otherwise from now on."""
+        self._answers[url] = list(answers)
+
+    def count(self, url: str) -> int:
+        """Return how many requests a URL got."""
+        return sum(posted.url == url for posted in self.posts)
+
+    def directory(self, deadline: Deadline) -> messages.Directory:
+        """Return the directory."""
+        entrances = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
+        return messages.Directory.from_json({**entrances, "meta": self._meta})
+
+    def post(
+        self,
+        url: str,
+        payload: Mapping[str, Any] | None,
+        *,
+        deadline: Deadline,
+        repeatable: bool = True,
+        use_jwk: bool = False,
+        max_size: int = 0,
+        accept: str = "",
+    ) -> Answer:
+        """Return the next answer of a URL."""
+        self.posts.append(Posted(url, payload, repeatable, use_jwk))
+        answers = self._answers[url]
+        said = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(said, Exception):
+            raise said
+        if not isinstance(said, Said):
+            said = Said(said)
+        body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
+        return Answer(200, HTTPHeaderDict(said.headers), body, url)
+
+
+class FakeValidator:
+    """Takes note of what is presented and withdrawn, and fails as told."""
+
+    proves_wildcards = True
+
+    def __init__(self, challenge_type: str = "http-01", error: Exception | None = None) -> None:
+        self.name = "fake"
+        self.challenge_type = challenge_type
+        self.error = error
+        self.presented: list[Proof] = []
+        self.withdrawn: list[Proof] = []
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+        """Nobody configures it."""
+        raise NotImplementedError
+
+    def present(self, proof: Proof) -> None:
+        """Take note of a proof, or fail."""
+        self.presented.append(proof)
+        if self.error is not None:
+            raise self.error
+
+    def withdraw(self, proof: Proof) -> None:
+        """Take note of a proof."""
+        self.withdrawn.append(proof)
+
+
+def order(status: object = "pending", **members: object) -> dict[str, object]:
+    """Return an order for one name, as a CA sends it."""
+    usual = {
+        "status": status,
+        "identifiers": [{"type": "dns", "value": NAME}],
+        "authorizations": [AUTHORIZATION],
+        "finalize": FINALIZE,
+    }
+    return {**usual, **({"certificate": CERTIFICATE} if status == "valid" else {}), **members}
+
+
+def challenge(type_: object = "http-01", **members: object) -> dict[str, object]:
+    """Return a pending challenge, as a CA sends it."""
+    return {"type": type_, "status": "pending", "url": CHALLENGE, "token": TOKEN, **members}
+
+
+def authorization(status: object = "pending", **members: object) -> dict[str, object]:
+    """Return an authorization of one name, as a CA sends it."""
+    identifier = {"type": "dns", "value": NAME}
+    return {"status": status, "identifier": identifier, "challenges": [challenge()], **members}
+
+
+def problem(code: str, detail: str = "told to fail", status: int = 403, **more: Any) -> CAProblem:
+    """Return a CA's problem with one of ACME's own codes."""
+    return CAProblem(status, CAProblem.PREFIX + code, detail, **more)
+
+
+def make_request(*names: str, cn: str | None = None) -> CertificateRequest:
+    """Return a signing request for some names; with `cn`, for that common name and no subjectAltName."""
+    subject = [] if cn is None else [x509.NameAttribute(x509.NameOID.COMMON_NAME, cn)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
+    if cn is None:
+        san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names or (NAME,)])
+        builder = builder.add_extension(san, critical=False)
+    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return csr.parse(signed.public_bytes(serialization.Encoding.PEM), csr.Rules())
