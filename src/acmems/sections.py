@@ -49,7 +49,7 @@ class AccountOptions:
         terms = options.many(
             "accept-terms-of-service",
             _terms,
-            meaning="`yes`, or the URL of the terms of service that are accepted",
+            meaning="`yes`, or the URL of terms of service that are accepted; none: no account is made",
         )
         account = cls(
             directory_url=options.one(
@@ -59,27 +59,38 @@ class AccountOptions:
                 meaning="URL of the CA's ACME directory",
             ),
             dir=options.required(
-                "dir", ini.path, meaning="directory of `account.pem` and `registration.json`"
+                "dir", ini.path, meaning="directory of `account.pem` and `registration.json`; must exist"
             )
             or Path(),
             accepted_terms=True if True in terms else frozenset(url for url in terms if isinstance(url, str)),
-            emails=options.many("email", _email, meaning="contact address"),
+            emails=options.many("email", _email, meaning="contact address, told to the CA"),
             key_type=options.one(
-                "key-type", ini.choice(*KEY_TYPES), "ec256", meaning="type of a new account key"
+                "key-type",
+                ini.choice(*KEY_TYPES),
+                "ec256",
+                meaning="type of a new account key: `ec256`, `ec384`, `rsa2048`, `rsa3072` or `rsa4096`",
             ),
             ca_file=options.one(
                 "ca-file",
                 ini.path,
                 None,
-                meaning="PEM file with extra trust anchors for the CA's own HTTPS",
+                meaning="PEM file with trust anchors for the CA's own HTTPS, beside those of the system",
             ),
             eab_kid=options.one(
-                "eab-kid", ini.text, None, meaning="key identifier of the external account binding"
+                "eab-kid",
+                ini.text,
+                None,
+                meaning="key identifier of the external account binding, where the CA wants one",
             ),
             eab_hmac_key=options.one(
-                "eab-hmac-key", _mac_key, None, meaning="MAC key of the external account binding, base64url"
+                "eab-hmac-key",
+                _mac_key,
+                None,
+                meaning="MAC key of the external account binding, base64url; together with `eab-kid`",
             ),
-            profile=options.one("profile", ini.text, None, meaning="ACME profile for orders"),
+            profile=options.one(
+                "profile", ini.text, None, meaning="ACME profile to order; none: the CA's own choice"
+            ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):
             given, missing = "eab-kid", "eab-hmac-key"
@@ -125,34 +136,54 @@ class MgmtOptions:
                 meaning="`host:port` or `[v6]:port` to take clients' requests on; empty: none",
             ),
             max_size=options.one(
-                "max-size", ini.size, 4096, meaning="largest CSR, in bytes; suffix `k` or `m`"
+                "max-size", ini.size, 4096, meaning="largest CSR, in bytes; `4k` is 4096, `1m` is 1048576"
             ),
             max_connections=options.one(
-                "max-connections", ini.positive_int, 2000, meaning="most connections at one time"
+                "max-connections",
+                ini.positive_int,
+                2000,
+                meaning="most connections of clients at one time; further ones wait",
             ),
             request_timeout=options.one(
-                "request-timeout", ini.seconds, 120.0, meaning="seconds from a request to its answer"
+                "request-timeout",
+                ini.seconds,
+                120.0,
+                meaning="seconds from a request to its answer, at most; asking again goes on from there",
             ),
             trusted_proxies=options.many(
-                "trusted-proxy", ini.network, meaning="peer whose `X-Forwarded-For` is believed"
+                "trusted-proxy",
+                ini.network,
+                meaning="address or network of a proxy whose `X-Forwarded-For` is believed",
             ),
             csr_rules=csr.Rules(
                 must_staple=options.one(
-                    "must-staple", ini.boolean, default=False, meaning="whether CSRs may ask for must-staple"
+                    "must-staple",
+                    ini.boolean,
+                    default=False,
+                    meaning="`yes`: CSRs may ask for must-staple certificates",
                 ),
                 extra_curves=frozenset(
                     options.many(
                         "extra-curve",
                         ini.choice(*EXTRA_CURVES),
-                        meaning="curve to accept beside P-256 and P-384, for private CAs",
+                        meaning="curve to accept beside P-256 and P-384, for private CAs: "
+                        "`secp256k1`, `secp521r1`, `brainpoolP256r1`, `brainpoolP384r1` or `brainpoolP512r1`",
                     )
                 ),
             ),
             default_verification=options.one(
-                "default-verification", str, None, meaning="verification of auth blocks that name none"
+                "default-verification",
+                str,
+                None,
+                meaning="verification of auth blocks that name none; empty: none. Without this key it is the "
+                "only one defined, else an `http01` with its default listeners",
             ),
             default_storage=options.one(
-                "default-storage", str, None, meaning="storage of auth blocks that name none"
+                "default-storage",
+                str,
+                None,
+                meaning="storage of auth blocks that name none; empty: none. Without this key it is the only "
+                "one defined, else one of `type = none`",
             ),
         )
 
@@ -179,15 +210,17 @@ class LoggingOptions:
                 "level",
                 ini.choice("debug", "info", "warning", "error"),
                 "info",
-                meaning="least severity that is logged",
+                meaning="least severity that is logged: `debug`, `info`, `warning` or `error`",
             ),
             destination=options.one(
                 "destination",
                 _destination,
                 "stderr",
-                meaning="`stderr`, `stdout`, `syslog`, `journal`, or a file's path",
+                meaning="`stderr`, `stdout`, `syslog`, `journal`, or the path of a file, with a `/` in it",
             ),
-            format=options.one("format", ini.choice("text", "json"), "text", meaning="`text` or `json`"),
+            format=options.one(
+                "format", ini.choice("text", "json"), "text", meaning="form of a line: `text` or `json`"
+            ),
         )
 
 

@@ -53,11 +53,23 @@ class Block:
     def __init__(self, name: str, options: Options | Iterable[tuple[str, str]], config: Rooms) -> None:
         read = options if isinstance(options, Options) else _from_pairs(name, options)
         self.name = name
-        self.globs: tuple[Glob, ...] = read.many("domain", Glob.parse)
+        self.globs: tuple[Glob, ...] = read.many(
+            "domain", Glob.parse, meaning="glob of names that this block grants; at least one is needed"
+        )
         made = [method.from_options(read) for method in METHODS]
         self.methods: tuple[AuthMethod, ...] = tuple(method for method in made if method is not None)
-        self.validator = read.one("verification", _known(config.validators), config.default_validator)
-        self.storage = read.one("storage", _known(config.storages), config.default_storage)
+        self.validator = read.one(
+            "verification",
+            _known(config.validators),
+            config.default_validator,
+            meaning="name of the verification that proves the names",
+        )
+        self.storage = read.one(
+            "storage",
+            _known(config.storages),
+            config.default_storage,
+            meaning="name of the storage that keeps the chains",
+        )
         self._check(read)
         read.finish()
         if read is not options:

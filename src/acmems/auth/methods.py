@@ -98,7 +98,7 @@ class IPAuthMethod:
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
-        networks = options.many("ip", network)
+        networks = options.many("ip", network, meaning="address or network to accept requests from")
         return cls(networks) if networks else None
 
     def may_accept(self, caller: Caller) -> bool:
@@ -127,9 +127,16 @@ class HmacAuthMethod:
     def from_options(cls, options: Options) -> HmacAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
         method = cls()
-        algorithm = options.one("hmac_type", _algorithm, None)
+        algorithm = options.one(
+            "hmac_type",
+            _algorithm,
+            None,
+            meaning="hash of the HMAC: `sha256`, `sha384` or `sha512`; `sha256` if absent",
+        )
         method.algorithm = algorithm or method.algorithm
-        method.secret = options.one("hmac_key", _secret, None)
+        method.secret = options.one(
+            "hmac_key", _secret, None, meaning="secret shared with the clients, of which they send an HMAC"
+        )
         if algorithm and method.secret is None and not options.has("hmac_key"):
             options.report("hmac_type is given, but no hmac_key", "hmac_type")
         return method if method.secret else None
@@ -154,7 +161,7 @@ class AllAuthMethod:
     @classmethod
     def from_options(cls, options: Options) -> AllAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
-        return cls() if options.one("all", boolean, default=False) else None
+        return cls() if options.one("all", boolean, default=False, meaning="`yes`: accept anyone") else None
 
     def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract
         """Accept."""

@@ -68,10 +68,12 @@ class DnsUpdate:
             "dns-server",
             functools.partial(address, default_port=_DEFAULT_SERVER.port),
             _DEFAULT_SERVER,
-            meaning="the DNS server that takes the updates, `host` or `host:port`",
+            meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
-        timeout = options.one("timeout", seconds, 5.0, meaning="how long an update may take, in seconds")
+        timeout = options.one(
+            "timeout", seconds, 5.0, meaning="seconds that one update may take, questions before it included"
+        )
         return cls(name, server, ttl, timeout)
 
     def present(self, proof: Proof) -> None:
