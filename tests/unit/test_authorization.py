@@ -1,0 +1,390 @@
+"""Authorizations: what a CA may say of one, and how proofs come and go."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from tests.fake_ca import (
+    AUTHORIZATION,
+    CA,
+    CHALLENGE,
+    KEY,
+    NAME,
+    TOKEN,
+    FakeSession,
+    FakeValidator,
+    Said,
+    Time,
+    authorization,
+    challenge,
+    problem,
+)
+
+from acmems.authorization import ENDED, KNOWN, Authorizations, failure, is_open, is_valid, name_of, parse
+from acmems.challenges import ChallengeResponses, Http01, Validator
+from acmems.clock import SYSTEM, Clock
+from acmems.crew import Crew
+from acmems.exceptions import (
+    AcmeException,
+    CAProtocolError,
+    CAUnavailable,
+    ChallengeFailed,
+    ChallengesUnknownStatus,
+    DeadlinePassed,
+    NoChallengeMethodsSupported,
+    ValidatorUnavailable,
+)
+from acmems.names import Identifier
+from acmems.session import Answer
+
+WANTED = [Identifier.dns(NAME)]
+OTHER = "b.example.org"
+OTHER_AUTHORIZATION = f"{CA}/authorization/2"
+ERROR = {"type": "urn:ietf:params:acme:error:dns", "detail": "no\r\naddress"}
+
+
+def answer(value: object) -> Answer:
+    return Answer(200, {}, json.dumps(value).encode(), AUTHORIZATION)
+
+
+class TestParse:
+    """An authorization is read strictly, its challenges leniently: others than ours do not matter."""
+
+    @pytest.mark.parametrize(
+        "status", ["pending", "valid", "invalid", "deactivated", "expired", "revoked", "processing"]
+    )
+    def test_every_state(self, status: str) -> None:
+        """Each state of RFC 8555 section 7.1.6 is known, and the draft's `processing`."""
+        parsed = parse(answer(authorization(status)), AUTHORIZATION)
+        assert (parsed.body.status.name, parsed.uri) == (status, AUTHORIZATION)
+        assert parsed.body.status in KNOWN
+        assert (parsed.body.status in ENDED) == (status in {"deactivated", "expired", "revoked"})
+        assert is_open(parsed) == (status in {"pending", "processing"})
+
+    @pytest.mark.parametrize("status", ["perhaps", "Valid", "", None, 7])
+    def test_an_unknown_state(self, status: object) -> None:
+        """A state that no RFC knows is an error of its own."""
+        with pytest.raises(ChallengesUnknownStatus):
+            parse(answer(authorization(status)), AUTHORIZATION)
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"identifier": None},
+            {"identifier": NAME},
+            {"identifier": {"type": "dns"}},
+            {"identifier": {"type": 7, "value": NAME}},
+            {"challenges": None},
+            {"challenges": "http-01"},
+            {"challenges": {"http-01": {}}},
+            {"expires": "tomorrow"},
+            {"expires": 7},
+        ],
+        ids=str,
+    )
+    def test_a_hostile_authorization(self, members: dict[str, object]) -> None:
+        """What cannot be read is nonsense of the CA."""
+        with pytest.raises(CAProtocolError):
+            parse(answer(authorization() | members), AUTHORIZATION)
+
+    @pytest.mark.parametrize("type_", ["http-01", "dns-01", "tls-alpn-01"])
+    @pytest.mark.parametrize(
+        "token", ["", "../../etc/passwd", "a/b", "a+b=", "a b", f"{TOKEN}\n", f"{TOKEN}=", "ä" * 30, None, 7]
+    )
+    def test_a_token_that_is_none(self, type_: str, token: object) -> None:
+        """A token of a challenge that we answer is base64url, or everything stops (section 8.1)."""
+        with pytest.raises(CAProtocolError, match="base64url"):
+            parse(answer(authorization(challenges=[challenge(type_, token=token)])), AUTHORIZATION)
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            None,
+            7,
+            "http-01",
+            [],
+            {},
+            {"type": None},
+            {"type": "odd-01", "url": CHALLENGE},
+            {"type": "odd-01", "url": CHALLENGE, "token": "../x", "status": "pending"},
+            {"type": "dns-persist-01", "url": CHALLENGE, "status": "pending", "issuer-domain-names": ["ca"]},
+            {"type": "http-01", "url": CHALLENGE, "token": TOKEN, "status": "perhaps"},
+            {"type": "http-01", "url": CHALLENGE, "token": TOKEN, "validated": "yesterday"},
+        ],
+        ids=str,
+    )
+    def test_a_challenge_that_is_none_of_ours(self, odd: object) -> None:
+        """Challenges of unknown types, without a token, or no objects at all, do not hide the others."""
+        parsed = parse(answer(authorization(challenges=[odd, challenge()])), AUTHORIZATION)
+        assert parsed.body.challenges[-1].chall.encode("token") == TOKEN
+
+    @pytest.mark.parametrize(
+        ("members", "name"), [({}, NAME), ({"wildcard": False}, NAME), ({"wildcard": True}, f"*.{NAME}")]
+    )
+    def test_names(self, members: Mapping[str, object], name: str) -> None:
+        """An authorization of a wildcard name is known under its `*.` name (section 7.1.3)."""
+        assert name_of(parse(answer(authorization(**members)), AUTHORIZATION)) == name
+
+
+class TestDecision:
+    """What a state means for the name."""
+
+    @pytest.mark.parametrize(
+        ("status", "valid"), [("valid", True), ("pending", False), ("processing", False)]
+    )
+    def test_undecided_is_not_valid(self, status: str, valid: bool) -> None:
+        """A name is proved when the CA says `valid`, and not before."""
+        assert is_valid(parse(answer(authorization(status)), AUTHORIZATION)) is valid
+
+    @pytest.mark.parametrize("status", ["deactivated", "expired", "revoked"])
+    def test_an_ended_authorization_proves_nothing(self, status: str) -> None:
+        """An authorization that was valid once is a failure that names its state."""
+        with pytest.raises(ChallengeFailed, match=status) as raised:
+            is_valid(parse(answer(authorization(status)), AUTHORIZATION))
+        assert raised.value.domain == NAME
+
+    def test_a_failed_challenge_tells_why(self) -> None:
+        """The error has the name, the CA's reason in one line, and the URL of the challenge that failed."""
+        challenges = [challenge("dns-01"), challenge(status="invalid", error=ERROR)]
+        error = failure(parse(answer(authorization("invalid", challenges=challenges)), AUTHORIZATION))
+        assert (error.domain, error.message, error.challenge_uri) == (NAME, "no address", CHALLENGE)
+
+    def test_a_failure_without_a_reason(self) -> None:
+        """Where no challenge has an error, the error says so, and names the authorization."""
+        error = failure(parse(answer(authorization("invalid")), AUTHORIZATION))
+        assert (error.message, error.challenge_uri) == ("the CA gave no reason", AUTHORIZATION)
+
+
+class Desk:
+    """Authorizations of one name at a CA that is a table; the CA finds the proof at its first look."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.time = Time()
+        self.clock = clock or self.time.clock()
+        self.session = FakeSession(
+            {AUTHORIZATION: [authorization(), authorization("valid")], CHALLENGE: [{}]}
+        )
+        self.validator = FakeValidator()
+        self.authorizations = Authorizations(self.session, KEY, Crew(), self.clock)
+
+    def prove(
+        self,
+        validator: Validator | None = None,
+        *,
+        urls: tuple[str, ...] = (AUTHORIZATION,),
+        seconds: float = 60,
+    ) -> list[Any]:
+        wanted = [*WANTED, Identifier.dns(OTHER)][: len(urls)]
+        deadline = self.clock.deadline(seconds)
+        return self.authorizations.prove(urls, wanted, validator or self.validator, deadline)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+class TestProve:
+    """From pending to valid, and what is left behind: nothing."""
+
+    def test_a_proof(self, desk: Desk) -> None:
+        """The validator is given name, token and key authorization; then the CA is told to come."""
+        (proved,) = desk.prove()
+        assert proved.body.status.name == "valid"
+        (proof,) = desk.validator.presented
+        assert (proof.identifier, proof.token) == (WANTED[0], TOKEN)
+        assert proof.key_authorization.startswith(f"{TOKEN}.")
+        assert [(post.url, post.payload) for post in desk.session.posts] == [
+            (AUTHORIZATION, None),
+            (CHALLENGE, {}),
+            (AUTHORIZATION, None),
+        ]
+        assert desk.validator.withdrawn == [proof]
+
+    def test_a_valid_authorization_costs_nothing(self, desk: Desk) -> None:
+        """What is proved already is not presented, and needs no validator."""
+        desk.session.say(AUTHORIZATION, authorization("valid"))
+        deadline = desk.time.within()
+        (proved,) = desk.authorizations.prove([AUTHORIZATION], WANTED, None, deadline)
+        assert proved.body.status.name == "valid"
+
+    @pytest.mark.parametrize("status", ["processing", "valid"])
+    def test_a_challenge_that_was_answered_already(self, desk: Desk, status: str) -> None:
+        """A challenge that is on its way is shown, and not answered a second time."""
+        started = authorization(challenges=[challenge(status=status)])
+        desk.session.say(AUTHORIZATION, started, authorization("valid"))
+        desk.prove()
+        assert desk.session.count(CHALLENGE) == 0
+        assert len(desk.validator.presented) == 1
+
+    def test_a_challenge_that_the_ca_does_not_take(self, desk: Desk) -> None:
+        """Where the CA refuses the answer, because it has decided already, a look tells how."""
+        desk.session.say(CHALLENGE, problem("malformed", "already decided"))
+        assert desk.prove()[0].body.status.name == "valid"
+
+    @pytest.mark.parametrize("identifier", [OTHER, f"*.{NAME}", f"x.{NAME}", ""])
+    def test_a_name_that_nobody_asked_for(self, desk: Desk, identifier: str) -> None:
+        """An authorization for any other name stops everything, and nothing is presented."""
+        value = {"type": "dns", "value": identifier}
+        desk.session.say(AUTHORIZATION, authorization(identifier=value))
+        with pytest.raises(CAProtocolError, match="nobody asked for"):
+            desk.prove()
+        assert desk.validator.presented == []
+
+    def test_without_a_validator(self, desk: Desk) -> None:
+        """Where no verification is configured the error says so, and the CA is told nothing."""
+        with pytest.raises(NoChallengeMethodsSupported, match="no verification is configured"):
+            desk.authorizations.prove([AUTHORIZATION], WANTED, None, desk.time.within())
+        assert desk.session.count(CHALLENGE) == 0
+
+    def test_a_type_that_is_not_offered(self, desk: Desk) -> None:
+        """Where the CA offers no challenge of the validator's type the error names both."""
+        with pytest.raises(NoChallengeMethodsSupported, match=rf"dns-01 challenge for {NAME}"):
+            desk.prove(FakeValidator("dns-01"))
+
+    @pytest.mark.parametrize("retry_after", ["7", "3600"])
+    def test_the_ca_is_never_asked_earlier_than_it_wants(self, desk: Desk, retry_after: str) -> None:
+        """A `Retry-After` of a look is waited for, however long."""
+        busy = Said(authorization(), {"Retry-After": retry_after})
+        desk.session.say(AUTHORIZATION, authorization(), busy, authorization("valid"))
+        desk.prove(seconds=7200)
+        assert desk.time.waits[-1] == float(retry_after)
+
+    def test_a_ca_that_never_decides(self, desk: Desk) -> None:
+        """At the deadline the error names what is undecided, and says when to ask again."""
+        desk.session.say(AUTHORIZATION, authorization())
+        with pytest.raises(DeadlinePassed, match=NAME) as raised:
+            desk.prove()
+        assert raised.value.retry_after
+
+
+class TestWithdrawal:
+    """Whatever happens, what was presented is taken away."""
+
+    @pytest.mark.parametrize(
+        ("fail", "error"),
+        [
+            (lambda desk: desk.session.say(CHALLENGE, CAUnavailable("down")), CAUnavailable),
+            (
+                lambda desk: desk.session.say(AUTHORIZATION, authorization(), CAUnavailable("down")),
+                CAUnavailable,
+            ),
+            (
+                lambda desk: desk.session.say(AUTHORIZATION, authorization(), authorization("invalid")),
+                ChallengeFailed,
+            ),
+            (
+                lambda desk: desk.session.say(AUTHORIZATION, authorization(), authorization("deactivated")),
+                ChallengeFailed,
+            ),
+            (
+                lambda desk: desk.session.say(AUTHORIZATION, authorization(), authorization("perhaps")),
+                ChallengesUnknownStatus,
+            ),
+            (lambda desk: desk.session.say(AUTHORIZATION, authorization()), DeadlinePassed),
+        ],
+        ids=["no answer", "no look", "invalid", "deactivated", "nonsense", "deadline"],
+    )
+    def test_after_errors(self, desk: Desk, fail: Callable[[Desk], None], error: type[AcmeException]) -> None:
+        """After each error the proof is withdrawn, once."""
+        fail(desk)
+        with pytest.raises(error):
+            desk.prove()
+        assert desk.validator.withdrawn == desk.validator.presented
+        assert len(desk.validator.withdrawn) == 1
+
+    def test_when_another_name_fails(self, desk: Desk) -> None:
+        """Where one name of several cannot be presented the others are withdrawn."""
+
+        class Half(FakeValidator):
+            def present(self, proof: Any) -> None:
+                super().present(proof)
+                if proof.identifier.value == OTHER:
+                    raise ValidatorUnavailable("no such zone")
+
+        validator = Half()
+        second = authorization(identifier={"type": "dns", "value": OTHER})
+        desk.session.say(OTHER_AUTHORIZATION, second)
+        with pytest.raises(ValidatorUnavailable, match="no such zone"):
+            desk.prove(validator, urls=(AUTHORIZATION, OTHER_AUTHORIZATION))
+        assert NAME in {proof.identifier.value for proof in validator.withdrawn}
+
+    def test_a_proof_that_cannot_be_withdrawn(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """A withdrawal that fails is a line in the log, and the name stays proved."""
+
+        class Sticky(FakeValidator):
+            def withdraw(self, proof: Any) -> None:
+                raise ValidatorUnavailable("server gone")
+
+        assert desk.prove(Sticky())[0].body.status.name == "valid"
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "server gone" in caplog.text
+        assert TOKEN not in caplog.text
+
+    def test_a_proof_that_could_not_be_presented_is_tried_again(self, desk: Desk) -> None:
+        """A failed proof is not remembered as shown: the next order presents it anew."""
+        desk.session.say(AUTHORIZATION, authorization())
+        with pytest.raises(ValidatorUnavailable):
+            desk.prove(FakeValidator(error=ValidatorUnavailable("no DNS")))
+        desk.session.say(AUTHORIZATION, authorization(), authorization("valid"))
+        assert desk.prove()[0].body.status.name == "valid"
+        assert len(desk.validator.presented) == 1
+
+
+def test_two_orders_share_a_proof() -> None:
+    """Two orders with the same pending authorization present it once, and the last one withdraws it."""
+    desk = Desk(SYSTEM)
+    desk.session.say(AUTHORIZATION, authorization())
+    both, decided = threading.Barrier(3), threading.Event()
+
+    class Slow(FakeValidator):
+        def withdraw(self, proof: Any) -> None:
+            assert decided.is_set()
+            super().withdraw(proof)
+
+    class Waiting(Authorizations):
+        def look(self, attempt: Any, deadline: Any) -> None:
+            if not decided.is_set():
+                both.wait(30)
+                assert decided.wait(30)
+            super().look(attempt, deadline)
+
+    validator = Slow()
+    shared = Waiting(desk.session, KEY, Crew(), SYSTEM)
+    deadline = SYSTEM.deadline(60)
+    with ThreadPoolExecutor(2) as pool:
+        orders = [pool.submit(shared.prove, [AUTHORIZATION], WANTED, validator, deadline) for _ in range(2)]
+        both.wait(30)
+        assert len(validator.presented) == 1
+        desk.session.say(AUTHORIZATION, authorization("valid"))
+        decided.set()
+        assert [order.result(30)[0].body.status.name for order in orders] == ["valid", "valid"]
+    assert len(validator.presented) == len(validator.withdrawn) == 1
+
+
+def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:
+    """As soon as the CA was seen fetching an http-01 answer the authorization is looked at."""
+    desk = Desk()
+    responses = ChallengeResponses()
+    path = f"/.well-known/acme-challenge/{TOKEN}"
+    fetched: list[str | None] = []
+
+    def wait(event: threading.Event, seconds: float) -> bool:
+        if not fetched:
+            fetched.append(responses.fetch(NAME, path))
+            return event.is_set()
+        return desk.time.clock().wait(event, seconds)
+
+    clock = desk.time.clock()
+    impatient = Clock(clock.monotonic, clock.now, wait)
+    authorizations = Authorizations(desk.session, KEY, Crew(), impatient)
+    authorizations.prove([AUTHORIZATION], WANTED, Http01("http", (), responses), desk.time.within())
+    assert fetched[0] is not None
+    assert fetched[0].startswith(f"{TOKEN}.")
+    assert sum(desk.time.waits) < authorizations.unseen.interval(0)
+    assert responses == {}
