@@ -6,12 +6,15 @@ import contextlib
 import logging
 import resource
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 
 from acmems.challenges import Http01
+from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
+from acmems.doors import Challenges, Management
 from acmems.events import Bus
 from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
 from acmems.ini import Address
@@ -19,12 +22,14 @@ from acmems.issuance import Issuance
 from acmems.listener import Application, Limits, Listener
 from acmems.logs import log_event
 from acmems.manager import ACMEManager
-from acmems.server import Challenges, Management
+from acmems.sections import MGMT_LISTENERS
 from acmems.storages import Origin
 from acmems.systemd import Notifier
 
 logger = logging.getLogger(__name__)
 
+# Nobody asked for these, so nobody misses those that this machine cannot have.
+_DEFAULTS = frozenset({*MGMT_LISTENERS, *DEFAULT_LISTENERS})
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
@@ -132,9 +137,10 @@ class Server:
     def _open(
         self, name: str, addresses: Sequence[Address], application: Application, limits: Limits
     ) -> None:
-        if not addresses:
+        possible = [address for address in addresses if address not in _DEFAULTS or _has_family(address)]
+        if not possible:
             return
-        listener = Listener(addresses, application, limits=limits, clock=self.clock, name=name)
+        listener = Listener(possible, application, limits=limits, clock=self.clock, name=name)
         listener.bind()
         listener.start()
         self.listeners.append(listener)
@@ -217,6 +223,19 @@ def _stop_signal() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _has_family(address: Address) -> bool:
+    """Tell whether this machine has IPv6, where an address is of it; in containers it often has not."""
+    if ":" not in address.host:
+        return True
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind((address.host, 0))
+    except OSError:
+        logger.info("there is no IPv6 here: not listening on %s", address)
+        return False
+    return True
 
 
 def _raise_file_limit() -> None:

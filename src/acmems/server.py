@@ -1,11 +1,9 @@
-"""The front doors: the documented handlers, and the one table from errors to HTTP answers."""
+"""The documented handlers: from one HTTP request to its answer."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
-import math
 import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -16,84 +14,16 @@ from typing import Any, Protocol
 from acmems import exceptions
 from acmems.auth import Authenticator, Processor
 from acmems.challenges import Http01
-from acmems.clock import SYSTEM, Clock
+from acmems.clock import Clock
 from acmems.events import Bus, Delivered, Failed, Refused
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.issuance import Asked, Delivery, Issuance
 from acmems.listener import Exchange
-from acmems.text import one_line
+from acmems.refusals import reason_of, retry_after_of, status_of, title_of
 
-logger = logging.getLogger(__name__)
-
-# The one place that decides what an error is to a client. Subclasses are looked up before bases.
-STATUS: Mapping[type[AcmeException], int] = {
-    exceptions.PayloadToLarge: 413,
-    exceptions.PayloadInvalid: 415,
-    exceptions.Refused: 403,
-    exceptions.InvalidDomainName: 421,
-    exceptions.NoChallengeMethodsSupported: 421,
-    exceptions.ChallengeFailed: 421,
-    exceptions.AuthorizationNotYetProcessed: 503,
-    exceptions.AuthorizationNotYetRequested: 503,
-    exceptions.RateLimited: 429,
-    exceptions.AccountError: 503,
-    exceptions.NeedToAgreeToTOS: 503,
-    exceptions.DeadlinePassed: 504,
-    exceptions.ValidatorUnavailable: 503,
-    exceptions.StorageUnavailable: 503,
-    exceptions.CAUnavailable: 503,
-    exceptions.FateUnknown: 503,
-    exceptions.CAError: 502,
-    exceptions.CAProblem: 502,
-    exceptions.CAProtocolError: 502,
-    exceptions.ChallengesUnknownStatus: 502,
-    exceptions.CertificateUnusable: 502,
-    exceptions.ConfigurationError: 500,
-    exceptions.AcmeException: 500,
-}
-REFUSED = "no auth block of this server accepts the request: ask its administrator"
-_RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
 _JSON_TYPES = ("application/problem+json", "application/json")
 SIGN = "/sign"
 CHALLENGES = "/.well-known/acme-challenge/"
-
-
-def status_of(error: BaseException) -> int:
-    """Return the HTTP status that an error means to a client.
-
-    Args:
-        error: the error; anything but an `AcmeException` is a bug.
-    """
-    if isinstance(error, HttpRefusal):
-        return error.status
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-
-
-def reason_of(error: BaseException, reference: str) -> str:
-    """Return one line that tells a client what to do.
-
-    Args:
-        error: the error.
-        reference: names the request in the log.
-    """
-    status = status_of(error)
-    if status == HTTPStatus.FORBIDDEN:
-        return REFUSED
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"this is a bug of the server: tell its administrator the reference {reference}"
-    return one_line(error, 1000)
-
-
-def retry_after_of(error: BaseException) -> int | None:
-    """Return the seconds after which a client should ask again, None if that is up to it.
-
-    Args:
-        error: the error.
-    """
-    seconds = getattr(error, "retry_after", None)
-    if seconds is None:
-        seconds = _RETRY_AFTER.get(status_of(error))
-    return None if seconds is None else max(1, math.ceil(seconds))
 
 
 class Server(Protocol):
@@ -181,7 +111,7 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         if retry_after is not None:
             headers["Retry-After"] = str(retry_after)
         if self._wants_json():
-            problem = {"type": "about:blank", "title": _title(status), "status": status, "detail": reason}
+            problem = {"type": "about:blank", "title": title_of(status), "status": status, "detail": reason}
             self._send(json.dumps(problem).encode(), "application/problem+json", status, headers)
         else:
             self._send(f"{reason}\n".encode(), "text/plain", status, headers)
@@ -191,7 +121,7 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         return any(kind in accepted for kind in _JSON_TYPES)
 
     def _send(self, body: bytes, content_type: str, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status, _title(status))
+        self.send_response(status, title_of(status))
         charset = "; charset=utf-8" if content_type == "text/plain" else ""
         self.send_header("Content-Type", content_type + charset)
         self.send_header("Content-Length", str(len(body)))
@@ -343,112 +273,7 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         }
 
 
-class _Door:
-    """What the applications of both kinds of listener share.
-
-    Args:
-        bus: told of refusals and failures.
-        clock: for durations.
-    """
-
-    def __init__(self, bus: Bus, clock: Clock = SYSTEM) -> None:
-        self.bus = bus
-        self.clock = clock
-
-    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
-        """Return the whole raw answer for an error, and tell the operator.
-
-        Args:
-            exchange: the request; None where its head was not acceptable.
-            error: what went wrong.
-        """
-        refused = _Refusal(exchange, error)
-        who: dict[str, Any] = {
-            "reference": refused.reference,
-            "client": exchange.client_address[0] if exchange else "-",
-        }
-        status = status_of(error)
-        if isinstance(error, AcmeException):
-            self.bus.emit(Refused(status=status, reason=str(error), **who))
-        else:
-            reason = f"a bug: {type(error).__name__}"
-            self.bus.emit(Failed(stage="request", status=status, reason=reason, bug=error, **who))
-        return refused.answer
-
-
-class _Refusal(ACMEAbstractHandler):
-    """Writes the answer to a request that no handler took, as bytes."""
-
-    def __init__(self, exchange: Exchange | None, error: Exception) -> None:
-        self.exchange = None
-        self.wfile = io.BytesIO()
-        self.command = self.requestline = ""
-        self.request_version = "HTTP/1.1"
-        self.close_connection = True
-        if exchange is not None:
-            self.command, self.headers, self.reference = exchange.method, exchange.headers, exchange.reference
-        self.send_error_answer(error)
-        self.answer = self.wfile.getvalue()
-
-
-class Management(_Door):
-    """The application of the listeners that machines ask.
-
-    Args:
-        auth: who may ask for what.
-        issuance: turns accepted requests into chains.
-        bus: told of refusals and failures.
-        clock: for durations.
-    """
-
-    def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
-        super().__init__(bus, clock)
-        self.auth = auth
-        self.issuance = issuance
-
-    def begin(self, exchange: Exchange) -> int:
-        """Check a request by its head; return the length of its body, in bytes."""
-        handler = ACMEMgmtHandler(exchange, exchange.client_address, self)
-        exchange.handler = handler
-        return handler.preflight()
-
-    def run(self, exchange: Exchange) -> None:
-        """Answer a complete request, now or when its chain is there."""
-        exchange.handler.do_POST()
-
-
-class Challenges(_Door):
-    """The application of an http-01 verification's listeners.
-
-    Args:
-        validator: the verification.
-        bus: told of refusals and failures.
-        clock: for durations.
-    """
-
-    def __init__(self, validator: Http01, bus: Bus, clock: Clock = SYSTEM) -> None:
-        super().__init__(bus, clock)
-        self.validator = validator
-
-    def begin(self, exchange: Exchange) -> int:
-        """Take GET and HEAD, without a body."""
-        if exchange.method not in {"GET", "HEAD"}:
-            raise HttpRefusal(405, "only GET and HEAD are answered here", {"Allow": "GET, HEAD"})
-        return 0
-
-    def run(self, exchange: Exchange) -> None:
-        """Answer from the table of responses."""
-        ACMEHTTPHandler(self.validator, exchange, exchange.client_address, self).do_GET()
-
-
 def _host(value: str) -> str:
     """Return the host of a Host header: lower case, port stripped (RFC 9110 section 7.2)."""
     host, colon, port = value.rpartition(":")
     return (host if colon and port.isdigit() else value).lower()
-
-
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
