@@ -1,0 +1,48 @@
+"""How Sphinx builds the documentation."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from acmems import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "acmems"
+author = "the acmems authors"
+copyright = author
+release = version = __version__
+
+extensions = [
+    "configuration_reference",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_ext"]
+needs_sphinx = "8.1"
+
+html_theme = "furo"
+html_title = f"acmems {release}"
+html_show_sphinx = False
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+# Docstrings put names in single backticks.
+default_role = "code"
+
+# The build asks no other site: names of other projects stay text.
+nitpick_ignore_regex = [
+    (
+        r"py:.*",
+        r"(acme|collections|concurrent|datetime|email|http|josepy|pathlib|pyasn1\w*|socket|threading)\..*",
+    ),
+]
