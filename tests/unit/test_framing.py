@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import types
+
+import httptools
 import pytest
 
 from acmems.exceptions import HttpRefusal
+from acmems.listener import framing
 from acmems.listener.framing import Head, HeadLimits, RequestReader
 
 HOST = b"Host: a.example.org\r\n"
@@ -91,6 +95,7 @@ class TestHeads:
             (b"1.1", [b"Connection: keep-alive", b"Connection: close"], False),
             (b"1.0", [], False),
             (b"1.0", [b"Connection: keep-alive"], True),
+            (b"1.0", [b"Connection: x"], False),
             (b"1.0", [b"Connection: Keep-Alive, close"], False),
         ],
     )
@@ -228,6 +233,24 @@ class TestMalformed:
         """Whatever two readers could understand in two ways is 400."""
         assert refusal(data).status == 400
 
+    @pytest.mark.parametrize("rest", [b"X : y\r\n", b"X: \0", b" y"])
+    def test_the_end_is_not_waited_for(self, rest: bytes) -> None:
+        """A head is refused at the first byte that is wrong, not when it is complete."""
+        assert refusal(request()[:-2] + rest).status == 400
+
+    def test_a_parser_that_sees_another_end_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the parser would take something else for the empty line, the request is 400."""
+
+        def lenient(fields: object) -> httptools.HttpRequestParser:
+            parser = httptools.HttpRequestParser(fields)
+            parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+            return parser
+
+        monkeypatch.setattr(
+            framing, "httptools", types.SimpleNamespace(**{**vars(httptools), "HttpRequestParser": lenient})
+        )
+        assert refusal(request().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n", 1)).status == 400
+
     @pytest.mark.parametrize("version", [b"0.9", b"1.2", b"2.0", b"3.0"])
     def test_other_versions(self, version: bytes) -> None:
         """Other versions of HTTP are 505."""
@@ -256,7 +279,12 @@ class TestSizes:
         """An endless line is 414 long before it ends, whether it ends or not."""
         assert refusal(b"GET /" + b"x" * 70_000).status == 414
         assert refusal(request(line=b"GET /" + b"x" * 70_000 + b" HTTP/1.1")).status == 414
-        assert refusal(b"G" * 70_000).status == 414
+
+    def test_a_line_without_an_end(self) -> None:
+        """A line is waited for no longer than the longest acceptable one could be."""
+        longest = self.LIMITS.target + 32
+        assert read(b"G" * (longest - 1), limits=self.LIMITS) is None
+        assert refusal(b"G" * longest, limits=self.LIMITS).status == 414
 
     def test_many_headers(self) -> None:
         """A hundred headers are taken; with one more it is 431."""

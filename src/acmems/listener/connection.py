@@ -7,7 +7,6 @@ at any time; the lock is for that meeting alone, and is never held while the app
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import logging
 import secrets
@@ -19,21 +18,14 @@ from dataclasses import dataclass, field
 
 from acmems.clock import Clock, Deadline
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
+from acmems.listener.channel import Channel, Event, Hangup
 from acmems.listener.exchange import Application, Exchange, Limits
 from acmems.listener.framing import Head, RequestReader
 
 _log = logging.getLogger(__name__)
 
-_CHUNK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY_AFTER = 5.0  # seconds after which it is worth asking again for an answer that took too long
-
-# What epoll waits for. That a client is gone altogether (EPOLLHUP, EPOLLERR) it tells without being asked.
-_READABLE = select.EPOLLIN
-_WRITABLE = select.EPOLLOUT
-_AT_ONCE = select.EPOLLIN | select.EPOLLOUT
-_HANGUP = select.EPOLLRDHUP
-_NOTHING = 0
 
 
 class State(enum.Enum):
@@ -78,18 +70,15 @@ class Connection:
     """
 
     __slots__ = (
-        "_armed",
+        "_channel",
         "_closing",
         "_current",
-        "_fd",
         "_length",
         "_lingers",
         "_lock",
-        "_out",
         "_owned",
         "_reader",
         "_service",
-        "_socket",
         "_started",
         "_waiting",
         "address",
@@ -106,20 +95,17 @@ class Connection:
         self.deadline = self.since + service.limits.arrival_seconds
         self.half_closed = False  # the client sends no more; it may still read
         self._service = service
-        self._socket = sock
-        self._fd = sock.fileno()
+        self._channel = Channel(sock, service.epoll)
         self._reader = RequestReader(service.limits.head)
         self._lock = threading.Lock()
         self._owned = True  # and a closed one stays owned for ever
-        self._armed = False  # whether epoll knows the socket
         self._started: float | None = None  # when the first byte of the request came
         self._waiting: Exchange | None = None  # its head is here, its body is not
         self._length = 0  # of that body
         self._current: Exchange | None = None  # the application has it
-        self._out: memoryview | None = None  # what of an answer the client has not taken yet
         self._closing = False  # after the answer
         self._lingers = False  # before closing
-        service.open[self._fd] = self
+        service.open[self._channel.number] = self
 
     @property
     def unproductive(self) -> bool:
@@ -168,7 +154,7 @@ class Connection:
     def sacrifice(self) -> None:
         """End this connection to make room for others, unless it has become productive."""
         with self._lock:
-            if self._owned or not (self.unproductive or self.half_closed) or self._has_unread():
+            if self._owned or not self.unproductive or self._has_unread():
                 return
             self._owned = True
         self._give_up()
@@ -178,17 +164,14 @@ class Connection:
 
         That is this server being late, not the client.
         """
-        if self.state is not State.READING or self._started is not None:
-            return False
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False
+        return self.state is State.READING and self._started is None and self._channel.has_unread()
 
     def retire(self) -> None:
         """Close this connection if nothing is going on there."""
         with self._lock:
             if self._owned or self.state is not State.READING or self._started is not None:
+                return
+            if self._has_unread():
                 return
             self._owned = True
         self.close()
@@ -200,41 +183,31 @@ class Connection:
             if self._current is not None:
                 self._current.gone = True
             self._current = None
-        self._service.open.pop(self._fd, None)  # before its number can be another's
-        with contextlib.suppress(OSError):
-            self._socket.close()
+        self._service.open.pop(self._channel.number, None)  # before its number can be another's
+        self._channel.close()
         self._service.on_close()
 
     # From here on, only the owner calls.
 
-    def _arm(self, events: int) -> None:
-        """Give the connection back until one of these events."""
+    def _arm(self, event: Event) -> None:
+        """Give the connection back until this event."""
         with self._lock:
-            self._arm_locked(events)
-
-    def _arm_locked(self, events: int) -> None:
-        self._owned = False
-        if self._armed:
-            self._service.epoll.modify(self._fd, events | select.EPOLLONESHOT)
-        else:
-            self._armed = True
-            self._service.epoll.register(self._fd, events | select.EPOLLONESHOT)
+            self._owned = False
+            self._channel.wait_for(event)
 
     def _receive(self) -> None:
         try:
-            data = self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            pass
+            data = self._channel.receive()
         except OSError:
             self.close()
             return
-        else:
-            if not data:
-                self.half_closed = True
-            elif self._started is None:
+        if data:
+            if self._started is None:
                 self._started = self._service.clock.monotonic()
                 self.deadline = self._started + self._service.limits.arrival_seconds
             self._reader.feed(data)
+        elif data is not None:
+            self.half_closed = True
         self._serve()
 
     def _serve(self) -> None:
@@ -289,15 +262,14 @@ class Connection:
         self._waiting = exchange
         self._length = head.length
         if head.expects_continue and head.length and self._reader.empty:
-            with contextlib.suppress(OSError):  # if it can not be sent, reading will tell
-                self._socket.send(_CONTINUE, socket.MSG_DONTWAIT)
+            self._channel.hint(_CONTINUE)
         return True
 
     def _wait_for_more(self) -> None:
         if self.half_closed:
             self.close()
         else:
-            self._arm(_READABLE)
+            self._arm(Event.READABLE)
 
     def _run(self) -> bool:
         """Have the complete request answered; tell whether the next one may follow at once."""
@@ -311,11 +283,17 @@ class Connection:
             self._service.application.run(exchange)
         except Exception as error:  # noqa: BLE001 - whatever the application raises, the client gets an answer
             self._deliver(exchange, self._refusal(exchange, error), close=True)
+        return not self._await_answer() and self._settle()
+
+    def _await_answer(self) -> bool:
+        """Give the connection back until its answer or a hangup; False if the answer is there already."""
         with self._lock:
-            if self._current is exchange:  # the answer comes later
-                self._arm_locked(_NOTHING if self.half_closed else _HANGUP)
+            if self._current is None:
                 return False
-        return self._settle()
+            self._current.gone = self.half_closed
+            self._owned = False
+            self._channel.wait_for(Event.NOTHING if self.half_closed else Event.HANGUP)
+            return True
 
     def _deliver(self, exchange: Exchange, data: bytes, close: bool) -> None:
         """Send an answer; the one method that any thread may call, owner or not."""
@@ -323,15 +301,15 @@ class Connection:
             if self._current is not exchange:
                 return
             self._current = None
-            self._lingers = close and exchange.keep_alive  # otherwise the client itself said that it is done
             self._closing = close or not exchange.keep_alive or self._service.draining
+            self._lingers = self._closing and exchange.keep_alive  # otherwise the client said that it is done
             self._send(data)
             if self._owned:
-                return  # by the thread in `run`, which goes on from there
+                return  # by a thread that sees it before it gives the connection back, and goes on then
             self._owned = True
         if self._settle():
             # What the client sent ahead is for a thread that serves connections, not for this one.
-            self._arm(_READABLE if self._reader.empty else _AT_ONCE)
+            self._arm(Event.READABLE if self._reader.empty else Event.AT_ONCE)
 
     def _refuse(self, exchange: Exchange | None, error: Exception) -> None:
         """Answer an error before the request was read to its end; after it there is nothing to go on with."""
@@ -350,31 +328,29 @@ class Connection:
             return b""
 
     def _send(self, data: bytes) -> None:
-        """Send what the client takes at once, keep the rest."""
         try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # the client is gone
-            self._closing, self._lingers, self._out = True, False, None
-            return
-        self._out = memoryview(data)[sent:] if sent < len(data) else None
+            self._channel.send(data)
+        except OSError:
+            self._closing, self._lingers = True, False
 
     def _flush(self) -> None:
-        if self._out is not None:
-            self._send(self._out.tobytes())
-        if self._out is not None:
-            self._arm(_WRITABLE)
+        try:
+            self._channel.flush()
+        except OSError:
+            self.close()
+            return
+        if self._channel.pending:
+            self._arm(Event.WRITABLE)
         elif self._settle():
             self._serve()
 
     def _settle(self) -> bool:
         """Do what follows an answer; tell whether that is the next request."""
         now, limits = self._service.clock.monotonic(), self._service.limits
-        if self._out is not None:
+        if self._channel.pending:
             self.state = State.WRITING
             self.deadline = now + limits.write_seconds
-            self._arm(_WRITABLE)
+            self._arm(Event.WRITABLE)
             return False
         if self._closing:
             self._linger(now) if self._lingers else self.close()
@@ -391,7 +367,7 @@ class Connection:
         RFC 9112 section 9.6.
         """
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self._channel.finish()
         except OSError:
             self.close()
             return
@@ -402,33 +378,23 @@ class Connection:
 
     def _discard(self) -> None:
         try:
-            gone = not self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            gone = False
+            gone = self._channel.receive() == b""
         except OSError:
             gone = True
-        self.close() if gone else self._arm(_READABLE)
+        self.close() if gone else self._arm(Event.READABLE)
 
     def _look_for_hangup(self) -> None:
         """Free the socket of a client that does not wait for its answer any more.
 
-        Asks again, because what epoll said may have been about an earlier connection of this number.
-        A client that only sends no more still gets its answer; it goes first when room is needed.
+        One that only sends no more may be gone or may still read: it gets its answer all the same.
         """
-        poller = select.poll()
-        poller.register(self._fd, select.POLLRDHUP)
-        events = sum(event for _, event in poller.poll(0))
-        if events & (select.POLLHUP | select.POLLERR):
+        hangup = self._channel.hangup()
+        if hangup is Hangup.WHOLE:
             self.close()
             return
-        self.half_closed = self.half_closed or bool(events & select.POLLRDHUP)
-        self._arm_again()
-
-    def _arm_again(self) -> None:
-        with self._lock:
-            if self._current is None:  # it was answered while this thread looked
-                pass
-            self._arm_locked(_NOTHING if self.half_closed else _HANGUP)
+        self.half_closed = self.half_closed or hangup is Hangup.HALF
+        if not self._await_answer() and self._settle():
+            self._serve()
 
     def _give_up(self) -> None:
         if self.state is State.READING and self._started is not None and not self.half_closed:

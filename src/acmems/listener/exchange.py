@@ -54,7 +54,7 @@ class Exchange:
         deliver: takes the answer to the client.
         body: the request body, once `run` is called.
         handler: the application's own: what it has made of this request so far.
-        gone: whether the client has hung up before its answer.
+        gone: whether the client has hung up before its answer; one that only sends no more looks the same.
     """
 
     method: str

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import logging
+import math
 import os
 import select
 import socket
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.ini import Address
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 _BATCH = 16  # connections accepted before another thread may accept
+_COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -66,6 +69,7 @@ class Listener:
         self._lock = threading.Lock()  # guards what follows
         self._paused: set[int] = set()
         self._accepting = True
+        self._complained = -math.inf
 
     @property
     def addresses(self) -> list[Address]:
@@ -159,20 +163,15 @@ class Listener:
                     self._accept(number)
                     continue
                 connection = self._service.open.get(number)
-                if connection is None:
-                    continue
-                try:
-                    connection.wake()
-                except Exception:
-                    logger.exception("a bug: a connection is closed because of it")
-                    connection.close()
+                if connection is not None:
+                    _go_on(connection, connection.wake)
 
     def _accept(self, number: int) -> None:
         """Accept what is waiting, within the limits, and read from each connection at once."""
         sock = self._sockets.get(number)
         accepted: list[Connection] = []
         full = False
-        while sock is not None and len(accepted) < _BATCH and not full:
+        while sock is not None and len(accepted) < _BATCH:
             full = self.connections >= self._limits.connections
             if full:
                 break
@@ -182,9 +181,8 @@ class Listener:
                 break
             except OSError as error:
                 full = error.errno in _FULL
-                if not full:
-                    break
-                logger.warning("no further connection can be accepted: %s", error.strerror)
+                if full:
+                    self._complain(error)
                 break
             connected.setblocking(False)
             with contextlib.suppress(OSError):
@@ -192,11 +190,15 @@ class Listener:
             accepted.append(Connection(self._service, connected, (_peer(peer[0]), peer[1])))
         self._resume(number, full=full)
         for connection in accepted:
-            try:
-                connection.start()
-            except Exception:
-                logger.exception("a bug: a connection is closed because of it")
-                connection.close()
+            _go_on(connection, connection.start)
+
+    def _complain(self, error: OSError) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            if now < self._complained + _COMPLAIN_SECONDS:
+                return
+            self._complained = now
+        logger.warning("no further connection can be accepted: %s", error.strerror)
 
     def _resume(self, number: int, *, full: bool) -> None:
         """Wait for the next connection, or for room for one."""
@@ -222,12 +224,9 @@ class Listener:
         """Enforce deadlines, and the limits of what may be unproductive."""
         while not self._clock.wait(self._stopping, self._limits.tick_seconds):
             now = self._clock.monotonic()
-            try:
-                for connection in list(self._service.open.values()):
-                    connection.expire(now)
-                self._make_room(now)
-            except Exception:
-                logger.exception("a bug: deadlines are looked at again in a moment")
+            for connection in list(self._service.open.values()):
+                _go_on(connection, functools.partial(connection.expire, now))
+            self._make_room(now)
 
     def _make_room(self, now: float) -> None:
         """End connections that hold places without asking for anything, oldest first."""
@@ -240,14 +239,23 @@ class Listener:
             address = connection.address[0]
             if held[address] > self._limits.unproductive_per_client:
                 held[address] -= 1
-                connection.sacrifice()
+                _go_on(connection, connection.sacrifice)
         if not self._paused:
             return
         greatest = max(held.values(), default=0)
         for connection in idle:
             if held[connection.address[0]] >= greatest // 2:
-                connection.sacrifice()
+                _go_on(connection, connection.sacrifice)
         self._on_close()
+
+
+def _go_on(connection: Connection, step: Callable[[], None]) -> None:
+    """Take a step with a connection; a bug there hurts no other."""
+    try:
+        step()
+    except Exception:
+        logger.exception("a bug: a connection is closed because of it")
+        connection.close()
 
 
 def _listen(address: Address) -> socket.socket:
