@@ -73,6 +73,8 @@ class Connection:
         "_channel",
         "_closing",
         "_current",
+        "_ended",
+        "_half_closed",
         "_length",
         "_lingers",
         "_lock",
@@ -83,7 +85,6 @@ class Connection:
         "_waiting",
         "address",
         "deadline",
-        "half_closed",
         "since",
         "state",
     )
@@ -93,11 +94,12 @@ class Connection:
         self.state = State.READING
         self.since = service.clock.monotonic()
         self.deadline = self.since + service.limits.arrival_seconds
-        self.half_closed = False  # the client sends no more; it may still read
         self._service = service
         self._channel = Channel(sock, service.epoll)
         self._reader = RequestReader(service.limits.head)
         self._lock = threading.Lock()
+        self._half_closed = False  # the client sends no more than what has come; it may still read
+        self._ended = False  # and that is received
         self._owned = True  # and a closed one stays owned for ever
         self._started: float | None = None  # when the first byte of the request came
         self._waiting: Exchange | None = None  # its head is here, its body is not
@@ -207,7 +209,7 @@ class Connection:
                 self.deadline = self._started + self._service.limits.arrival_seconds
             self._reader.feed(data)
         elif data is not None:
-            self.half_closed = True
+            self._half_closed = self._ended = True
         self._serve()
 
     def _serve(self) -> None:
@@ -266,7 +268,7 @@ class Connection:
         return True
 
     def _wait_for_more(self) -> None:
-        if self.half_closed:
+        if self._ended:
             self.close()
         else:
             self._arm(Event.READABLE)
@@ -290,9 +292,9 @@ class Connection:
         with self._lock:
             if self._current is None:
                 return False
-            self._current.gone = self.half_closed
+            self._current.gone = self._half_closed
             self._owned = False
-            self._channel.wait_for(Event.NOTHING if self.half_closed else Event.HANGUP)
+            self._channel.wait_for(Event.NOTHING if self._half_closed else Event.HANGUP)
             return True
 
     def _deliver(self, exchange: Exchange, data: bytes, close: bool) -> None:
@@ -392,12 +394,12 @@ class Connection:
         if hangup is Hangup.WHOLE:
             self.close()
             return
-        self.half_closed = self.half_closed or hangup is Hangup.HALF
+        self._half_closed = self._half_closed or hangup is Hangup.HALF
         if not self._await_answer() and self._settle():
             self._serve()
 
     def _give_up(self) -> None:
-        if self.state is State.READING and self._started is not None and not self.half_closed:
+        if self.state is State.READING and self._started is not None:
             self._refuse(self._waiting, HttpRefusal(408, "the request did not arrive in time"))
         else:
             self.close()

@@ -1,0 +1,165 @@
+"""What tests of the listener's floors share: an application that does as it is told, and a time to move."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import select
+import socket
+import threading
+from collections.abc import Callable
+
+from acmems.clock import Clock
+from acmems.exceptions import AcmeException, HttpRefusal
+from acmems.listener import Exchange
+
+PATIENCE = 30.0  # seconds of real time after which a test gives up; none waits for them
+
+
+@dataclasses.dataclass
+class Time:
+    """A monotonic clock that stands still until it is moved."""
+
+    now: float = 1000.0
+
+    @property
+    def clock(self) -> Clock:
+        """The clock; whoever waits on it looks again after a moment of real time."""
+        return Clock(
+            lambda: self.now, lambda: datetime.datetime.now(datetime.UTC), lambda event, _: event.wait(0.002)
+        )
+
+
+class Application:
+    """Answers each request with its target and body, at once or when told so.
+
+    Attributes:
+        allowed: how many bytes of body it wants.
+        on_begin: called with each head.
+        on_run: called with each complete request; answers it, unless replaced.
+        on_refuse: called before each refusal.
+        begun: the requests whose heads it has seen.
+        running: the requests that it was asked to answer.
+        refused: the errors that it was asked to answer, by the names of their classes.
+    """
+
+    def __init__(self) -> None:
+        self.allowed = 100
+        self.on_begin: Callable[[Exchange], None] = lambda _: None
+        self.on_run: Callable[[Exchange], None] = reply
+        self.on_refuse: Callable[[], None] = lambda: None
+        self.begun: list[Exchange] = []
+        self.running: list[Exchange] = []
+        self.refused: list[str] = []
+        self._changed = threading.Condition()
+
+    def begin(self, exchange: Exchange) -> int:
+        self.begun.append(exchange)
+        self.on_begin(exchange)
+        return self.allowed
+
+    def run(self, exchange: Exchange) -> None:
+        with self._changed:
+            self.running.append(exchange)
+            self._changed.notify_all()
+        self.on_run(exchange)
+
+    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
+        self.refused.append(type(error).__name__)
+        self.on_refuse()
+        if isinstance(error, HttpRefusal):
+            return response(str(error.status))
+        return response(type(error).__name__ if isinstance(error, AcmeException) else "500")
+
+    def wait_for(self, requests: int) -> Exchange:
+        """Wait until so many requests were there to be answered; return the last of them."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.running) >= requests, PATIENCE)
+            return self.running[requests - 1]
+
+
+def response(status: str, body: bytes = b"") -> bytes:
+    """Write an answer; its reason phrase is left out."""
+    return f"HTTP/1.1 {status} \r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def reply(exchange: Exchange) -> None:
+    """Answer a request with its target and body."""
+    exchange.answer(response("200", exchange.target.encode() + b" " + exchange.body))
+
+
+def later(exchange: Exchange) -> None:
+    """Leave a request unanswered for now."""
+
+
+def fail(error: Exception) -> Callable[[object], None]:
+    """Return a function that raises this error."""
+
+    def raise_it(_: object) -> None:
+        raise error
+
+    return raise_it
+
+
+def post(target: str = "/", body: bytes = b"", *fields: str, version: str = "1.1") -> bytes:
+    """Write a request."""
+    head = [f"POST {target} HTTP/{version}", "Host: a", f"Content-Length: {len(body)}", *fields, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+class Client:
+    """The other end of a connection, which never waits long in vain.
+
+    Args:
+        sock: the connected socket.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._read = b""
+        sock.settimeout(PATIENCE)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def ask(self, data: bytes) -> tuple[str, bytes]:
+        self.send(data)
+        return self.answer()
+
+    def answer(self) -> tuple[str, bytes]:
+        """Return status and body of the next answer; no status where the connection ends instead."""
+        while b"\r\n\r\n" not in self._read:
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                assert not self._read
+                return "", b""
+            self._read += data
+        head, _, rest = self._read.partition(b"\r\n\r\n")
+        status = head.split()[1].decode()
+        length = 0 if status == "100" else int(head.rpartition(b" ")[2])
+        while len(rest) < length:
+            rest += self.socket.recv(65536)
+        self._read = rest[length:]
+        return status, rest[:length]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come, not even the end."""
+        return not self._read and not select.select([self.socket], [], [], 0)[0]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended; waits for whatever comes next."""
+        return self.answer() == ("", b"")
+
+    def finish(self) -> None:
+        """Send no more, but read on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Break the connection."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.close()
