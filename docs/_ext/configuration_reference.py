@@ -98,7 +98,16 @@ class ConfigurationKeys(SphinxDirective):
         if keys is None:
             raise self.error(f"no such section: {name}; there are: {', '.join(sections())}")
         self.env.metadata[self.env.docname].setdefault("configuration-keys", []).append(name)
-        return [_table([[_key(key), _meaning(key), _default(key)] for key in keys])]
+        return [table(keys)]
+
+
+def table(keys: Iterable[Declared]) -> nodes.table:
+    """Return a table with a row for each key."""
+    group = nodes.tgroup("", cols=3)
+    group += [nodes.colspec(colwidth=width) for width in (22, 53, 25)]
+    group += nodes.thead("", _row(nodes.paragraph(text=title) for title in ("Key", "Meaning", "Default")))
+    group += nodes.tbody("", *(_row((_key(key), _meaning(key), _default(key))) for key in keys))
+    return nodes.table("", group)
 
 
 def _key(key: Declared) -> nodes.paragraph:
@@ -127,15 +136,6 @@ def _default(key: Declared) -> nodes.paragraph:
             paragraph += nodes.Text(", ")
         paragraph += nodes.literal(text=text)
     return paragraph if paragraph.children else nodes.paragraph(text=NOTHING)
-
-
-def _table(rows: Iterable[Iterable[nodes.Node]]) -> nodes.table:
-    titles = [nodes.paragraph(text=title) for title in ("Key", "Meaning", "Default")]
-    group = nodes.tgroup("", cols=3)
-    group += [nodes.colspec(colwidth=width) for width in (22, 53, 25)]
-    group += nodes.thead("", _row(titles))
-    group += nodes.tbody("", *map(_row, rows))
-    return nodes.table("", group)
 
 
 def _row(cells: Iterable[nodes.Node]) -> nodes.row:

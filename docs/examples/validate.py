@@ -1,4 +1,4 @@
-"""Prove names to a CA by http-01, and order nothing.
+"""Prove names to a CA by http-01, without getting a certificate for them.
 
 usage: python validate.py CONFIG NAME...
 """
