@@ -12,6 +12,7 @@ kept for 0.5 beside it, and for what 0.3 to 0.5 have left.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import hashlib
@@ -22,6 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Self
 
@@ -50,8 +52,8 @@ _DAMAGED = frozenset(
 class FileStorage:
     """Keeps chains in a directory; its methods do what `acmems.storages.Storage` says.
 
-    It holds no state but the time of the next clean-up: every answer is read from the disk, so that
-    several processes may share one directory.
+    It remembers no chain: every answer is read from the disk, so that several processes may share one
+    directory.
 
     Args:
         name: its name in the configuration.
@@ -75,6 +77,7 @@ class FileStorage:
         self._identities = directory / _IDENTITIES
         self._now = now
         self._sweep_at = 0.0
+        self._probe: Future[None] | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -85,8 +88,8 @@ class FileStorage:
             "renew-within",
             ini.days,
             None,
-            meaning="days before its end from which a certificate is replaced; at most, and without this key, "
-            "a third of its lifetime (half, under ten days)",
+            meaning="days before its end from which a certificate is replaced; at most, and without this "
+            "key, a third of its lifetime (half, under ten days)",
         )
         return cls(name, directory or Path(), renew_within)
 
@@ -98,16 +101,24 @@ class FileStorage:
             yield "directory", f"the directory {self.directory} is not writable"
 
     def check(self) -> None:
-        """Write a test file to both places that a chain goes to."""
+        """Write a test file to both places that a chain goes to; those who ask meanwhile share it.
+
+        Of a thousand orders at once, each would else wait for the test files of all others.
+        """
+        with self._lock:
+            running = self._probe
+            probe = self._probe = running or Future()
+        if running is None:
+            try:
+                self._try_writing()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+                probe.set_exception(error)
+            else:
+                probe.set_result(None)
+            with self._lock:
+                self._probe = None
         try:
-            if not self.directory.is_dir():
-                raise FileNotFoundError(
-                    errno.ENOENT, "no such directory; create it, mode 0700", str(self.directory)
-                )
-            files.make_directory(self._identities)
-            self._sweep()
-            files.probe(self.directory)
-            files.probe(self._identities)
+            probe.result()
         except OSError as error:
             raise self._unavailable("is not writable", error) from error
 
@@ -146,6 +157,16 @@ class FileStorage:
         except OSError as error:
             raise self._unavailable("cannot keep a chain", error) from error
 
+    def _try_writing(self) -> None:
+        if not self.directory.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, "no such directory; create it, mode 0700", str(self.directory)
+            )
+        files.make_directory(self._identities)
+        self._sweep()
+        files.probe(self.directory)
+        files.probe(self._identities)
+
     def _entry(self, request: CertificateRequest) -> str:
         digest = request.body_digest
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
@@ -183,19 +204,19 @@ class FileStorage:
         aside = next(name for name in _asides(path) if not os.path.lexists(name))
         try:
             damaged.rename(aside)
+            # Between our look and the rename, another thread may have stored a good one here.
+            with contextlib.suppress(ValueError):
+                chain = self._chain(aside, request)
+                if chain is not None:
+                    Path(aside).replace(damaged)
+                    return chain
         except FileNotFoundError:
             return None  # another thread was faster
         except OSError as error:
             self._warn("a damaged stored chain cannot be moved aside", path, reason, error=error.strerror)
-            return None
-        try:
-            # Between our look and the rename, another thread may have stored a good one here.
-            chain = self._chain(aside, request)
-        except ValueError:
+        else:
             self._warn("a damaged stored chain was moved aside", path, reason, aside=aside)
-            return None
-        Path(aside).replace(damaged)
-        return chain
+        return None
 
     def _belongs(self, entry: str, chain: Chain, origin: Origin) -> bool:
         """Tell whether the chain in a folder of the tree is of this origin; 0.3 to 0.5 did not say."""
