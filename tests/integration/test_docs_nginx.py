@@ -86,4 +86,4 @@ def test_two_servers(ca: Pebble, tmp_path: Path) -> None:
             for acmems in (first, second):
                 reply = curl_sign(acmems.sign_url, csr)
                 assert reply.status == 200, reply.text
-            assert names_of(reply.body) == {NAME}
+                assert names_of(reply.body) == {NAME}
