@@ -1,0 +1,81 @@
+"""A crew does one thing to many items at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from acmems.crew import Crew
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    """A crew of four."""
+    made = Crew(4)
+    yield made
+    made.close()
+
+
+class TestEach:
+    def test_results_are_in_order(self, crew: Crew) -> None:
+        """Results come in the order of their items, however many more there are than threads."""
+        assert crew.each(lambda number: number * number, range(100)) == [
+            number * number for number in range(100)
+        ]
+        assert crew.each(str, []) == []
+
+    def test_work_is_done_at_once(self, crew: Crew) -> None:
+        """As many items are worked on at once as there are threads."""
+        together = threading.Barrier(4, timeout=30)
+        crew.each(lambda _: together.wait(), range(4))
+
+    def test_one_item_needs_no_thread(self, crew: Crew) -> None:
+        """A single item is done by the caller."""
+        assert crew.each(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
+
+    def test_the_first_items_error(self, crew: Crew) -> None:
+        """The error of the first item that failed is raised, and only when nothing runs any more."""
+        second_failed = threading.Event()
+        ended = []
+
+        def work(number: int) -> None:
+            if number == 0:
+                assert second_failed.wait(30)
+            elif number == 1:
+                second_failed.set()
+            else:
+                ended.append(number)
+                return
+            raise ValueError(number)
+
+        with pytest.raises(ValueError, match=r"^0$"):
+            crew.each(work, range(20))
+        assert sorted(ended) == list(range(2, 20))
+
+    def test_a_single_items_error(self, crew: Crew) -> None:
+        """The error of a single item is raised, too."""
+        with pytest.raises(ValueError, match="invalid literal"):
+            crew.each(int, ["x"])
+
+
+class TestClose:
+    def test_what_runs_ends_by_itself(self) -> None:
+        """Closing does not wait for running work, and does not lose its results."""
+        crew = Crew(2)
+        started, go = threading.Barrier(3, timeout=30), threading.Event()
+        results: list[int] = []
+
+        def work(number: int) -> int:
+            started.wait()
+            assert go.wait(30)
+            return number
+
+        caller = threading.Thread(target=lambda: results.extend(crew.each(work, [1, 2])))
+        caller.start()
+        started.wait()
+        crew.close()
+        go.set()
+        caller.join(30)
+        assert results == [1, 2]

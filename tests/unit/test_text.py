@@ -1,0 +1,39 @@
+"""A stranger's text becomes one printable line."""
+
+from __future__ import annotations
+
+import pytest
+
+from acmems.text import one_line
+
+
+class TestOneLine:
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("as it is", "as it is"),
+            ("Grüße", "Grüße"),
+            ("two\r\nlines", "two lines"),
+            ("\t many \n\n blanks ", "many blanks"),
+            ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+            ("nul\0", "nul"),
+            ("line\u2028separator", "line separator"),
+            ("right\u202eto left", "right to left"),
+            ("", ""),
+            (404, "404"),
+            (ValueError("a\nb"), "a b"),
+        ],
+    )
+    def test_what_is_printable_stays(self, text: object, line: str) -> None:
+        """Printable characters stay; whatever ends a line or steers a terminal becomes a blank."""
+        assert one_line(text) == line
+
+    def test_a_long_text_is_cut(self) -> None:
+        """A text over the limit is cut, and ends with an ellipsis that counts."""
+        assert one_line("x" * 10, longest=10) == "x" * 10
+        assert one_line("x" * 11, longest=10) == "x" * 9 + "…"
+        assert len(one_line("x" * 10**6)) == 500
+
+    def test_blanks_do_not_hide_a_text(self) -> None:
+        """Only what is shown counts as length."""
+        assert one_line("a" + " " * 20 + "b", longest=10) == "a b"
