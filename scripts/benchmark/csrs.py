@@ -1,0 +1,30 @@
+"""Certificate requests, made before anything is measured."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from scripts.benchmark.jobs import NamedCsr
+
+_numbers = itertools.count(1)
+
+
+def fresh(count: int) -> Sequence[NamedCsr]:
+    """Return so many CSRs, each with a P-256 key and a name that no other has."""
+    return [_make(f"bench-{number}.example.org") for number in itertools.islice(_numbers, count)]
+
+
+def _make(name: str) -> NamedCsr:
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return NamedCsr(name, csr.public_bytes(Encoding.PEM).decode())
