@@ -59,10 +59,11 @@ class Application:
         return self.allowed
 
     def run(self, exchange: Exchange) -> None:
+        answer = self.on_run  # before anyone who waits for this can replace it
         with self._changed:
             self.running.append(exchange)
             self._changed.notify_all()
-        self.on_run(exchange)
+        answer(exchange)
 
     def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
         self.refused.append(type(error).__name__)
@@ -92,10 +93,10 @@ def later(exchange: Exchange) -> None:
     """Leave a request unanswered for now."""
 
 
-def fail(error: Exception) -> Callable[[object], None]:
+def fail(error: Exception) -> Callable[..., None]:
     """Return a function that raises this error."""
 
-    def raise_it(_: object) -> None:
+    def raise_it(*_: object) -> None:
         raise error
 
     return raise_it

@@ -123,6 +123,17 @@ class TestRequests:
         bench.go()
         assert [bench.client.answer()[1] for _ in range(2)] == [b"/first ", b"/second "]
 
+    def test_an_event_of_an_earlier_connection_means_nothing(self, bench: Bench) -> None:
+        """While a thread works on a connection, an event wakes no second one."""
+
+        def run(exchange: Exchange) -> None:
+            bench.connection.wake()
+            assert bench.connection._owned
+            reply(exchange)
+
+        bench.application.on_run = run
+        assert bench.ask(post("/a")) == ("200", b"/a ")
+
     def test_a_client_that_wants_it_closed_finds_it_closed(self, bench: Bench) -> None:
         """After `Connection: close` the answer is the last thing that comes."""
         assert bench.ask(post("/a", b"", "Connection: close")) == ("200", b"/a ")
@@ -163,6 +174,7 @@ class TestLateAnswers:
         pending.answer(response("200"), close=True)
         assert bench.client.answer() == ("200", b"")
         assert bench.client.ended
+        assert bench.connection.state is State.LINGERING
         bench.client.socket.close()
         bench.go()
         assert not bench.is_open
@@ -263,6 +275,10 @@ class TestContinue:
         assert bench.ask(self.HEAD) == ("Refused", b"")
         assert bench.client.ended
         assert not bench.application.running
+
+    def test_without_a_body_there_is_nothing_to_go_on_with(self, bench: Bench) -> None:
+        """A request that announces no byte gets no 100."""
+        assert bench.ask(post("/a", b"", "Expect: 100-continue")) == ("200", b"/a ")
 
     def test_http_1_0_knows_no_100(self, bench: Bench) -> None:
         """A client of HTTP/1.0 is not confused by a 100 (RFC 9110 section 15.2)."""
@@ -386,6 +402,14 @@ class TestDeadlines:
         bench.pass_(0.1)
         assert bench.client.ended
 
+    def test_a_request_that_was_sent_ahead(self, bench: Bench) -> None:
+        """The time of a request that began before the last answer begins with that answer."""
+        assert bench.ask(post() + b"P")[0] == "200"
+        bench.pass_(9.9)
+        assert bench.client.silent
+        bench.pass_(0.1)
+        assert bench.client.answer()[0] == "408"
+
     def test_bytes_that_nobody_has_read_yet(self, bench: Bench) -> None:
         """Where the server is late to look, the client is not to blame."""
         bench.client.send(post())
@@ -495,4 +519,11 @@ class TestRoom:
         reply(pending)
         assert bench.client.answer() == ("200", b"/first ")
         assert bench.client.ended
+        assert bench.connection.state is State.LINGERING
         assert len(bench.application.begun) == 1
+
+    def test_the_last_request_knows_that_it_is_the_last(self, bench: Bench) -> None:
+        """While the server stops, the application is told that the connection will not be kept."""
+        bench.service.draining = True
+        assert bench.ask(post("/a")) == ("200", b"/a ")
+        assert not bench.application.running[0].keep_alive

@@ -7,6 +7,7 @@ at any time; the lock is for that meeting alone, and is never held while the app
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import secrets
@@ -330,10 +331,8 @@ class Connection:
             return b""
 
     def _send(self, data: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # where the client is gone, reading will tell
             self._channel.send(data)
-        except OSError:
-            self._closing, self._lingers = True, False
 
     def _flush(self) -> None:
         try:
