@@ -95,7 +95,7 @@ def _json_value(value: object) -> object:
         return [text(item) for item in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
-    return value if isinstance(value, int) else text(value)
+    return value if isinstance(value, int | None) else text(value)
 
 
 def text(value: object) -> str:

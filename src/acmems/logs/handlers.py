@@ -16,7 +16,7 @@ JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 # The kernel takes datagrams of some 200 kB; the longest list of names is 26 kB.
-_LONGEST_JOURNAL_FIELD = 60_000
+_LONGEST_JOURNAL_FIELD = 60_000  # bytes
 
 
 def open_handler(destination: str | Path) -> Handler:
@@ -33,9 +33,9 @@ def open_handler(destination: str | Path) -> Handler:
     if destination == "stdout":
         return StreamHandler(sys.stdout)
     if destination == "syslog":
-        return SyslogHandler()
+        return SyslogHandler(SYSLOG)
     if destination == "journal":
-        return JournalHandler()
+        return JournalHandler(JOURNAL)
     return FileHandler(destination, encoding="ascii")
 
 
@@ -90,7 +90,7 @@ class SyslogHandler(Handler, logging.handlers.SysLogHandler):
 
     ident = "acmems: "
 
-    def __init__(self, path: str = SYSLOG) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(path, self.LOG_DAEMON)
         # The class says nothing when nobody listens, and would log nothing.
         with socket.socket(socket.AF_UNIX, self.socktype or socket.SOCK_DGRAM) as trial:
@@ -107,7 +107,7 @@ class JournalHandler(Handler):
         OSError: nobody listens there.
     """
 
-    def __init__(self, path: str = JOURNAL) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -141,7 +141,7 @@ class JournalHandler(Handler):
 
 
 def _journal_field(name: str, value: str) -> bytes:
-    data = value[:_LONGEST_JOURNAL_FIELD].encode(errors="backslashreplace")
+    data = value.encode(errors="backslashreplace")[:_LONGEST_JOURNAL_FIELD]
     if b"\n" not in data:
         return name.encode() + b"=" + data + b"\n"
     return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
