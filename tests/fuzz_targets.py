@@ -1,0 +1,170 @@
+"""What `scripts/fuzz` throws bytes at: each target raises only where something is wrong with acmems.
+
+A target is a function of bytes. Its seeds are what it should accept, for the fuzzer to begin with.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests import der
+from tests.der import Draft
+from tests.peers import Settings, make_key_and_csr
+from tests.property import test_csr_properties as csr_properties
+from tests.property import test_framing_properties as framing_properties
+from tests.property import test_hmac_properties as hmac_properties
+from tests.property import test_names_properties as names_properties
+
+from acmems import csr
+from acmems.config import Configuration
+from acmems.exceptions import ConfigurationError
+from acmems.names import Glob, Identifier
+
+# Known, so that a fuzzer can go on tomorrow with the requests that it found today.
+KEY = ec.derive_private_key(0x5EED, ec.SECP256R1())
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that strangers send bytes to."""
+
+    check: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+
+def check_csr(data: bytes) -> None:
+    """See that a body is refused, or read with the names that cryptography and openssl read in it.
+
+    What is no PEM is taken for the inside of a request and signed: a fuzzer would not hit a signature.
+    """
+    body = data if data.startswith(b"-----") else der.pem(Draft(key=KEY).signed(data))
+    request = csr_properties.check(body)
+    if request is not None:
+        assert set(request.names) == _names_by_cryptography(request)
+        assert set(request.names) == _names_by_openssl(request.der)
+
+
+def _names_by_cryptography(request: csr.CertificateRequest) -> set[str]:
+    read = x509.load_der_x509_csr(request.der)
+    found = {str(name.value) for name in read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
+    if request.san is not None:
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found |= {str(name.value) for name in names}
+    return {name.lower() for name in found}
+
+
+def _names_by_openssl(encoded: bytes) -> set[str]:
+    command = [
+        "openssl",
+        "req",
+        "-inform",
+        "DER",
+        "-noout",
+        "-verify",
+        "-nameopt",
+        "sep_multiline,sname,utf8",
+    ]
+    subject, text = (
+        subprocess.run([*command, what], input=encoded, capture_output=True, check=True).stdout.decode(
+            errors="replace"
+        )
+        for what in ("-subject", "-text")
+    )
+    found = set(re.findall(r"^\s*CN=(.*)$", subject, re.MULTILINE))
+    names = re.search(r"Subject Alternative Name:.*\n\s*(.*)\n", text)
+    for name in names[1].split(", ") if names else ():
+        kind, _, value = name.partition(":")
+        assert kind in {"DNS", "IP Address"}
+        found.add(value if kind == "DNS" else str(ipaddress.ip_address(value)))
+    return {name.lower() for name in found}
+
+
+def csr_seeds() -> list[bytes]:
+    """Return requests as openssl makes them, and the insides of others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = [
+            make_key_and_csr(folder, ["a.example.org", "*.b.example.org"], kind=kind, cn=cn, stem=kind)[1]
+            for kind, cn in (("ec", None), ("ec384", "c.example.org"), ("rsa", "A.Example.ORG"))
+        ]
+        bodies = [path.read_bytes() for path in made]
+    rich = Draft(csr_properties.RICH.subject, attributes=csr_properties.RICH.attributes, key=KEY)
+    return [*bodies, Draft(key=KEY).info, rich.info, Draft(der.subject(b"a.b", b"c.d"), (), key=KEY).info]
+
+
+def check_names(data: bytes) -> None:
+    """See that a text is a name, an address, a glob, or refused with a reason that is safe to print."""
+    first, _, second = data.decode(errors="replace").partition(" ")
+    identifiers = [names_properties.parsed(parse, first) for parse in (Identifier.dns, Identifier.ip)]
+    glob = names_properties.parsed(Glob.parse, second or first)
+    for identifier in filter(None, identifiers):
+        again = Identifier.dns if identifier is identifiers[0] else Identifier.ip
+        assert again(identifier.value) == identifier
+        assert glob is None or glob.matches(identifier) in {True, False}
+
+
+def check_ini(data: bytes) -> None:
+    """See that a text is a configuration, or refused line by line."""
+    try:
+        Configuration.from_text(data.decode(errors="replace"), "a.ini")
+    except ConfigurationError as error:
+        if not all(line.startswith("a.ini:") for line in str(error).split("\n")):
+            raise AssertionError("a finding is more than a line") from error
+
+
+def ini_seeds() -> list[bytes]:
+    """Return a configuration that works."""
+    with tempfile.TemporaryDirectory() as name:
+        settings = Settings(
+            folder=Path(name),
+            directory_url="https://a.example.org/dir",
+            ca_file=Path("ca.pem"),
+            challenge_port=1,
+        )
+        return [settings.text().encode()]
+
+
+def check_framing(data: bytes) -> None:
+    """See that bytes are requests or refusals, and that cutting them changes nothing."""
+    whole = framing_properties.outcome([data])
+    half = len(data) // 2
+    assert framing_properties.outcome([data[:half], data[half:]]) == whole
+    if data:
+        assert framing_properties.outcome([data[at : at + 1] for at in range(len(data))]) == whole
+
+
+def check_hmac(data: bytes) -> None:
+    """See that only what is documented is a claim."""
+    text = data.decode(errors="replace")
+    assert hmac_properties.read(text) == (hmac_properties.claimed(text) if text.isascii() else None)
+
+
+TARGETS: Mapping[str, Target] = {
+    "csr": Target(check_csr, csr_seeds),
+    "names": Target(
+        check_names,
+        lambda: [b"a.example.org *.example.org", b"xn--bcher-kva.example **.example", b"192.0.2.1", b"::1"],
+    ),
+    "ini": Target(check_ini, ini_seeds),
+    "framing": Target(check_framing, lambda: list(framing_properties.GOOD)),
+    "hmac": Target(
+        check_hmac,
+        lambda: [
+            f"hmac {pair}".encode()
+            for digest in ("ab" * 32,)
+            for pair in itertools.chain(
+                (f"name=sha256{separator}hash={digest}" for separator in (", ", ",", " ")),
+                (f"hash={digest} name=sha2-256",),
+            )
+        ],
+    ),
+}
