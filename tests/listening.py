@@ -1,4 +1,4 @@
-"""What tests of the listener's floors share: an application that does as it is told, and a time to move."""
+"""What tests of the listener share: an application that does as it is told, a clock to move, clients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from collections.abc import Callable
 
 from acmems.clock import Clock
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.listener import Exchange
+from acmems.listener import Exchange, Limits
+from acmems.listener.connection import Connection, Service
 
+LIMITS = Limits(
+    read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2, grace_seconds=1
+)
+BIG = b"x" * 1_000_000  # more than the kernel takes at once
 PATIENCE = 30.0  # seconds of real time after which a test gives up; none waits for them
 
 
@@ -164,3 +169,44 @@ class Client:
         """Break the connection."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.socket.close()
+
+
+class Bench:
+    """A connection, its client, and what a listener would do with them."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.application = Application()
+        self.epoll = select.epoll()
+        self.closed = 0
+        self.service = Service(self.application, LIMITS, self.time.clock, self.epoll, self.on_close)
+        self.sockets = socket.socketpair()
+        self.client = Client(self.sockets[0])
+        self.connection = Connection(self.service, self.sockets[1], ("192.0.2.7", 4711))
+
+    def on_close(self) -> None:
+        self.closed += 1
+
+    def go(self) -> None:
+        """Let the connection do all that it can do now."""
+        while events := self.epoll.poll(0, 1):
+            self.service.open[events[0][0]].wake()
+
+    def send(self, data: bytes) -> None:
+        self.client.send(data)
+        self.go()
+
+    def ask(self, data: bytes) -> tuple[str, bytes]:
+        self.send(data)
+        return self.client.answer()
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass, and enforce deadlines."""
+        self.time.now += seconds
+        self.connection.expire(self.time.now)
+        self.go()
+
+    @property
+    def is_open(self) -> bool:
+        assert len(self.service.open) + self.closed == 1
+        return not self.closed
