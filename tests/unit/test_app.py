@@ -1,0 +1,303 @@
+"""The composition root: what is started in which order, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from acme import messages
+
+from acmems import app
+from acmems.account import AccountDirectory
+from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.config import Configuration
+from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
+from acmems.issuance import Issuance
+from acmems.storages import FileStorage
+
+TEXT = """
+[account]
+dir = {folder}/account
+accept-terms-of-service = yes
+
+[mgmt]
+listener = 127.0.0.1:0
+
+[verification "web"]
+type = http01
+listener = 127.0.0.1:0
+
+[storage "disk"]
+type = file
+directory = {folder}/storage
+
+[auth "all"]
+all = yes
+domain = **
+"""
+
+LINES = {
+    "terms": "accept-terms-of-service = yes",
+    "mgmt": "[mgmt]\nlistener = 127.0.0.1:0",
+    "web": "type = http01\nlistener = 127.0.0.1:0",
+}
+
+
+class Manager:
+    """In the place of an ACME manager: takes note of what it is told, and fails as told."""
+
+    told: list[str]
+    error: Exception | None = None
+
+    def __init__(self, config: Configuration, *, connect: bool, clock: Clock) -> None:
+        assert not connect
+        self.directory = AccountDirectory(config.account.dir)
+        self.key_digest = None
+        self.account_url = None
+
+    def create_account_key(self) -> None:
+        self.told.append("create_account_key")
+
+    def load_private_key(self) -> None:
+        self.told.append("load_private_key")
+
+    def init_client(self) -> None:
+        self.told.append("init_client")
+
+    def refresh_registration(self) -> None:
+        self.told.append("refresh_registration")
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        self.told.append("stop")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+@pytest.fixture(autouse=True)
+def manager(monkeypatch: pytest.MonkeyPatch) -> type[Manager]:
+    """What all servers here have for a manager."""
+    monkeypatch.setattr(Manager, "told", [], raising=False)
+    monkeypatch.setattr(Manager, "error", None)
+    monkeypatch.setattr(app, "ACMEManager", Manager)
+    return Manager
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with everything that the configuration names."""
+    for name in ("account", "storage"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def configuration(folder: Path, **replaced: str) -> Configuration:
+    text = TEXT.format(folder=folder)
+    for old, new in replaced.items():
+        text = text.replace(LINES[old], new)
+    return Configuration.from_text(text)
+
+
+@contextlib.contextmanager
+def running(config: Configuration, clock: Clock = SYSTEM) -> Iterator[app.Server]:
+    server = app.Server(config, clock)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def is_open(address: str) -> bool:
+    host, _, port = address.rpartition(" ")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+class TestStart:
+    """Storages, account, listeners: in this order, and nothing after a failure."""
+
+    def test_a_first_start(self, folder: Path, manager: type[Manager]) -> None:
+        """Without a key one is made; the account is opened; then every listener listens."""
+        with running(configuration(folder)) as server:
+            assert manager.told == [
+                "create_account_key",
+                "load_private_key",
+                "init_client",
+                "refresh_registration",
+            ]
+            assert [address.rpartition(":")[0] for address in server.addresses] == [
+                "mgmt 127.0.0.1",
+                "http01 web 127.0.0.1",
+            ]
+            assert all(is_open(address) for address in server.addresses)
+            assert server.is_healthy()
+
+    def test_a_later_start(self, folder: Path, manager: type[Manager]) -> None:
+        """A key that is there is used."""
+        (folder / "account" / "account.pem").touch()
+        with running(configuration(folder)):
+            assert manager.told[0] == "load_private_key"
+
+    @pytest.mark.parametrize("terms", ["", "accept-terms-of-service = no"])
+    def test_without_consent(self, folder: Path, manager: type[Manager], terms: str) -> None:
+        """Before the terms are accepted no key is made, and the error has the line to add."""
+        server = app.Server(configuration(folder, terms=terms))
+        with pytest.raises(AccountError, match=r"add 'accept-terms-of-service = yes' to \[account\]"):
+            server.start()
+        assert (manager.told, server.listeners) == ([], [])
+
+    def test_a_storage_that_is_not_writable(
+        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A storage that cannot be written stops the start before the account is opened."""
+
+        def fail(_: FileStorage) -> None:
+            raise StorageUnavailable("disk full")
+
+        monkeypatch.setattr(FileStorage, "check", fail)
+        server = app.Server(configuration(folder))
+        with pytest.raises(StorageUnavailable):
+            server.start()
+        assert (manager.told, server.listeners) == ([], [])
+
+    @pytest.mark.parametrize("error", [CAUnavailable("down"), AccountError("no")])
+    def test_an_account_that_cannot_be_made(
+        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        """Without an account nothing is served, and the reason is told."""
+        monkeypatch.setattr(manager, "error", error)
+        server = app.Server(configuration(folder))
+        with pytest.raises(type(error)):
+            server.start()
+        assert server.listeners == []
+
+    def test_an_account_that_cannot_be_used_now(
+        self,
+        folder: Path,
+        manager: type[Manager],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """With an account on disk a failing CA stops no start: stored chains are served."""
+        registration = messages.RegistrationResource(
+            uri="https://ca.example.org/account/1", body=messages.Registration()
+        )
+        AccountDirectory(folder / "account").save_registration(registration)
+        monkeypatch.setattr(manager, "error", CAUnavailable("the CA is down"))
+        with running(configuration(folder)) as server:
+            assert all(is_open(address) for address in server.addresses)
+        assert "the CA is down" in caplog.text
+
+    def test_a_port_that_is_taken(self, folder: Path) -> None:
+        """A taken port is an error that names it, and listeners that were open already are closed."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            server = app.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
+            with pytest.raises(OSError, match="in use") as raised:
+                server.start()
+        assert address in str(raised.value.filename)
+        assert not any(is_open(known) for known in server.addresses)
+
+    def test_no_listener_at_all(self, folder: Path) -> None:
+        """An empty `listener` opens nothing."""
+        empty = {"mgmt": "[mgmt]\nlistener =", "web": "type = http01\nlistener ="}
+        with running(configuration(folder, **empty)) as server:
+            assert server.addresses == []
+
+    def test_files_may_be_open_as_many_as_the_system_lets_us(self, folder: Path) -> None:
+        """The soft limit of open files, often 1024, is raised to the hard one."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+            with running(configuration(folder)):
+                assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+class TestStop:
+    """The end, in order."""
+
+    def test_nothing_is_left_open(self, folder: Path, manager: type[Manager]) -> None:
+        """After the stop no listener is open, and the manager was stopped before it was closed."""
+        with running(configuration(folder)) as server:
+            addresses = server.addresses
+        assert not any(is_open(address) for address in addresses)
+        assert manager.told[-2:] == ["stop", "close"]
+
+    def test_challenges_are_answered_to_the_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While running issuances end, clients are not taken any more, but the CA still is."""
+        seen: list[list[bool]] = []
+
+        def close(_: Issuance, deadline: Deadline) -> None:
+            seen.append([is_open(address) for address in addresses])
+
+        with running(configuration(folder)) as server:
+            addresses = server.addresses
+            monkeypatch.setattr(Issuance, "close", close)
+        assert seen[0] == [False, True]
+
+    def test_upkeep(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Chains that could not be stored are tried again from time to time, whatever happens to one try."""
+        tries, done = iter(range(3)), threading.Event()
+
+        def save_held(_: Issuance) -> None:
+            if next(tries, None) is None:
+                done.set()
+                return
+            raise StorageUnavailable("disk full")
+
+        def wait(event: threading.Event, seconds: float) -> bool:
+            return event.wait(0.001 if seconds == app.UPKEEP_SECONDS else seconds)
+
+        monkeypatch.setattr(Issuance, "save_held", save_held)
+        with running(configuration(folder), Clock(wait=wait)):
+            assert done.wait(30)
+
+
+class Systemd:
+    """In the place of systemd: sends a signal as soon as the server is ready."""
+
+    number = signal.SIGTERM
+    told: list[str]
+
+    def ready(self, status: str) -> None:
+        self.told.append(status)
+
+    def watch(self, healthy: Callable[[], bool]) -> None:
+        assert healthy()
+        signal.raise_signal(self.number)
+
+    def stopping(self) -> None:
+        self.told.append("stopping")
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(
+    folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """SIGTERM and SIGINT stop a server in order; systemd hears of it, and handlers are as they were."""
+    monkeypatch.setattr(Systemd, "told", [], raising=False)
+    monkeypatch.setattr(Systemd, "number", number)
+    monkeypatch.setattr(app, "Notifier", Systemd)
+    before = signal.getsignal(number)
+    app.run(configuration(folder))
+    assert Systemd.told[0].startswith("listening on mgmt 127.0.0.1:")
+    assert Systemd.told[1] == "stopping"
+    assert manager.told[-1] == "close"
+    assert signal.getsignal(number) is before
