@@ -135,7 +135,8 @@ class TestConfigure:
         logs.configure(Options(tmp_path / "log", level="debug"))
         logging.getLogger("a.library").info("chatter")
         logging.getLogger("a.library").warning("forged\nline")
-        assert (tmp_path / "log").read_text(encoding="ascii").endswith('Z WARNING "forged\\nline"\n')
+        [line] = (tmp_path / "log").read_text(encoding="ascii").splitlines()
+        assert line.endswith(r'Z WARNING "forged\nline"')
 
     @pytest.mark.parametrize("name", ["missing/log", "."])
     def test_an_unusable_file(self, tmp_path: Path, name: str) -> None:

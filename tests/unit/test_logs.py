@@ -84,7 +84,7 @@ class TestText:
             ("two words", '"two words"'),
             ("", '""'),
             ("a=b", '"a=b"'),
-            ('say "hi"', r'"say \"hi\""'),
+            ('"hi"', r'"\"hi\""'),
             ("C:\\", r'"C:\\"'),
             ("a\r\nb", r'"a\r\nb"'),
             ("\x1b[31m", r'"\u001b[31m"'),

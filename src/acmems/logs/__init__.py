@@ -87,7 +87,5 @@ def log_event(event: Event) -> None:
         return
     values = {_RENAMED.get(field.name, field.name): getattr(event, field.name) for field in fields(event)}
     bug = values.pop("bug", None)
-    if values.get("account") is None:
-        values.pop("account", None)
     kept = {name: value for name, value in values.items() if value not in (None, ())}
     _events.log(level, type(event).__name__.lower(), extra={"fields": kept}, exc_info=bug)

@@ -129,4 +129,4 @@ def escaped(value: object) -> str:
     Args:
         value: what JSON can hold.
     """
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value)
