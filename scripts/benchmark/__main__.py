@@ -10,15 +10,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.benchmark import report
 from scripts.benchmark.figures import FIGURES, FULL, QUICK, Plan
 from scripts.benchmark.rows import Measured
-from scripts.benchmark.stage import Stage
+from scripts.benchmark.stage import LockedUp, Stage
 from tests.peers import ChallTestSrv, PeerFailed
 
+TRIES = 4
+"""How often a figure is measured at most, where a CA locks itself up."""
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -70,12 +72,30 @@ def measure(names: Sequence[str], plan: Plan) -> tuple[dict[str, Measured], list
             say(f"{position}/{len(names)} {name}")
             began = time.monotonic()
             try:
-                results[name] = FIGURES[name](stage, plan)
+                results[name] = once_unlocked(FIGURES[name], stage, plan)
             except (PeerFailed, OSError) as error:
                 failed.append(name)
-                print(f"{name}: {error}", file=sys.stderr)
+                # What follows the first line is a peer's log, which may have thousands.
+                print(f"{name}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
             say(f"{position}/{len(names)} {name}: {time.monotonic() - began:.0f} s\n")
     return results, failed
+
+
+def once_unlocked(figure: Callable[[Stage, Plan], Measured], stage: Stage, plan: Plan) -> Measured:
+    """Measure a figure, again with new CAs where one locked itself up.
+
+    Raises:
+        LockedUp: that happened too often.
+        PeerFailed: something else failed.
+    """
+    for attempt in range(1, TRIES):
+        try:
+            measured = figure(stage, plan)
+        except LockedUp as error:
+            print(f"{error}; measuring again ({attempt})", file=sys.stderr)
+        else:
+            return measured
+    return figure(stage, plan)
 
 
 def say(text: str) -> None:

@@ -16,12 +16,13 @@ import sys
 import time
 import urllib.parse
 from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from scripts.benchmark.jobs import Job, Outcome, serve
+from scripts.benchmark.jobs import Job, NamedCsr, Outcome, serve
 from scripts.benchmark.wire import Connection, Reply, Responder, Shown
 
 CONNECTIONS = 16
@@ -161,25 +162,33 @@ class Floor:
             authorization = (await self._post(url)).json()
 
     async def sign(self, job: Job) -> Outcome:
-        """Get a chain for each CSR of a job, in batches that are in flight at once.
-
-        All orders of a batch are placed before the first challenge is answered: Pebble can lock itself up
-        where one order comes in while a challenge of another is answered.
-        """
+        """Get a chain for each CSR of a job, in batches that are in flight at once."""
         each: list[float] = []
+        failures = {}
         began = time.perf_counter()
-        for start in range(0, len(job.csrs), job.at_once):
-            batch = job.csrs[start : start + job.at_once]
-            batch_began = time.perf_counter()
+        try:
+            async with asyncio.timeout(job.seconds):
+                for start in range(0, len(job.csrs), job.at_once):
+                    await self._batch(job.csrs[start : start + job.at_once], each)
+        except TimeoutError:
+            failures = {"no answer in time": len(job.csrs) - len(each)}
+        return Outcome(len(each), len(job.csrs), time.perf_counter() - began, each, failures=failures)
 
-            async def finish(order: Order, csr: str, began: float = batch_began) -> None:
-                await self.chain(order, csr)
-                each.append(time.perf_counter() - began)
+    async def _batch(self, csrs: Sequence[NamedCsr], each: list[float]) -> None:
+        """Get chains at once, and note the seconds of each.
 
-            orders = await asyncio.gather(*(self.order(csr.name) for csr in batch))
-            encoded = [b64(b64decode("".join(csr.pem.split("\n")[1:-2]))) for csr in batch]
-            await asyncio.gather(*map(finish, orders, encoded))
-        return Outcome(len(each), len(job.csrs), time.perf_counter() - began, each)
+        All orders are placed before the first challenge is answered: Pebble can lock itself up where an
+        order comes in while an authorization of another is worked on.
+        """
+        began = time.perf_counter()
+
+        async def finish(order: Order, csr: str) -> None:
+            await self.chain(order, csr)
+            each.append(time.perf_counter() - began)
+
+        orders = await asyncio.gather(*(self.order(csr.name) for csr in csrs))
+        encoded = [b64(b64decode("".join(csr.pem.split("\n")[1:-2]))) for csr in csrs]
+        await asyncio.gather(*map(finish, orders, encoded))
 
 
 def main() -> None:

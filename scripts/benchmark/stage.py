@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,25 @@ from tests.peers import Acmems, ChallTestSrv, Pebble, Peer, PeerFailed, Settings
 
 WARM_UP = 20
 """Certificates that the floor gets before anything is measured."""
+PATIENCE = 40.0
+"""Seconds that a set of certificates may take, where nothing else is said."""
+CALM = {"GOMAXPROCS": "1", "GODEBUG": "asyncpreemptoff=1"}
+"""Go's switches that let one piece of Pebble run at a time: so it locks itself up less often in a crowd."""
+
+
+class LockedUp(PeerFailed):
+    """Pebble has locked itself up, and answers no more."""
+
+
+def is_locked_up(ca: Pebble) -> bool:
+    """Tell whether a Pebble does not even answer a look-up at its management."""
+    try:
+        ca.management("/cert-status-by-serial/1")
+    except urllib.error.HTTPError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @dataclass
@@ -44,11 +64,14 @@ class Contender:
             job: the job.
 
         Raises:
+            LockedUp: the CA does not answer any more.
             PeerFailed: the client ended.
         """
         server = self.server.process.pid if self.server else self.client.pid
         before = cpu_seconds(server), cpu_seconds(self.ca.process.pid)
         outcome = self.client.do(job)
+        if outcome.failures and is_locked_up(self.ca):
+            raise LockedUp(f"the CA of {self.name} has locked itself up")
         after = cpu_seconds(server), cpu_seconds(self.ca.process.pid)
         self.cost += Cost(
             outcome.chains, after[0] - before[0], after[1] - before[1], outcome.cpu if self.server else 0.0
@@ -65,7 +88,7 @@ class Contender:
         Raises:
             PeerFailed: one is missing.
         """
-        outcome = self.do(Job(SIGN, csrs.fresh(count), at_once))
+        outcome = self.do(Job(SIGN, csrs.fresh(count), at_once, PATIENCE))
         if outcome.chains < count:
             raise PeerFailed(f"{self.name} gave {outcome.chains} of {count} chains: {outcome.failures}")
         return outcome
@@ -95,29 +118,46 @@ class Stage:
     dns: ChallTestSrv
 
     @contextlib.contextmanager
-    def ca(self, http_port: int | None = None) -> Iterator[Pebble]:
-        """Run a CA."""
-        with Pebble(self.dns.address, http_port=http_port) as ca:
-            yield ca
-
-    @contextlib.contextmanager
     def floor(self) -> Iterator[Contender]:
         """Run the floor, warm."""
-        with self.ca() as ca:
+        with Pebble(self.dns.address) as ca:
             arguments = (ca.directory_url, str(ca.ca_file), str(ca.http_port))
             with Client("floor", *arguments) as client:
                 yield Contender("floor", ca, client).warm(WARM_UP)
 
     @contextlib.contextmanager
-    def acmems(self) -> Iterator[tuple[Contender, Acmems]]:
-        """Run acmems, not yet warm."""
-        with self.ca() as ca, tempfile.TemporaryDirectory(prefix="acmems-bench-") as folder:
-            text = Settings.of(ca, Path(folder)).text().replace("level = debug", "level = info")
-            with Acmems(text) as server, Client("load", str(server.port)) as client:
+    def acmems(self, *, calm: bool = False) -> Iterator[tuple[Contender, Acmems]]:
+        """Run acmems, not yet warm.
+
+        Args:
+            calm: whether its CA runs calmly.
+        """
+        with (
+            Pebble(self.dns.address, env=CALM if calm else None) as ca,
+            tempfile.TemporaryDirectory(prefix="acmems-bench-") as folder,
+            Acmems(_configuration(ca, Path(folder))) as server,
+            Client("load", str(server.port)) as client,
+        ):
+            try:
                 yield Contender("acmems", ca, client, server), server
+            except LockedUp:
+                server.process.kill()  # told to stop, it would go on to ask its CA until it gives up
+                raise
 
     @contextlib.contextmanager
-    def macen(self) -> Iterator[tuple[Contender, Macen]]:
-        """Run the rival, not yet warm."""
-        with self.ca(CHALLENGE_PORT) as ca, Macen(ca) as server, Client("load", str(server.port)) as client:
+    def macen(self, *, calm: bool = False) -> Iterator[tuple[Contender, Macen]]:
+        """Run the rival, not yet warm.
+
+        Args:
+            calm: whether its CA runs calmly.
+        """
+        with (
+            Pebble(self.dns.address, http_port=CHALLENGE_PORT, env=CALM if calm else None) as ca,
+            Macen(ca) as server,
+            Client("load", str(server.port)) as client,
+        ):
             yield Contender("macen", ca, client, server), server
+
+
+def _configuration(ca: Pebble, folder: Path) -> str:
+    return Settings.of(ca, folder).text().replace("level = debug", "level = info")
