@@ -254,8 +254,8 @@ class FileStorage:
         files.sweep(self._identities, now - _DAY)
 
     def _unavailable(self, what: str, error: OSError) -> StorageUnavailable:
-        place = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        return StorageUnavailable(f"storage '{self.name}' {what}: {error.strerror or error}{place}")
+        place = error.filename or self.directory  # errors of reading and writing name no file
+        return StorageUnavailable(f"storage '{self.name}' {what}: {error.strerror or error} ({place})")
 
 
 def _asides(path: str) -> itertools.chain[str]:
