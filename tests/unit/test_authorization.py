@@ -377,7 +377,7 @@ def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:
     def wait(event: threading.Event, seconds: float) -> bool:
         if not fetched:
             fetched.append(responses.fetch(NAME, path))
-            return event.is_set()
+            assert event.is_set()
         return desk.time.clock().wait(event, seconds)
 
     clock = desk.time.clock()
