@@ -60,6 +60,7 @@ def outcome(packets: list[bytes]) -> list[object]:
 @given(DATA, st.lists(st.integers(1, 600), max_size=8))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", [])
 @example(b"\r", [])
+@example(GOOD[0][:23] + b"X: y\r\n" * 6 + b"Y\x89: z\r\n\r\n", [])
 def test_packets_never_change_the_outcome(data: bytes, cuts: list[int]) -> None:
     """Any bytes are requests or refusals, nothing else is raised, and how they are cut changes nothing."""
     whole = outcome([data])

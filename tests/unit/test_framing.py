@@ -233,9 +233,9 @@ class TestMalformed:
         """Whatever two readers could understand in two ways is 400."""
         assert refusal(data).status == 400
 
-    @pytest.mark.parametrize("rest", [b"X : y\r\n", b"X: \0", b" y"])
+    @pytest.mark.parametrize("rest", [b"X : y\r\n", b"X: \0\n", b" y\r\n", b"X: y\n"])
     def test_the_end_is_not_waited_for(self, rest: bytes) -> None:
-        """A head is refused at the first byte that is wrong, not when it is complete."""
+        """A head is refused at the first line that is wrong, not when it is complete."""
         assert refusal(request()[:-2] + rest).status == 400
 
     def test_a_parser_that_sees_another_end_is_not_believed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +315,7 @@ PACKETS = {
     "malformed, then 431": request(b"X : y", *([b"X: y"] * 6)),
     "414, then malformed": request(line=b"GET /" + b"x" * 200 + b" x y"),
     "malformed, then 414": request(line=b"GET /\0" + b"x" * 200 + b" HTTP/1.1"),
+    "431 before a line that is malformed": request(*([b"X: y"] * 4), b"Y: z\x01"),
     "long head, then malformed": request(b"X: " + b"y" * 2000, b"X : y"),
 }
 

@@ -106,24 +106,22 @@ class RequestReader:
                 self._line = _request_line(buffer, limits)
             if self._line is None:
                 return None
-        found = buffer.find(b"\r\n\r\n", max(0, self._fed - 3))
-        end = found + 4 if found >= 0 else 0
-        stop = min(end or len(buffer), limits.size)
-        sound = self._parse(bytes(buffer[self._fed : stop]))
-        self._fed = stop
-        # In the order of the bytes, so that the answer does not depend on how they were cut into packets.
-        if len(self._fields.fields) > limits.headers:
-            raise HttpRefusal(431, f"more than {limits.headers} header fields")
-        if not sound:
-            _malformed(buffer)
-        if not self._fields.complete and stop >= limits.size:
-            raise HttpRefusal(431, f"the request line and headers are longer than {limits.size} bytes")
-        if self._fields.complete is not (stop == end):
-            _malformed(buffer)  # llhttp sees the end elsewhere than where the empty line is
-        if not self._fields.complete:
-            return None
+        # Line by line, so that nothing depends on how the bytes were cut into packets.
+        while not self._fields.complete:
+            end = buffer.find(b"\n", self._fed, limits.size) + 1
+            if not end:
+                if len(buffer) >= limits.size:
+                    raise HttpRefusal(431, f"request line and headers are longer than {limits.size} bytes")
+                return None
+            line = bytes(buffer[self._fed : end])
+            # llhttp must see the end of the head in the empty line, and nowhere else.
+            if not self._parse(line) or self._fields.complete is not (line == b"\r\n"):
+                _malformed(buffer)
+            self._fed = end
+            if len(self._fields.fields) > limits.headers:
+                raise HttpRefusal(431, f"more than {limits.headers} header fields")
         head = _checked_head(self._line, self._fields.fields)
-        del buffer[:end]
+        del buffer[: self._fed]
         self._next()
         return head
 
@@ -140,7 +138,7 @@ class RequestReader:
         return body
 
     def _parse(self, data: bytes) -> bool:
-        """Have llhttp read further bytes of the head; tell whether they can be part of one."""
+        """Have llhttp read the next line of the head; tell whether it can be one."""
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self._fields)
         try:
