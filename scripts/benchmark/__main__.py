@@ -66,23 +66,21 @@ def measure(names: Sequence[str], plan: Plan) -> tuple[dict[str, Measured], list
     """
     results: dict[str, Measured] = {}
     failed = []
-    with ChallTestSrv() as dns:
-        stage = Stage(dns)
-        for position, name in enumerate(names, 1):
-            say(f"{position}/{len(names)} {name}")
-            began = time.monotonic()
-            try:
-                results[name] = once_unlocked(FIGURES[name], stage, plan)
-            except (PeerFailed, OSError) as error:
-                failed.append(name)
-                # What follows the first line is a peer's log, which may have thousands.
-                print(f"{name}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
-            say(f"{position}/{len(names)} {name}: {time.monotonic() - began:.0f} s\n")
+    for position, name in enumerate(names, 1):
+        say(f"{position}/{len(names)} {name}")
+        began = time.monotonic()
+        try:
+            results[name] = once_unlocked(FIGURES[name], plan)
+        except (PeerFailed, OSError) as error:
+            failed.append(name)
+            # What follows the first line is a peer's log, which may have thousands.
+            print(f"{name}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
+        say(f"{position}/{len(names)} {name}: {time.monotonic() - began:.0f} s\n")
     return results, failed
 
 
-def once_unlocked(figure: Callable[[Stage, Plan], Measured], stage: Stage, plan: Plan) -> Measured:
-    """Measure a figure, again with new CAs where one locked itself up.
+def once_unlocked(figure: Callable[[Stage, Plan], Measured], plan: Plan) -> Measured:
+    """Measure a figure, again with new peers where a CA locked itself up.
 
     Raises:
         LockedUp: that happened too often.
@@ -90,12 +88,12 @@ def once_unlocked(figure: Callable[[Stage, Plan], Measured], stage: Stage, plan:
     """
     for attempt in range(1, TRIES):
         try:
-            measured = figure(stage, plan)
+            with ChallTestSrv() as dns:
+                return figure(Stage(dns), plan)
         except LockedUp as error:
             print(f"{error}; measuring again ({attempt})", file=sys.stderr)
-        else:
-            return measured
-    return figure(stage, plan)
+    with ChallTestSrv() as dns:
+        return figure(Stage(dns), plan)
 
 
 def say(text: str) -> None:

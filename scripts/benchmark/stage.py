@@ -65,18 +65,26 @@ class Contender:
 
         Raises:
             LockedUp: the CA does not answer any more.
-            PeerFailed: the client ended.
+            PeerFailed: the client, the server or the CA ended.
         """
         server = self.server.process.pid if self.server else self.client.pid
         before = cpu_seconds(server), cpu_seconds(self.ca.process.pid)
         outcome = self.client.do(job)
-        if outcome.failures and is_locked_up(self.ca):
-            raise LockedUp(f"the CA of {self.name} has locked itself up")
+        if outcome.failures:
+            self._diagnose()
         after = cpu_seconds(server), cpu_seconds(self.ca.process.pid)
         self.cost += Cost(
             outcome.chains, after[0] - before[0], after[1] - before[1], outcome.cpu if self.server else 0.0
         )
         return outcome
+
+    def _diagnose(self) -> None:
+        """Tell a peer that is gone from one that only refused."""
+        for peer in filter(None, (self.ca, self.server)):
+            if (code := peer.process.poll()) is not None:
+                raise PeerFailed(f"{peer.name} ended with {code} while it was measured")
+        if is_locked_up(self.ca):
+            raise LockedUp(f"the CA of {self.name} has locked itself up")
 
     def sign(self, count: int, at_once: int = 1) -> Outcome:
         """Get fresh certificates.
