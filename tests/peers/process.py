@@ -119,6 +119,7 @@ class Peer:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
+            self._cleanup = stack  # what `prepare` opens is closed with the rest
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{self.name}-")))
             stack.callback(self.stop)
             for attempt in range(1, ATTEMPTS + 1):

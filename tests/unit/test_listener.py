@@ -392,3 +392,5 @@ class TestStopping:
         assert house.listener.connections == 0
         assert exchange.gone
         reply(exchange)
+        for client in clients:
+            client.socket.close()
