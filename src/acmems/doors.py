@@ -106,7 +106,8 @@ class Challenges(_Door):
     def begin(self, exchange: Exchange) -> int:
         """Take GET and HEAD, without a body."""
         if exchange.method not in {"GET", "HEAD"}:
-            raise HttpRefusal(405, "only GET and HEAD are answered here", {"Allow": "GET, HEAD"})
+            allowed = ACMEHTTPHandler.allowed
+            raise HttpRefusal(405, f"only {allowed} is answered here", {"Allow": allowed})
         return 0
 
     def run(self, exchange: Exchange) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.issuance import Asked, Delivery, Issuance
 from acmems.listener import Exchange
 from acmems.refusals import reason_of, retry_after_of, status_of, title_of
+from acmems.text import one_line
 
 _JSON_TYPES = ("application/problem+json", "application/json")
 SIGN = "/sign"
@@ -43,15 +45,17 @@ class ManagementServer(Server, Protocol):
 class ACMEAbstractHandler(BaseHTTPRequestHandler):
     """Base of the handlers: they run on a framed `Exchange`, and on a plain socket like their own base.
 
+    A plain socket serves one request: what this one leaves unread must not be taken for the next.
+
     Args:
         request: the exchange that a listener framed, or a connected socket.
         client_address: host and port of the client.
         server: the server that this handler runs in.
     """
 
-    server_version = "acmems"
-    sys_version = ""
     protocol_version = "HTTP/1.1"
+    allowed = ""
+    """The methods that are answered, as in an `Allow` header."""
     server: Any
     reference = "-"
 
@@ -70,10 +74,11 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         self.wfile = io.BytesIO()
 
     def handle(self) -> None:
-        """Take over what was framed, or read requests from the socket."""
+        """Take over what was framed, or serve one request from the socket."""
         exchange = self.exchange
         if exchange is None:
-            super().handle()
+            self.reference = secrets.token_hex(4)
+            self.handle_one_request()
             return
         self.command, self.path, self.headers = exchange.method, exchange.target, exchange.headers
         self.request_version = f"HTTP/{exchange.version[0]}.{exchange.version[1]}"
@@ -116,6 +121,25 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         else:
             self._send(f"{reason}\n".encode(), "text/plain", status, headers)
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the base's
+        """Send what the base refuses by itself, in the form of every other refusal.
+
+        Args:
+            code: HTTP response code.
+            message: the reason, one line.
+            explain: not used.
+        """
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self.send_error_answer(
+                HttpRefusal(405, f"only {self.allowed} is answered here", {"Allow": self.allowed})
+            )
+        else:
+            self.send_error_answer(HttpRefusal(code, one_line(message or title_of(code))))
+
+    def version_string(self) -> str:
+        """Return what the `Server` header says."""
+        return "acmems"
+
     def _wants_json(self) -> bool:
         accepted = str(self.headers.get("Accept", "")) if getattr(self, "headers", None) else ""
         return any(kind in accepted for kind in _JSON_TYPES)
@@ -127,7 +151,7 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers.items():
             self.send_header(name, value)
-        if self.close_connection:
+        if self.close_connection or self.exchange is None:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
@@ -147,6 +171,8 @@ class ACMEHTTPHandler(ACMEAbstractHandler):
         args: as for `ACMEAbstractHandler`.
         kwargs: the same.
     """
+
+    allowed = "GET, HEAD"
 
     def __init__(self, validator: Http01, *args: Any, **kwargs: Any) -> None:
         self.validator = validator
@@ -175,6 +201,7 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         server: the server; has `auth`, `issuance`, `bus` and `clock`.
     """
 
+    allowed = "POST"
     processor: Processor | None = None
     server: ManagementServer
 
@@ -193,7 +220,7 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         if self.path != SIGN:
             raise HttpRefusal(404, f"there is nothing here: POST a CSR to {SIGN}")
         if self.command != "POST":
-            raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": "POST"})
+            raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": self.allowed})
         processor = Processor(self.server.auth, self.client_address, self.headers, self.rfile)
         self.processor = processor
         if not processor.may_be_acceptable():

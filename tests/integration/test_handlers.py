@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.fault_proxy import FaultProxy
 from tests.faults import NEW_ORDER
-from tests.peers import Pebble, Settings, curl, curl_sign, make_key_and_csr, names_of, verify_chain
+from tests.peers import (
+    Pebble,
+    Settings,
+    curl,
+    curl_sign,
+    hmac_header,
+    make_key_and_csr,
+    names_of,
+    verify_chain,
+)
 from tests.script import Script, serving
 
 from acmems.challenges import Http01
@@ -139,3 +150,52 @@ def test_a_body_without_a_length(house: House) -> None:
     """Without Content-Length the answer is 411."""
     claim = f"Authentication: hmac name=sha256, hash={'0' * 64}"
     assert curl(house.sign_url, "-X", "POST", "-H", claim).status == 411
+
+
+def ask_raw(house: House, data: bytes) -> bytes:
+    """Send bytes to the documented handler on one connection, and return all that comes back."""
+    with socket.create_connection(("127.0.0.1", house.port), timeout=20) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # it left what we sent unread
+            while part := connection.recv(65536):
+                answer += part
+    return answer
+
+
+def test_a_plain_socket_serves_one_request(house: House, csr: Path) -> None:
+    """What follows a request on the same connection is never answered, least of all by its authority."""
+    body = csr.read_bytes()
+    head = (
+        f"POST /sign HTTP/1.1\r\nHost: x\r\n{hmac_header(csr, SECRET)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    answer = ask_raw(
+        house, head.encode() + body + b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_an_unread_body_is_no_request(house: House) -> None:
+    """The body of a refused request is not taken for a request of its own."""
+    smuggled = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    head = f"POST /sign HTTP/1.1\r\nHost: x\r\nContent-Length: {len(smuggled)}\r\n\r\n"
+    answer = ask_raw(house, head.encode() + smuggled)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_other_methods(house: House) -> None:
+    """Whatever is no POST is 405 and told what is allowed, in the form of every refusal."""
+    reply = curl(house.sign_url)
+    assert (reply.status, reply.headers["Allow"]) == (405, "POST")
+    assert reply.text == "only POST is answered here\n"
+
+
+def test_a_header_without_end(house: House) -> None:
+    """What the standard library refuses looks like every other refusal."""
+    answer = ask_raw(house, b"POST /sign HTTP/1.1\r\nHost: " + b"x" * 65_530 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"text/plain" in answer

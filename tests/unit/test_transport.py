@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import socket
 import ssl
 import tempfile
@@ -191,6 +192,40 @@ class TestConnections:
             transport.channel(SYSTEM.deadline(0.05)),
         ):
             pass
+
+    @pytest.mark.parametrize(("seconds", "connections"), [(0.0, 4), (0.5, 16)])
+    def test_a_near_ca_gets_few_connections(self, serve: Serve, seconds: float, connections: int) -> None:
+        """A CA that answers at once is kept busy by four connections; one that is far away gets sixteen."""
+        ticks = itertools.count()
+        transport = serve().transport(monotonic=lambda: seconds * next(ticks))
+        for _ in range(20):
+            with transport.channel(NEVER):
+                pass
+        with contextlib.ExitStack() as held:
+            for _ in range(connections):
+                held.enter_context(transport.channel(SYSTEM.deadline(20)))
+            with pytest.raises(DeadlinePassed):
+                held.enter_context(transport.channel(SYSTEM.deadline(0.05)))
+
+    def test_all_who_wait_go_on_when_answers_take_long(self, serve: Serve) -> None:
+        """As soon as answers take long, everyone who waited for one of few connections gets another."""
+        now = 0.0
+        transport = serve().transport(monotonic=lambda: now)
+        inside = threading.Barrier(17)
+
+        def hold() -> None:
+            with transport.channel(SYSTEM.deadline(20)):
+                inside.wait(20)
+
+        with ThreadPoolExecutor(16) as pool:
+            with contextlib.ExitStack() as few:
+                for _ in range(4):
+                    few.enter_context(transport.channel(NEVER))
+                threads = [pool.submit(hold) for _ in range(16)]
+                now = 9.0  # each of the four was held that long
+            inside.wait(20)
+            for thread in threads:
+                thread.result()
 
     def test_a_closed_transport_asks_nothing(self, serve: Serve) -> None:
         """After `close`, a request fails before anything is sent, on connections in use too."""

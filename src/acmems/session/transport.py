@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import queue
 import socket
 import ssl
 import threading
@@ -58,6 +57,10 @@ class Failure(Exception):
 class Transport:
     """At most so many connections to one origin, each used by one thread at a time.
 
+    A few of them keep a CA busy that answers soon: more would only queue there what can queue here, and
+    there are CAs that this brings down (Pebble 2.10 locks itself up). All of them are used while answers
+    take long, because then it is the distance that has to be filled.
+
     Args:
         origin: the CA.
         ca_file: PEM file with trust anchors beside those of the system.
@@ -70,6 +73,11 @@ class Transport:
         ValueError: the file of trust anchors cannot be used.
     """
 
+    FEW = 4
+    LONG = 0.1  # seconds; four connections to a CA that answers sooner make forty requests a second
+    _LONGEST = 1.0  # seconds: what longer ones say more is no news
+    _WEIGHT = 0.05  # of one answer in the average
+
     def __init__(
         self,
         origin: Origin,
@@ -81,11 +89,13 @@ class Transport:
     ) -> None:
         context = _tls_context(ca_file)
         proxy = _proxy_for(origin)
-        self._channels = [Channel(origin, context, proxy, try_limit, monotonic) for _ in range(connections)]
-        # Last in, first out: few connections stay warm, the others are never made.
-        self._free: queue.LifoQueue[Channel] = queue.LifoQueue()
-        for channel in self._channels:
-            self._free.put(channel)
+        self._channels = tuple(
+            Channel(origin, context, proxy, try_limit, monotonic) for _ in range(connections)
+        )
+        self._monotonic = monotonic
+        self._changed = threading.Condition()  # guards what follows
+        self._free = list(self._channels)  # the last one was used last: few stay warm, others are never made
+        self._average = 0.0  # seconds that a connection is held
 
     @contextlib.contextmanager
     def channel(self, deadline: Deadline) -> Iterator[Channel]:
@@ -97,14 +107,27 @@ class Transport:
         Raises:
             DeadlinePassed: no connection became free in time.
         """
-        try:
-            channel = self._free.get(timeout=min(deadline.remaining, threading.TIMEOUT_MAX))
-        except queue.Empty:
-            raise DeadlinePassed("all connections to the CA were busy until the deadline") from None
+        with self._changed:
+            patience = min(deadline.remaining, threading.TIMEOUT_MAX)
+            if not self._changed.wait_for(self._has_room, patience):
+                raise DeadlinePassed("all connections to the CA were busy until the deadline")
+            channel = self._free.pop()
+            if self._has_room():
+                self._changed.notify()
+        since = self._monotonic()
         try:
             yield channel
         finally:
-            self._free.put(channel)
+            held = min(self._monotonic() - since, self._LONGEST)
+            with self._changed:
+                self._average += self._WEIGHT * (held - self._average)
+                self._free.append(channel)
+                self._changed.notify()
+
+    def _has_room(self) -> bool:
+        """Tell whether one more request helps."""
+        used = len(self._channels) - len(self._free)
+        return bool(self._free) and (used < self.FEW or self._average > self.LONG)
 
     def close(self) -> None:
         """End every exchange now, with a `Failure`, and begin no other."""
