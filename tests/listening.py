@@ -70,7 +70,7 @@ class Application:
             self._changed.notify_all()
         answer(exchange)
 
-    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
+    def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
         self.refused.append(type(error).__name__)
         self.on_refuse()
         if isinstance(error, HttpRefusal):

@@ -46,7 +46,14 @@ _KNOWN_EXTENSIONS = frozenset(
 _MUST_STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
-_STRING_CODECS = {0x0C: "utf-8", 0x13: "ascii", 0x14: "ascii", 0x16: "ascii", 0x1E: "utf-16-be"}
+_STRING_CODECS = {
+    0x0C: "utf-8",
+    0x13: "ascii",
+    0x14: "ascii",
+    0x16: "ascii",
+    0x1C: "utf-32-be",
+    0x1E: "utf-16-be",
+}
 _DNS_NAME, _IP_ADDRESS = 0x82, 0x87
 _NAME_KINDS = {
     0xA0: "an otherName",
@@ -191,8 +198,9 @@ def _common_names(subject: der.Element) -> Iterator[str]:
     for relative_name in der.elements(subject.content):
         for attribute in der.elements(relative_name.content):
             kind, value = der.elements(attribute.content)
+            codec = _STRING_CODECS[value.tag]  # whatever it is: other parsers choke on what is no text
             if kind.content == _COMMON_NAME:
-                yield value.content.decode(_STRING_CODECS[value.tag])
+                yield value.content.decode(codec)
 
 
 def _requested_extensions(attributes: der.Element) -> bytes:

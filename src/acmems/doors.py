@@ -28,18 +28,16 @@ class _Door:
         self.bus = bus
         self.clock = clock
 
-    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
+    def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
         """Return the whole raw answer for an error, and tell the operator.
 
         Args:
             exchange: the request; None where its head was not acceptable.
             error: what went wrong.
+            client: the address of the peer.
         """
         refused = _Refusal(exchange, error)
-        who: dict[str, Any] = {
-            "reference": refused.reference,
-            "client": exchange.client_address[0] if exchange else "-",
-        }
+        who: dict[str, Any] = {"reference": refused.reference, "client": client}
         status = status_of(error)
         if isinstance(error, AcmeException):
             self.bus.emit(Refused(status=status, reason=str(error), **who))

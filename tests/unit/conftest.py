@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.listening import Bench, later, post
+from tests.tls_server import ANSWERING, Behaviour, Serve, Server
 
 from acmems.listener import Exchange
 
@@ -28,3 +32,14 @@ def pending(bench: Bench) -> Exchange:
     bench.application.on_run = later
     bench.send(post("/first"))
     return bench.application.running[0]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    with contextlib.ExitStack() as stack:
+
+        def start(behave: Behaviour = ANSWERING, *, tls: bool = True) -> Server:
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            return stack.enter_context(contextlib.closing(Server(folder, behave, tls=tls)))
+
+        yield start

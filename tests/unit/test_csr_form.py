@@ -256,3 +256,9 @@ class TestForm:
         for _ in range(5000):
             nested = der.sequence(nested)
         assert "cannot be read" in refusal(der.pem(nested))
+
+    @pytest.mark.parametrize("tag", [0x02, 0x03, 0x04, 0x05, 0x30])
+    def test_a_subject_that_is_no_text(self, tag: int) -> None:
+        """An attribute of the subject that is no text is refused, whichever it is: others cannot read it."""
+        organisation = der.relative_name("2.5.4.10", b"", tag)
+        assert "the subject cannot be read" in refusal(Draft(subject=der.sequence(organisation)).pem)

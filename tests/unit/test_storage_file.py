@@ -291,7 +291,11 @@ class TestStore:
         storage.check()
         assert [path.exists() for path in left] == [False, False, True]
 
-    @pytest.mark.parametrize("place", ["", "identities", DIGEST[:2], f"{DIGEST[:2]}/{DIGEST[2:]}"])
+    @pytest.mark.parametrize(
+        "place",
+        ["", "identities", DIGEST[:2], f"{DIGEST[:2]}/{DIGEST[2:]}"],
+        ids=["all", "index", "half", "entry"],
+    )
     def test_something_in_the_way(self, tmp_path: Path, place: str) -> None:
         """A file where a folder belongs is an error that names it."""
         directory = tmp_path / "storage"

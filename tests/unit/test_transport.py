@@ -4,274 +4,29 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import socket
-import ssl
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.peers.ca import make_tls_certificate
+from tests.tls_server import (
+    OK,
+    Behaviour,
+    Serve,
+    Server,
+    answering,
+    answering_once,
+    ask,
+    breaking_off,
+    read_request,
+)
 
-from acmems.clock import NEVER, SYSTEM, Deadline
-from acmems.exceptions import CAProtocolError, DeadlinePassed
-from acmems.session import Answer
+from acmems.clock import NEVER, SYSTEM
+from acmems.exceptions import CAProtocolError
 from acmems.session.origin import Origin
 from acmems.session.transport import Failure, Transport
 
 pytestmark = pytest.mark.timeout(30)
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Behaviour = Callable[["Server", socket.socket], None]
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """Return one request, head and body; b"" at the end of the connection."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        part = connection.recv(65536)
-        if not part:
-            return b""
-        data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(x[15:]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def answering(data: bytes) -> Behaviour:
-    """Answer every request with these bytes, and keep the connection."""
-
-    def behave(server: Server, connection: socket.socket) -> None:
-        while request := read_request(connection):
-            server.requests.append(request)
-            connection.sendall(data)
-
-    return behave
-
-
-def answering_once(data: bytes) -> Behaviour:
-    """Answer one request with these bytes, and close in good order."""
-
-    def behave(server: Server, connection: socket.socket) -> None:
-        server.requests.append(read_request(connection))
-        connection.sendall(data)
-        if isinstance(connection, ssl.SSLSocket):
-            connection.unwrap()
-
-    return behave
-
-
-def breaking_off(data: bytes) -> Behaviour:
-    """Answer one request with these bytes, and leave without the goodbye that TLS wants."""
-
-    def behave(server: Server, connection: socket.socket) -> None:
-        server.requests.append(read_request(connection))
-        connection.sendall(data)
-
-    return behave
-
-
-ANSWERING = answering(OK)
-
-
-class Server:
-    """A TLS server on loopback; `behave` gets every connection after its handshake."""
-
-    def __init__(self, folder: Path, behave: Behaviour, *, tls: bool = True) -> None:
-        self.behave = behave
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.closing = threading.Event()
-        self.ca_file = folder / "tls.pem"
-        make_tls_certificate(self.ca_file, folder / "tls.key")
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.ca_file, folder / "tls.key")
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.origin = Origin("127.0.0.1", self._listener.getsockname()[1])
-        self.url = f"{self.origin}/x"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            if not self._tls:
-                self.behave(self, connection)
-                return
-            with self._context.wrap_socket(connection, server_side=True) as wrapped:
-                self.behave(self, wrapped)
-
-    def transport(self, **options: Any) -> Transport:
-        return Transport(self.origin, ca_file=self.ca_file, **options)
-
-    def close(self) -> None:
-        self.closing.set()
-        self.stop_listening()
-
-    def stop_listening(self) -> None:
-        with contextlib.suppress(OSError):  # closed already
-            self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone leaves the accepting thread in there
-        self._listener.close()
-
-    def listen_on(self, host: str) -> Origin:
-        """Move to another address, and the same port."""
-        self.stop_listening()
-        self._listener = socket.create_server((host, self.origin.port))
-        threading.Thread(target=self._accept, daemon=True).start()
-        return Origin(host, self.origin.port)
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    with contextlib.ExitStack() as stack:
-
-        def start(behave: Behaviour = ANSWERING, *, tls: bool = True) -> Server:
-            folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            return stack.enter_context(contextlib.closing(Server(folder, behave, tls=tls)))
-
-        yield start
-
-
-def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Answer:
-    options = {"headers": {}, "max_size": 1000, **options}
-    deadline = deadline or SYSTEM.deadline(20)
-    with transport.channel(deadline) as channel:
-        return channel.exchange(options.pop("method", "GET"), url, deadline=deadline, **options)
-
-
-class TestConnections:
-    def test_a_connection_is_kept(self, serve: Serve) -> None:
-        """Requests one after the other share a connection."""
-        server = serve()
-        transport = server.transport()
-        assert [ask(transport, server.url).body for _ in range(3)] == [b"ok"] * 3
-        assert server.connections == 1
-
-    def test_a_connection_that_was_closed_is_made_anew(self, serve: Serve) -> None:
-        """A connection that the CA closed meanwhile costs no request."""
-        server = serve(answering_once(OK))
-        transport = server.transport()
-        assert [ask(transport, server.url).body for _ in range(3)] == [b"ok"] * 3
-        assert server.connections == 3
-
-    def test_a_connection_that_was_idle_is_made_anew(self, serve: Serve) -> None:
-        """After half a minute a connection is not trusted any more: the CA may be closing it just now."""
-        time = 0.0
-        server = serve()
-        transport = server.transport(monotonic=lambda: time)
-        ask(transport, server.url)
-        time = 29.0
-        ask(transport, server.url)
-        assert server.connections == 1
-        time = 60.0
-        ask(transport, server.url)
-        assert server.connections == 2
-
-    def test_waiting_for_a_connection_ends_at_the_deadline(self, serve: Serve) -> None:
-        """With all connections busy, a request waits until its deadline, not longer."""
-        transport = serve().transport(connections=1)
-        with (
-            transport.channel(SYSTEM.deadline(20)),
-            pytest.raises(DeadlinePassed, match="busy"),
-            transport.channel(SYSTEM.deadline(0.05)),
-        ):
-            pass
-
-    @pytest.mark.parametrize(("seconds", "connections"), [(0.0, 4), (0.5, 16)])
-    def test_a_near_ca_gets_few_connections(self, serve: Serve, seconds: float, connections: int) -> None:
-        """A CA that answers at once is kept busy by four connections; one that is far away gets sixteen."""
-        ticks = itertools.count()
-        transport = serve().transport(monotonic=lambda: seconds * next(ticks))
-        for _ in range(20):
-            with transport.channel(NEVER):
-                pass
-        with contextlib.ExitStack() as held:
-            for _ in range(connections):
-                held.enter_context(transport.channel(SYSTEM.deadline(20)))
-            with pytest.raises(DeadlinePassed):
-                held.enter_context(transport.channel(SYSTEM.deadline(0.05)))
-
-    def test_all_who_wait_go_on_when_answers_take_long(self, serve: Serve) -> None:
-        """As soon as answers take long, everyone who waited for one of few connections gets another."""
-        now = 0.0
-        transport = serve().transport(monotonic=lambda: now)
-        inside = threading.Barrier(17)
-
-        def hold() -> None:
-            with transport.channel(SYSTEM.deadline(20)):
-                inside.wait(20)
-
-        with ThreadPoolExecutor(16) as pool:
-            with contextlib.ExitStack() as few:
-                for _ in range(4):
-                    few.enter_context(transport.channel(NEVER))
-                threads = [pool.submit(hold) for _ in range(16)]
-                now = 9.0  # each of the four was held that long
-            inside.wait(20)
-            for thread in threads:
-                thread.result()
-
-    def test_a_closed_transport_asks_nothing(self, serve: Serve) -> None:
-        """After `close`, a request fails before anything is sent, on connections in use too."""
-        server = serve()
-        transport = server.transport(connections=2)
-        with transport.channel(SYSTEM.deadline(20)) as busy:
-            options: dict[str, Any] = {"headers": {}, "deadline": SYSTEM.deadline(20), "max_size": 9}
-            busy.exchange("GET", server.url, **options)
-            transport.close()
-            with pytest.raises(Failure, match="stopping") as failed:
-                busy.exchange("GET", server.url, **options)
-        assert (failed.value.sent, failed.value.final) == (False, True)
-        with pytest.raises(Failure, match="stopping"):
-            ask(transport, server.url)
-        assert len(server.requests) == 1
-
-    def test_closing_ends_a_request_that_waits_for_its_answer(self, serve: Serve) -> None:
-        """A thread that waits for a silent CA is free as soon as the transport is closed."""
-        asked = threading.Event()
-
-        def silence(server: Server, connection: socket.socket) -> None:
-            read_request(connection)
-            asked.set()
-            server.closing.wait(20)
-
-        server = serve(silence)
-        transport = server.transport()
-        with ThreadPoolExecutor(1) as pool:
-            request = pool.submit(ask, transport, server.url, deadline=SYSTEM.deadline(1000))
-            asked.wait(20)
-            transport.close()
-            error = request.exception(20)
-        assert isinstance(error, Failure)
-        assert error.sent
-
-    def test_the_request_is_what_was_asked_for(self, serve: Serve) -> None:
-        """Method, path, headers and body arrive as given; nothing asks for an encoding."""
-        server = serve()
-        headers = {"Content-Type": "application/jose+json"}
-        ask(server.transport(), f"{server.origin}/a?b=c", method="POST", headers=headers, body=b"{}")
-        head, _, body = server.requests[0].partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        assert (lines[0], body) == (b"POST /a?b=c HTTP/1.1", b"{}")
-        assert b"Content-Type: application/jose+json" in lines
-        assert f"Host: 127.0.0.1:{server.origin.port}".encode() in lines
-        assert b"Accept-Encoding: identity" in lines
 
 
 class TestTls:

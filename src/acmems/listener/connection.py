@@ -325,7 +325,7 @@ class Connection:
             reference = exchange.reference if exchange else "without a request"
             _log.error("a bug, reference %s", reference, exc_info=error)
         try:
-            return self._service.application.refuse(exchange, error)
+            return self._service.application.refuse(exchange, error, self.address[0])
         except Exception:  # noqa: BLE001 - logged, and the connection closes without an answer
             _log.exception("a bug: an error could not be answered")
             return b""

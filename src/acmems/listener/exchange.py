@@ -28,12 +28,13 @@ class Application(Protocol):
         through `refuse`, and the connection closed.
         """
 
-    def refuse(self, exchange: Exchange | None, error: Exception) -> bytes:
+    def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
         """Return the whole raw answer for an error.
 
         Args:
             exchange: the request; None if there is none because its head is not acceptable.
             error: what went wrong. Anything but an `AcmeException` is a bug.
+            client: the address of the peer.
         """
 
 

@@ -1,0 +1,136 @@
+"""A TLS server that does exactly what a test says, in the place of a CA."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.peers.ca import make_tls_certificate
+
+from acmems.clock import SYSTEM, Deadline
+from acmems.session import Answer
+from acmems.session.origin import Origin
+from acmems.session.transport import Transport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Behaviour = Callable[["Server", socket.socket], None]
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Return one request, head and body; b"" at the end of the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(x[15:]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def answering(data: bytes) -> Behaviour:
+    """Answer every request with these bytes, and keep the connection."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        while request := read_request(connection):
+            server.requests.append(request)
+            connection.sendall(data)
+
+    return behave
+
+
+def answering_once(data: bytes) -> Behaviour:
+    """Answer one request with these bytes, and close in good order."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        server.requests.append(read_request(connection))
+        connection.sendall(data)
+        if isinstance(connection, ssl.SSLSocket):
+            connection.unwrap()
+
+    return behave
+
+
+def breaking_off(data: bytes) -> Behaviour:
+    """Answer one request with these bytes, and leave without the goodbye that TLS wants."""
+
+    def behave(server: Server, connection: socket.socket) -> None:
+        server.requests.append(read_request(connection))
+        connection.sendall(data)
+
+    return behave
+
+
+ANSWERING = answering(OK)
+
+
+class Server:
+    """A TLS server on loopback; `behave` gets every connection after its handshake."""
+
+    def __init__(self, folder: Path, behave: Behaviour, *, tls: bool = True) -> None:
+        self.behave = behave
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self.ca_file = folder / "tls.pem"
+        make_tls_certificate(self.ca_file, folder / "tls.key")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.ca_file, folder / "tls.key")
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.origin = Origin("127.0.0.1", self._listener.getsockname()[1])
+        self.url = f"{self.origin}/x"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            if not self._tls:
+                self.behave(self, connection)
+                return
+            with self._context.wrap_socket(connection, server_side=True) as wrapped:
+                self.behave(self, wrapped)
+
+    def transport(self, **options: Any) -> Transport:
+        return Transport(self.origin, ca_file=self.ca_file, **options)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        with contextlib.suppress(OSError):  # closed already
+            self._listener.shutdown(socket.SHUT_RDWR)  # `close` alone leaves the accepting thread in there
+        self._listener.close()
+
+    def listen_on(self, host: str) -> Origin:
+        """Move to another address, and the same port."""
+        self.stop_listening()
+        self._listener = socket.create_server((host, self.origin.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+        return Origin(host, self.origin.port)
+
+
+Serve = Callable[..., Server]
+
+
+def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Answer:
+    options = {"headers": {}, "max_size": 1000, **options}
+    deadline = deadline or SYSTEM.deadline(20)
+    with transport.channel(deadline) as channel:
+        return channel.exchange(options.pop("method", "GET"), url, deadline=deadline, **options)
