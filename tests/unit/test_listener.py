@@ -30,6 +30,11 @@ LIMITS = Limits(
 )
 
 
+def _has_begun(connection: Connection) -> bool:
+    # One that is just being answered still has its own first bytes.
+    return connection.state is State.READING and connection._started is not None
+
+
 class House:
     """A listener, its application, and clients that come from wherever they like on loopback."""
 
@@ -53,8 +58,8 @@ class House:
         wait_until(lambda: self.listener.connections == connections, f"{connections} connections are open")
 
     def wait_for_bytes(self, connections: int) -> None:
-        """Wait until the first bytes of a request are read on so many connections."""
-        wait_until(lambda: sum(c._started is not None for c in self.open) == connections, "bytes are read")
+        """Wait until so many connections have read the first bytes of a request, and no more than those."""
+        wait_until(lambda: sum(map(_has_begun, self.open)) == connections, "bytes are read")
 
     @property
     def open(self) -> list[Connection]:
