@@ -33,11 +33,20 @@ from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 
 class AcmeException(Exception):
-    """Base of all errors of acmems, to catch every one of them."""
+    """Base of all errors of acmems, to catch every one of them.
+
+    `copy.copy` makes one for another thread to raise: class, words and fields are the same, its
+    traceback is its own.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...], dict[str, object]]:
+        # Not by the constructor: what that takes are the fields, and what `args` holds are the words.
+        return self.__new__, (type(self), *self.args), dict(vars(self))
 
 
 class ConfigurationError(AcmeException):
@@ -99,7 +108,7 @@ class InvalidDomainName(AcmeException):
     """
 
     def __init__(self, domain: str, detail: str) -> None:
-        super().__init__(f"the CA does not accept {domain}: {detail}")
+        super().__init__(f"{domain} is not accepted: {detail}")
         self.domain = domain
         self.detail = detail
 
@@ -174,14 +183,20 @@ class NeedToAgreeToTOS(AccountError):
 
     Args:
         url: where the terms can be read.
+        detail: what the CA says about it, one line.
+        visit: the CA's page on which a person accepts them, where it wants that (RFC 8555 section 7.3.3).
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, detail: str = "", visit: str = "") -> None:
+        words = f" ({detail})" if detail else ""
+        there = f", accept them at {visit}" if visit else ""
         super().__init__(
-            f"the CA's terms of service must be accepted: read {url}, then add "
+            f"the CA's terms of service must be accepted{words}: read {url}{there}, then add "
             f"'accept-terms-of-service = {url}' to [account]"
         )
         self.url = url
+        self.detail = detail
+        self.visit = visit
 
 
 class DeadlinePassed(_Retryable):
@@ -217,6 +232,8 @@ class CAProblem(CAError):
         detail: the CA's words, one line, safe to log.
         subproblems: the problem documents within, as `(identifier, type, detail)`.
         retry_after: seconds after which to ask again, None if the CA did not say.
+        visit: a page that tells a person what to do, empty if there is none (`instance`; section 7.3.3).
+        terms: the URL of the terms of service that the answer links to, empty if it does not.
     """
 
     PREFIX = "urn:ietf:params:acme:error:"
@@ -229,12 +246,16 @@ class CAProblem(CAError):
         *,
         subproblems: Sequence[tuple[str, str, str]] = (),
         retry_after: float | None = None,
+        visit: str = "",
+        terms: str = "",
     ) -> None:
         super().__init__(detail or type, retry_after=retry_after)
         self.status = status
         self.type = type
         self.detail = detail
         self.subproblems = tuple(subproblems)
+        self.visit = visit
+        self.terms = terms
 
     @property
     def code(self) -> str:

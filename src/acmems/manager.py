@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -22,12 +24,15 @@ from acmems.crew import Crew
 from acmems.csr import CertificateRequest
 from acmems.exceptions import (
     AccountError,
+    AcmeException,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
     CAProblem,
     CAProtocolError,
+    ChallengeFailed,
     ChallengesUnknownStatus,
     DeadlinePassed,
+    InvalidDomainName,
 )
 from acmems.names import Identifier
 from acmems.order import Orders, translate
@@ -299,14 +304,27 @@ class ACMEManager:
             ValidatorUnavailable, AccountError, RateLimited, CAError, DeadlinePassed: not now.
         """
         deadline = self._deadline()
-        names = {domain: Identifier.dns(domain) for domain in domains}
-        missing = [name for name in dict.fromkeys(names.values()) if not self._is_proved(name)]
+        names = [_identifier(domain) for domain in domains]
+        missing = [name for name in dict.fromkeys(names) if not self._is_proved(name)]
         if missing:
             authzrs = self._crew.each(lambda name: self._request(name, deadline), missing)
             urls = [authzr.uri for authzr in authzrs]
-            for authzr in self._authorizations(deadline).prove(urls, missing, validator, deadline):
+            try:
+                proved = self._authorizations(deadline).prove(urls, missing, validator, deadline)
+            except ChallengeFailed:
+                self._keep_invalid(urls, deadline)
+                raise
+            for authzr in proved:
                 self.authzrs[authorization.name_of(authzr)] = authzr
-        return [self.authzrs[name.value] for name in names.values()]
+        return [self.authzrs[name.value] for name in names]
+
+    def _keep_invalid(self, urls: Sequence[str], deadline: Deadline) -> None:
+        """Remember which authorizations failed, so that the CA is not asked for the same again."""
+        for url in urls:
+            with contextlib.suppress(AcmeException):
+                authzr, _ = self._authorizations(deadline).fetch(url, deadline)
+                if authzr.body.status == messages.STATUS_INVALID:
+                    self.authzrs[authorization.name_of(authzr)] = authzr
 
     def evaluate_domain_authorization(
         self,
@@ -338,6 +356,7 @@ class ACMEManager:
             return self.new_domain_authorization(validator, name)
         self.authzrs[name] = authzr
         if status not in authorization.KNOWN:
+            self._settle(name)
             raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
         deadline = self._deadline()
         authorizations = self._authorizations(deadline)
@@ -348,8 +367,13 @@ class ACMEManager:
         attempt = self._attempts.get(name)
         if attempt is None or attempt.authzr.uri != authzr.uri:
             self._settle(name)
-            attempt = authorizations.begin(authzr, validator, deadline, lambda _: None)
-            self._attempts[name] = attempt
+            try:
+                attempt = authorizations.begin(
+                    authzr, validator, deadline, functools.partial(self._attempts.__setitem__, name)
+                )
+            except AcmeException:
+                self._settle(name)
+                raise
         if not attempt.requested.is_set() and attempt.sees_requests:
             raise AuthorizationNotYetRequested(attempt.requested)
         wait = authorizations.seen.expected if refresh_timer is None else refresh_timer
@@ -370,12 +394,16 @@ class ACMEManager:
         Raises:
             AcmeException: as `evaluate_domain_authorization`.
         """
-        name = Identifier.dns(domain).value
+        name = _identifier(domain).value
         known = self.authzrs.get(name)
         if known is None:
             return self.new_domain_authorization(validator, name)
         deadline = self._deadline()
-        authzr, retry_after = self._authorizations(deadline).fetch(known.uri, deadline)
+        try:
+            authzr, retry_after = self._authorizations(deadline).fetch(known.uri, deadline)
+        except (CAProblem, ChallengesUnknownStatus):
+            self._settle(name)
+            raise
         return self.evaluate_domain_authorization(authzr, validator, retry_after)
 
     def new_domain_authorization(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
@@ -391,7 +419,7 @@ class ACMEManager:
         Raises:
             AcmeException: as `evaluate_domain_authorization`.
         """
-        authzr = self._request(Identifier.dns(domain), self._deadline())
+        authzr = self._request(_identifier(domain), self._deadline())
         return self.evaluate_domain_authorization(authzr, validator)
 
     def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
@@ -430,3 +458,10 @@ class ACMEManager:
 
     def _deadline(self) -> Deadline:
         return self.clock.deadline(self.config.mgmt.request_timeout)
+
+
+def _identifier(domain: str) -> Identifier:
+    try:
+        return Identifier.dns(domain)
+    except ValueError as error:
+        raise InvalidDomainName(domain, str(error)) from None

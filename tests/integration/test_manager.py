@@ -130,6 +130,21 @@ class TestAcquire:
         del script.manager.authzrs[NAME]
         assert script.acquire(NAME)[0].body.status.name == "valid"
 
+    def test_the_same_domain_twice(self, script: Script, proxy: FaultProxy) -> None:
+        """Who asks for a domain twice gets its authorization twice, for one order."""
+        first, second = script.acquire(NAME, NAME)
+        assert first == second
+        assert proxy.count(path=NEW_ORDER) == 1
+
+    @pytest.mark.parametrize("domain", ["not a name", "127.0.0.1", "a..example.org"])
+    def test_what_is_no_domain(self, script: Script, proxy: FaultProxy, domain: str) -> None:
+        """What can be no DNS name is refused with the documented error, and the CA is not asked."""
+        for ask in (script.acquire, script.new, script.refresh):
+            with pytest.raises(InvalidDomainName) as raised:
+                ask(domain)
+            assert raised.value.domain == domain
+        assert proxy.count(path=NEW_ORDER) == 0
+
     def test_a_name_is_one_name_in_any_case(self, script: Script, proxy: FaultProxy) -> None:
         """Capitals make no other name: one authorization answers both spellings."""
         first, second = script.acquire(NAME, NAME.upper())
@@ -188,6 +203,15 @@ def test_a_domain_that_cannot_be_validated(script: Script) -> None:
     assert NAME in raised.value.message
     assert "/chalZ/" in raised.value.challenge_uri
     assert script.manager.responses == {}
+
+
+def test_a_failed_domain_is_not_ordered_again(script: Script, proxy: FaultProxy) -> None:
+    """An authorization that failed stays, and fails at once; those that did not fail are not kept for it."""
+    for _ in range(2):
+        with pytest.raises(ChallengeFailed):
+            script.acquire(NAME)
+    assert proxy.count(path=NEW_ORDER) == 1
+    assert script.manager.authzrs[NAME].body.status.name == "invalid"
 
 
 def test_wildcards_by_dns(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from acmems.clock import Clock
 from acmems.exceptions import (
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    CAProblem,
+    CAUnavailable,
     ChallengeFailed,
     ChallengesUnknownStatus,
     NoChallengeMethodsSupported,
@@ -100,6 +102,23 @@ class TestSteps:
         proxy.when(path=AUTHORIZATION).set(challenges=[])
         with pytest.raises(NoChallengeMethodsSupported):
             script.new()
+        assert script.manager.responses == {}
+
+    def test_a_challenge_that_the_ca_does_not_take(self, script: Script, proxy: FaultProxy) -> None:
+        """Where the CA cannot be told that it may come, nothing stays presented."""
+        proxy.when(path=CHALLENGE).answer(503, Retry_After="1000")
+        with pytest.raises(CAUnavailable):
+            script.new()
+        assert script.manager.responses == {}
+
+    def test_an_authorization_that_is_gone(self, script: Script, proxy: FaultProxy) -> None:
+        """Where the CA forgets a pending authorization, its proof is withdrawn."""
+        with pytest.raises(AuthorizationNotYetRequested):
+            script.new()
+        assert script.manager.responses != {}
+        proxy.when(path=AUTHORIZATION).problem(404, "malformed", "no such authorization")
+        with pytest.raises(CAProblem):
+            script.refresh()
         assert script.manager.responses == {}
 
     @pytest.mark.parametrize("step", [Script.new, Script.refresh])
