@@ -104,6 +104,15 @@ class TestAddresses:
         assert listener.addresses == []
         listener.close()
 
+    def test_a_name_with_several_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each address of a name is listened on; one that this machine lacks is missed in silence."""
+        found = [(socket.AF_INET, 1, 6, "", (host, 0)) for host in ("127.0.0.1", "127.0.0.2", "192.0.2.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        listener = Listener([Address("several.example", 0)], Application())
+        listener.bind()
+        assert [address.host for address in listener.addresses] == ["127.0.0.1", "127.0.0.2"]
+        listener.close()
+
     def test_a_name_that_is_none(self) -> None:
         """A host that cannot be found is an error that names it."""
         listener = Listener([Address("nowhere.invalid", 1)], Application())

@@ -19,6 +19,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.ini import Address
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 _BATCH = 16  # connections accepted before another thread may accept
 _COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
+_LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -93,8 +95,7 @@ class Listener:
         """
         try:
             for address in self._wanted:
-                sock = _listen(address)
-                self._sockets[sock.fileno()] = sock
+                self._sockets.update({sock.fileno(): sock for sock in _listen(address)})
         except OSError:
             self._close_sockets()
             raise
@@ -258,25 +259,44 @@ def _go_on(connection: Connection, step: Callable[[], None]) -> None:
         connection.close()
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address) -> list[socket.socket]:
+    """Listen on every address of a host; those that this machine lacks are missed only if all are."""
+    sockets: list[socket.socket] = []
+    lacking: OSError | None = None
     try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, place = found[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(place)
-            sock.listen(_BACKLOG)
-            sock.setblocking(False)
-        except OSError:
-            sock.close()
-            raise
+        for family, place in _places(address):
+            try:
+                sockets.append(_listen_at(family, place))
+            except OSError as error:
+                if error.errno not in _LACKING:
+                    raise
+                lacking = error
+        if lacking is not None and not sockets:
+            raise lacking
     except OSError as error:
+        for sock in sockets:
+            sock.close()
         raise OSError(error.errno, f"cannot listen: {error.strerror or error}", str(address)) from error
+    return sockets
+
+
+def _places(address: Address) -> list[tuple[int, tuple[Any, ...]]]:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, place) for family, _, _, _, place in found]
+
+
+def _listen_at(family: int, place: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(place)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
