@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from acme import messages
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from josepy.b64 import b64encode
-from josepy.errors import DeserializationError
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from acmems import files
 from acmems.exceptions import AccountError
 
+# Members of an account that are kept, and their types: its binding python-acme could not write again.
+_MEMBERS: Mapping[str, type] = {
+    "key": dict,
+    "contact": list,
+    "agreement": str,
+    "status": str,
+    "termsOfServiceAgreed": bool,
+}
 AccountKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _CURVES = {"ec256": ec.SECP256R1, "ec384": ec.SECP384R1}
 _RSA_SIZES = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096}
 KEY_TYPES = (*_CURVES, *_RSA_SIZES)
+_SMALLEST_RSA = 2048  # bits
+_SMALLEST_EXPONENT = 65537
 
 
 def generate_key(key_type: str) -> AccountKey:
@@ -70,7 +82,7 @@ class AccountDirectory:
         """Return the account's key.
 
         Raises:
-            AccountError: it is missing, a link, readable by others, or no key.
+            AccountError: it is missing, a link, readable by others, no key, or too weak a one.
         """
         if not self.exists():
             raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
@@ -90,10 +102,29 @@ class AccountDirectory:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AccountError(f"{self.key_file} holds no private key in PEM without a password") from None
         if isinstance(key, rsa.RSAPrivateKey):
+            self._check_rsa(key)
             return JWKRSA(key=key)
         if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in {"secp256r1", "secp384r1"}:
             return JWKEC(key=key)
         raise AccountError(f"{self.key_file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
+
+    def _check_rsa(self, key: rsa.RSAPrivateKey) -> None:
+        """Refuse what CAs refuse (RFC 7518 section 3.3; public CAs take no small exponents either)."""
+        if key.key_size < _SMALLEST_RSA:
+            weakness = f"an RSA key of {key.key_size} bits, and {_SMALLEST_RSA} are the least that is safe"
+        elif key.public_key().public_numbers().e < _SMALLEST_EXPONENT:
+            weakness = f"an RSA key whose public exponent is below {_SMALLEST_EXPONENT}, which CAs refuse"
+        else:
+            return
+        raise AccountError(
+            f"{self.key_file} holds {weakness}: move {self.both_files} away, and run "
+            f"'acmems account register'"
+        )
+
+    @property
+    def both_files(self) -> str:
+        """What is moved away where the key cannot have an account any more (RFC 8555 section 7.3.6)."""
+        return f"{self.key_file} and {self.registration_file}"
 
     def save_key(self, key: AccountKey, *, force: bool = False) -> None:
         """Write a new account key, readable by its owner only.
@@ -127,13 +158,12 @@ class AccountDirectory:
         except (OSError, UnicodeDecodeError) as error:
             raise AccountError(f"{self.registration_file} cannot be read: {error}") from error
         try:
-            registration: messages.RegistrationResource = messages.RegistrationResource.json_loads(text)
-        except (DeserializationError, ValueError) as error:
+            return _registration(json.loads(text))
+        except (ValueError, RecursionError) as error:
             raise AccountError(
                 f"{self.registration_file} holds no registration: remove it, and the next start asks the CA "
                 f"for the account that belongs to the key"
             ) from error
-        return registration
 
     def save_registration(self, registration: messages.RegistrationResource) -> None:
         """Write the account resource, as python-acme serialises it.
@@ -148,6 +178,37 @@ class AccountDirectory:
             files.write_atomically(path, data)
         except OSError as error:
             raise AccountError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def account_body(document: Mapping[str, Any]) -> messages.Registration:
+    """Return an account object (RFC 8555 section 7.1.2) as python-acme has it, without its binding.
+
+    Args:
+        document: a JSON object.
+
+    Raises:
+        ValueError: a member has another type than it should have.
+    """
+    kept = {name: document[name] for name in _MEMBERS if document.get(name) is not None}
+    if not all(isinstance(value, _MEMBERS[name]) for name, value in kept.items()):
+        raise ValueError("a member of the account has a type that it cannot have")
+    if not all(isinstance(contact, str) for contact in kept.get("contact", ())):
+        raise ValueError("a contact of the account is no text")
+    try:
+        body: messages.Registration = messages.Registration.from_json(kept)
+    except Exception as error:
+        raise ValueError("the account's key cannot be read") from error
+    return body
+
+
+def _registration(document: object) -> messages.RegistrationResource:
+    """Return what a registration file holds; ValueError where that is anything else."""
+    if not isinstance(document, dict) or not isinstance(document.get("body"), dict):
+        raise ValueError("there is no account in it")  # noqa: TRY004 - the file's content is wrong, not a type of ours
+    texts = {name: document.get(name) for name in ("uri", "new_authzr_uri", "terms_of_service")}
+    if not isinstance(texts["uri"], str) or not all(isinstance(t, str | None) for t in texts.values()):
+        raise ValueError("it does not name its account by a URL")
+    return messages.RegistrationResource(body=account_body(document["body"]), **texts)
 
 
 def key_digest(key: JWK) -> str:

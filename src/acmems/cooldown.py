@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
@@ -20,8 +21,8 @@ class _Pause:
 
 def _again(error: AcmeException, seconds: float) -> AcmeException:
     """Return an error like this one that says when to ask again; the first one belongs to its raiser."""
-    again = type(error).__new__(type(error), *error.args)
-    vars(again).update(vars(error), retry_after=seconds)
+    again = copy.copy(error)
+    vars(again).update(retry_after=seconds)
     return again
 
 
@@ -74,7 +75,8 @@ class Cooldown:
             before = self._pauses.pop(subject, None)
             length = self.first if before is None else before.length * 2
             length = min(self.longest, length if seconds is None else max(seconds, 1.0))
-            self._pauses[subject] = _Pause(now + length, length, error)
+            # A copy: the traceback of the first one would keep all that its raiser had at hand.
+            self._pauses[subject] = _Pause(now + length, length, copy.copy(error))
             while len(self._pauses) > self._most:
                 self._pauses.popitem(last=False)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from acme import messages
-from josepy.errors import DeserializationError
 from josepy.jwk import JWK
 
-from acmems.account import AccountDirectory
+from acmems.account import AccountDirectory, account_body
 from acmems.clock import Deadline
 from acmems.config import AccountOptions
 from acmems.exceptions import AccountError, CAProblem, CAProtocolError, NeedToAgreeToTOS
 from acmems.session import Answer, Session
 from acmems.session.jws import external_account_binding
+from acmems.session.origin import Origin
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class Registrar:
             messages.RegistrationResource(uri=url, body=messages.Registration()), terms, deadline
         )
 
-    def deactivate(self, deadline: Deadline) -> None:
-        """Deactivate the account, for good (section 7.3.6).
+    def deactivate(self, deadline: Deadline) -> messages.RegistrationResource:
+        """Deactivate the account, for good, and return what has become of it (section 7.3.6).
 
         Args:
             deadline: when to give up.
@@ -88,7 +88,7 @@ class Registrar:
         if self.session.kid is None:
             raise AccountError("the account is not known: call connect() first")
         answer = self.session.post(self.session.kid, {"status": "deactivated"}, deadline=deadline)
-        self._save(answer, self.session.kid, None)
+        return self._save(answer, self.session.kid, None)
 
     def _check_terms(self, terms: str | None) -> None:
         accepted = self.options.accepted_terms
@@ -102,6 +102,8 @@ class Registrar:
         except CAProblem as problem:
             if problem.code == "accountDoesNotExist":
                 return None
+            if problem.code == "unauthorized":
+                raise self._unauthorized("of this key", problem) from problem
             raise
         return answer.location
 
@@ -121,8 +123,8 @@ class Registrar:
                 "an HMAC key, and add them to [account] as eab-kid and eab-hmac-key"
             )
         answer = self._new_account(payload, deadline)
-        if answer.location is None:
-            raise CAProtocolError("the CA answered a new account without its URL")
+        if answer.location is None or _origin(answer.location) != _origin(self.options.directory_url):
+            raise CAProtocolError("the CA answered a new account without its URL, or with one of another CA")
         logger.info("registered a new account: %s", answer.location)
         return self._save(answer, answer.location, terms)
 
@@ -135,22 +137,45 @@ class Registrar:
             if self._contact and answer.json().get("contact") != self._contact:
                 answer = self.session.post(known.uri, {"contact": self._contact}, deadline=deadline)
         except CAProblem as problem:
-            raise AccountError(
-                f"the CA does not accept the account {known.uri} ({problem.detail}). It is not replaced "
-                f"silently: to begin a new one, move {self.directory.registration_file} away"
-            ) from problem
+            meaning = self._refused(known.uri, problem)
+            if meaning is None:
+                raise
+            raise meaning from problem
         status = answer.json().get("status")
         if status != "valid":
             raise AccountError(
-                f"the account {known.uri} is {status}: to begin a new one, move "
-                f"{self.directory.key_file} and {self.directory.registration_file} away"
+                f"the account {known.uri} is {one_line(status, 40)}: to begin a new one, move "
+                f"{self.directory.both_files} away"
             )
         return self._save(answer, known.uri, terms)
 
+    def _refused(self, url: str, problem: CAProblem) -> AccountError | None:
+        """Return what a CA's refusal of a registered account asks of a person, None if it is another's."""
+        if problem.code == "unauthorized":
+            return self._unauthorized(url, problem)
+        if problem.code == "accountDoesNotExist":
+            return AccountError(
+                f"the CA does not know the account {url} ({problem.detail}). It is not replaced silently: "
+                f"to begin a new one with the same key, move {self.directory.registration_file} away"
+            )
+        if problem.code in {"invalidContact", "unsupportedContact"}:
+            return AccountError(
+                f"the CA does not accept the contacts of the account: correct 'email' in [account] "
+                f"({problem.detail})"
+            )
+        return None
+
+    def _unauthorized(self, account: str, problem: CAProblem) -> AccountError:
+        """Return the error for what only a deactivated or revoked account answers (section 7.3.6)."""
+        return AccountError(
+            f"the CA does not accept the account {account} ({problem.detail}). It is not replaced silently: "
+            f"to begin a new one, with a new key, move {self.directory.both_files} away"
+        )
+
     def _save(self, answer: Answer, url: str, terms: str | None) -> messages.RegistrationResource:
         try:
-            body = messages.Registration.from_json(_kept(answer.json()))
-        except (DeserializationError, ValueError, TypeError, AttributeError) as error:
+            body = account_body(answer.json())
+        except ValueError as error:
             raise CAProtocolError("the CA's account resource cannot be read") from error
         registration = messages.RegistrationResource(body=body, uri=url, terms_of_service=terms)
         self.session.kid = url
@@ -169,12 +194,8 @@ class Registrar:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _kept(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of an account resource is kept: not its binding, which python-acme cannot write."""
-    return {
-        name: value for name, value in body.items() if value is not None and name != "externalAccountBinding"
-    }
+    """Return where a URL leads; a URL that no CA can have leads to itself."""
+    try:
+        return str(Origin.of(url))
+    except ValueError:
+        return one_line(url, 200)

@@ -115,6 +115,23 @@ class TestLoadKey:
         with pytest.raises(AccountError, match=r"RSA, P-256 and P-384"):
             directory.load_key()
 
+    @pytest.mark.parametrize(
+        ("size", "exponent", "weakness"),
+        [
+            (1024, 65537, "1024 bits, and 2048 are"),
+            (2040, 65537, "2040 bits, and 2048 are"),
+            (2048, 3, "exponent is below 65537"),
+        ],
+    )
+    def test_a_weak_key(self, directory: AccountDirectory, size: int, exponent: int, weakness: str) -> None:
+        """RSA keys that CAs refuse are refused here, with the way to a better one."""
+        key = rsa.generate_private_key(public_exponent=exponent, key_size=size)
+        write(directory, key.private_bytes(PEM, PKCS8, PLAIN))
+        with pytest.raises(
+            AccountError, match=rf"{weakness}.*registration\.json .*'acmems account register'"
+        ):
+            directory.load_key()
+
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o700 | 0o010])
     def test_a_key_that_others_can_read(self, directory: AccountDirectory, mode: int) -> None:
         """A key file that is open to others is refused with the command that closes it."""
@@ -245,8 +262,20 @@ class TestRegistration:
             b'{"body": {}}',
             b'{"uri": "https://ca.example.org/account/1"}',
             b'"text"',
+            b"null",
+            b"7",
+            b'{"uri": "https://ca.example.org/account/1", "body": null}',
+            b'{"uri": "https://ca.example.org/account/1", "body": []}',
+            b'{"uri": "https://ca.example.org/account/1", "body": {"contact": "a@example.org"}}',
+            b'{"uri": "https://ca.example.org/account/1", "body": {"contact": [7]}}',
+            b'{"uri": "https://ca.example.org/account/1", "body": {"key": {"kty": "RSA", "n": 7}}}',
+            b'{"uri": null, "body": {}}',
+            b'{"uri": 7, "body": {}}',
+            b'{"uri": ["https://ca.example.org/account/1"], "body": {}}',
+            b'{"uri": "https://ca.example.org/account/1", "body": {}, "terms_of_service": 7}',
+            b"[" * 100_000,
         ],
-        ids=repr,
+        ids=lambda content: repr(content[:100]),
     )
     def test_what_is_no_registration(self, directory: AccountDirectory, content: bytes) -> None:
         """A broken file is an error that names it."""

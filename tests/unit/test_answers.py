@@ -16,6 +16,9 @@ NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
 ACME = "urn:ietf:params:acme:error:"
 
 
+DEEP = b'{"a":' + b"[" * 200 + b"]" * 200 + b"}"  # Python's parser reads it; what prints it may not
+
+
 def answer(status: int = 200, body: bytes = b"", **headers: str) -> Answer:
     fields = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
     return Answer(status, fields, body, "https://ca.example/x")
@@ -30,7 +33,9 @@ class TestJson:
         """The body of most answers is a JSON object."""
         assert answer(body=b'{"status": "valid"}').json() == {"status": "valid"}
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"null", b"\xff", b"<html>", b"[" * 100_000])
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"[]", b"7", b"null", b"\xff", b"<html>", b"[" * 100_000, DEEP]
+    )
     def test_anything_else_is_nonsense(self, body: bytes) -> None:
         """What is no JSON object is refused, whatever it is."""
         with pytest.raises(CAProtocolError, match=r"https://ca\.example/x"):
@@ -136,6 +141,15 @@ class TestError:
         assert isinstance(error, CAProblem)
         assert (error.type, error.detail) == ("about:blank", "HTTP status 400")
 
+    def test_what_a_person_is_to_do_is_kept(self) -> None:
+        """The page in `instance` and the terms that the answer links to (RFC 8555 section 7.3.3) are kept."""
+        body = json.dumps({"type": ACME + "userActionRequired", "instance": "https://ca.example/agree"})
+        error = answer(403, body.encode(), Link='<https://ca.example/terms>;rel="terms-of-service"').error(
+            NOW
+        )
+        assert isinstance(error, CAProblem)
+        assert (error.visit, error.terms) == ("https://ca.example/agree", "https://ca.example/terms")
+
     @pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", b"[]", b"\xff"])
     def test_errors_need_no_problem_document(self, body: bytes) -> None:
         """What a proxy in between answers counts by its status."""
@@ -158,7 +172,7 @@ class TestError:
     def test_its_words_are_safe_to_log(self) -> None:
         """No detail, type or identifier of a CA breaks a line or moves a cursor."""
         nasty = "a\r\nb\x1b[2J\x00\u2028c\u202ed\ud800"
-        sub = {"type": nasty, "detail": nasty, "identifier": {"value": nasty}}
+        sub = {"type": nasty, "detail": nasty, "identifier": {"type": "dns", "value": nasty}}
         error = problem(type=nasty, detail=nasty, subproblems=[sub])
         assert isinstance(error, CAProblem)
         assert {error.detail, error.type, *error.subproblems[0]} == {"a b [2J c d"}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import gc
+import threading
+import weakref
 from collections.abc import Hashable
 
 import pytest
@@ -10,11 +15,17 @@ from acmems.clock import Clock
 from acmems.cooldown import Cooldown
 from acmems.exceptions import (
     AcmeException,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
     CAProblem,
     CertificateUnusable,
     ChallengeFailed,
+    ConfigurationError,
+    HttpRefusal,
     InvalidDomainName,
     NeedToAgreeToTOS,
+    PayloadInvalid,
+    PayloadToLarge,
     RateLimited,
 )
 
@@ -37,6 +48,22 @@ def time() -> Time:
 def cooldown(time: Time) -> Cooldown:
     """Pauses of 10 seconds at first and 60 at most, for three subjects at most."""
     return Cooldown(Clock(monotonic=time), first=10, longest=60, most=3)
+
+
+ERRORS = [
+    ConfigurationError(["a.ini:1: no", "a.ini:2: no"]),
+    PayloadToLarge(4097, 4096),
+    PayloadInvalid("two CSRs"),
+    HttpRefusal(405, "use POST", {"Allow": "POST"}),
+    InvalidDomainName("a.example.org", "forbidden"),
+    ChallengeFailed("a.example.org", "no route", "https://ca.example.org/challenge/1"),
+    AuthorizationNotYetProcessed(datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)),
+    AuthorizationNotYetRequested(threading.Event()),
+    RateLimited("enough", retry_after=3),
+    NeedToAgreeToTOS("https://ca.example.org/terms", detail="new", visit="https://ca.example.org/agree"),
+    CAProblem(403, "urn:ietf:params:acme:error:caa", "no", subproblems=[("a", "b", "c")], terms="t"),
+    CertificateUnusable("another key"),
+]
 
 
 def left(cooldown: Cooldown, *subjects: Hashable) -> float | None:
@@ -99,18 +126,7 @@ class TestPause:
 
 
 class TestError:
-    @pytest.mark.parametrize(
-        "error",
-        [
-            ChallengeFailed("a.example.org", "no route", "https://ca.example.org/challenge/1"),
-            InvalidDomainName("a.example.org", "forbidden"),
-            CertificateUnusable("another key"),
-            RateLimited("enough", retry_after=3),
-            NeedToAgreeToTOS("https://ca.example.org/terms"),
-            CAProblem(403, "urn:ietf:params:acme:error:caa", "no", subproblems=[("a", "b", "c")]),
-        ],
-        ids=lambda error: type(error).__name__,
-    )
+    @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
     def test_it_says_what_was_wrong(self, cooldown: Cooldown, error: AcmeException) -> None:
         """Whoever asks during a pause hears the error that began it: its class, its words, its fields."""
         cooldown.note("a", error)
@@ -134,3 +150,44 @@ class TestError:
         assert raised[0] is not raised[1]
         assert error.retry_after == 3
         assert error.__traceback__ is None
+
+    def test_the_first_ones_traceback_is_not_kept(self, cooldown: Cooldown) -> None:
+        """A pause does not keep alive what its raiser had at hand."""
+
+        class Request:
+            pass
+
+        def fail(request: Request) -> None:
+            raise RateLimited("enough")
+
+        request = Request()
+        alive = weakref.ref(request)
+        try:
+            fail(request)
+        except RateLimited as error:
+            cooldown.note("a", error)
+        del request
+        gc.collect()
+        assert alive() is None
+        assert left(cooldown, "a") == 10
+
+    def test_a_traceback_does_not_grow(self, cooldown: Cooldown) -> None:
+        """However many hear of an error, each hears of its own way to it only."""
+        cooldown.note("a", RateLimited("enough"))
+        lengths = set()
+        for _ in range(3):
+            with pytest.raises(RateLimited) as caught:
+                cooldown.check(["a"])
+            lengths.add(len(caught.traceback))
+        assert len(lengths) == 1
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_error_can_be_copied(error: AcmeException) -> None:
+    """A copy has the class, the words and the fields of the first one, and a traceback of its own."""
+    with pytest.raises(AcmeException):
+        raise error
+    again = copy.copy(error)
+    assert again is not error
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    assert again.__traceback__ is None

@@ -101,10 +101,11 @@ class TestFirst:
         assert desk.payloads == [{"onlyReturnExisting": True}]
         assert not desk.directory.has_registration()
 
-    def test_a_new_account_without_its_url(self, tmp_path: Path) -> None:
-        """A new account without `Location` is nonsense of the CA, and nothing is written."""
+    @pytest.mark.parametrize("headers", [{}, {"Location": OLD_CA}, {"Location": "https://["}], ids=str)
+    def test_a_new_account_without_its_url(self, tmp_path: Path, headers: dict[str, str]) -> None:
+        """A new account without `Location`, or at another CA, is nonsense, and nothing is written."""
         desk = Desk(tmp_path, ACCEPT)
-        desk.session.say(NEW_ACCOUNT, UNKNOWN, VALID)
+        desk.session.say(NEW_ACCOUNT, UNKNOWN, Said(VALID, headers))
         with pytest.raises(CAProtocolError, match="URL"):
             desk.refresh()
         assert not desk.directory.has_registration()
@@ -232,17 +233,46 @@ class TestKnown:
             desk.refresh()
         assert desk.directory.registration_file.read_bytes() == before
 
-    @pytest.mark.parametrize(
-        "refusal", [UNKNOWN, problem("unauthorized", "account deactivated", 401)], ids=["unknown", "refused"]
-    )
-    def test_an_account_that_the_ca_refuses(self, tmp_path: Path, refusal: CAProblem) -> None:
-        """An account that the CA does not know any more is not replaced; the error says what to do."""
+    def test_an_account_that_the_ca_does_not_know(self, tmp_path: Path) -> None:
+        """An account that the CA does not know any more is not replaced; its key can have a new one."""
         desk = Desk(tmp_path, ACCEPT)
         desk.remember()
-        desk.session.say(ACCOUNT, refusal)
-        with pytest.raises(AccountError, match=r"not replaced silently: .*registration\.json"):
+        desk.session.say(ACCOUNT, UNKNOWN)
+        with pytest.raises(AccountError, match=r"with the same key, move \S*registration\.json away"):
             desk.refresh()
         assert desk.session.count(NEW_ACCOUNT) == 0
+
+    @pytest.mark.parametrize("known", [True, False], ids=["with registration", "key only"])
+    def test_an_account_that_the_ca_refuses(self, tmp_path: Path, known: bool) -> None:
+        """A deactivated account's key is refused for ever (section 7.3.6): a new account takes a new key."""
+        desk = Desk(tmp_path, ACCEPT)
+        if known:
+            desk.remember()
+        for url in (ACCOUNT, NEW_ACCOUNT):
+            desk.session.say(url, problem("unauthorized", "account deactivated", 401))
+        with pytest.raises(
+            AccountError, match=r"with a new key, move \S*account\.pem and \S*registration\.json away"
+        ):
+            desk.refresh()
+        assert len(desk.payloads) == 1
+
+    def test_contacts_that_the_ca_refuses(self, tmp_path: Path) -> None:
+        """Contacts that the CA does not take are the configuration's fault, not the account's."""
+        desk = Desk(tmp_path, ACCEPT, "email = new@example.org")
+        desk.remember()
+        desk.session.say(ACCOUNT, VALID, problem("invalidContact", "no such domain", 400))
+        with pytest.raises(AccountError, match=r"'email' in \[account\] \(no such domain\)"):
+            desk.refresh()
+
+    def test_any_other_refusal(self, tmp_path: Path) -> None:
+        """What says nothing about the account is passed on as it is, and nothing is to be moved."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.remember()
+        refusal = problem("userActionRequired", "new terms")
+        desk.session.say(ACCOUNT, refusal)
+        with pytest.raises(CAProblem) as raised:
+            desk.refresh()
+        assert raised.value is refusal
 
     def test_a_ca_that_is_down(self, tmp_path: Path) -> None:
         """That the CA does not answer says nothing about the account."""
@@ -271,6 +301,25 @@ class TestKnown:
         assert kept is not None
         assert kept.uri == ACCOUNT
 
+    def test_a_registration_with_an_impossible_url(self, tmp_path: Path) -> None:
+        """A registration whose URL no CA can have counts as another CA's."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.remember("https://[")
+        desk.session.say(NEW_ACCOUNT, UNKNOWN)
+        with pytest.raises(AccountError, match="is of another CA"):
+            desk.refresh()
+
+    @pytest.mark.parametrize(
+        "members", [{"contact": 7}, {"contact": [7]}, {"key": {"kty": "odd"}}, {"agreement": []}], ids=str
+    )
+    def test_members_of_odd_types(self, tmp_path: Path, members: dict[str, object]) -> None:
+        """An account whose members have types that they cannot have is nonsense, and not written."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.session.say(ACCOUNT, {**VALID, **members})
+        with pytest.raises(CAProtocolError, match="cannot be read"):
+            desk.refresh()
+        assert not desk.directory.has_registration()
+
     @pytest.mark.parametrize("value", [b"garbage", b"[]", b"7", b"", b"null"], ids=repr)
     def test_an_answer_that_is_no_account(self, tmp_path: Path, value: bytes) -> None:
         """What is no JSON object is nonsense of the CA, and not written."""
@@ -289,7 +338,8 @@ class TestDeactivate:
         desk = Desk(tmp_path, ACCEPT)
         desk.refresh()
         desk.session.say(ACCOUNT, {**VALID, "status": "deactivated"})
-        desk.registrar.deactivate(desk.deadline)
+        ended = desk.registrar.deactivate(desk.deadline)
+        assert (ended.uri, ended.body.status) == (ACCOUNT, "deactivated")
         assert desk.payloads[-1] == {"status": "deactivated"}
         kept = desk.directory.load_registration()
         assert kept is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acmems.session.answers import Answer
+from acmems.session.answers import Answer, readable_problem
 from acmems.session.session import Session
 
-__all__ = ["Answer", "Session"]
+__all__ = ["Answer", "Session", "readable_problem"]

@@ -6,7 +6,7 @@ import datetime
 import email.utils
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ LONGEST_RETRY_AFTER = 3600.0
 """Seconds; no CA makes acmems or its clients wait longer than this before they ask again."""
 
 _MOST_SUBPROBLEMS = 100  # as many as an order has names
+_DEEPEST = 32  # levels of objects and lists; what ACME knows has six
+_TEXTS = frozenset({"type", "title", "detail", "instance"})
 # Possessive quantifiers: a hostile header costs no backtracking.
 _LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|[^\s;,"]*+))?)*+)')
 _RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]*+))', re.IGNORECASE)
@@ -50,6 +52,8 @@ class Answer:
             raise CAProtocolError(f"the CA's answer from {self.url} is not JSON") from None
         if not isinstance(value, dict):
             raise CAProtocolError(f"the CA's answer from {self.url} is not a JSON object")
+        if _is_deep(value):  # whatever reads it, or prints a part of it, may recurse
+            raise CAProtocolError(f"the CA's answer from {self.url} is nested too deep")
         return value
 
     def retry_after(self, now: datetime.datetime, *, longest: float = LONGEST_RETRY_AFTER) -> float | None:
@@ -96,28 +100,73 @@ class Answer:
         retry_after = self.retry_after(now)
         if self.status == 429 or kind == CAProblem.PREFIX + "rateLimited":  # noqa: PLR2004 - HTTP's own
             return RateLimited(detail, retry_after=retry_after)
-        found = problem.get("subproblems")
-        subproblems = found[:_MOST_SUBPROBLEMS] if isinstance(found, list) else []
         return CAProblem(
             self.status,
             kind,
             detail,
-            subproblems=[_subproblem(entry) for entry in subproblems if isinstance(entry, dict)],
+            subproblems=[_subproblem(entry) for entry in problem.get("subproblems", ())],
             retry_after=retry_after,
+            visit=one_line(problem.get("instance") or ""),
+            terms=one_line(next(iter(self.links("terms-of-service")), "")),
         )
 
     def _problem(self) -> dict[str, Any]:
         """Return the problem document, empty where the body is anything else: proxies answer HTML."""
         try:
-            problem = self.json()
+            return readable_problem(self.json())
         except CAProtocolError:
             return {}
-        return {k: v for k, v in problem.items() if k == "subproblems" or isinstance(v, str)}
 
 
-def _subproblem(entry: dict[str, Any]) -> tuple[str, str, str]:
-    identifier = entry.get("identifier")
-    name = identifier.get("value", "") if isinstance(identifier, dict) else ""
+def readable_problem(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a problem document has the types that it should have (RFC 9457 section 3.1).
+
+    Args:
+        document: a JSON object.
+
+    Returns:
+        its texts, its identifier, and its subproblems, which have none of their own (RFC 8555 section 6.7.1).
+    """
+    kept = _texts_and_identifier(document)
+    found = document.get("subproblems")
+    if isinstance(found, list):
+        entries = [entry for entry in found[:_MOST_SUBPROBLEMS] if isinstance(entry, dict)]
+        kept["subproblems"] = [_texts_and_identifier(entry) for entry in entries]
+    return kept
+
+
+def _texts_and_identifier(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {
+        name: value for name, value in document.items() if name in _TEXTS and isinstance(value, str)
+    }
+    identifier = document.get("identifier")
+    if (
+        isinstance(identifier, dict)
+        and identifier.get("type") in ("dns", "ip")
+        and isinstance(identifier.get("value"), str)
+    ):
+        kept["identifier"] = {"type": identifier["type"], "value": identifier["value"]}
+    return kept
+
+
+def _is_deep(value: object) -> bool:
+    """Tell whether JSON is nested deeper than anything that ACME knows."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [child for part in level for child in _children(part)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _subproblem(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    name = entry.get("identifier", {}).get("value", "")
     return one_line(name), one_line(entry.get("type", "")), one_line(entry.get("detail", ""))
 
 

@@ -271,12 +271,12 @@ class Session:
             self._nonces.put(nonce)
 
     def _parse_directory(self, answer: Answer) -> messages.Directory:
-        members = answer.json()
+        # Whatever else is no text is none of the entrances that a CA may offer besides.
+        members = {k: v for k, v in answer.json().items() if k == "meta" or isinstance(v, str)}
         for name in _ENTRANCES:
-            url = members.get(name)
-            if not isinstance(url, str):
+            if name not in members:
                 raise CAProtocolError(f"the CA's directory lacks {name}")
-            self._check_url(url)
+            self._check_url(members[name])
         meta = members.setdefault("meta", {})
         if not isinstance(meta, dict) or not all(
             isinstance(meta.get(name, kind()), kind) for name, kind in _META.items()
