@@ -100,6 +100,11 @@ class CertificateRequest:
         spki: the DER of the public key (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
         san: the DER of the subjectAltName's value, for a second reading; None if there is none.
         must_staple: whether a must-staple certificate is asked for.
+
+    Attributes:
+        names: the texts of all identifiers.
+        key_digest: SHA-256 of the public key, in hex.
+        body_digest: SHA-384 of the bytes that were sent, in hex; the file storage's folders are named so.
     """
 
     pem: bytes = field(repr=False)
@@ -108,21 +113,15 @@ class CertificateRequest:
     spki: bytes = field(repr=False)
     san: bytes | None = field(repr=False)
     must_staple: bool
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    key_digest: str = field(init=False, repr=False, compare=False)
+    body_digest: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The texts of all identifiers."""
-        return tuple(identifier.value for identifier in self.identifiers)
-
-    @property
-    def key_digest(self) -> str:
-        """SHA-256 of the public key, in hex."""
-        return hashlib.sha256(self.spki).hexdigest()
-
-    @property
-    def body_digest(self) -> str:
-        """SHA-384 of the bytes that were sent, in hex; the file storage's folders are named so."""
-        return hashlib.sha384(self.pem).hexdigest()
+    def __post_init__(self) -> None:
+        # Once, because requests are kept and asked for these again and again.
+        object.__setattr__(self, "names", tuple(identifier.value for identifier in self.identifiers))
+        object.__setattr__(self, "key_digest", hashlib.sha256(self.spki).hexdigest())
+        object.__setattr__(self, "body_digest", hashlib.sha384(self.pem).hexdigest())
 
 
 def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:

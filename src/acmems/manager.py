@@ -189,9 +189,8 @@ class ACMEManager:
         Raises:
             AccountError, CAError, RateLimited, DeadlinePassed: it could not be done.
         """
-        Registrar(self.config.account, self.directory, self.session, self.account_key).deactivate(
-            self._deadline()
-        )
+        registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
+        self.registration = registrar.deactivate(self._deadline())
 
     def stop(self) -> None:
         """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""

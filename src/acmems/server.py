@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email.utils
+import functools
 import io
 import json
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -135,6 +138,14 @@ class ACMEAbstractHandler(BaseHTTPRequestHandler):
             )
         else:
             self.send_error_answer(HttpRefusal(code, one_line(message or title_of(code))))
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return a time as in a `Date` header (RFC 9110 section 5.6.7).
+
+        Args:
+            timestamp: seconds since 1970; now by default.
+        """
+        return _date(int(time.time() if timestamp is None else timestamp))
 
     def version_string(self) -> str:
         """Return what the `Server` header says."""
@@ -304,3 +315,9 @@ def _host(value: str) -> str:
     """Return the host of a Host header: lower case, port stripped (RFC 9110 section 7.2)."""
     host, colon, port = value.rpartition(":")
     return (host if colon and port.isdigit() else value).lower()
+
+
+@functools.lru_cache(maxsize=4)
+def _date(seconds: int) -> str:
+    """Return an HTTP date; busy servers send hundreds of answers in each second."""
+    return email.utils.formatdate(seconds, usegmt=True)

@@ -174,7 +174,9 @@ class TestLife:
         shown = run_acmems("account", "show", config)
         assert "P-256" in shown.stdout
         assert "valid" in shown.stdout
-        assert run_acmems("account", "deactivate", config).returncode == 0
+        ended = run_acmems("account", "deactivate", config)
+        assert ended.returncode == 0
+        assert "deactivated" in ended.stdout
         gone = run_acmems("account", "show", config)
         assert gone.returncode == 1
         assert "Traceback" not in gone.stderr

@@ -196,6 +196,7 @@ def client_ip(
     return address
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

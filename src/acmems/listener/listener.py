@@ -1,6 +1,6 @@
-"""Listening sockets and the few threads that serve every connection made to them.
+"""Listening sockets and the thread, or the few, that serve every connection made to them.
 
-The threads share one epoll object whose events are one-shot: the kernel hands a connection to one of
+They share one epoll object whose events are one-shot: the kernel hands a connection to one of
 them, which goes on with it as far as it can and gives it back. A connection that is idle, slow, or
 waiting for its answer therefore costs a socket and no thread.
 """
@@ -44,7 +44,7 @@ class Listener:
         limits: how much is taken on, and for how long.
         clock: for deadlines.
         name: what it is called in logs.
-        threads: how many threads serve.
+        threads: how many threads serve; while CPython has its lock, several only wait for each other.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Listener:
         limits: Limits | None = None,
         clock: Clock = SYSTEM,
         name: str = "listener",
-        threads: int = 4,
+        threads: int = 1,
     ) -> None:
         self.name = name
         self._wanted = tuple(addresses)

@@ -8,6 +8,7 @@ any module adds with
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -85,7 +86,13 @@ def log_event(event: Event) -> None:
     level = _LEVELS.get(type(event), logging.INFO)
     if not _events.isEnabledFor(level):
         return
-    values = {_RENAMED.get(field.name, field.name): getattr(event, field.name) for field in fields(event)}
+    values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
     kept = {name: value for name, value in values.items() if value not in (None, ())}
     _events.log(level, type(event).__name__.lower(), extra={"fields": kept}, exc_info=bug)
+
+
+@functools.cache
+def _named(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+    """Return the names that the fields of an event have in the log, with those fields."""
+    return tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(kind))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -32,6 +33,7 @@ from acmems import files, ini
 from acmems.chain import Chain
 from acmems.csr import CertificateRequest
 from acmems.exceptions import StorageUnavailable
+from acmems.names import Identifier
 from acmems.storages.contract import Origin
 
 logger = logging.getLogger(__name__)
@@ -172,9 +174,8 @@ class FileStorage:
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
 
     def _identity_path(self, request: CertificateRequest, origin: Origin) -> str:
-        names = [f"{identifier.type}:{identifier.value}" for identifier in request.identifiers]
-        identity = [origin.directory, origin.profile, request.key_digest, request.must_staple, names]
-        return f"{self._identities}/{hashlib.sha256(json.dumps(identity).encode()).hexdigest()}.pem"
+        digest = _identity(origin, request.key_digest, request.must_staple, request.identifiers)
+        return f"{self._identities}/{digest}.pem"
 
     def _sound(self, path: str, request: CertificateRequest) -> Chain | None:
         """Return the chain in a file; move the file aside if it holds none, or not this request's."""
@@ -261,3 +262,11 @@ class FileStorage:
 def _asides(path: str) -> itertools.chain[str]:
     numbered = (f"{path}.damaged-{number}" for number in itertools.count(1))
     return itertools.chain([f"{path}.damaged"], numbered)
+
+
+@functools.lru_cache(maxsize=1024)
+def _identity(origin: Origin, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]) -> str:
+    """Return the digest of what makes requests the same, which names the file of the index."""
+    names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
+    identity = [origin.directory, origin.profile, key_digest, must_staple, names]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
