@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.peers import ChallTestSrv, Pebble, Settings
+from tests.peers import CALM, ChallTestSrv, Pebble, Settings
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def dns() -> Iterator[ChallTestSrv]:
 @pytest.fixture(scope="session")
 def pebble(dns: ChallTestSrv) -> Iterator[Pebble]:
     """A CA without delays; other behaviour needs a `Pebble` of the test's own."""
-    with Pebble(dns.address) as ca:
+    with Pebble(dns.address, env=CALM) as ca:
         yield ca
 
 

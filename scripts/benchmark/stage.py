@@ -14,14 +14,12 @@ from scripts.benchmark import csrs
 from scripts.benchmark.jobs import SIGN, Client, Job, Outcome
 from scripts.benchmark.rival import CHALLENGE_PORT, Macen
 from scripts.benchmark.usage import Cost, cpu_seconds
-from tests.peers import Acmems, ChallTestSrv, Pebble, Peer, PeerFailed, Settings
+from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Peer, PeerFailed, Settings
 
 WARM_UP = 20
 """Certificates that the floor gets before anything is measured."""
 PATIENCE = 40.0
 """Seconds that a set of certificates may take, where nothing else is said."""
-CALM = {"GOMAXPROCS": "1", "GODEBUG": "asyncpreemptoff=1"}
-"""Go's switches that let one piece of Pebble run at a time: so it locks itself up less often in a crowd."""
 
 
 class LockedUp(PeerFailed):

@@ -11,7 +11,7 @@ Every peer is a context manager and starts when entered:
 
 from __future__ import annotations
 
-from tests.peers.ca import ChallTestSrv, Pebble
+from tests.peers.ca import CALM, ChallTestSrv, Pebble
 from tests.peers.client import (
     Reply,
     curl,
@@ -28,6 +28,7 @@ from tests.peers.server import Acmems, Settings, run_acmems
 from tests.peers.web import Nginx
 
 __all__ = [
+    "CALM",
     "Acmems",
     "Bind",
     "ChallTestSrv",
