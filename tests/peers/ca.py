@@ -24,8 +24,11 @@ from tests.peers.process import Peer, free_port, program
 FAST = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
 """Pebble without delays and dice, so that a test's outcome is its own."""
 CALM = {"GOMAXPROCS": "1", "GODEBUG": "asyncpreemptoff=1"}
-"""Go's switches that let one piece of Pebble run at a time. In a crowd Pebble 2.10 locks itself up: a look at an
-authorization and a new order can each hold a lock that the other waits for. So it does much less often."""
+"""Go's switches that let one piece of Pebble run at a time.
+
+In a crowd Pebble 2.10 locks itself up: a look at an authorization and a new order can each hold a lock that
+the other waits for. So this happens much less often.
+"""
 
 
 def fetch(url: str, ca_file: Path | None = None, data: bytes | None = None) -> bytes:
