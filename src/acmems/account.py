@@ -189,7 +189,9 @@ def account_body(document: Mapping[str, Any]) -> messages.Registration:
     Raises:
         ValueError: a member has another type than it should have.
     """
-    kept = {name: document[name] for name in _MEMBERS if document.get(name) is not None}
+    kept = {
+        name: document[name] for name in _MEMBERS if document.get(name)
+    }  # python-acme writes nothing empty
     if not all(isinstance(value, _MEMBERS[name]) for name, value in kept.items()):
         raise ValueError("a member of the account has a type that it cannot have")
     if not all(isinstance(contact, str) for contact in kept.get("contact", ())):

@@ -7,16 +7,17 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from acme import messages
+from acme import challenges, messages
 from josepy.errors import DeserializationError
+from josepy.json_util import field as josepy_field
 from josepy.jwk import JWK
 
 from acmems.challenges import Proof, Validator
 from acmems.clock import Clock, Deadline
 from acmems.crew import Crew
 from acmems.exceptions import (
-    AcmeException,
     CAProblem,
     CAProtocolError,
     CAUnavailable,
@@ -27,7 +28,8 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Answer, Session
+from acmems.proofs import Proofs
+from acmems.session import Answer, Session, readable_problem
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,22 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 _TOKEN_TYPES = frozenset({"http-01", "dns-01", "tls-alpn-01"})
 
 
+def _token() -> Any:
+    """Return the field of a token, kept as text (section 8.1): decoded and encoded it may be another."""
+    return josepy_field("token", decoder=str.encode, encoder=bytes.decode)
+
+
+class _Http01(challenges.HTTP01):
+    token: bytes = _token()
+
+
+class _Dns01(challenges.DNS01):
+    token: bytes = _token()
+
+
+_OURS: Mapping[str, type[challenges.Challenge]] = {"http-01": _Http01, "dns-01": _Dns01}
+
+
 def parse(answer: Answer, url: str) -> messages.AuthorizationResource:
     """Return the authorization in a CA's answer.
 
@@ -61,31 +79,69 @@ def parse(answer: Answer, url: str) -> messages.AuthorizationResource:
         ChallengesUnknownStatus: its status is none that RFC 8555 knows.
         CAProtocolError: it cannot be read, or a token is not base64url.
     """
-    body = dict(answer.json())
-    if body.get("status") not in _STATES:
-        raise ChallengesUnknownStatus(f"an authorization has the unknown status {body.get('status')!r}")
+    body = {name: value for name, value in answer.json().items() if value is not None}
+    status = body.get("status")
+    if not isinstance(status, str) or status not in _STATES:
+        raise ChallengesUnknownStatus(f"an authorization has the unknown status {one_line(status, 40)!r}")
     offered = body.pop("challenges", None)
     if not isinstance(offered, list):
         raise CAProtocolError("an authorization has no list of challenges")
+    if not isinstance(body.get("wildcard", False), bool):
+        raise CAProtocolError("an authorization does not say whether it is for a wildcard name")
     try:
         parsed = messages.Authorization.from_json(body)
     except (DeserializationError, ValueError, TypeError, AttributeError) as error:
         raise CAProtocolError("an authorization cannot be read") from error
-    challenges = tuple(body for raw in offered for body in _challenge(raw))
-    return messages.AuthorizationResource(body=parsed.update(challenges=challenges), uri=url)
+    usable = tuple(body for raw in offered for body in _challenge(raw))
+    authzr = messages.AuthorizationResource(body=parsed.update(challenges=usable), uri=url)
+    identifier_of(authzr)
+    return authzr
 
 
 def _challenge(raw: object) -> Sequence[messages.ChallengeBody]:
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
         return ()
     token = raw.get("token")
-    if raw.get("type") in _TOKEN_TYPES and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+    if raw["type"] in _TOKEN_TYPES and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise CAProtocolError(f"the CA sent a {raw['type']} challenge whose token is not base64url")
+    if not isinstance(raw.get("url"), str):
+        return ()
+    known = {name: value for name, value in raw.items() if value is not None and name != "error"}
+    if isinstance(raw.get("error"), dict):
+        known["error"] = readable_problem(raw["error"])
     try:
-        return (messages.ChallengeBody.from_json(raw),)
+        return (_body(known),)
     except (DeserializationError, ValueError, TypeError, AttributeError):
         logger.debug("left out a challenge that cannot be read")
         return ()
+
+
+def _body(known: dict[str, Any]) -> messages.ChallengeBody:
+    kind = _OURS.get(known["type"])
+    if kind is None:
+        body: messages.ChallengeBody = messages.ChallengeBody.from_json(known)
+        return body
+    fields = messages.ChallengeBody.fields_from_json({**known, "type": "none of python-acme's"})
+    return messages.ChallengeBody(**{**fields, "chall": kind(**kind.fields_from_json(known))})
+
+
+def identifier_of(authzr: messages.AuthorizationResource) -> Identifier:
+    """Return what an authorization is for, in normal form, wildcards with their `*.` (section 7.1.4).
+
+    Args:
+        authzr: the authorization.
+
+    Raises:
+        CAProtocolError: it is for nothing that can be certified.
+    """
+    named: Any = authzr.body.identifier  # python-acme does not look at the types within
+    if named is None or not isinstance(named.value, str):
+        raise CAProtocolError("an authorization does not say which name it is for")
+    make = Identifier.ip if named.typ == messages.IDENTIFIER_IP else Identifier.dns
+    try:
+        return make(f"*.{named.value}" if authzr.body.wildcard else named.value)
+    except ValueError as error:
+        raise CAProtocolError(f"the CA wants something proved that nobody asked for: {error}") from None
 
 
 def name_of(authzr: messages.AuthorizationResource) -> str:
@@ -93,8 +149,11 @@ def name_of(authzr: messages.AuthorizationResource) -> str:
 
     Args:
         authzr: the authorization.
+
+    Raises:
+        CAProtocolError: it is for nothing that can be certified.
     """
-    return f"*.{authzr.body.identifier.value}" if authzr.body.wildcard else str(authzr.body.identifier.value)
+    return identifier_of(authzr).value
 
 
 def failure(authzr: messages.AuthorizationResource) -> ChallengeFailed:
@@ -139,15 +198,6 @@ class Attempt:
         return self.validator.challenge_type == "http-01"
 
 
-@dataclass(slots=True)
-class _Shown:
-    """One proof on show; orders that share a pending authorization share it."""
-
-    count: int = 0
-    ready: threading.Event = field(default_factory=threading.Event)
-    error: AcmeException | None = None
-
-
 class Authorizations:
     """The authorizations of one account that are being proved.
 
@@ -165,8 +215,8 @@ class Authorizations:
         self.clock = clock
         self.seen = Pace()  # from the CA's fetch of the answer to its decision
         self.unseen = Pace(first=0.25, longest=3.0)  # the same where no fetch can be seen
+        self._proofs = Proofs(clock)
         self._lock = threading.Lock()  # guards what follows
-        self._shown: dict[tuple[str, str, str], _Shown] = {}
         self._waiting: set[threading.Event] = set()
         self._stopped = False
 
@@ -267,11 +317,12 @@ class Authorizations:
                 attempt.requested.set()
                 on_request()
 
-        base = Identifier.dns(authzr.body.identifier.value)
+        named = identifier_of(authzr)
         token = str(attempt.challenge.chall.encode("token"))
-        proof = Proof(base, token, str(attempt.challenge.key_authorization(self.key)), seen)
+        key_authorization = str(attempt.challenge.key_authorization(self.key))
+        proof = Proof(Identifier(named.type, named.base), token, key_authorization, seen)
+        self._proofs.show(attempt.validator, proof, deadline)
         attempt.proof = proof
-        self._show(attempt, proof, deadline)
         register(attempt)
         attempt.since = self.clock.monotonic()
         attempt.next_look = attempt.since + self.unseen.interval(0)
@@ -332,44 +383,6 @@ class Authorizations:
             self.clock.wait(wake, min(pause, deadline.remaining))
             wake.clear()
 
-    def _show(self, attempt: Attempt, proof: Proof, deadline: Deadline) -> None:
-        key = (attempt.validator.name, proof.identifier.value, proof.token)
-        with self._lock:
-            shown = self._shown.setdefault(key, _Shown())
-            shown.count += 1
-            first = shown.count == 1
-        try:
-            if first:
-                self._present(attempt.validator, proof, shown)
-            elif not self.clock.wait(shown.ready, deadline.remaining):
-                raise DeadlinePassed("a proof could not be presented in time", retry_after=10.0)
-            if shown.error is not None:
-                raise shown.error
-        except AcmeException:
-            self._hide(attempt.validator, proof)
-            raise
-
-    def _present(self, validator: Validator, proof: Proof, shown: _Shown) -> None:
-        try:
-            validator.present(proof)
-        except AcmeException as error:
-            shown.error = error
-        finally:
-            shown.ready.set()
-
-    def _hide(self, validator: Validator, proof: Proof) -> None:
-        key = (validator.name, proof.identifier.value, proof.token)
-        with self._lock:
-            shown = self._shown[key]
-            shown.count -= 1
-            if shown.count:
-                return
-            del self._shown[key]
-        try:
-            validator.withdraw(proof)
-        except AcmeException as error:
-            logger.warning("the proof for %s could not be withdrawn: %s", proof.identifier.value, error)
-
     def withdraw(self, attempt: Attempt) -> None:
         """Take the proof of an attempt away; once.
 
@@ -378,7 +391,7 @@ class Authorizations:
         """
         if attempt.proof is not None:
             proof, attempt.proof = attempt.proof, None
-            self._hide(attempt.validator, proof)
+            self._proofs.hide(attempt.validator, proof)
 
 
 def is_open(authzr: messages.AuthorizationResource) -> bool:
@@ -407,9 +420,8 @@ def is_valid(authzr: messages.AuthorizationResource) -> bool:
 
 
 def _check_names(authzrs: Sequence[messages.AuthorizationResource], wanted: Collection[Identifier]) -> None:
-    expected = {identifier.value for identifier in wanted}
     for authzr in authzrs:
-        if name_of(authzr) not in expected:
+        if identifier_of(authzr) not in wanted:
             raise CAProtocolError(
                 f"the CA wants {one_line(name_of(authzr), 260)} proved, which nobody asked for"
             )

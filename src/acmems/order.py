@@ -32,7 +32,7 @@ from acmems.exceptions import (
 )
 from acmems.names import Identifier
 from acmems.pace import Pace
-from acmems.session import Answer, Session
+from acmems.session import Answer, Session, readable_problem
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -56,19 +56,23 @@ def parse(answer: Answer, url: str, names: Sequence[Identifier]) -> messages.Ord
     Raises:
         CAProtocolError: it cannot be read, or is for other names.
     """
-    raw = dict(answer.json())
-    if raw.get("status") not in _STATES:
-        raise CAProtocolError(f"an order has the unknown status {one_line(raw.get('status'), 40)!r}")
+    raw = {name: value for name, value in answer.json().items() if value is not None}
+    status, urls = raw.get("status"), raw.get("authorizations")
+    if not isinstance(status, str) or status not in _STATES:
+        raise CAProtocolError(f"an order has the unknown status {one_line(status, 40)!r}")
+    if not isinstance(urls, list) or not urls or not all(isinstance(each, str) for each in urls):
+        raise CAProtocolError("an order lacks its authorizations")
+    if not isinstance(raw.get("finalize"), str):
+        raise CAProtocolError("an order lacks the URL to finalize it")
+    if isinstance(raw.get("error"), dict):
+        raw["error"] = readable_problem(raw["error"])
     try:
         body = messages.Order.from_json(raw)
         ordered = {(identifier.typ.name, identifier.value.lower()) for identifier in body.identifiers or ()}
-        urls = [*(body.authorizations or ()), body.finalize]
     except (DeserializationError, ValueError, TypeError, AttributeError) as error:
         raise CAProtocolError("an order cannot be read") from error
     if ordered != {(name.type.value, name.value) for name in names}:
         raise CAProtocolError("the CA answered with an order for other names than were asked for")
-    if not body.authorizations or not all(isinstance(url, str) for url in urls):
-        raise CAProtocolError("an order lacks its authorizations or the URL to finalize it")
     return messages.OrderResource(body=body, uri=url, authorizations=[])
 
 
@@ -85,7 +89,7 @@ def translate(problem: CAProblem, names: Sequence[str]) -> AcmeException:
         break
     detail = detail or problem.detail or code
     if problem.code == "userActionRequired":
-        return NeedToAgreeToTOS(detail)
+        return _action_required(problem)
     if problem.code in _ACCOUNT or (problem.code == "unauthorized" and "account" in detail.lower()):
         return AccountError(f"the CA does not accept the account: {detail}")
     if code in _NAME:
@@ -95,6 +99,14 @@ def translate(problem: CAProblem, names: Sequence[str]) -> AcmeException:
     if code in _VALIDATION:
         return ChallengeFailed(name, detail, "")
     return problem
+
+
+def _action_required(problem: CAProblem) -> AccountError:
+    """Return what a person has to do (RFC 8555 section 7.3.3)."""
+    if problem.terms:
+        return NeedToAgreeToTOS(problem.terms, detail=problem.detail, visit=problem.visit)
+    where = problem.visit or "the website of the CA"
+    return AccountError(f"the CA wants a person to act before it goes on ({problem.detail}): visit {where}")
 
 
 # After these an order stays open: it can still be finished, by whoever asks next.
@@ -159,7 +171,10 @@ class Orders:
             raise
         except CAProblem as problem:
             self._forget(key)
-            raise translate(problem, request.names) from problem
+            meaning = translate(problem, request.names)
+            if meaning is problem:
+                raise
+            raise meaning from problem
         except AcmeException:
             self._forget(key)
             raise

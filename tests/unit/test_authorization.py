@@ -1,10 +1,10 @@
-"""Authorizations: what a CA may say of one, and how proofs come and go."""
+"""Authorizations on their way to a decision, and how proofs come and go with them."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +25,8 @@ from tests.fake_ca import (
     problem,
 )
 
-from acmems.authorization import ENDED, KNOWN, Authorizations, failure, is_open, is_valid, name_of, parse
+from acmems.account import thumbprint
+from acmems.authorization import Authorizations, parse
 from acmems.challenges import ChallengeResponses, Http01, Validator
 from acmems.clock import SYSTEM, Clock
 from acmems.crew import Crew
@@ -45,119 +46,10 @@ from acmems.session import Answer
 WANTED = [Identifier.dns(NAME)]
 OTHER = "b.example.org"
 OTHER_AUTHORIZATION = f"{CA}/authorization/2"
-ERROR = {"type": "urn:ietf:params:acme:error:dns", "detail": "no\r\naddress"}
 
 
 def answer(value: object) -> Answer:
     return Answer(200, {}, json.dumps(value).encode(), AUTHORIZATION)
-
-
-class TestParse:
-    """An authorization is read strictly, its challenges leniently: others than ours do not matter."""
-
-    @pytest.mark.parametrize(
-        "status", ["pending", "valid", "invalid", "deactivated", "expired", "revoked", "processing"]
-    )
-    def test_every_state(self, status: str) -> None:
-        """Each state of RFC 8555 section 7.1.6 is known, and the draft's `processing`."""
-        parsed = parse(answer(authorization(status)), AUTHORIZATION)
-        assert (parsed.body.status.name, parsed.uri) == (status, AUTHORIZATION)
-        assert parsed.body.status in KNOWN
-        assert (parsed.body.status in ENDED) == (status in {"deactivated", "expired", "revoked"})
-        assert is_open(parsed) == (status in {"pending", "processing"})
-
-    @pytest.mark.parametrize("status", ["perhaps", "Valid", "", None, 7])
-    def test_an_unknown_state(self, status: object) -> None:
-        """A state that no RFC knows is an error of its own."""
-        with pytest.raises(ChallengesUnknownStatus):
-            parse(answer(authorization(status)), AUTHORIZATION)
-
-    @pytest.mark.parametrize(
-        "members",
-        [
-            {"identifier": None},
-            {"identifier": NAME},
-            {"identifier": {"type": "dns"}},
-            {"identifier": {"type": 7, "value": NAME}},
-            {"challenges": None},
-            {"challenges": "http-01"},
-            {"challenges": {"http-01": {}}},
-            {"expires": "tomorrow"},
-            {"expires": 7},
-        ],
-        ids=str,
-    )
-    def test_a_hostile_authorization(self, members: dict[str, object]) -> None:
-        """What cannot be read is nonsense of the CA."""
-        with pytest.raises(CAProtocolError):
-            parse(answer(authorization() | members), AUTHORIZATION)
-
-    @pytest.mark.parametrize("type_", ["http-01", "dns-01", "tls-alpn-01"])
-    @pytest.mark.parametrize(
-        "token", ["", "../../etc/passwd", "a/b", "a+b=", "a b", f"{TOKEN}\n", f"{TOKEN}=", "ä" * 30, None, 7]
-    )
-    def test_a_token_that_is_none(self, type_: str, token: object) -> None:
-        """A token of a challenge that we answer is base64url, or everything stops (section 8.1)."""
-        with pytest.raises(CAProtocolError, match="base64url"):
-            parse(answer(authorization(challenges=[challenge(type_, token=token)])), AUTHORIZATION)
-
-    @pytest.mark.parametrize(
-        "odd",
-        [
-            None,
-            7,
-            "http-01",
-            [],
-            {},
-            {"type": None},
-            {"type": "odd-01", "url": CHALLENGE},
-            {"type": "odd-01", "url": CHALLENGE, "token": "../x", "status": "pending"},
-            {"type": "dns-persist-01", "url": CHALLENGE, "status": "pending", "issuer-domain-names": ["ca"]},
-            {"type": "http-01", "url": CHALLENGE, "token": TOKEN, "status": "perhaps"},
-            {"type": "http-01", "url": CHALLENGE, "token": TOKEN, "validated": "yesterday"},
-        ],
-        ids=str,
-    )
-    def test_a_challenge_that_is_none_of_ours(self, odd: object) -> None:
-        """Challenges of unknown types, without a token, or no objects at all, do not hide the others."""
-        parsed = parse(answer(authorization(challenges=[odd, challenge()])), AUTHORIZATION)
-        assert parsed.body.challenges[-1].chall.encode("token") == TOKEN
-
-    @pytest.mark.parametrize(
-        ("members", "name"), [({}, NAME), ({"wildcard": False}, NAME), ({"wildcard": True}, f"*.{NAME}")]
-    )
-    def test_names(self, members: Mapping[str, object], name: str) -> None:
-        """An authorization of a wildcard name is known under its `*.` name (section 7.1.3)."""
-        assert name_of(parse(answer(authorization(**members)), AUTHORIZATION)) == name
-
-
-class TestDecision:
-    """What a state means for the name."""
-
-    @pytest.mark.parametrize(
-        ("status", "valid"), [("valid", True), ("pending", False), ("processing", False)]
-    )
-    def test_undecided_is_not_valid(self, status: str, valid: bool) -> None:
-        """A name is proved when the CA says `valid`, and not before."""
-        assert is_valid(parse(answer(authorization(status)), AUTHORIZATION)) is valid
-
-    @pytest.mark.parametrize("status", ["deactivated", "expired", "revoked"])
-    def test_an_ended_authorization_proves_nothing(self, status: str) -> None:
-        """An authorization that was valid once is a failure that names its state."""
-        with pytest.raises(ChallengeFailed, match=status) as raised:
-            is_valid(parse(answer(authorization(status)), AUTHORIZATION))
-        assert raised.value.domain == NAME
-
-    def test_a_failed_challenge_tells_why(self) -> None:
-        """The error has the name, the CA's reason in one line, and the URL of the challenge that failed."""
-        challenges = [challenge("dns-01"), challenge(status="invalid", error=ERROR)]
-        error = failure(parse(answer(authorization("invalid", challenges=challenges)), AUTHORIZATION))
-        assert (error.domain, error.message, error.challenge_uri) == (NAME, "no address", CHALLENGE)
-
-    def test_a_failure_without_a_reason(self) -> None:
-        """Where no challenge has an error, the error says so, and names the authorization."""
-        error = failure(parse(answer(authorization("invalid")), AUTHORIZATION))
-        assert (error.message, error.challenge_uri) == ("the CA gave no reason", AUTHORIZATION)
 
 
 class Desk:
@@ -227,14 +119,49 @@ class TestProve:
         desk.session.say(CHALLENGE, problem("malformed", "already decided"))
         assert desk.prove()[0].body.status.name == "valid"
 
-    @pytest.mark.parametrize("identifier", [OTHER, f"*.{NAME}", f"x.{NAME}", ""])
-    def test_a_name_that_nobody_asked_for(self, desk: Desk, identifier: str) -> None:
+    @pytest.mark.parametrize("identifier", [OTHER, f"*.{NAME}", f"x.{NAME}", "", "a b"])
+    @pytest.mark.parametrize("type_", ["dns", "ip"])
+    def test_a_name_that_nobody_asked_for(self, desk: Desk, type_: str, identifier: str) -> None:
         """An authorization for any other name stops everything, and nothing is presented."""
-        value = {"type": "dns", "value": identifier}
+        value = {"type": type_, "value": identifier}
         desk.session.say(AUTHORIZATION, authorization(identifier=value))
         with pytest.raises(CAProtocolError, match="nobody asked for"):
             desk.prove()
         assert desk.validator.presented == []
+
+    def test_names_are_compared_without_case(self, desk: Desk) -> None:
+        """A CA may write the name in capitals; what is presented is the normal form."""
+        said = {"type": "dns", "value": NAME.upper()}
+        desk.session.say(AUTHORIZATION, authorization(identifier=said), authorization("valid"))
+        desk.prove()
+        assert desk.validator.presented[0].identifier == WANTED[0]
+
+    def test_an_address_is_compared_with_addresses(self, desk: Desk) -> None:
+        """An authorization of an IP address is none of the DNS name that reads the same, nor the reverse."""
+        address = Identifier.ip("192.0.2.1")
+        desk.session.say(AUTHORIZATION, authorization(identifier={"type": "dns", "value": "192.0.2.1"}))
+        with pytest.raises(CAProtocolError, match="nobody asked for"):
+            desk.authorizations.prove([AUTHORIZATION], [address], desk.validator, desk.time.within())
+
+    @pytest.mark.parametrize(
+        ("said", "address"), [("192.0.2.1", "192.0.2.1"), ("2001:DB8:0::1", "2001:db8::1")]
+    )
+    def test_an_address_is_proved(self, desk: Desk, said: str, address: str) -> None:
+        """IP addresses (RFC 8738) are presented as such, in normal form."""
+        value = {"type": "ip", "value": said}
+        desk.session.say(AUTHORIZATION, authorization(identifier=value), authorization("valid"))
+        wanted = [Identifier.ip(address)]
+        desk.authorizations.prove([AUTHORIZATION], wanted, desk.validator, desk.time.within())
+        assert [proof.identifier for proof in desk.validator.presented] == wanted
+
+    @pytest.mark.parametrize("token", ["a" * 43, "a" * 45, "a"])
+    def test_a_token_is_shown_as_the_ca_wrote_it(self, desk: Desk, token: str) -> None:
+        """Token and key authorization are the CA's text, not what it decodes to (section 8.1)."""
+        pending = authorization(challenges=[challenge(token=token)])
+        desk.session.say(AUTHORIZATION, pending, authorization("valid"))
+        desk.prove()
+        (proof,) = desk.validator.presented
+        assert (proof.token, proof.key_authorization) == (token, f"{token}.{thumbprint(KEY)}")
 
     def test_without_a_validator(self, desk: Desk) -> None:
         """Where no verification is configured the error says so, and the CA is told nothing."""
@@ -365,6 +292,25 @@ def test_two_orders_share_a_proof() -> None:
         decided.set()
         assert [order.result(30)[0].body.status.name for order in orders] == ["valid", "valid"]
     assert len(validator.presented) == len(validator.withdrawn) == 1
+
+
+def test_two_orders_share_an_answer() -> None:
+    """Whoever of two orders has put an http-01 answer, it wakes both, and it goes with the last of them."""
+    desk = Desk()
+    responses = ChallengeResponses()
+    validator = Http01("http", (), responses)
+    pending = parse(answer(authorization()), AUTHORIZATION)
+    deadline = desk.time.within()
+    first, second = (
+        desk.authorizations.begin(pending, validator, deadline, lambda _: None) for _ in range(2)
+    )
+    assert responses.fetch(NAME, f"/.well-known/acme-challenge/{TOKEN}") is not None
+    assert first.requested.is_set()
+    assert second.requested.is_set()
+    desk.authorizations.withdraw(first)
+    assert responses != {}
+    desk.authorizations.withdraw(second)
+    assert responses == {}
 
 
 def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:

@@ -23,7 +23,7 @@ import pytest
 
 from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof, dns01_dnsupdate
 from acmems.challenges.dns01_dnsupdate import txt_value
-from acmems.exceptions import ValidatorUnavailable
+from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.ini import Address, Finding, Options, read
 from acmems.names import Identifier
 
@@ -233,6 +233,25 @@ class TestFailures:
     def test_the_soa_of_another_branch_is_not_believed(self) -> None:
         """A zone that is not above the name is not its zone."""
         assert "is not authoritative for" in self.failure(lambda query: soa(query, "example.net."))
+
+    def test_a_name_too_long_for_its_record(self) -> None:
+        """A name that is no name any more with `_acme-challenge.` in front is refused, and asks nobody."""
+        name = ".".join(["a" * 61] * 4)
+        assert len(name) == 247
+        with name_server(willing) as (server, seen):
+            validator = DnsUpdate("dns", server)
+            with pytest.raises(NoChallengeMethodsSupported, match="too long to be proved by dns-01"):
+                validator.present(proof(name))
+            validator.withdraw(proof(name))
+        assert seen == []
+
+    def test_the_longest_name_that_has_a_record(self) -> None:
+        """A name that leaves just enough room for `_acme-challenge.` is proved."""
+        with name_server(willing) as (server, seen):
+            DnsUpdate("dns", server).present(
+                proof(f"{'a' * 61}.{'a' * 61}.{'a' * 61}.{'a' * 39}.example.org")
+            )
+        assert is_update(seen[-1])
 
     def test_silence_is_told(self) -> None:
         """A server that does not answer is given up after the timeout."""

@@ -114,6 +114,8 @@ class TestParse:
             {"status": None},
             {"status": 7},
             {"status": "Valid"},
+            {"status": []},
+            {"status": {"valid": 1}},
             {"identifiers": []},
             {"identifiers": None},
             {"identifiers": "a.example.org"},
@@ -123,6 +125,8 @@ class TestParse:
             {"identifiers": [{"type": "dns", "value": NAME}, {"type": "dns", "value": "b.example.org"}]},
             {"identifiers": [{"type": "dns"}]},
             {"identifiers": [{"type": "dns", "value": 7}]},
+            {"identifiers": [{"type": [], "value": NAME}]},
+            {"identifiers": {"type": "dns", "value": NAME}},
             {"identifiers": [{"type": "odd", "value": NAME}]},
             {"identifiers": [NAME]},
             {"identifiers": [[["dns", NAME]]]},
@@ -130,6 +134,8 @@ class TestParse:
             {"authorizations": None},
             {"authorizations": 7},
             {"authorizations": [7]},
+            {"authorizations": AUTHORIZATION},
+            {"authorizations": {AUTHORIZATION: 1}},
             {"authorizations": [{"url": AUTHORIZATION}]},
             {"finalize": None},
             {"finalize": 7},
@@ -173,7 +179,7 @@ class TestTranslate:
         [
             ("accountDoesNotExist", exceptions.AccountError),
             ("externalAccountRequired", exceptions.AccountError),
-            ("userActionRequired", exceptions.NeedToAgreeToTOS),
+            ("userActionRequired", exceptions.AccountError),
             ("badCSR", exceptions.PayloadInvalid),
             ("badPublicKey", exceptions.PayloadInvalid),
             ("rejectedIdentifier", exceptions.InvalidDomainName),
@@ -201,6 +207,24 @@ class TestTranslate:
         error = translate(problem(code, "its words"), [NAME])
         assert type(error) is meaning
         assert "its words" in str(error)
+
+    def test_new_terms(self) -> None:
+        """New terms are told by their URL, with the page where a person agrees to them (section 7.3.3)."""
+        terms, page = "https://ca.example.org/terms-2", "https://ca.example.org/agree"
+        error = translate(problem("userActionRequired", "its words", terms=terms, visit=page), [NAME])
+        assert isinstance(error, exceptions.NeedToAgreeToTOS)
+        assert error.url == terms
+        assert str(error) == (
+            f"the CA's terms of service must be accepted (its words): read {terms}, accept them at {page}, "
+            f"then add 'accept-terms-of-service = {terms}' to [account]"
+        )
+
+    @pytest.mark.parametrize("page", ["https://ca.example.org/agree", ""])
+    def test_anything_else_that_a_person_must_do(self, page: str) -> None:
+        """Where the CA links to no terms its words are not taken for a URL."""
+        error = translate(problem("userActionRequired", "its words", visit=page), [NAME])
+        assert type(error) is exceptions.AccountError
+        assert str(error).endswith(f"(its words): visit {page or 'the website of the CA'}")
 
     def test_an_unknown_code_stays_a_problem_of_the_ca(self) -> None:
         """A type that is none of ACME's is passed on as it is."""
@@ -282,6 +306,27 @@ class TestObtain:
         with pytest.raises(ChallengeFailed, match="forbidden") as raised:
             desk.obtain()
         assert raised.value.domain == NAME
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {},
+            {"type": 7},
+            {"type": ["x"], "detail": {}},
+            {"subproblems": 7},
+            {"subproblems": [7, {"type": 7, "detail": [], "identifier": {"type": [], "value": 7}}]},
+            {"identifier": {"type": "odd", "value": 7}},
+            ["x"],
+            "x",
+            7,
+        ],
+        ids=str,
+    )
+    def test_an_invalid_order_with_an_odd_reason(self, desk: Desk, error: object) -> None:
+        """What cannot be read of a reason is left out, or the order is nonsense; it is never our bug."""
+        desk.say(FINALIZE, order("invalid", error=error))
+        with pytest.raises((CAProblem, CAProtocolError)):
+            desk.obtain()
 
     def test_an_invalid_order_without_a_reason(self, desk: Desk) -> None:
         """An order that is invalid for no reason is nonsense of the CA."""

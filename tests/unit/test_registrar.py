@@ -310,7 +310,7 @@ class TestKnown:
             desk.refresh()
 
     @pytest.mark.parametrize(
-        "members", [{"contact": 7}, {"contact": [7]}, {"key": {"kty": "odd"}}, {"agreement": []}], ids=str
+        "members", [{"contact": 7}, {"contact": [7]}, {"key": {"kty": "odd"}}, {"agreement": ["x"]}], ids=str
     )
     def test_members_of_odd_types(self, tmp_path: Path, members: dict[str, object]) -> None:
         """An account whose members have types that they cannot have is nonsense, and not written."""

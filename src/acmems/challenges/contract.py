@@ -77,6 +77,7 @@ class Validator(Protocol):
 
         Raises:
             ValidatorUnavailable: it cannot be shown now.
+            NoChallengeMethodsSupported: this name can never be proved so.
         """
 
     def withdraw(self, proof: Proof) -> None:

@@ -21,7 +21,7 @@ import dns.update
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
 from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.exceptions import ValidatorUnavailable
+from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.ini import Address, Options, address, positive_int, seconds
 
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
@@ -80,9 +80,10 @@ class DnsUpdate:
         """Add the TXT record.
 
         Raises:
+            NoChallengeMethodsSupported: the name is too long to have such a record.
             ValidatorUnavailable: the DNS server did not add it.
         """
-        self._update(proof, add=True)
+        self._update(_record(proof), proof, add=True)
 
     def withdraw(self, proof: Proof) -> None:
         """Delete exactly that TXT record; other values of its name stay (RFC 2136 section 2.5.4).
@@ -90,11 +91,14 @@ class DnsUpdate:
         Raises:
             ValidatorUnavailable: the DNS server did not delete it.
         """
-        self._update(proof, add=False)
+        try:
+            record = _record(proof)
+        except NoChallengeMethodsSupported:
+            return  # then none was added
+        self._update(record, proof, add=False)
 
-    def _update(self, proof: Proof, *, add: bool) -> None:
+    def _update(self, record: dns.name.Name, proof: Proof, *, add: bool) -> None:
         deadline = self._clock.deadline(self.timeout)
-        record = dns.name.from_text(f"_acme-challenge.{proof.identifier.base}")
         value = txt_value(proof.key_authorization)
         zone = self._zone(record, deadline)
         message = dns.update.UpdateMessage(zone)
@@ -168,6 +172,17 @@ def txt_value(key_authorization: str) -> str:
     """Return the TXT value that proves a key authorization (RFC 8555 section 8.4)."""
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def _record(proof: Proof) -> dns.name.Name:
+    """Return the name of the TXT record (RFC 8555 section 8.4)."""
+    base = proof.identifier.base
+    try:
+        return dns.name.from_text(f"_acme-challenge.{base}")
+    except dns.exception.DNSException:
+        raise NoChallengeMethodsSupported(
+            f"{base} is too long to be proved by dns-01: with _acme-challenge. in front it is no DNS name"
+        ) from None
 
 
 def _plain(name: dns.name.Name) -> str:
