@@ -103,5 +103,5 @@ def number(value: float) -> str:
     """Return a number with about three digits that mean something."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    digits = 1 if value >= 10 else 2 if value >= 0.1 else 3
+    digits = 1 if value >= 9.995 else 2 if value >= 0.0995 else 3
     return f"{value:.{digits}f}"

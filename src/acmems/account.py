@@ -189,9 +189,8 @@ def account_body(document: Mapping[str, Any]) -> messages.Registration:
     Raises:
         ValueError: a member has another type than it should have.
     """
-    kept = {
-        name: document[name] for name in _MEMBERS if document.get(name)
-    }  # python-acme writes nothing empty
+    # What is empty is left out: python-acme would not write it, and the file would seem to have changed.
+    kept = {name: document[name] for name in _MEMBERS if document.get(name)}
     if not all(isinstance(value, _MEMBERS[name]) for name, value in kept.items()):
         raise ValueError("a member of the account has a type that it cannot have")
     if not all(isinstance(contact, str) for contact in kept.get("contact", ())):

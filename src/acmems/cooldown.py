@@ -73,7 +73,8 @@ class Cooldown:
         now = self.clock.monotonic()
         with self._lock:
             before = self._pauses.pop(subject, None)
-            length = self.first if before is None else before.length * 2
+            # What fails while a pause lasts was begun before it: the same failure, not another one.
+            length = self.first if before is None else before.length * (1 if before.until > now else 2)
             length = min(self.longest, length if seconds is None else max(seconds, 1.0))
             # A copy: the traceback of the first one would keep all that its raiser had at hand.
             self._pauses[subject] = _Pause(now + length, length, copy.copy(error))

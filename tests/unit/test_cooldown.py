@@ -103,6 +103,13 @@ class TestPause:
             time.seconds += 60
         assert pauses == [10, 20, 40, 60, 60]
 
+    def test_failures_at_one_time_are_one(self, cooldown: Cooldown, time: Time) -> None:
+        """Requests that were under way together and fail together do not make the pause longer."""
+        for _ in range(8):
+            cooldown.note("a", RateLimited("enough"))
+            time.seconds += 1
+        assert left(cooldown, "a") == 9
+
     @pytest.mark.parametrize(("told", "pause"), [(25, 25), (5, 5), (0, 1), (-3, 1), (1e9, 60)])
     def test_the_ca_says_how_long(self, cooldown: Cooldown, told: float, pause: float) -> None:
         """A CA's own word on the pause counts, between a second and the longest."""
@@ -122,7 +129,7 @@ class TestPause:
         """Beyond the most that are remembered, the one whose last failure is oldest is forgotten."""
         for subject in ("a", "b", "c", "a", "d"):
             cooldown.note(subject, RateLimited("enough"))
-        assert [left(cooldown, subject) for subject in "abcd"] == [20, None, 10, 10]
+        assert [left(cooldown, subject) for subject in "abcd"] == [10, None, 10, 10]
 
 
 class TestError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from acmems.crew import Crew
+from acmems.exceptions import CAUnavailable
 
 
 @pytest.fixture
@@ -61,6 +63,24 @@ class TestEach:
 
 
 class TestClose:
+    def test_what_has_not_begun_is_given_up(self) -> None:
+        """Who waits for work that a closed crew will not do is told so, when what runs has ended."""
+        crew = Crew(1)
+        started, go = threading.Event(), threading.Event()
+
+        def work(_: int) -> None:
+            started.set()
+            assert go.wait(30)
+
+        with ThreadPoolExecutor(1) as pool:
+            caller = pool.submit(crew.each, work, [1, 2, 3])
+            assert started.wait(30)
+            crew.close()
+            go.set()
+            assert isinstance(caller.exception(30), CAUnavailable)
+        with pytest.raises(CAUnavailable):
+            crew.each(work, [1, 2])
+
     def test_what_runs_ends_by_itself(self) -> None:
         """Closing does not wait for running work, and does not lose its results."""
         crew = Crew(2)

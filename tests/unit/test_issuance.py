@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.peers import wait_until
 
 from acmems import csr
 from acmems.chain import Chain
@@ -348,3 +349,30 @@ class TestProtection:
             house.ask(request)
         house.authority.error = None
         assert house.ask(request).source == "issued"
+
+
+class TestClosing:
+    """A server that stops begins nothing, and keeps nobody waiting."""
+
+    def test_what_has_not_begun_is_refused(self, house: House) -> None:
+        """What runs goes on to its end; what waits for a thread, or comes now, is told to ask again."""
+        issuance = Issuance(house.authority, ORIGIN, Bus(), workers=1)
+        running, waiting, late = (Asked(make_request(), None, house.storage) for _ in range(3))
+        house.authority.go.clear()
+        first, second = issuance.issue(running), issuance.issue(waiting)
+        wait_until(lambda: bool(house.authority.orders), "the first order")
+        issuance.close(house.time.clock().deadline(0))
+        error = second.exception(30)
+        assert isinstance(error, CAUnavailable)
+        assert error.retry_after
+        with pytest.raises(CAUnavailable, match="stopping"):
+            issuance.issue(late)
+        house.authority.go.set()
+        assert first.result(30).source == "issued"
+
+    def test_what_is_stored_is_delivered_to_the_end(self, house: House) -> None:
+        """A stored chain needs no order, so a stop does not keep it back."""
+        request = make_request()
+        first = house.ask(request)
+        house.issuance.close(house.time.clock().deadline(0))
+        assert house.ask(request).chain == first.chain

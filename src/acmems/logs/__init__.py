@@ -8,10 +8,9 @@ any module adds with
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +30,7 @@ _LEVELS: Mapping[type[Event], int] = {
     Failed: logging.ERROR,
 }
 _RENAMED = {"reference": "ref"}
+_names: dict[type[Event], tuple[tuple[str, str], ...]] = {}
 
 
 class LoggingOptions(Protocol):
@@ -92,7 +92,8 @@ def log_event(event: Event) -> None:
     _events.log(level, type(event).__name__.lower(), extra={"fields": kept}, exc_info=bug)
 
 
-@functools.cache
-def _named(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+def _named(kind: type[Event]) -> Iterable[tuple[str, str]]:
     """Return the names that the fields of an event have in the log, with those fields."""
-    return tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(kind))
+    if kind not in _names:
+        _names[kind] = tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(kind))
+    return _names[kind]
