@@ -33,6 +33,7 @@ class Plan:
         singles: certificates a round, one after the other.
         crowd: certificates at once, for acmems.
         rival_crowd: the same for its rival.
+        rival_warm_up: certificates that the rival gets before anything is measured.
         patience: seconds that a crowd may take.
         stored: seconds a round of asking for a stored chain.
     """
@@ -41,12 +42,13 @@ class Plan:
     singles: int = 5
     crowd: int = 1000
     rival_crowd: int = 200
+    rival_warm_up: int = 1
     patience: float = 60.0
     stored: float = 1.5
 
 
 FULL = Plan()
-QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, patience=30.0, stored=0.5)
+QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, rival_warm_up=0, patience=30.0, stored=0.5)
 
 
 def one_name(stage: Stage, plan: Plan) -> Measured:
@@ -54,7 +56,7 @@ def one_name(stage: Stage, plan: Plan) -> Measured:
     with ExitStack() as stack:
         floor = stack.enter_context(stage.floor())
         ours = stack.enter_context(stage.acmems())[0].warm(WARM_UP)
-        rival = stack.enter_context(stage.macen())[0].warm(1)
+        rival = stack.enter_context(stage.macen())[0].warm(plan.rival_warm_up)
         each: dict[str, list[float]] = {"floor": [], "acmems": [], "macen": []}
         for _ in range(plan.rounds):
             for contender, count in ((floor, plan.singles), (ours, plan.singles), (rival, 1)):
@@ -73,7 +75,7 @@ def burst(stage: Stage, plan: Plan) -> Measured:
     with ExitStack() as stack:
         floor = stack.enter_context(stage.floor())
         ours = stack.enter_context(stage.acmems())[0].warm(WARM_UP)
-        rival = stack.enter_context(stage.macen())[0].warm(1)
+        rival = stack.enter_context(stage.macen())[0].warm(plan.rival_warm_up)
         rates: dict[str, list[float]] = {"floor": [], "acmems": [], "macen": []}
         for turn in range(plan.rounds):
             for contender in (floor, ours):
@@ -101,7 +103,7 @@ def crowd(stage: Stage, plan: Plan) -> Measured:
             Row(f"{what}: peak memory", "MB", server.peak_memory / MEGABYTE, target=at_most(150.0)),
         ]
     with stage.macen(calm=True) as (rival, _):
-        rival.warm(1)
+        rival.warm(plan.rival_warm_up)
         outcome = rival.do(Job(SIGN, csrs.fresh(plan.rival_crowd), plan.rival_crowd, plan.patience))
         note = (
             f"macen, {plan.rival_crowd} names at once: {outcome.chains} answered with a chain, "
