@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import functools
 import logging
@@ -35,7 +36,7 @@ from acmems.exceptions import (
     InvalidDomainName,
 )
 from acmems.names import Identifier
-from acmems.order import Orders, translate
+from acmems.order import Orders, translating
 from acmems.registrar import Registrar
 from acmems.session import Session
 
@@ -122,10 +123,8 @@ class ACMEManager:
             AcmeException: as `connect`, but for what concerns the key.
         """
         registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
-        try:
+        with translating(()):
             self.registration = registrar.refresh(self._deadline(), register=register)
-        except CAProblem as problem:
-            raise translate(problem, ()) from problem
 
     def load_private_key(self) -> None:
         """Load our private key, the key to identify ourself against the ACME server.
@@ -259,9 +258,11 @@ class ACMEManager:
             if mine:
                 self._connect_for(attempt)
             try:
-                attempt.result(min(deadline.remaining, threading.TIMEOUT_MAX))
+                error = attempt.exception(min(deadline.remaining, threading.TIMEOUT_MAX))
             except TimeoutError:
                 raise DeadlinePassed("the account could not be opened at the CA in time") from None
+            if error is not None:
+                raise copy.copy(error)  # each who waits gets its own, with a traceback of its own
         if self._client is None:
             raise AccountError("not connected to the CA: call connect() first")
         return self._client
@@ -424,20 +425,15 @@ class ACMEManager:
     def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
         """Return a new authorization: by newAuthz where the CA has it (section 7.4.1), else by an order."""
         client = self._connected(deadline)
-        try:
+        with translating([name.value]):
             directory = client.session.directory(deadline)
             if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
-                payload = {"identifier": {"type": name.type.value, "value": name.value}}
-                answer = client.session.post(
-                    directory["newAuthz"], payload, deadline=deadline, repeatable=False
-                )
-                if answer.location is None:
-                    raise CAProtocolError("the CA answered a new authorization without its URL")
-                return authorization.parse(answer, answer.location)
-            order = client.orders.create([name], deadline)
-            authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
-        except CAProblem as problem:
-            raise translate(problem, [name.value]) from problem
+                authzr = _new_authz(client.session, directory["newAuthz"], name, deadline)
+            else:
+                order = client.orders.create([name], deadline)
+                authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
+        if authorization.identifier_of(authzr) != name:
+            raise CAProtocolError("the CA answered with an authorization for another name than was asked for")
         return authzr
 
     def _is_proved(self, name: Identifier) -> bool:
@@ -457,6 +453,17 @@ class ACMEManager:
 
     def _deadline(self) -> Deadline:
         return self.clock.deadline(self.config.mgmt.request_timeout)
+
+
+def _new_authz(
+    session: Session, url: str, name: Identifier, deadline: Deadline
+) -> messages.AuthorizationResource:
+    """Ask for an authorization without an order (section 7.4.1)."""
+    payload = {"identifier": {"type": name.type.value, "value": name.value}}
+    answer = session.post(url, payload, deadline=deadline, repeatable=False)
+    if answer.location is None:
+        raise CAProtocolError("the CA answered a new authorization without its URL")
+    return authorization.parse(answer, answer.location)
 
 
 def _identifier(domain: str) -> Identifier:

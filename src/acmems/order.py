@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from acme import messages
 from josepy.b64 import b64encode
@@ -74,6 +75,25 @@ def parse(answer: Answer, url: str, names: Sequence[Identifier]) -> messages.Ord
     if ordered != {(name.type.value, name.value) for name in names}:
         raise CAProtocolError("the CA answered with an order for other names than were asked for")
     return messages.OrderResource(body=body, uri=url, authorizations=[])
+
+
+@contextlib.contextmanager
+def translating(names: Sequence[str]) -> Iterator[None]:
+    """Raise what a CA's problem document means for a request, in place of the document.
+
+    Args:
+        names: what was ordered, to name one where the problem does not.
+
+    Raises:
+        AcmeException: as `translate` returns it.
+    """
+    try:
+        yield
+    except CAProblem as problem:
+        error = translate(problem, names)
+        if error is problem:
+            raise
+        raise error from problem
 
 
 def translate(problem: CAProblem, names: Sequence[str]) -> AcmeException:

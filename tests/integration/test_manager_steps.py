@@ -18,6 +18,7 @@ from acmems.exceptions import (
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
     CAProblem,
+    CAProtocolError,
     CAUnavailable,
     ChallengeFailed,
     ChallengesUnknownStatus,
@@ -196,3 +197,12 @@ def test_wildcards_step_by_step(script: Script, dns: ChallTestSrv) -> None:
     assert script.finish(functools.partial(script.refresh, name), name).body.wildcard
     assert list(script.manager.authzrs) == [name]
     assert records.records == set()
+
+
+def test_an_authorization_for_another_name(script: Script, proxy: FaultProxy) -> None:
+    """An authorization for a name that nobody asked for is not acted on."""
+    proxy.when(path=AUTHORIZATION).set(identifier={"type": "dns", "value": "evil.example.org"})
+    with pytest.raises(CAProtocolError, match="another name"):
+        script.new()
+    assert script.manager.authzrs == {}
+    assert script.manager.responses == {}
