@@ -8,9 +8,9 @@ import threading
 class Pace:
     """Intervals between looks at something the CA works on.
 
-    The first look comes when a decision is usually there, so that most need one look only; after it
-    the intervals grow. Fixed sleeps would either ask too often or wait too long: CAs take from
-    milliseconds to minutes.
+    The first look comes when a decision is usually there, so that most need one look only; the second
+    comes soon after it, and from then on the intervals grow. Fixed sleeps would either ask too often or
+    wait too long: CAs take from milliseconds to minutes.
 
     Args:
         first: seconds to wait for the first look while nothing is known yet.
@@ -18,9 +18,10 @@ class Pace:
     """
 
     GROWTH = 1.6
+    SECOND = 0.6  # of the first interval
     SHORTEST = 0.002
 
-    def __init__(self, first: float = 0.02, longest: float = 5.0) -> None:
+    def __init__(self, first: float = 0.005, longest: float = 5.0) -> None:
         self.longest = longest
         self._expected = first
         self._lock = threading.Lock()
@@ -36,7 +37,8 @@ class Pace:
         Args:
             looks: how many looks have found nothing so far.
         """
-        return min(self.longest, max(self.SHORTEST, self._expected * self.GROWTH**looks))
+        later = self.SECOND * self.GROWTH ** (looks - 1) if looks else 1.0
+        return min(self.longest, max(self.SHORTEST, self._expected * later))
 
     def learn(self, seconds: float, looks: int) -> None:
         """Take note of a decision.
@@ -49,4 +51,4 @@ class Pace:
             if looks > 1:
                 self._expected += 0.3 * (min(seconds, self.longest) - self._expected)
             else:
-                self._expected = max(self.SHORTEST, self._expected * 0.95)
+                self._expected = max(self.SHORTEST, self._expected * 0.9)

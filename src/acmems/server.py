@@ -15,7 +15,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
-from acmems import exceptions
 from acmems.auth import Authenticator, Processor
 from acmems.challenges import Http01
 from acmems.clock import Clock
@@ -225,23 +224,21 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         Raises:
             HttpRefusal, Refused, PayloadToLarge: the request will not be accepted.
         """
-        return self._admit().content_length()
+        return self._addressed().admit()
 
-    def _admit(self) -> Processor:
+    def _addressed(self) -> Processor:
         if self.path != SIGN:
             raise HttpRefusal(404, f"there is nothing here: POST a CSR to {SIGN}")
         if self.command != "POST":
             raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": self.allowed})
         processor = Processor(self.server.auth, self.client_address, self.headers, self.rfile)
         self.processor = processor
-        if not processor.may_be_acceptable():
-            raise exceptions.Refused(processor.reason)
         return processor
 
     def do_POST(self) -> None:
         """Handle a request to sign a CSR: decide, find or order the chain, send it."""
         try:
-            future = self._issue(self.processor or self._admit())
+            future = self._issue(self.processor or self._addressed())
         except AcmeException as error:
             self.refuse(error)
             return

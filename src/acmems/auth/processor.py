@@ -103,6 +103,20 @@ class Processor:
         self.block: Block | None = None
         self.request: csr.CertificateRequest | None = None
         self.reason = "no auth block is configured"
+        self._length: int | None = None  # of the body, once the client is admitted
+
+    def admit(self) -> int:
+        """Check what shows before the body is read, once, and return the length of the body in bytes.
+
+        Raises:
+            Refused: no block could accept the client; the message tells the operator why.
+            HttpRefusal, PayloadToLarge: as `content_length`.
+        """
+        if self._length is None:
+            if not self.may_be_acceptable():
+                raise Refused(self.reason)
+            self._length = self.content_length()
+        return self._length
 
     def may_be_acceptable(self) -> bool:
         """Tell, before the body is read, whether any block could accept the client."""
@@ -158,9 +172,7 @@ class Processor:
             Refused: no block accepts it; the message tells the operator why.
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
-        if not self.may_be_acceptable():
-            raise Refused(self.reason)
-        body = self.rfile.read(self.content_length())
+        body = self.rfile.read(self.admit())
         blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
         if not blocks:
             raise Refused("the HMAC is not that of this body under a block's secret")

@@ -89,7 +89,19 @@ def log_event(event: Event) -> None:
     values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
     kept = {name: value for name, value in values.items() if value not in (None, ())}
-    _events.log(level, type(event).__name__.lower(), extra={"fields": kept}, exc_info=bug)
+    # Not `log`, which looks for its caller in the stack: for each of thousands of lines a second.
+    information = (type(bug), bug, bug.__traceback__) if bug is not None else None
+    record = _events.makeRecord(
+        _events.name,
+        level,
+        __file__,
+        0,
+        type(event).__name__.lower(),
+        (),
+        information,
+        extra={"fields": kept},
+    )
+    _events.handle(record)
 
 
 def _named(kind: type[Event]) -> Iterable[tuple[str, str]]:
