@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import datetime
-import functools
 import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from acme import messages
 from josepy.jwk import JWK
 
-from acmems import account, authorization
+from acmems import account
 from acmems.account import AccountDirectory
-from acmems.authorization import Attempt, Authorizations
+from acmems.authorization import Authorizations
 from acmems.challenges import ChallengeResponses, Validator
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.config import Configuration
@@ -25,31 +21,14 @@ from acmems.crew import Crew
 from acmems.csr import CertificateRequest
 from acmems.exceptions import (
     AccountError,
-    AcmeException,
-    AuthorizationNotYetProcessed,
-    AuthorizationNotYetRequested,
-    CAProblem,
-    CAProtocolError,
-    ChallengeFailed,
-    ChallengesUnknownStatus,
     DeadlinePassed,
-    InvalidDomainName,
 )
-from acmems.names import Identifier
 from acmems.order import Orders, translating
 from acmems.registrar import Registrar
 from acmems.session import Session
+from acmems.validations import Client, Validations
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Client:
-    """What speaks to the CA for one key."""
-
-    session: Session
-    authorizations: Authorizations
-    orders: Orders
 
 
 class ACMEManager:
@@ -75,14 +54,14 @@ class ACMEManager:
         self.config = config
         self.clock = clock
         self.responses: ChallengeResponses = config.responses
-        self.authzrs: dict[str, messages.AuthorizationResource] = {}
         self.directory = AccountDirectory(config.account.dir)
         self.registration: messages.RegistrationResource | None = None
         self.key: JWK | None = None
         self.key_digest: str | None = None
-        self._client: _Client | None = None
-        self._attempts: dict[str, Attempt] = {}
+        self._client: Client | None = None
         self._crew = Crew()
+        self._validations = Validations(self._connected, self._crew, clock, config.mgmt.request_timeout)
+        self.authzrs = self._validations.authzrs
         self._lock = threading.Lock()  # guards what follows; never held while the CA is asked
         self._connecting: Future[None] | None = None
         if connect:
@@ -180,7 +159,7 @@ class ACMEManager:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
         authorizations = Authorizations(session, key, self._crew, self.clock)
         orders = Orders(session, authorizations, self.clock, profile=options.profile)
-        self._client = _Client(session, authorizations, orders)
+        self._client = Client(session, authorizations, orders)
 
     def deactivate(self) -> None:
         """Deactivate the account at the CA, for good (section 7.3.6).
@@ -248,7 +227,7 @@ class ACMEManager:
         """
         return self._connected(deadline).orders.obtain(request, validator, deadline, key)
 
-    def _connected(self, deadline: Deadline) -> _Client:
+    def _connected(self, deadline: Deadline) -> Client:
         """Return the way to the CA; connect first if need be, once however many wait for it."""
         if self.registration is None:
             with self._lock:
@@ -282,7 +261,7 @@ class ACMEManager:
         else:
             attempt.set_exception(outcome)
 
-    # Authorizations, one step at a time (section 7.5)
+    # Validations, one step at a time (section 7.5)
 
     def acquire_domain_validations(
         self, validator: Validator, domains: Sequence[str]
@@ -303,28 +282,7 @@ class ACMEManager:
             ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a domain cannot be had.
             ValidatorUnavailable, AccountError, RateLimited, CAError, DeadlinePassed: not now.
         """
-        deadline = self._deadline()
-        names = [_identifier(domain) for domain in domains]
-        missing = [name for name in dict.fromkeys(names) if not self._is_proved(name)]
-        if missing:
-            authzrs = self._crew.each(lambda name: self._request(name, deadline), missing)
-            urls = [authzr.uri for authzr in authzrs]
-            try:
-                proved = self._authorizations(deadline).prove(urls, missing, validator, deadline)
-            except ChallengeFailed:
-                self._keep_invalid(urls, deadline)
-                raise
-            for authzr in proved:
-                self.authzrs[authorization.name_of(authzr)] = authzr
-        return [self.authzrs[name.value] for name in names]
-
-    def _keep_invalid(self, urls: Sequence[str], deadline: Deadline) -> None:
-        """Remember which authorizations failed, so that the CA is not asked for the same again."""
-        for url in urls:
-            with contextlib.suppress(AcmeException):
-                authzr, _ = self._authorizations(deadline).fetch(url, deadline)
-                if authzr.body.status == messages.STATUS_INVALID:
-                    self.authzrs[authorization.name_of(authzr)] = authzr
+        return self._validations.acquire(validator, domains)
 
     def evaluate_domain_authorization(
         self,
@@ -349,35 +307,7 @@ class ACMEManager:
             NoChallengeMethodsSupported: the CA offers no challenge that the validator can answer.
             ChallengeFailed: its challenge failed.
         """
-        name = authorization.name_of(authzr)
-        status = authzr.body.status
-        if status in authorization.ENDED:
-            self._settle(name)
-            return self.new_domain_authorization(validator, name)
-        self.authzrs[name] = authzr
-        if status not in authorization.KNOWN:
-            self._settle(name)
-            raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
-        deadline = self._deadline()
-        authorizations = self._authorizations(deadline)
-        if not authorization.is_open(authzr):
-            self._settle(name)
-            authorization.is_valid(authzr)
-            return authzr
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.authzr.uri != authzr.uri:
-            self._settle(name)
-            try:
-                attempt = authorizations.begin(
-                    authzr, validator, deadline, functools.partial(self._attempts.__setitem__, name)
-                )
-            except AcmeException:
-                self._settle(name)
-                raise
-        if not attempt.requested.is_set() and attempt.sees_requests:
-            raise AuthorizationNotYetRequested(attempt.requested)
-        wait = authorizations.seen.expected if refresh_timer is None else refresh_timer
-        raise AuthorizationNotYetProcessed(self.clock.now() + datetime.timedelta(seconds=wait))
+        return self._validations.evaluate(authzr, validator, refresh_timer)
 
     def refresh_domain_authorization(
         self, validator: Validator, domain: str
@@ -394,17 +324,7 @@ class ACMEManager:
         Raises:
             AcmeException: as `evaluate_domain_authorization`.
         """
-        name = _identifier(domain).value
-        known = self.authzrs.get(name)
-        if known is None:
-            return self.new_domain_authorization(validator, name)
-        deadline = self._deadline()
-        try:
-            authzr, retry_after = self._authorizations(deadline).fetch(known.uri, deadline)
-        except (CAProblem, ChallengesUnknownStatus):
-            self._settle(name)
-            raise
-        return self.evaluate_domain_authorization(authzr, validator, retry_after)
+        return self._validations.refresh(validator, domain)
 
     def new_domain_authorization(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
         """Request a complete new authorization for the given domain.
@@ -419,55 +339,7 @@ class ACMEManager:
         Raises:
             AcmeException: as `evaluate_domain_authorization`.
         """
-        authzr = self._request(_identifier(domain), self._deadline())
-        return self.evaluate_domain_authorization(authzr, validator)
-
-    def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
-        """Return a new authorization: by newAuthz where the CA has it (section 7.4.1), else by an order."""
-        client = self._connected(deadline)
-        with translating([name.value]):
-            directory = client.session.directory(deadline)
-            if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
-                authzr = _new_authz(client.session, directory["newAuthz"], name, deadline)
-            else:
-                order = client.orders.create([name], deadline)
-                authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
-        if authorization.identifier_of(authzr) != name:
-            raise CAProtocolError("the CA answered with an authorization for another name than was asked for")
-        return authzr
-
-    def _is_proved(self, name: Identifier) -> bool:
-        authzr = self.authzrs.get(name.value)
-        if authzr is None or authzr.body.status in authorization.ENDED:
-            return False
-        expired = authzr.body.expires is not None and authzr.body.expires <= self.clock.now()
-        return not expired and authorization.is_valid(authzr)
-
-    def _settle(self, name: str) -> None:
-        attempt = self._attempts.pop(name, None)
-        if attempt is not None:
-            self._authorizations(self._deadline()).withdraw(attempt)
-
-    def _authorizations(self, deadline: Deadline) -> Authorizations:
-        return self._connected(deadline).authorizations
+        return self._validations.new(validator, domain)
 
     def _deadline(self) -> Deadline:
         return self.clock.deadline(self.config.mgmt.request_timeout)
-
-
-def _new_authz(
-    session: Session, url: str, name: Identifier, deadline: Deadline
-) -> messages.AuthorizationResource:
-    """Ask for an authorization without an order (section 7.4.1)."""
-    payload = {"identifier": {"type": name.type.value, "value": name.value}}
-    answer = session.post(url, payload, deadline=deadline, repeatable=False)
-    if answer.location is None:
-        raise CAProtocolError("the CA answered a new authorization without its URL")
-    return authorization.parse(answer, answer.location)
-
-
-def _identifier(domain: str) -> Identifier:
-    try:
-        return Identifier.dns(domain)
-    except ValueError as error:
-        raise InvalidDomainName(domain, str(error)) from None
