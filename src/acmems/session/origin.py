@@ -27,9 +27,14 @@ class Origin:
     host: str
     port: int
 
-    def __str__(self) -> str:
+    @property
+    def authority(self) -> str:
+        """Host and port as URLs and `Host` headers have them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}" if self.port == 443 else f"https://{host}:{self.port}"  # noqa: PLR2004 - https
+        return host if self.port == 443 else f"{host}:{self.port}"  # noqa: PLR2004 - https
+
+    def __str__(self) -> str:
+        return f"https://{self.authority}"
 
     @classmethod
     def of(cls, url: str) -> Origin:

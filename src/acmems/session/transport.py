@@ -16,15 +16,15 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPSConnection
 
 from acmems.clock import Deadline
-from acmems.exceptions import CAProtocolError, DeadlinePassed
+from acmems.exceptions import DeadlinePassed
 from acmems.session.answers import Answer
 from acmems.session.origin import Origin, target
+from acmems.session.reading import AnswerReader, BrokenAnswer
 from acmems.text import one_line
 
 _IDLE = 30.0
@@ -32,6 +32,8 @@ _IDLE = 30.0
 request on a connection that is just being closed is one whose fate nobody knows."""
 _CONNECT = 10.0
 """Seconds that connecting to one of the CA's addresses may take."""
+_CHUNK = 64 * 1024
+_BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, BrokenAnswer, OSError)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -186,17 +188,22 @@ class Channel:
             connection = self._connected(limit)
             self._refuse_if_aborted()
             sent = True
-            connection.timeout = _seconds(limit)
-            connection.request(method, target(url), body=body, headers=headers, preload_content=False)
-            connection.timeout = _seconds(limit)
-            answer = _receive(connection, url, max_size)
+            sock = connection.sock
+            sock.settimeout(_seconds(limit))
+            sock.sendall(_head(method, url, self._origin, headers, body) + (body or b""))
+            sock.settimeout(_seconds(limit))
+            reader = AnswerReader(url, max_size, bodiless=method == "HEAD")
+            while not reader.complete:
+                reader.feed(sock.recv(_CHUNK))
         except BaseException as error:
             self.close()  # whatever is left of this answer must not become the next one's
-            if isinstance(error, (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)):
+            if isinstance(error, _BROKEN):
                 raise _failure(error, self._origin, sent=sent) from error
             raise
+        if not reader.keeps:
+            self.close()
         self._used_at = self._monotonic()
-        return answer
+        return reader.answer()
 
     def abort(self) -> None:
         """End what is going on here, from any thread, and refuse whatever comes after it."""
@@ -250,13 +257,13 @@ class _BudgetSocket(ssl.SSLSocket):
         super().settimeout(value)
         self._until = None if value is None else time.monotonic() + value
 
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         if self._until is not None:
             left = self._until - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
             super().settimeout(left)
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv(buflen, flags)
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -270,20 +277,13 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _receive(connection: HTTPSConnection, url: str, max_size: int) -> Answer:
-    """Read one answer to its end."""
-    response = connection.getresponse()
-    if response.status < 200:  # noqa: PLR2004 - HTTP's own
-        raise CAProtocolError(f"the CA answers {response.status}, which nobody asked for")
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise CAProtocolError(f"the CA's answer from {url} is compressed, which nobody asked for")
-    body = b""
-    # Read on until nothing comes: only then does a body that is shorter than it should be raise.
-    while part := response.read(max_size + 1 - len(body), decode_content=False):
-        body += part
-        if len(body) > max_size:
-            raise CAProtocolError(f"the CA's answer from {url} is longer than {max_size} bytes")
-    return Answer(response.status, response.headers, body, url)
+def _head(method: str, url: str, origin: Origin, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Return what stands before the body of a request."""
+    fields = {"Host": origin.authority, "Accept-Encoding": "identity", **headers}
+    if body is not None:
+        fields["Content-Length"] = str(len(body))
+    lines = [f"{method} {target(url)} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _seconds(limit: Deadline) -> float:
