@@ -101,8 +101,20 @@ class Configuration:
             ConfigurationError: with every problem of all files.
         """
         findings: list[Finding] = []
-        sections = [section for file in (path, *more) for section in _read_file(file, findings)]
-        return cls(sections, findings, Location(os.fspath(path), 1))
+        read = [_read_file(file, findings) for file in (path, *more)]
+        start = Location(os.fspath(path), 1)
+        try:
+            return cls([section for sections in read for section in sections or ()], findings, start)
+        except ConfigurationError as error:
+            if None not in read:
+                raise
+            # What is missing altogether may stand in a file that cannot be read.
+            kept = [
+                found
+                for found in error.findings
+                if found in findings or getattr(found, "location", None) != start
+            ]
+            raise ConfigurationError(kept) from None
 
     @classmethod
     def from_text(cls, text: str, path: str = "<text>") -> Self:
@@ -182,19 +194,20 @@ class _Claim:
     owner: str
 
 
-def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section]:
+def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section] | None:
+    """Return the sections of a file, None along with a finding where it cannot be read."""
     path = os.fspath(file)
     try:
         data = Path(file).read_bytes()
     except OSError as error:
         findings.append(Finding(Location(path, 1), f"cannot be read: {error.strerror}"))
-        return []
+        return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         findings.append(Finding(Location(path, line), "this is not UTF-8"))
-        return []
+        return None
     return ini.read(text, path, findings)
 
 

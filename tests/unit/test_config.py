@@ -416,6 +416,15 @@ class TestFiles:
             f"{tmp_path}:1: cannot be read: Is a directory",
         }
 
+    def test_a_single_file_that_cannot_be_read_is_the_only_finding(self, tmp_path: Path) -> None:
+        """What nobody could read is not said to be missing in it."""
+        missing = tmp_path / "missing.ini"
+        with pytest.raises(ConfigurationError) as caught:
+            Configuration.load(missing)
+        assert [str(finding) for finding in caught.value.findings] == [
+            f"{missing}:1: cannot be read: No such file or directory"
+        ]
+
     def test_a_file_that_is_not_utf_8_is_a_finding(self, tmp_path: Path) -> None:
         """Other encodings are reported at the line where they show."""
         file = tmp_path / "latin.ini"
