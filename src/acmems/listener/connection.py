@@ -273,6 +273,8 @@ class Connection:
             self.close()
         else:
             self._arm(Event.READABLE)
+            if self._service.draining:  # a stop that came before this was given back has passed it by
+                self.retire()
 
     def _run(self) -> bool:
         """Have the complete request answered; tell whether the next one may follow at once."""
