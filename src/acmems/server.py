@@ -268,10 +268,11 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
             self.refuse(error)
             return
         delivery = future.result()
-        self.send_data(delivery.chain.pem, "application/pem-certificate-chain")
+        # Told before it is sent, here and in `refuse`: whoever has the answer finds its line in the log.
         self.server.bus.emit(
             Delivered(status=200, source=delivery.source, seconds=self._seconds, **self._who())
         )
+        self.send_data(delivery.chain.pem, "application/pem-certificate-chain")
 
     def refuse(self, error: BaseException) -> None:
         """Answer with an error, and tell the operator.
@@ -279,7 +280,10 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         Args:
             error: what went wrong.
         """
+        self._tell(error)
         self.send_error_answer(error)
+
+    def _tell(self, error: BaseException) -> None:
         status = status_of(error)
         if isinstance(error, AcmeException) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
             refused = Refused(status=status, reason=str(error), seconds=self._seconds, **self._who())
