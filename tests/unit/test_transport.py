@@ -124,7 +124,7 @@ class TestFailures:
         with pytest.raises(Failure, match=reason) as failed:
             ask(transport, server.url, SYSTEM.deadline(0.5 if reason == LATE else 20))
         assert (failed.value.sent, failed.value.final) == (True, False)
-        assert str(failed.value).startswith(str(server.origin))
+        assert str(failed.value).startswith(f"the CA at {server.origin}: ")
         server.behave = answering(OK)
         assert ask(transport, server.url).body == b"ok"
 
@@ -154,7 +154,9 @@ class TestFailures:
         """A refused connection is a request not sent, and says so in a person's words."""
         server = serve()
         server.stop_listening()
-        with pytest.raises(Failure, match=r"^https://127\.0\.0\.1:\d+: Connection refused$") as failed:
+        with pytest.raises(
+            Failure, match=r"^the CA at https://127\.0\.0\.1:\d+: Connection refused$"
+        ) as failed:
             ask(server.transport(), server.url)
         assert not failed.value.sent
 

@@ -310,7 +310,7 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
     else:
         reason = str(error) or type(error).__name__
     final = isinstance(cause, ssl.SSLCertVerificationError)
-    return Failure(f"{origin}: {one_line(reason, 200)}", sent=sent, final=final)
+    return Failure(f"the CA at {origin}: {one_line(reason, 200)}", sent=sent, final=final)
 
 
 def _proxy_for(origin: Origin) -> urllib3.util.Url | None:
