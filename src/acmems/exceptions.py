@@ -204,7 +204,17 @@ class DeadlinePassed(_Retryable):
 
 
 class ValidatorUnavailable(_Retryable):
-    """What proves a name, a DNS server say, does not do its part."""
+    """What proves a name, a DNS server say, does not do its part.
+
+    Args:
+        message: what happened, for the client too: it names the server and the record.
+        retry_after: seconds after which to ask again, None if nobody said.
+        advice: what the operator should do, for the log only.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, advice: str = "") -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.advice = advice
 
 
 class StorageUnavailable(_Retryable):

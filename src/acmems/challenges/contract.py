@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from acmems.challenges.responses import ChallengeResponses
+from acmems.clock import Deadline
 from acmems.exceptions import CAProtocolError
-from acmems.ini import Options
+from acmems.ini import Address, Options
 from acmems.names import Identifier
 
 # RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
@@ -22,9 +24,12 @@ class Proof:
 
     Args:
         identifier: what is proved, as the CA looks it up: without "*.".
-        token: the challenge's token.
+        token: the challenge's token; empty for types that have none (dns-persist-01).
         key_authorization: the token and the account key's thumbprint (RFC 8555 section 8.1).
         on_request: called, from any thread, each time the CA is seen fetching the proof.
+        account_url: the URL of the account, which some types show beside or instead of the token.
+        is_wildcard: whether it is the wildcard name below the identifier that is proved.
+        issuers: the domain names of the CA, where the challenge gives them (dns-persist-01).
 
     Raises:
         CAProtocolError: the CA's token is none.
@@ -34,16 +39,22 @@ class Proof:
     token: str
     key_authorization: str = field(repr=False)
     on_request: Callable[[], None] = field(repr=False)
+    account_url: str = ""
+    is_wildcard: bool = False
+    issuers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _TOKEN.fullmatch(self.token):
+        if self.token and not _TOKEN.fullmatch(self.token):
             raise CAProtocolError(
                 f"the CA sent a challenge for {self.identifier.value} with a token that is none"
             )
 
 
 class Validator(Protocol):
-    """What proves names to the CA by one type of challenge: a `[verification "NAME"]`."""
+    """What proves names to the CA by one type of challenge: a `[verification "NAME"]`.
+
+    Two more methods are there where they are needed: those of `Waiter` and of `Served`.
+    """
 
     @property
     def name(self) -> str:
@@ -54,8 +65,15 @@ class Validator(Protocol):
         """The type as the CA spells it, such as "dns-01"."""
 
     @property
-    def proves_wildcards(self) -> bool:
-        """Whether the CA takes this type for wildcard names."""
+    def sees_requests(self) -> bool:
+        """Whether it calls a proof's `on_request` when the CA comes for it."""
+
+    @property
+    def leaves_traces(self) -> bool:
+        """Whether what it presents outlives this process, so that a crash leaves it behind."""
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""
 
     @classmethod
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
@@ -69,22 +87,75 @@ class Validator(Protocol):
             responses: the table that all http-01 listeners answer from.
         """
 
-    def present(self, proof: Proof) -> None:
-        """Show a proof to the CA.
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Show proofs to the CA, all those of one order at once.
 
         It MUST be safe to call from several threads, MUST leave other proofs for the same name alone,
-        MUST be harmless when repeated, and MUST return within the validator's own timeout.
+        MUST be harmless when repeated, and MUST return within the validator's own timeout. Where it
+        raises, some proofs may be on show: they are withdrawn afterwards.
 
         Raises:
-            ValidatorUnavailable: it cannot be shown now.
-            NoChallengeMethodsSupported: this name can never be proved so.
+            ValidatorUnavailable: they cannot be shown now.
+            NoChallengeMethodsSupported: one of these names can never be proved so.
         """
 
-    def withdraw(self, proof: Proof) -> None:
-        """Take away exactly what `present` has added for this proof.
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Take away exactly what `present` has added for these proofs.
 
-        It MUST NOT raise for what is gone already, and MUST return within the validator's own timeout.
+        It MUST NOT raise for what is gone already or never was there, MUST work in a process that has
+        not presented them, and MUST return within the validator's own timeout.
 
         Raises:
-            ValidatorUnavailable: it cannot be taken away now.
+            ValidatorUnavailable: they cannot be taken away now.
+        """
+
+
+@runtime_checkable
+class Waiter(Protocol):
+    """A validator whose proofs take a while to be seen from outside."""
+
+    def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
+        """Return as soon as the CA can see proofs that are presented; the slow part, if there is one.
+
+        Args:
+            proofs: what was presented.
+            deadline: when to give up.
+            stopping: set when the server stops: then it MUST return or raise at once.
+
+        Raises:
+            ValidatorUnavailable: they were not seen in time.
+        """
+
+
+class Service(Protocol):
+    """Something that listens."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """What it listens on, with the ports that the system chose."""
+
+    def is_healthy(self) -> bool:
+        """Tell whether its threads still run."""
+
+    def close(self) -> None:
+        """Stop listening, and let go of threads and sockets."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A validator that answers the CA itself, other than by HTTP."""
+
+    @property
+    def listeners(self) -> tuple[Address, ...]:
+        """What it listens on."""
+
+    def serve(self) -> Service:
+        """Begin to listen.
+
+        Raises:
+            OSError: an address cannot be listened on; `filename` names it.
         """

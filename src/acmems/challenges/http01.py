@@ -8,6 +8,7 @@ from typing import Self
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
 from acmems.ini import Address, Options, address
+from acmems.names import Identifier
 
 __all__ = ["ChallengeResponses", "Http01"]
 
@@ -25,7 +26,8 @@ class Http01:
     """
 
     challenge_type = "http-01"
-    proves_wildcards = False
+    sees_requests = True
+    leaves_traces = False
 
     def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
         self.name = name
@@ -44,15 +46,21 @@ class Http01:
         )
         return cls(name, listeners, responses)
 
-    def present(self, proof: Proof) -> None:
-        """Answer requests for the proof from now on."""
-        host, path = _place(proof)
-        self.responses.put(host, path, proof.key_authorization, proof.on_request)
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes http-01 for a name: for all but wildcards (section 8.3, RFC 8738)."""
+        return not identifier.is_wildcard
 
-    def withdraw(self, proof: Proof) -> None:
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Answer requests for the proofs from now on."""
+        for proof in proofs:
+            host, path = _place(proof)
+            self.responses.put(host, path, proof.key_authorization, proof.on_request)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Answer no more."""
-        host, path = _place(proof)
-        self.responses.remove(host, path, proof.on_request)
+        for proof in proofs:
+            host, path = _place(proof)
+            self.responses.remove(host, path, proof.on_request)
 
     def __repr__(self) -> str:
         return f"Http01({self.name!r}, {', '.join(map(str, self.listeners))})"
