@@ -1,0 +1,72 @@
+"""tls-alpn-01: the CA makes a TLS handshake with the name itself (RFC 8737, RFC 8738)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from acmems.challenges.contract import Proof, Service
+from acmems.challenges.responses import ChallengeResponses
+from acmems.clock import SYSTEM, Clock
+from acmems.ini import Address, Options, address
+from acmems.names import Identifier
+from acmems.tlsalpn import Shown, TlsAlpnService
+
+DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S104 - CAs ask from anywhere
+
+
+class TlsAlpn01:
+    """Proves names by certificates that a listener of its own shows to who speaks `acme-tls/1`.
+
+    Args:
+        name: the name of the section.
+        listeners: where it takes the CA's connections.
+        clock: for the dates in certificates, and for deadlines.
+    """
+
+    challenge_type = "tls-alpn-01"
+    sees_requests = True
+    leaves_traces = False
+
+    def __init__(self, name: str, listeners: Sequence[Address], *, clock: Clock = SYSTEM) -> None:
+        self.name = name
+        self.listeners = tuple(listeners)
+        self._clock = clock
+        self._shown = Shown(clock)
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract's signature
+        """Make the validator that a section describes."""
+        listeners = options.many(
+            "listener",
+            address,
+            DEFAULT_LISTENERS,
+            empty_is_none=True,
+            meaning="`host:port` or `[v6]:port` to take the CA's TLS connections on; empty: none",
+        )
+        return cls(name, listeners)
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
+        return not identifier.is_wildcard
+
+    def serve(self) -> Service:
+        """Begin to listen.
+
+        Raises:
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        return TlsAlpnService(self.listeners, self._shown, name=self.name, clock=self._clock)
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Make handshakes for the names from now on."""
+        for proof in proofs:
+            self._shown.put(proof.identifier, proof.key_authorization, proof.on_request)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Make no more."""
+        for proof in proofs:
+            self._shown.remove(proof.identifier, proof.key_authorization, proof.on_request)
+
+    def __repr__(self) -> str:
+        return f"TlsAlpn01({self.name!r}, {', '.join(map(str, self.listeners))})"
