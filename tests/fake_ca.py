@@ -26,6 +26,7 @@ from acmems.clock import Clock, Deadline
 from acmems.csr import CertificateRequest
 from acmems.exceptions import CAProblem
 from acmems.ini import Options
+from acmems.names import Identifier
 from acmems.session import Answer, Session
 
 CA = "https://ca.example.org"
@@ -140,11 +141,13 @@ class FakeSession(Session):
 class FakeValidator:
     """Takes note of what is presented and withdrawn, and fails as told."""
 
-    proves_wildcards = True
+    sees_requests = True
+    leaves_traces = False
 
     def __init__(self, challenge_type: str = "http-01", error: Exception | None = None) -> None:
         self.name = "fake"
         self.challenge_type = challenge_type
+        self.sees_requests = challenge_type == "http-01"
         self.error = error
         self.presented: list[Proof] = []
         self.withdrawn: list[Proof] = []
@@ -154,15 +157,19 @@ class FakeValidator:
         """Nobody configures it."""
         raise NotImplementedError
 
-    def present(self, proof: Proof) -> None:
-        """Take note of a proof, or fail."""
-        self.presented.append(proof)
+    def proves(self, identifier: Identifier) -> bool:
+        """Prove anything."""
+        return True
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Take note of proofs, or fail."""
+        self.presented += proofs
         if self.error is not None:
             raise self.error
 
-    def withdraw(self, proof: Proof) -> None:
-        """Take note of a proof."""
-        self.withdrawn.append(proof)
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Take note of proofs."""
+        self.withdrawn += proofs
 
 
 def order(status: object = "pending", **members: object) -> dict[str, object]:

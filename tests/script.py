@@ -7,7 +7,7 @@ import datetime
 import functools
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -15,12 +15,13 @@ from acme import messages
 from tests.peers import ChallTestSrv, Settings, wait_until
 
 from acmems.challenges import ChallengeResponses, Proof, Validator
-from acmems.challenges.dns01_dnsupdate import txt_value
+from acmems.challenges.txt import txt_value
 from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
 from acmems.exceptions import AuthorizationNotYetProcessed, AuthorizationNotYetRequested
 from acmems.ini import Options
 from acmems.manager import ACMEManager
+from acmems.names import Identifier
 
 NAME = "script.example.org"
 CHALLENGES = "/.well-known/acme-challenge/"
@@ -93,7 +94,8 @@ class Records:
 
     name = "records"
     challenge_type = "dns-01"
-    proves_wildcards = True
+    sees_requests = False
+    leaves_traces = False
 
     def __init__(self, dns: ChallTestSrv) -> None:
         self.dns = dns
@@ -103,15 +105,20 @@ class Records:
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
         raise NotImplementedError
 
-    def present(self, proof: Proof) -> None:
-        host = f"_acme-challenge.{proof.identifier.value}."
-        self.dns.post("set-txt", host=host, value=txt_value(proof.key_authorization))
-        self.records.add(host)
+    def proves(self, identifier: Identifier) -> bool:
+        return True
 
-    def withdraw(self, proof: Proof) -> None:
-        host = f"_acme-challenge.{proof.identifier.value}."
-        self.dns.post("clear-txt", host=host)
-        self.records.remove(host)
+    def present(self, proofs: Sequence[Proof]) -> None:
+        for proof in proofs:
+            host = f"_acme-challenge.{proof.identifier.value}."
+            self.dns.post("set-txt", host=host, value=txt_value(proof.key_authorization))
+            self.records.add(host)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        for proof in proofs:
+            host = f"_acme-challenge.{proof.identifier.value}."
+            self.dns.post("clear-txt", host=host)
+            self.records.remove(host)
 
 
 class _Server(ThreadingHTTPServer):

@@ -34,7 +34,7 @@ class _Rooms:
 
     validators: Mapping[str, Validator] = {}
     storages: Mapping[str, Storage] = {}
-    default_validator = Http01("default-verification", (), ChallengeResponses())
+    default_validators = (Http01("default-verification", (), ChallengeResponses()),)
     default_storage = NoStorage("default-storage")
 
 

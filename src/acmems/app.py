@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 
-from acmems.challenges import Http01
+from acmems.challenges import Http01, Served, Service
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
@@ -54,6 +54,7 @@ class Server:
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(self.manager, origin, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
+        self.services: list[Service] = []
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -85,18 +86,22 @@ class Server:
         self.issuance.close(deadline)
         self.manager.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
-        for listener in self.listeners:
-            listener.close()
+        for each in (*self.listeners, *self.services):
+            each.close()
         self.manager.close()
 
     def is_healthy(self) -> bool:
         """Tell whether every listener still has the threads that serve it."""
-        return all(listener.is_healthy() for listener in self.listeners)
+        return all(each.is_healthy() for each in (*self.listeners, *self.services))
 
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
-        return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
+        return [
+            f"{each.name} {address}"
+            for each in (*self.listeners, *self.services)
+            for address in each.addresses
+        ]
 
     def _open_account(self) -> None:
         directory = self.manager.directory
@@ -129,9 +134,11 @@ class Server:
                 if isinstance(validator, Http01):
                     door = Challenges(validator, self.bus, self.clock)
                     self._open(f"http01 {validator.name}", validator.listeners, door, Limits())
+                elif isinstance(validator, Served) and validator.listeners:
+                    self.services.append(validator.serve())
         except OSError:
-            for listener in self.listeners:
-                listener.close()
+            for each in (*self.listeners, *self.services):
+                each.close()
             raise
 
     def _open(
@@ -146,8 +153,11 @@ class Server:
         self.listeners.append(listener)
 
     def _upkeep(self) -> None:
-        while not self.clock.wait(self._stopping, UPKEEP_SECONDS):
+        pause = 0.0  # what a crash has left on show is withdrawn at once
+        while not self.clock.wait(self._stopping, pause):
+            pause = UPKEEP_SECONDS
             try:
+                self.manager.sweep()
                 self.issuance.save_held()
             except AcmeException as error:
                 logger.warning("upkeep: %s", error)

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from acmems import ini
 from acmems.auth import Authenticator, Block
-from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
+from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Served, Validator
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
 from acmems.ini import Address, Finding, Location, Options, Section
@@ -43,7 +43,8 @@ class Configuration:
         logging: what is logged, and where to.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
-        default_validator: for auth blocks that name none.
+        default_validators: for auth blocks that name none, best first.
+        default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
         auth: who may ask for what.
         responses: the one table that http-01 listeners answer from.
@@ -73,7 +74,8 @@ class Configuration:
             _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
         storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
-        self.default_validator = self._default_validator(validators, mgmt)
+        self.default_validators = self._default_validators(validators, mgmt)
+        self.default_validator = self.default_validators[0] if self.default_validators else None
         self.default_storage = self._default_storage(storages, mgmt)
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
@@ -147,10 +149,10 @@ class Configuration:
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self.responses)
 
-    def _default_validator(self, validators: dict[str, Validator], mgmt: Options) -> Validator | None:
+    def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification
         if name is None and len(validators) == 1:
-            return next(iter(validators.values()))
+            return tuple(validators.values())
         if name is None:
             taken = {address for validator in validators.values() for address in _listeners(validator)}
             free = [address for address in DEFAULT_LISTENERS if address not in taken]
@@ -158,12 +160,14 @@ class Configuration:
             while implied in validators:
                 implied += "-default"
             validators[implied] = Http01(implied, free, self.responses)
-            return validators[implied]
-        if name and name not in validators:
-            mgmt.report(
-                f'there is no [verification "{name}"]{ini.hint(name, validators)}', "default-verification"
-            )
-        return validators.get(name)
+            return (validators[implied],)
+        names = [each.strip() for each in name.split(",")] if name else []
+        for each in names:
+            if each not in validators:
+                mgmt.report(
+                    f'there is no [verification "{each}"]{ini.hint(each, validators)}', "default-verification"
+                )
+        return tuple(validators[each] for each in dict.fromkeys(names) if each in validators)
 
     def _default_storage(self, storages: dict[str, Storage], mgmt: Options) -> Storage:
         name = self.mgmt.default_storage
@@ -279,7 +283,7 @@ def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storag
 
 
 def _listeners(validator: Validator) -> tuple[Address, ...]:
-    return validator.listeners if isinstance(validator, Http01) else ()
+    return validator.listeners if isinstance(validator, Http01 | Served) else ()
 
 
 def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_Claim]:

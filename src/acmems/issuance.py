@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -43,7 +43,7 @@ class Orderer(Protocol):
         """The account's URL, for events."""
 
     def obtain(
-        self, request: CertificateRequest, validator: Validator | None, deadline: Deadline, key: object
+        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
     ) -> bytes:
         """Return a new chain, as the CA sent it."""
 
@@ -54,7 +54,7 @@ class Asked:
 
     Args:
         request: what is asked for.
-        validator: what proves its names.
+        validators: what can prove its names, best first.
         storage: where its chain is kept.
         reference: names it in the log.
         client: who asks.
@@ -63,7 +63,7 @@ class Asked:
     """
 
     request: CertificateRequest
-    validator: Validator | None
+    validators: Sequence[Validator]
     storage: Storage
     reference: str = "-"
     client: str = "-"
@@ -271,7 +271,7 @@ class Issuance:
         return chain
 
     def _ask_ca(self, key: Key, asked: Asked) -> Chain:
-        pem = self.manager.obtain(asked.request, asked.validator, self.clock.deadline(self.seconds), key)
+        pem = self.manager.obtain(asked.request, asked.validators, self.clock.deadline(self.seconds), key)
         try:
             chain = chains.parse(pem)
         except ValueError as error:

@@ -19,10 +19,8 @@ from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.config import Configuration
 from acmems.crew import Crew
 from acmems.csr import CertificateRequest
-from acmems.exceptions import (
-    AccountError,
-    DeadlinePassed,
-)
+from acmems.exceptions import AccountError, DeadlinePassed
+from acmems.journal import Journal
 from acmems.order import Orders, translating
 from acmems.registrar import Registrar
 from acmems.session import Session
@@ -55,6 +53,7 @@ class ACMEManager:
         self.clock = clock
         self.responses: ChallengeResponses = config.responses
         self.directory = AccountDirectory(config.account.dir)
+        self._journal = Journal(config.account.dir / "presented")
         self.registration: messages.RegistrationResource | None = None
         self.key: JWK | None = None
         self.key_digest: str | None = None
@@ -157,7 +156,7 @@ class ACMEManager:
             session = Session(options.directory_url, key, ca_file=options.ca_file, clock=self.clock)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        authorizations = Authorizations(session, key, self._crew, self.clock)
+        authorizations = Authorizations(session, key, self._crew, self.clock, self._journal)
         orders = Orders(session, authorizations, self.clock, profile=options.profile)
         self._client = Client(session, authorizations, orders)
 
@@ -169,6 +168,11 @@ class ACMEManager:
         """
         registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
         self.registration = registrar.deactivate(self._deadline())
+
+    def sweep(self) -> None:
+        """Withdraw the proofs that a crash, or a validator that did not work, has left on show."""
+        if self._client is not None:
+            self._client.authorizations.proofs.sweep(self.config.validators)
 
     def stop(self) -> None:
         """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""
@@ -212,20 +216,20 @@ class ACMEManager:
     # Orders (section 7.4)
 
     def obtain(
-        self, request: CertificateRequest, validator: Validator | None, deadline: Deadline, key: object
+        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
     ) -> bytes:
         """Return a new chain for a request, as the CA sent it (PEM); connect first if need be.
 
         Args:
             request: what is asked for.
-            validator: what proves the names.
+            validators: what can prove the names, best first.
             deadline: when to give up; the order stays open then.
             key: what makes two requests the same; an open order for the same is continued.
 
         Raises:
             AcmeException: one of the errors of `Orders.obtain` or `connect`.
         """
-        return self._connected(deadline).orders.obtain(request, validator, deadline, key)
+        return self._connected(deadline).orders.obtain(request, validators, deadline, key)
 
     def _connected(self, deadline: Deadline) -> Client:
         """Return the way to the CA; connect first if need be, once however many wait for it."""

@@ -166,13 +166,13 @@ class Orders:
         self._lock = threading.Lock()
 
     def obtain(
-        self, request: CertificateRequest, validator: Validator | None, deadline: Deadline, key: object
+        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
     ) -> bytes:
         """Order a certificate, prove its names, finalize, and return the chain as the CA sent it (PEM).
 
         Args:
             request: what is asked for; the bytes that were checked are the bytes that are finalized.
-            validator: what proves the names.
+            validators: what can prove the names, best first.
             deadline: when to give up; the order stays open then.
             key: what makes two requests the same; an open order for the same is continued.
 
@@ -185,7 +185,7 @@ class Orders:
         try:
             order = self._resume(request, deadline, key) or self._new(request, deadline, key)
             while order.body.status != messages.STATUS_VALID:
-                order = self._advance(order, request, validator, deadline)
+                order = self._advance(order, request, validators, deadline)
             chain = self._download(order, deadline)
         except _PASSING:
             raise
@@ -265,12 +265,12 @@ class Orders:
         self,
         order: messages.OrderResource,
         request: CertificateRequest,
-        validator: Validator | None,
+        validators: Sequence[Validator],
         deadline: Deadline,
     ) -> messages.OrderResource:
         """Take an order one state further (section 7.1.6)."""
         if order.body.status == messages.STATUS_PENDING:
-            self.authorizations.prove(order.body.authorizations, request.identifiers, validator, deadline)
+            self.authorizations.prove(order.body.authorizations, request.identifiers, validators, deadline)
             # Every name is proved, so the order is ready: asking first would cost a round trip.
             return self._finalize(order, request, deadline)
         if order.body.status == messages.STATUS_READY:

@@ -6,12 +6,13 @@ import copy
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from acmems.challenges import Proof, Validator
+from acmems.challenges import Proof, Validator, Waiter
 from acmems.clock import Clock, Deadline
 from acmems.exceptions import AcmeException, DeadlinePassed, ValidatorUnavailable
+from acmems.journal import Entry, Journal
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class _Shown:
     gone: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
     leaving: bool = False  # nobody joins any more
+    entry: Entry | None = None  # in the journal
 
     def tell(self) -> None:
         """Tell every order that shares the proof that the CA came for it."""
@@ -43,59 +45,107 @@ class Proofs:
 
     Args:
         clock: for waits.
+        journal: where proofs are noted that outlive this process.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    SWEEPS = (30.0, 3600.0)  # seconds between tries to withdraw what is left behind: at first, at most
+
+    def __init__(self, clock: Clock, journal: Journal) -> None:
+        self.stopping = threading.Event()
+        """Set when nobody shall wait any more until proofs can be seen."""
         self._clock = clock
+        self._journal = journal
         self._lock = threading.Lock()  # guards what follows; never held while a validator works
         self._shown: dict[_Key, _Shown] = {}
+        self._next_sweep = 0.0
+        self._sweep_pause = self.SWEEPS[0]
 
-    def show(self, validator: Validator, proof: Proof, deadline: Deadline) -> None:
-        """Present a proof, or share one that is on show; `hide` takes it away.
+    def show(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> None:
+        """Present proofs, or share those that are on show, and return when the CA can see them.
+
+        `hide` takes them away.
 
         Args:
-            validator: what presents it.
-            proof: the proof; its `on_request` is called whoever has presented it.
-            deadline: when to give up waiting for others who present or withdraw the same.
+            validator: what presents them.
+            proofs: the proofs; `on_request` of each is called whoever has presented it.
+            deadline: when to give up waiting.
 
         Raises:
             AcmeException: what the validator raised; then there is nothing to hide.
             DeadlinePassed: others were not done in time.
         """
-        shown, first = self._join(_key(validator, proof), proof, deadline)
+        joined: list[Proof] = []
+        firsts: list[_Shown] = []
+        others: list[_Shown] = []
         try:
-            if first:
-                self._present(validator, shown)
-            else:
+            for proof in proofs:
+                shown, first = self._join(_key(validator, proof), proof, deadline)
+                joined.append(proof)
+                (firsts if first else others).append(shown)
+            self._present(validator, firsts, deadline)
+            for shown in others:
                 self._await(shown, deadline)
-        except BaseException:
-            self.hide(validator, proof)
+        except BaseException as error:
+            self._fail(firsts, error)
+            self.hide(validator, joined)
             raise
 
-    def hide(self, validator: Validator, proof: Proof) -> None:
-        """Leave a proof that was shown; the last one withdraws it.
+    def hide(self, validator: Validator, proofs: Sequence[Proof]) -> None:
+        """Leave proofs that were shown; the last one to leave withdraws them.
 
         Args:
-            validator: as it was shown.
-            proof: as it was shown.
+            validator: as they were shown.
+            proofs: as they were shown.
         """
-        key = _key(validator, proof)
+        leaving: dict[_Key, _Shown] = {}
         with self._lock:
-            shown = self._shown[key]
-            shown.watchers.remove(proof.on_request)
-            if shown.watchers:
-                return
-            shown.leaving = True
+            for proof in proofs:
+                key = _key(validator, proof)
+                shown = self._shown[key]
+                shown.watchers.remove(proof.on_request)
+                if not shown.watchers:
+                    shown.leaving = True
+                    leaving[key] = shown
+        if not leaving:
+            return
+        withdrawn = False
         try:
-            validator.withdraw(shown.proof)
-        except AcmeException as error:
-            logger.warning("the proof for %s could not be withdrawn: %s", proof.identifier.value, error)
-        except Exception:  # a bug of one validator must not keep the other proofs on show
-            logger.exception("the proof for %s could not be withdrawn", proof.identifier.value)
+            withdrawn = _withdraw(validator, [shown.proof for shown in leaving.values()])
         finally:
             with self._lock:
-                del self._shown[key]
-            shown.gone.set()
+                for key in leaving:
+                    del self._shown[key]
+            for shown in leaving.values():
+                if shown.entry is not None:
+                    shown.entry.settle(withdrawn=withdrawn)
+                shown.gone.set()
+
+    def sweep(self, validators: Mapping[str, Validator]) -> None:
+        """Withdraw what crashes and failed withdrawals have left behind; ever rarer while that fails.
+
+        Args:
+            validators: what may have presented it, by name.
+        """
+        now = self._clock.monotonic()
+        if now < self._next_sweep:
+            return
+        done = True
+        with self._journal.left_behind() as found:
+            for left in found:
+                validator = validators.get(left.verification)
+                if validator is None:
+                    names = ", ".join(proof.identifier.value for proof in left.proofs)
+                    logger.warning(
+                        "proofs for %s may have stayed on show: there is no [verification %s] any more",
+                        names,
+                        left.verification,
+                    )
+                elif not _withdraw(validator, left.proofs):
+                    done = False
+                    continue
+                left.forget()
+        self._sweep_pause = self.SWEEPS[0] if done else min(self.SWEEPS[1], self._sweep_pause * 2)
+        self._next_sweep = now + self._sweep_pause
 
     def _join(self, key: _Key, proof: Proof, deadline: Deadline) -> tuple[_Shown, bool]:
         """Return the entry of a proof, and whether the caller is the one to present it."""
@@ -111,15 +161,27 @@ class Proofs:
             if not self._clock.wait(shown.gone, deadline.remaining):
                 raise _late()
 
-    def _present(self, validator: Validator, shown: _Shown) -> None:
-        try:
-            validator.present(shown.proof)
-        except BaseException as error:
-            with self._lock:
-                shown.error, shown.leaving = error, True
-            raise
-        finally:
+    def _present(self, validator: Validator, firsts: Sequence[_Shown], deadline: Deadline) -> None:
+        if not firsts:
+            return
+        proofs = [shown.proof for shown in firsts]
+        if validator.leaves_traces:
+            entry = self._journal.note(validator.name, proofs)
+            for shown in firsts:
+                shown.entry = entry
+        validator.present(proofs)
+        if isinstance(validator, Waiter):
+            validator.wait(proofs, deadline, self.stopping)
+        for shown in firsts:
             shown.ready.set()
+
+    def _fail(self, firsts: Sequence[_Shown], error: BaseException) -> None:
+        """Tell those who wait for proofs that these could not be presented."""
+        for shown in firsts:
+            if not shown.ready.is_set():
+                with self._lock:
+                    shown.error, shown.leaving = error, True
+                shown.ready.set()
 
     def _await(self, shown: _Shown, deadline: Deadline) -> None:
         """Wait for another order that presents the same."""
@@ -127,6 +189,22 @@ class Proofs:
             raise _late()
         if shown.error is not None:
             raise _like(shown.error)
+
+
+def _withdraw(validator: Validator, proofs: Sequence[Proof]) -> bool:
+    """Take proofs away; return whether they are gone."""
+    names = ", ".join(proof.identifier.value for proof in proofs)
+    try:
+        validator.withdraw(proofs)
+    except ValidatorUnavailable as error:
+        logger.warning("the proof for %s could not be withdrawn: %s; %s", names, error, error.advice)
+    except AcmeException as error:
+        logger.warning("the proof for %s could not be withdrawn: %s", names, error)
+    except Exception:  # a bug of one validator must not keep other proofs on show
+        logger.exception("the proof for %s could not be withdrawn", names)
+    else:
+        return True
+    return False
 
 
 def _entry(proof: Proof) -> _Shown:

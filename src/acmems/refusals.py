@@ -24,7 +24,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.AccountError: 503,
     exceptions.NeedToAgreeToTOS: 503,
     exceptions.DeadlinePassed: 504,
-    exceptions.ValidatorUnavailable: 503,
+    exceptions.ValidatorUnavailable: 421,
     exceptions.StorageUnavailable: 503,
     exceptions.CAUnavailable: 503,
     exceptions.FateUnknown: 503,
@@ -41,7 +41,6 @@ REFUSED = "no auth block of this server accepts the request: ask its administrat
 _OURS: Mapping[type[AcmeException], str] = {
     exceptions.AccountError: "the account of this server at the CA cannot be used",
     exceptions.StorageUnavailable: "this server cannot keep certificates at the moment",
-    exceptions.ValidatorUnavailable: "this server cannot prove names to the CA at the moment",
 }
 _RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
 
@@ -75,6 +74,16 @@ def reason_of(error: BaseException, reference: str) -> str:
     return one_line(error, 1000)
 
 
+def for_operator(error: BaseException) -> str:
+    """Return what the log says of an error: what happened, and what to do where that is known.
+
+    Args:
+        error: the error.
+    """
+    advice = getattr(error, "advice", "")
+    return f"{error}; {advice}" if advice else str(error)
+
+
 def retry_after_of(error: BaseException) -> int | None:
     """Return the seconds after which a client should ask again, None if that is up to it.
 
@@ -83,7 +92,9 @@ def retry_after_of(error: BaseException) -> int | None:
     """
     seconds = getattr(error, "retry_after", None)
     if seconds is None:
-        seconds = _RETRY_AFTER.get(status_of(error))
+        seconds = (
+            60.0 if isinstance(error, exceptions.ValidatorUnavailable) else _RETRY_AFTER.get(status_of(error))
+        )
     return None if seconds is None else max(1, math.ceil(seconds))
 
 

@@ -22,7 +22,8 @@ from acmems.events import Bus, Delivered, Failed, Refused
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.issuance import Asked, Delivery, Issuance
 from acmems.listener import Exchange
-from acmems.refusals import reason_of, retry_after_of, status_of, title_of
+from acmems.names import Identifier
+from acmems.refusals import for_operator, reason_of, retry_after_of, status_of, title_of
 from acmems.text import one_line
 
 _JSON_TYPES = ("application/problem+json", "application/json")
@@ -253,7 +254,7 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         grant = processor.grant()
         asked = Asked(
             grant.request,
-            grant.block.validator,
+            grant.block.provers(grant.request.identifiers),
             grant.block.storage,
             self.reference,
             str(processor.caller.address),
@@ -286,11 +287,11 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
     def _tell(self, error: BaseException) -> None:
         status = status_of(error)
         if isinstance(error, AcmeException) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            refused = Refused(status=status, reason=str(error), seconds=self._seconds, **self._who())
+            refused = Refused(status=status, reason=for_operator(error), seconds=self._seconds, **self._who())
             self.server.bus.emit(refused)
             return
         bug = None if isinstance(error, AcmeException) else error
-        reason = str(error) if bug is None else f"a bug: {type(error).__name__}"
+        reason = for_operator(error) if bug is None else f"a bug: {type(error).__name__}"
         self.server.bus.emit(
             Failed(
                 stage="request", status=status, reason=reason, seconds=self._seconds, bug=bug, **self._who()
@@ -315,7 +316,13 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
 def _host(value: str) -> str:
     """Return the host of a Host header: lower case, port stripped (RFC 9110 section 7.2)."""
     host, colon, port = value.rpartition(":")
-    return (host if colon and port.isdigit() else value).lower()
+    name = host if colon and port.isdigit() else value
+    if name.startswith("[") and name.endswith("]"):  # an IPv6 address (RFC 8738, RFC 3986 section 3.2.2)
+        try:
+            return Identifier.ip(name[1:-1]).value
+        except ValueError:
+            return name.lower()
+    return name.lower()
 
 
 @functools.lru_cache(maxsize=4)

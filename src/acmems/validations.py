@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from acme import messages
 
-from acmems import authorization
+from acmems import authz
 from acmems.authorization import Attempt, Authorizations
 from acmems.challenges import Validator
 from acmems.clock import Clock, Deadline
@@ -71,12 +71,12 @@ class Validations:
             authzrs = self._crew.each(lambda name: self._request(name, deadline), missing)
             urls = [authzr.uri for authzr in authzrs]
             try:
-                proved = self._authorizations(deadline).prove(urls, missing, validator, deadline)
+                proved = self._authorizations(deadline).prove(urls, missing, [validator], deadline)
             except ChallengeFailed:
                 self._keep_invalid(urls, deadline)
                 raise
             for authzr in proved:
-                self.authzrs[authorization.name_of(authzr)] = authzr
+                self.authzrs[authz.name_of(authzr)] = authzr
         return [self.authzrs[name.value] for name in names]
 
     def _keep_invalid(self, urls: Sequence[str], deadline: Deadline) -> None:
@@ -85,7 +85,7 @@ class Validations:
             with contextlib.suppress(AcmeException):
                 authzr, _ = self._authorizations(deadline).fetch(url, deadline)
                 if authzr.body.status == messages.STATUS_INVALID:
-                    self.authzrs[authorization.name_of(authzr)] = authzr
+                    self.authzrs[authz.name_of(authzr)] = authzr
 
     def evaluate(
         self,
@@ -94,20 +94,20 @@ class Validations:
         refresh_timer: float | None = None,
     ) -> messages.AuthorizationResource:
         """Do what `ACMEManager.evaluate_domain_authorization` says."""
-        name = authorization.name_of(authzr)
+        name = authz.name_of(authzr)
         status = authzr.body.status
-        if status in authorization.ENDED:
+        if status in authz.ENDED:
             self._settle(name)
             return self.new(validator, name)
         self.authzrs[name] = authzr
-        if status not in authorization.KNOWN:
+        if status not in authz.KNOWN:
             self._settle(name)
             raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
         deadline = self._deadline()
         authorizations = self._authorizations(deadline)
-        if not authorization.is_open(authzr):
+        if not authz.is_open(authzr):
             self._settle(name)
-            authorization.is_valid(authzr)
+            authz.is_valid(authzr)
             return authzr
         attempt = self._attempts.get(name)
         if attempt is None or attempt.authzr.uri != authzr.uri:
@@ -153,16 +153,16 @@ class Validations:
             else:
                 order = client.orders.create([name], deadline)
                 authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
-        if authorization.identifier_of(authzr) != name:
+        if authz.identifier_of(authzr) != name:
             raise CAProtocolError("the CA answered with an authorization for another name than was asked for")
         return authzr
 
     def _is_proved(self, name: Identifier) -> bool:
         authzr = self.authzrs.get(name.value)
-        if authzr is None or authzr.body.status in authorization.ENDED:
+        if authzr is None or authzr.body.status in authz.ENDED:
             return False
         expired = authzr.body.expires is not None and authzr.body.expires <= self._clock.now()
-        return not expired and authorization.is_valid(authzr)
+        return not expired and authz.is_valid(authzr)
 
     def _settle(self, name: str) -> None:
         attempt = self._attempts.pop(name, None)
@@ -184,7 +184,7 @@ def _new_authz(
     answer = session.post(url, payload, deadline=deadline, repeatable=False)
     if answer.location is None:
         raise CAProtocolError("the CA answered a new authorization without its URL")
-    return authorization.parse(answer, answer.location)
+    return authz.parse(answer, answer.location)
 
 
 def _identifier(domain: str) -> Identifier:

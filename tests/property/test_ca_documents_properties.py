@@ -41,6 +41,7 @@ from acmems.clock import Deadline
 from acmems.config import Configuration
 from acmems.crew import Crew
 from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, RateLimited
+from acmems.journal import Journal
 from acmems.order import Orders, translate
 from acmems.registrar import Registrar
 from acmems.session import Answer, Session
@@ -189,8 +190,10 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
         }
     )
     clock = time.clock()
-    orders = Orders(session, Authorizations(session, KEY, Crew(), clock), clock)
-    return lambda: orders.obtain(REQUEST, FakeValidator(), time.within(), "key")
+    orders = Orders(
+        session, Authorizations(session, KEY, Crew(), clock, Journal(Path("/nonexistent"))), clock
+    )
+    return lambda: orders.obtain(REQUEST, [FakeValidator()], time.within(), "key")
 
 
 REQUEST = make_request()

@@ -42,7 +42,7 @@ class Rooms:
 
     validators: Mapping[str, Validator] = {"http": Http01("http", (), ChallengeResponses())}
     storages: Mapping[str, Storage] = {"none": NoStorage("none")}
-    default_validator: Validator | None = validators["http"]
+    default_validators: tuple[Validator, ...] = (validators["http"],)
     default_storage: Storage = storages["none"]
 
 

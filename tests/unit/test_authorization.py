@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ from tests.fake_ca import (
 )
 
 from acmems.account import thumbprint
-from acmems.authorization import Authorizations, parse
+from acmems.authorization import Authorizations
+from acmems.authz import parse
 from acmems.challenges import ChallengeResponses, Http01, Validator
 from acmems.clock import SYSTEM, Clock
 from acmems.crew import Crew
@@ -40,6 +42,7 @@ from acmems.exceptions import (
     NoChallengeMethodsSupported,
     ValidatorUnavailable,
 )
+from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.session import Answer
 
@@ -62,7 +65,9 @@ class Desk:
             {AUTHORIZATION: [authorization(), authorization("valid")], CHALLENGE: [{}]}
         )
         self.validator = FakeValidator()
-        self.authorizations = Authorizations(self.session, KEY, Crew(), self.clock)
+        self.authorizations = Authorizations(
+            self.session, KEY, Crew(), self.clock, Journal(Path("/nonexistent"))
+        )
 
     def prove(
         self,
@@ -73,7 +78,7 @@ class Desk:
     ) -> list[Any]:
         wanted = [*WANTED, Identifier.dns(OTHER)][: len(urls)]
         deadline = self.clock.deadline(seconds)
-        return self.authorizations.prove(urls, wanted, validator or self.validator, deadline)
+        return self.authorizations.prove(urls, wanted, [validator or self.validator], deadline)
 
 
 @pytest.fixture
@@ -102,7 +107,7 @@ class TestProve:
         """What is proved already is not presented, and needs no validator."""
         desk.session.say(AUTHORIZATION, authorization("valid"))
         deadline = desk.time.within()
-        (proved,) = desk.authorizations.prove([AUTHORIZATION], WANTED, None, deadline)
+        (proved,) = desk.authorizations.prove([AUTHORIZATION], WANTED, [], deadline)
         assert proved.body.status.name == "valid"
 
     @pytest.mark.parametrize("status", ["processing", "valid"])
@@ -141,7 +146,7 @@ class TestProve:
         address = Identifier.ip("192.0.2.1")
         desk.session.say(AUTHORIZATION, authorization(identifier={"type": "dns", "value": "192.0.2.1"}))
         with pytest.raises(CAProtocolError, match="nobody asked for"):
-            desk.authorizations.prove([AUTHORIZATION], [address], desk.validator, desk.time.within())
+            desk.authorizations.prove([AUTHORIZATION], [address], [desk.validator], desk.time.within())
 
     @pytest.mark.parametrize(
         ("said", "address"), [("192.0.2.1", "192.0.2.1"), ("2001:DB8:0::1", "2001:db8::1")]
@@ -151,7 +156,7 @@ class TestProve:
         value = {"type": "ip", "value": said}
         desk.session.say(AUTHORIZATION, authorization(identifier=value), authorization("valid"))
         wanted = [Identifier.ip(address)]
-        desk.authorizations.prove([AUTHORIZATION], wanted, desk.validator, desk.time.within())
+        desk.authorizations.prove([AUTHORIZATION], wanted, [desk.validator], desk.time.within())
         assert [proof.identifier for proof in desk.validator.presented] == wanted
 
     @pytest.mark.parametrize("token", ["a" * 43, "a" * 45, "a"])
@@ -166,8 +171,33 @@ class TestProve:
     def test_without_a_validator(self, desk: Desk) -> None:
         """Where no verification is configured the error says so, and the CA is told nothing."""
         with pytest.raises(NoChallengeMethodsSupported, match="no verification is configured"):
-            desk.authorizations.prove([AUTHORIZATION], WANTED, None, desk.time.within())
+            desk.authorizations.prove([AUTHORIZATION], WANTED, [], desk.time.within())
         assert desk.session.count(CHALLENGE) == 0
+
+    def test_the_first_that_is_offered_proves(self, desk: Desk) -> None:
+        """Where the CA does not offer the type of the best validator, the next one proves the names."""
+        best, next_one = FakeValidator("tls-alpn-01"), desk.validator
+        desk.authorizations.prove([AUTHORIZATION], WANTED, [best, next_one], desk.time.within())
+        assert best.presented == []
+        assert len(next_one.presented) == 1
+
+    def test_the_best_of_those_offered_proves(self, desk: Desk) -> None:
+        """Where the CA offers several of the types, the order of the validators decides."""
+        offered = [challenge(), challenge("dns-account-01"), challenge("tls-alpn-01")]
+        desk.session.say(AUTHORIZATION, authorization(challenges=offered), authorization("valid"))
+        best, next_one = FakeValidator("dns-account-01"), FakeValidator("http-01")
+        desk.authorizations.prove([AUTHORIZATION], WANTED, [best, next_one], desk.time.within())
+        assert (len(best.presented), len(next_one.presented)) == (1, 0)
+
+    def test_a_challenge_without_token(self, desk: Desk) -> None:
+        """dns-persist-01 has no token; what is shown is who asks, and whom (draft-ietf-acme-dns-persist)."""
+        offered = {"type": "dns-persist-01", "url": CHALLENGE, "status": "pending"}
+        offered["issuer-domain-names"] = ["ca.example"]  # type: ignore[assignment]  # JSON of any shape
+        desk.session.say(AUTHORIZATION, authorization(challenges=[offered]), authorization("valid"))
+        validator = FakeValidator("dns-persist-01")
+        desk.prove(validator)
+        (proof,) = validator.presented
+        assert (proof.token, proof.key_authorization, proof.issuers) == ("", "", ("ca.example",))
 
     def test_a_type_that_is_not_offered(self, desk: Desk) -> None:
         """Where the CA offers no challenge of the validator's type the error names both."""
@@ -229,9 +259,9 @@ class TestWithdrawal:
         """Where one name of several cannot be presented the others are withdrawn."""
 
         class Half(FakeValidator):
-            def present(self, proof: Any) -> None:
-                super().present(proof)
-                if proof.identifier.value == OTHER:
+            def present(self, proofs: Any) -> None:
+                super().present(proofs)
+                if any(proof.identifier.value == OTHER for proof in proofs):
                     raise ValidatorUnavailable("no such zone")
 
         validator = Half()
@@ -245,7 +275,7 @@ class TestWithdrawal:
         """A withdrawal that fails is a line in the log, and the name stays proved."""
 
         class Sticky(FakeValidator):
-            def withdraw(self, proof: Any) -> None:
+            def withdraw(self, proofs: Any) -> None:
                 raise ValidatorUnavailable("server gone")
 
         assert desk.prove(Sticky())[0].body.status.name == "valid"
@@ -270,9 +300,9 @@ def test_two_orders_share_a_proof() -> None:
     both, decided = threading.Barrier(3), threading.Event()
 
     class Slow(FakeValidator):
-        def withdraw(self, proof: Any) -> None:
+        def withdraw(self, proofs: Any) -> None:
             assert decided.is_set()
-            super().withdraw(proof)
+            super().withdraw(proofs)
 
     class Waiting(Authorizations):
         def look(self, attempt: Any, deadline: Any) -> None:
@@ -282,10 +312,10 @@ def test_two_orders_share_a_proof() -> None:
             super().look(attempt, deadline)
 
     validator = Slow()
-    shared = Waiting(desk.session, KEY, Crew(), SYSTEM)
+    shared = Waiting(desk.session, KEY, Crew(), SYSTEM, Journal(Path("/nonexistent")))
     deadline = SYSTEM.deadline(60)
     with ThreadPoolExecutor(2) as pool:
-        orders = [pool.submit(shared.prove, [AUTHORIZATION], WANTED, validator, deadline) for _ in range(2)]
+        orders = [pool.submit(shared.prove, [AUTHORIZATION], WANTED, [validator], deadline) for _ in range(2)]
         both.wait(30)
         assert len(validator.presented) == 1
         desk.session.say(AUTHORIZATION, authorization("valid"))
@@ -328,8 +358,8 @@ def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:
 
     clock = desk.time.clock()
     impatient = Clock(clock.monotonic, clock.now, wait)
-    authorizations = Authorizations(desk.session, KEY, Crew(), impatient)
-    authorizations.prove([AUTHORIZATION], WANTED, Http01("http", (), responses), desk.time.within())
+    authorizations = Authorizations(desk.session, KEY, Crew(), impatient, Journal(Path("/nonexistent")))
+    authorizations.prove([AUTHORIZATION], WANTED, [Http01("http", (), responses)], desk.time.within())
     assert fetched[0] is not None
     assert fetched[0].startswith(f"{TOKEN}.")
     assert sum(desk.time.waits) < authorizations.unseen.interval(0)

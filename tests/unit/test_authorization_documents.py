@@ -10,7 +10,7 @@ from acme import messages
 from tests.fake_ca import AUTHORIZATION, CHALLENGE, KEY, NAME, TOKEN, authorization, challenge
 
 from acmems.account import thumbprint
-from acmems.authorization import ENDED, KNOWN, failure, is_open, is_valid, name_of, parse
+from acmems.authz import ENDED, KNOWN, failure, is_open, is_valid, name_of, parse
 from acmems.exceptions import CAProtocolError, ChallengeFailed, ChallengesUnknownStatus
 from acmems.session import Answer
 

@@ -50,37 +50,37 @@ class TestHttp01:
         """http-01 is not accepted for wildcard names (RFC 8555 section 8.3)."""
         assert VALIDATORS["http01"] is Http01
         assert Http01.challenge_type == "http-01"
-        assert not Http01.proves_wildcards
+        assert not Http01("web", (), ChallengeResponses()).proves(Identifier.dns("*.example.org"))
 
     def test_a_presented_proof_is_in_the_table(self) -> None:
         """A proof is answered by exact host and path while it is presented."""
         responses = ChallengeResponses()
         validator = Http01("web", (), responses)
-        validator.present(proof())
+        validator.present([proof()])
         assert responses == {HOST: {PATH: "token.thumbprint"}}
         assert responses.fetch(HOST, PATH) == "token.thumbprint"
-        validator.withdraw(proof())
+        validator.withdraw([proof()])
         assert responses == {}
 
     def test_withdrawing_leaves_other_proofs(self) -> None:
         """Another proof of the same name stays."""
         responses = ChallengeResponses()
         validator = Http01("web", (), responses)
-        validator.present(proof())
-        validator.present(proof(HOST, "other"))
-        validator.withdraw(proof())
+        validator.present([proof()])
+        validator.present([proof(HOST, "other")])
+        validator.withdraw([proof()])
         assert responses == {HOST: {"/.well-known/acme-challenge/other": "other.thumbprint"}}
 
     def test_withdrawing_what_is_gone_is_harmless(self) -> None:
         """Withdrawing twice, or without presenting, raises nothing."""
         validator = Http01("web", (), ChallengeResponses())
-        validator.withdraw(proof())
+        validator.withdraw([proof()])
 
     def test_an_address_is_its_own_host(self) -> None:
         """An IP identifier is found under its short form, without brackets (RFC 8738)."""
         responses = ChallengeResponses()
         Http01("web", (), responses).present(
-            Proof(Identifier.ip("2001:db8:0::1"), "token", "token.thumbprint", nothing)
+            [Proof(Identifier.ip("2001:db8:0::1"), "token", "token.thumbprint", nothing)]
         )
         assert responses.fetch("2001:db8::1", PATH) == "token.thumbprint"
 
@@ -177,10 +177,10 @@ class TestChallengeResponses:
         def work(number: int) -> None:
             for turn in range(100):
                 mine = proof(token=f"{number}-{turn}")
-                validator.present(mine)
+                validator.present([mine])
                 if responses.fetch(HOST, f"/.well-known/acme-challenge/{mine.token}") is None:
                     missing.append(mine.token)
-                validator.withdraw(mine)
+                validator.withdraw([mine])
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
         for thread in threads:

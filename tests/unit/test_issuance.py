@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -55,7 +55,7 @@ class Authority:
         self.go.set()
 
     def obtain(
-        self, request: CertificateRequest, validator: Validator | None, deadline: Deadline, key: object
+        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
     ) -> bytes:
         self.orders.append(request)
         assert self.go.wait(30)
@@ -142,7 +142,7 @@ class House:
         storage: Storage | None = None,
         gone: Callable[[], bool] = lambda: False,
     ) -> Delivery:
-        asked = Asked(request, None, storage or self.storage, gone=gone)
+        asked = Asked(request, (), storage or self.storage, gone=gone)
         return self.issuance.issue(asked).result(30)
 
 
@@ -178,7 +178,7 @@ class TestStored:
         key = ec.generate_private_key(ec.SECP256R1())
         house.authority.go.clear()
         futures = [
-            house.issuance.issue(Asked(make_request("a.example.org", key=key), None, house.storage))
+            house.issuance.issue(Asked(make_request("a.example.org", key=key), (), house.storage))
             for _ in range(20)
         ]
         house.authority.go.set()
@@ -357,7 +357,7 @@ class TestClosing:
     def test_what_has_not_begun_is_refused(self, house: House) -> None:
         """What runs goes on to its end; what waits for a thread, or comes now, is told to ask again."""
         issuance = Issuance(house.authority, ORIGIN, Bus(), workers=1)
-        running, waiting, late = (Asked(make_request(), None, house.storage) for _ in range(3))
+        running, waiting, late = (Asked(make_request(), (), house.storage) for _ in range(3))
         house.authority.go.clear()
         first, second = issuance.issue(running), issuance.issue(waiting)
         wait_until(lambda: bool(house.authority.orders), "the first order")

@@ -67,7 +67,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
 
 
 def obtain(manager: ACMEManager, key: object = "key", seconds: float = 30) -> bytes:
-    return manager.obtain(make_request(), FakeValidator(), SYSTEM.deadline(seconds), key)
+    return manager.obtain(make_request(), [FakeValidator()], SYSTEM.deadline(seconds), key)
 
 
 class TestKey:

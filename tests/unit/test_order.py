@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
+from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.order import Orders, parse, translate
 from acmems.session import Answer
@@ -71,14 +73,14 @@ class Desk:
             }
         )
         clock = self.time.clock()
-        prover = Authorizations(self.session, KEY, Crew(), clock)
+        prover = Authorizations(self.session, KEY, Crew(), clock, Journal(Path("/nonexistent")))
         self.validator = FakeValidator()
         self.orders = Orders(self.session, prover, clock, **options)
 
     def obtain(
         self, request: CertificateRequest = CSR, key: object = "key", *, seconds: float = 60.0
     ) -> bytes:
-        return self.orders.obtain(request, self.validator, self.time.within(seconds), key)
+        return self.orders.obtain(request, [self.validator], self.time.within(seconds), key)
 
     def say(self, url: str, *answers: object) -> None:
         self.session.say(url, *answers)

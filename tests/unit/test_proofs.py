@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.fake_ca import NAME, TOKEN, FakeValidator, Time
@@ -12,8 +13,11 @@ from tests.fake_ca import NAME, TOKEN, FakeValidator, Time
 from acmems.challenges import Proof
 from acmems.clock import SYSTEM
 from acmems.exceptions import DeadlinePassed, ValidatorUnavailable
+from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.proofs import Proofs
+
+NOWHERE = Journal(Path("/nonexistent/presented"))
 
 
 def proof(on_request: Callable[[], None] = lambda: None) -> Proof:
@@ -41,21 +45,21 @@ class Slow(FakeValidator):
         self.withdrawing = Gate()
         self.busy = threading.Lock()
 
-    def present(self, proof: Proof) -> None:
+    def present(self, proofs: Sequence[Proof]) -> None:
         assert self.busy.acquire(blocking=False)
         self.presenting.pass_through()
         self.busy.release()
-        super().present(proof)
+        super().present(proofs)
 
-    def withdraw(self, proof: Proof) -> None:
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
         assert self.busy.acquire(blocking=False)
         self.withdrawing.pass_through()
         self.busy.release()
-        super().withdraw(proof)
+        super().withdraw(proofs)
 
 
 def in_thread(pool: ThreadPoolExecutor, proofs: Proofs, validator: FakeValidator) -> Future[None]:
-    return pool.submit(proofs.show, validator, proof(), SYSTEM.deadline(30))
+    return pool.submit(proofs.show, validator, [proof()], SYSTEM.deadline(30))
 
 
 class TestSharing:
@@ -63,24 +67,24 @@ class TestSharing:
 
     def test_once_for_all(self) -> None:
         """The first presents, the last withdraws, and every one is told of the CA's visit."""
-        proofs, validator, deadline = Proofs(Time().clock()), FakeValidator(), Time().within()
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), FakeValidator(), Time().within()
         visits: list[str] = []
         shared = [proof(lambda: visits.append("first")), proof(lambda: visits.append("second"))]
         for each in shared:
-            proofs.show(validator, each, deadline)
+            proofs.show(validator, [each], deadline)
         (presented,) = validator.presented
         presented.on_request()
         assert visits == ["first", "second"]
-        proofs.hide(validator, shared[0])
+        proofs.hide(validator, shared[:1])
         assert validator.withdrawn == []
         presented.on_request()
         assert visits == ["first", "second", "second"]
-        proofs.hide(validator, shared[1])
+        proofs.hide(validator, shared[1:])
         assert validator.withdrawn == validator.presented
 
     def test_others_wait_until_it_is_presented(self) -> None:
         """Nobody goes on before the proof is there."""
-        proofs, validator = Proofs(SYSTEM), Slow()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(2) as pool:
             first = in_thread(pool, proofs, validator)
             assert validator.presenting.reached.wait(30)
@@ -94,12 +98,12 @@ class TestSharing:
 
     def test_what_takes_too_long(self) -> None:
         """Whoever waits for another's proof gives up at its own deadline; the proof stays the other's."""
-        proofs, validator = Proofs(SYSTEM), Slow()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(1) as pool:
             first = in_thread(pool, proofs, validator)
             assert validator.presenting.reached.wait(30)
             with pytest.raises(DeadlinePassed):
-                proofs.show(validator, proof(), SYSTEM.deadline(0.01))
+                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
             assert validator.withdrawn == []
             validator.presenting.open.set()
             first.result(30)
@@ -116,16 +120,16 @@ class TestFailures:
         """Whatever presenting raised, it is not remembered as done."""
 
         class Broken(FakeValidator):
-            def present(self, proof: Proof) -> None:
-                super().present(proof)
+            def present(self, proofs: Sequence[Proof]) -> None:
+                super().present(proofs)
                 if len(self.presented) == 1:
                     raise error
 
-        proofs, validator, deadline = Proofs(Time().clock()), Broken(), Time().within()
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
         with pytest.raises(type(error)):
-            proofs.show(validator, proof(), deadline)
+            proofs.show(validator, [proof()], deadline)
         assert len(validator.withdrawn) == 1
-        proofs.show(validator, proof(), deadline)
+        proofs.show(validator, [proof()], deadline)
         assert len(validator.presented) == 2
 
     @pytest.mark.parametrize(
@@ -137,11 +141,11 @@ class TestFailures:
         """Each who waits for the same proof gets an error of its own, and the last one withdraws."""
 
         class Broken(Slow):
-            def present(self, proof: Proof) -> None:
-                super().present(proof)
+            def present(self, proofs: Sequence[Proof]) -> None:
+                super().present(proofs)
                 raise error
 
-        proofs, validator = Proofs(SYSTEM), Broken()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Broken()
         validator.withdrawing.open.set()
         with ThreadPoolExecutor(3) as pool:
             first = in_thread(pool, proofs, validator)
@@ -161,14 +165,14 @@ class TestFailures:
         """A bug in withdrawing is logged as one; the proof is gone for us all the same."""
 
         class Broken(FakeValidator):
-            def withdraw(self, proof: Proof) -> None:
+            def withdraw(self, proofs: Sequence[Proof]) -> None:
                 raise RuntimeError("a bug")
 
-        proofs, validator, deadline = Proofs(Time().clock()), Broken(), Time().within()
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
         for _ in range(2):
             shown = proof()
-            proofs.show(validator, shown, deadline)
-            proofs.hide(validator, shown)
+            proofs.show(validator, [shown], deadline)
+            proofs.hide(validator, [shown])
         assert len(validator.presented) == 2
         assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
         assert TOKEN not in caplog.text
@@ -179,12 +183,12 @@ class TestOrder:
 
     def test_what_is_being_withdrawn_is_presented_anew(self) -> None:
         """Whoever comes during a withdrawal waits for its end: else it would take the new proof away."""
-        proofs, validator = Proofs(SYSTEM), Slow()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, shown, SYSTEM.deadline(30))
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
         with ThreadPoolExecutor(2) as pool:
-            leaving = pool.submit(proofs.hide, validator, shown)
+            leaving = pool.submit(proofs.hide, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             coming = in_thread(pool, proofs, validator)
             with pytest.raises(TimeoutError):
@@ -197,31 +201,31 @@ class TestOrder:
 
     def test_a_withdrawal_that_takes_too_long(self) -> None:
         """Whoever waits for the end of a withdrawal gives up at its deadline."""
-        proofs, validator = Proofs(SYSTEM), Slow()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, shown, SYSTEM.deadline(30))
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
         with ThreadPoolExecutor(1) as pool:
-            leaving = pool.submit(proofs.hide, validator, shown)
+            leaving = pool.submit(proofs.hide, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             with pytest.raises(DeadlinePassed):
-                proofs.show(validator, proof(), SYSTEM.deadline(0.01))
+                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
             validator.withdrawing.open.set()
             leaving.result(30)
         assert len(validator.presented) == 1
 
     def test_another_proof_waits_for_nobody(self) -> None:
         """What is being withdrawn holds up no other proof."""
-        proofs, validator = Proofs(SYSTEM), Slow()
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, shown, SYSTEM.deadline(30))
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
         other = Proof(Identifier.dns("b.example.org"), "other", "other.thumbprint", lambda: None)
         with ThreadPoolExecutor(1) as pool:
-            leaving = pool.submit(proofs.hide, validator, shown)
+            leaving = pool.submit(proofs.hide, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             quick = FakeValidator()
-            proofs.show(quick, other, SYSTEM.deadline(30))
+            proofs.show(quick, [other], SYSTEM.deadline(30))
             assert [each.identifier for each in quick.presented] == [other.identifier]
             validator.withdrawing.open.set()
             leaving.result(30)

@@ -9,7 +9,7 @@ import pytest
 
 from acmems import exceptions, refusals
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.refusals import reason_of, retry_after_of, status_of
+from acmems.refusals import for_operator, reason_of, retry_after_of, status_of
 
 ERRORS = [
     error
@@ -90,7 +90,6 @@ def test_retry_after(error: AcmeException, seconds: int | None) -> None:
     [
         exceptions.AccountError("the account key /var/lib/acmems/account.pem is gone"),
         exceptions.StorageUnavailable("storage 'disk' is not writable: /var/lib/acmems"),
-        exceptions.ValidatorUnavailable("DNS server 192.0.2.53:53 refused"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -99,4 +98,12 @@ def test_what_is_wrong_here_stays_here(error: AcmeException) -> None:
     reason = reason_of(error, "1a2b3c4d")
     assert "1a2b3c4d" in reason
     assert "/var" not in reason
-    assert "192.0.2.53" not in reason
+
+
+def test_what_cannot_be_proved_is_told() -> None:
+    """A name that cannot be proved now is 421 with server and record, and the log adds what to do."""
+    error = exceptions.ValidatorUnavailable("DNS server 192.0.2.53:53 refused", advice="check tsig-key")
+    assert status_of(error) == 421
+    assert retry_after_of(error) == 60
+    assert reason_of(error, "1a2b3c4d") == "DNS server 192.0.2.53:53 refused"
+    assert for_operator(error) == "DNS server 192.0.2.53:53 refused; check tsig-key"

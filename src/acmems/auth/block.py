@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from acmems.auth.methods import METHODS, AuthMethod, Caller
 from acmems.challenges import Validator
-from acmems.ini import Location, Option, Options, Section
-from acmems.names import Glob, Identifier
+from acmems.ini import IPNetwork, Location, Option, Options, Section, network
+from acmems.names import Glob, Identifier, IdentifierType
 from acmems.storages import Storage
 
 Named = TypeVar("Named")
@@ -26,8 +27,8 @@ class Rooms(Protocol):
         """Storages by name."""
 
     @property
-    def default_validator(self) -> Validator | None:
-        """The validator of blocks that name none."""
+    def default_validators(self) -> tuple[Validator, ...]:
+        """The validators of blocks that name none, best first."""
 
     @property
     def default_storage(self) -> Storage:
@@ -54,15 +55,21 @@ class Block:
         read = options if isinstance(options, Options) else _from_pairs(name, options)
         self.name = name
         self.globs: tuple[Glob, ...] = read.many(
-            "domain", Glob.parse, meaning="glob of names that this block grants; at least one is needed"
+            "domain", Glob.parse, meaning="glob of names that this block grants; or `address`"
+        )
+        self.addresses: tuple[IPNetwork, ...] = read.many(
+            "address",
+            network,
+            meaning="IP address or network whose addresses this block grants as names; who may ask says `ip`",
         )
         made = [method.from_options(read) for method in METHODS]
         self.methods: tuple[AuthMethod, ...] = tuple(method for method in made if method is not None)
-        self.validator = read.one(
+        self.validators: tuple[Validator, ...] = read.one(
             "verification",
-            _known(config.validators),
-            config.default_validator,
-            meaning="name of the verification that proves the names",
+            listed(config.validators),
+            config.default_validators,
+            meaning="names of the verifications that prove the names, best first, with commas between; "
+            "used is the first that can prove every name of a request and that the CA offers",
         )
         self.storage = read.one(
             "storage",
@@ -76,7 +83,7 @@ class Block:
             read.raise_findings()
 
     def _check(self, options: Options) -> None:
-        if not options.has("domain"):
+        if not options.has("domain") and not options.has("address"):
             options.report("an auth block needs at least one domain: add 'domain = host.example.org'")
         if not any(options.has(key) for method in METHODS for key in method.KEYS):
             options.report("an auth block needs ip, hmac_key or 'all = yes': without it nobody may use it")
@@ -100,14 +107,32 @@ class Block:
         verdicts = [method.accepts(caller, body) for method in self.methods]
         return bool(verdicts) and all(verdicts)
 
+    @property
+    def validator(self) -> Validator | None:
+        """The first of its validators, None if it has none."""
+        return self.validators[0] if self.validators else None
+
+    def provers(self, identifiers: Sequence[Identifier]) -> tuple[Validator, ...]:
+        """Return the validators that can prove every one of some names, best first."""
+        return tuple(each for each in self.validators if all(map(each.proves, identifiers)))
+
     def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
         """Return why the block does not grant these names, None if it grants every one of them."""
         for identifier in identifiers:
-            if not any(glob.matches(identifier) for glob in self.globs):
-                return f"{identifier.value} matches no domain of it"
-            if identifier.is_wildcard and not (self.validator and self.validator.proves_wildcards):
+            if not self._grants(identifier):
+                matched = "domain" if identifier.type is IdentifierType.DNS else "address"
+                return f"{identifier.value} matches no {matched} of it"
+            if identifier.is_wildcard and not any(each.proves(identifier) for each in self.validators):
                 return f"{identifier.value} needs a verification by DNS"
+        if self.validators and not self.provers(identifiers):
+            return "no verification of it can prove all these names: ask for IP addresses and wildcards apart"
         return None if identifiers else "the request holds no name"
+
+    def _grants(self, identifier: Identifier) -> bool:
+        if identifier.type is IdentifierType.DNS:
+            return any(glob.matches(identifier) for glob in self.globs)
+        address = ipaddress.ip_address(identifier.value)
+        return any(address in granted for granted in self.addresses)
 
     def __repr__(self) -> str:
         return f"Block({self.name!r})"
@@ -120,6 +145,19 @@ def _known(table: Mapping[str, Named]) -> Callable[[str], Named]:
         if text not in table:
             raise ValueError(f"{text!r} is not defined; defined are: {', '.join(sorted(table)) or 'none'}")
         return table[text]
+
+    return parse
+
+
+def listed(table: Mapping[str, Named]) -> Callable[[str], tuple[Named, ...]]:
+    """Return a parser that accepts one or more names in a table, with commas between."""
+    known = _known(table)
+
+    def parse(text: str) -> tuple[Named, ...]:
+        names = [name.strip() for name in text.split(",")]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{text!r} names one twice")
+        return tuple(map(known, names))
 
     return parse
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from acmems.challenges.contract import Proof, Validator
+from acmems.challenges.contract import Proof, Served, Service, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.http01 import Http01
 from acmems.challenges.responses import ChallengeResponses
 
-__all__ = ["VALIDATORS", "ChallengeResponses", "DnsUpdate", "Http01", "Proof", "Validator"]
+__all__ = ["VALIDATORS", "ChallengeResponses", "DnsUpdate", "Http01", "Proof", "Served", "Service", "Validator", "Waiter"]
 
 VALIDATORS: Mapping[str, type[Validator]] = {
     "http01": Http01,
