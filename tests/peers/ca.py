@@ -126,6 +126,7 @@ class Pebble(Peer):
     Args:
         dns_server: `host:port` of the DNS server that it asks; None for the machine's.
         http_port: where it fetches http-01 challenges; None for a free port.
+        tls_port: where it makes the handshakes of tls-alpn-01; None for a free port.
         env: Pebble's own variables, over those of `FAST`.
         options: keys of its configuration, over those written here.
 
@@ -134,6 +135,7 @@ class Pebble(Peer):
         ca_file: the certificate that its HTTPS is to be checked with.
         management_url: the root of its management interface.
         http_port: where it fetches http-01 challenges.
+        tls_port: where it makes the handshakes of tls-alpn-01.
     """
 
     name = "pebble"
@@ -143,12 +145,14 @@ class Pebble(Peer):
         dns_server: str | None = None,
         *,
         http_port: int | None = None,
+        tls_port: int | None = None,
         env: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__({**FAST, **(env or {})})
         self.dns_server = dns_server
         self.http_port = http_port or free_port()
+        self.tls_port = tls_port or free_port()
         self.options = dict(options or {})
 
     def prepare(self) -> None:
@@ -165,7 +169,7 @@ class Pebble(Peer):
             "certificate": "tls.pem",
             "privateKey": "tls.key",
             "httpPort": self.http_port,
-            "tlsPort": 1,
+            "tlsPort": self.tls_port,
             "retryAfter": {"authz": 0, "order": 0},
             **self.options,
         }

@@ -56,7 +56,7 @@ class TlsAlpn01:
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
         """
-        return TlsAlpnService(self.listeners, self._shown, name=self.name, clock=self._clock)
+        return TlsAlpnService(self.listeners, self._shown, name=f"tls-alpn01 {self.name}", clock=self._clock)
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Make handshakes for the names from now on."""
