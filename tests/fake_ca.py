@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from acme import messages
@@ -26,6 +27,7 @@ from acmems.clock import Clock, Deadline
 from acmems.csr import CertificateRequest
 from acmems.exceptions import CAProblem
 from acmems.ini import Options
+from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.session import Answer, Session
 
@@ -136,6 +138,9 @@ class FakeSession(Session):
             said = Said(said)
         body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
         return Answer(200, HTTPHeaderDict(said.headers), body, url)
+
+
+NO_JOURNAL = Journal(Path("/nonexistent"))
 
 
 class FakeValidator:

@@ -64,6 +64,7 @@ def make_key_and_csr(
     san: bool = True,
     key: Path | None = None,
     stem: str = "client",
+    addresses: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Make a private key and a certificate signing request with openssl.
 
@@ -75,6 +76,7 @@ def make_key_and_csr(
         san: whether the names are written as subjectAltName.
         key: a private key to use again, instead of a new one.
         stem: of the file names.
+        addresses: the IP addresses to ask for, beside the names.
 
     Returns:
         The paths of the key and of the request.
@@ -88,7 +90,8 @@ def make_key_and_csr(
         )
         common_name = cn or ("" if san else names[0])
         subject = f"/CN={common_name}" if common_name else "/"
-        extension = ["-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)] if san else []
+        alternatives = [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses]
+        extension = ["-addext", "subjectAltName=" + ",".join(alternatives)] if san else []
         run(
             "openssl",
             "req",

@@ -24,6 +24,7 @@ from tests.fake_ca import (
     NAME,
     NEW_ACCOUNT,
     NEW_ORDER,
+    NO_JOURNAL,
     ORDER,
     FakeSession,
     FakeValidator,
@@ -41,7 +42,6 @@ from acmems.clock import Deadline
 from acmems.config import Configuration
 from acmems.crew import Crew
 from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, RateLimited
-from acmems.journal import Journal
 from acmems.order import Orders, translate
 from acmems.registrar import Registrar
 from acmems.session import Answer, Session
@@ -190,9 +190,7 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
         }
     )
     clock = time.clock()
-    orders = Orders(
-        session, Authorizations(session, KEY, Crew(), clock, Journal(Path("/nonexistent"))), clock
-    )
+    orders = Orders(session, Authorizations(session, KEY, Crew(), clock, NO_JOURNAL), clock)
     return lambda: orders.obtain(REQUEST, [FakeValidator()], time.within(), "key")
 
 

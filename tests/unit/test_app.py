@@ -62,6 +62,9 @@ class Manager:
         self.key_digest = None
         self.account_url = None
 
+    def sweep(self) -> None:
+        pass
+
     def create_account_key(self) -> None:
         self.told.append("create_account_key")
 

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from tests.fake_ca import (
     CHALLENGE,
     KEY,
     NAME,
+    NO_JOURNAL,
     TOKEN,
     FakeSession,
     FakeValidator,
@@ -42,7 +42,6 @@ from acmems.exceptions import (
     NoChallengeMethodsSupported,
     ValidatorUnavailable,
 )
-from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.session import Answer
 
@@ -65,9 +64,7 @@ class Desk:
             {AUTHORIZATION: [authorization(), authorization("valid")], CHALLENGE: [{}]}
         )
         self.validator = FakeValidator()
-        self.authorizations = Authorizations(
-            self.session, KEY, Crew(), self.clock, Journal(Path("/nonexistent"))
-        )
+        self.authorizations = Authorizations(self.session, KEY, Crew(), self.clock, NO_JOURNAL)
 
     def prove(
         self,
@@ -312,7 +309,7 @@ def test_two_orders_share_a_proof() -> None:
             super().look(attempt, deadline)
 
     validator = Slow()
-    shared = Waiting(desk.session, KEY, Crew(), SYSTEM, Journal(Path("/nonexistent")))
+    shared = Waiting(desk.session, KEY, Crew(), SYSTEM, NO_JOURNAL)
     deadline = SYSTEM.deadline(60)
     with ThreadPoolExecutor(2) as pool:
         orders = [pool.submit(shared.prove, [AUTHORIZATION], WANTED, [validator], deadline) for _ in range(2)]
@@ -358,7 +355,7 @@ def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:
 
     clock = desk.time.clock()
     impatient = Clock(clock.monotonic, clock.now, wait)
-    authorizations = Authorizations(desk.session, KEY, Crew(), impatient, Journal(Path("/nonexistent")))
+    authorizations = Authorizations(desk.session, KEY, Crew(), impatient, NO_JOURNAL)
     authorizations.prove([AUTHORIZATION], WANTED, [Http01("http", (), responses)], desk.time.within())
     assert fetched[0] is not None
     assert fetched[0].startswith(f"{TOKEN}.")

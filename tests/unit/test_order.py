@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from tests.fake_ca import (
     KEY,
     NAME,
     NEW_ORDER,
+    NO_JOURNAL,
     ORDER,
     FakeSession,
     FakeValidator,
@@ -43,7 +43,6 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
-from acmems.journal import Journal
 from acmems.names import Identifier
 from acmems.order import Orders, parse, translate
 from acmems.session import Answer
@@ -72,10 +71,9 @@ class Desk:
                 CERTIFICATE: [CHAIN],
             }
         )
-        clock = self.time.clock()
-        prover = Authorizations(self.session, KEY, Crew(), clock, Journal(Path("/nonexistent")))
+        prover = Authorizations(self.session, KEY, Crew(), self.time.clock(), NO_JOURNAL)
         self.validator = FakeValidator()
-        self.orders = Orders(self.session, prover, clock, **options)
+        self.orders = Orders(self.session, prover, self.time.clock(), **options)
 
     def obtain(
         self, request: CertificateRequest = CSR, key: object = "key", *, seconds: float = 60.0

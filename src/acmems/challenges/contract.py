@@ -44,7 +44,7 @@ class Proof:
     issuers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.token and not _TOKEN.fullmatch(self.token):
+        if (self.token or self.key_authorization) and not _TOKEN.fullmatch(self.token):
             raise CAProtocolError(
                 f"the CA sent a challenge for {self.identifier.value} with a token that is none"
             )

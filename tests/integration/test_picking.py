@@ -1,0 +1,87 @@
+"""Which verification proves what: by wildcards, by addresses, by what the CA offers, end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, run, verify_chain
+
+BOTH = """
+[verification "http"]
+type = http01
+listener = 127.0.0.1:{challenge_port}
+
+[verification "dns"]
+type = dns01-dnsUpdate
+dns-server = DNS
+"""
+AUTH = """
+[auth "anyone"]
+all = yes
+domain = **
+domain = *.example.org
+address = 127.0.0.0/8
+address = ::1
+verification = {order}
+"""
+
+
+def san(chain: bytes) -> str:
+    return run("openssl", "x509", "-noout", "-ext", "subjectAltName", stdin=chain).decode()
+
+
+class TestAddresses:
+    """IP addresses are names, too (RFC 8738)."""
+
+    @pytest.fixture
+    def acmems(self, settings: Settings) -> Acmems:
+        settings.auth = AUTH.format(order="http")
+        return Acmems(settings)
+
+    def test_by_http01(self, acmems: Acmems, pebble: Pebble, tmp_path: Path) -> None:
+        """A granted address is proved by http-01, alone and beside a name, and stands in the certificate."""
+        with acmems:
+            for names in ([], ["beside.example.org"]):
+                _, csr = make_key_and_csr(tmp_path, names, addresses=["127.0.0.1"])
+                reply = curl_sign(acmems.sign_url, csr)
+                assert reply.status == 200, reply.text
+                verify_chain(reply.body, pebble.root_pem())
+                assert "IP Address:127.0.0.1" in san(reply.body)
+
+    def test_one_that_is_not_granted(self, acmems: Acmems, tmp_path: Path) -> None:
+        """An address outside the block's networks is refused, and no glob grants one."""
+        with acmems:
+            _, csr = make_key_and_csr(tmp_path, [], addresses=["192.0.2.7"])
+            assert curl_sign(acmems.sign_url, csr).status == 403
+            assert "192.0.2.7 matches no address of it" in acmems.log
+
+
+class TestPicking:
+    """`verification = http, dns` is a list, best first."""
+
+    @pytest.mark.parametrize("order", ["http, dns", "dns, http"])
+    def test_each_name_by_what_can_prove_it(self, settings: Settings, tmp_path: Path, order: str) -> None:
+        """Wildcards are proved by DNS and addresses by HTTP; the first in the list proves the rest."""
+        with Bind("example.org") as bind, Pebble(bind.address, env={"GOMAXPROCS": "1"}) as ca:
+            settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
+            settings.challenge_port = ca.http_port
+            settings.verification = BOTH.replace("DNS", bind.address)
+            settings.auth = AUTH.format(order=order)
+            with Acmems(settings) as acmems:
+                for names, addresses in (
+                    (["example.org", "*.example.org"], []),
+                    ([], ["127.0.0.1"]),
+                    (["plain.example.org"], []),
+                ):
+                    _, csr = make_key_and_csr(tmp_path, names, addresses=addresses)
+                    reply = curl_sign(acmems.sign_url, csr)
+                    assert reply.status == 200, reply.text
+                _, csr = make_key_and_csr(tmp_path, ["*.example.org"], addresses=["127.0.0.1"])
+                assert curl_sign(acmems.sign_url, csr).status == 403
+                assert "ask for IP addresses and wildcards apart" in acmems.log
+            assert bind.texts("_acme-challenge.example.org") == set()
+            by_http = "validate w/ HTTP: http://{}"
+            assert by_http.format("127.0.0.1") in ca.log
+            assert by_http.format("example.org") not in ca.log
+            assert (by_http.format("plain.example.org") in ca.log) == (order == "http, dns")
