@@ -1,0 +1,194 @@
+"""dns-01 by a program of the site, which adds and removes the TXT records (RFC 8555 section 8.4)."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
+from typing import Literal, Self
+
+import dns.name
+
+from acmems.challenges.contract import Proof
+from acmems.challenges.programs import Ended, environment, run
+from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.txt import Record, label_option, record_of
+from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.dnsclient.propagation import Propagation
+from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.ini import Options, seconds
+from acmems.names import Identifier, IdentifierType
+from acmems.text import one_line
+
+_log = logging.getLogger(__name__)
+
+Action = Literal["present", "withdraw"]
+_MOST = 4  # programs at a time for one order
+
+
+class DnsExec:
+    """Proves names by TXT records that a program adds and removes, one call a record.
+
+    Args:
+        name: the name of the section.
+        command: the program's absolute path, and its fixed arguments.
+        propagation: how to wait until the records are seen.
+        timeout: how long the programs of one order may take together, in seconds.
+        challenge_type: `dns-01` or `dns-account-01`.
+        clock: where time comes from.
+    """
+
+    sees_requests = False
+    leaves_traces = True
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        propagation: Propagation,
+        timeout: float = 60.0,
+        challenge_type: str = "dns-01",
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.name = name
+        self.command = tuple(command)
+        self.timeout = timeout
+        self.challenge_type = challenge_type
+        self._propagation = propagation
+        self._clock = clock
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+        """Make the validator that a section describes."""
+        command = options.required(
+            "command",
+            _command,
+            meaning="program that adds and removes the TXT records: absolute path and fixed arguments, "
+            "quoted as for a shell, though none sees them. `present` or `withdraw`, the record's name and "
+            "its value are appended; the environment has them as `ACMEMS_ACTION`, `ACMEMS_NAME`, `ACMEMS_VALUE`, "
+            "the name to be proved as `ACMEMS_DOMAIN`, the section's as `ACMEMS_VERIFICATION`",
+        )
+        timeout = options.one(
+            "timeout",
+            seconds,
+            60.0,
+            meaning="seconds after which the programs of an order are killed, with all that they started",
+        )
+        challenge_type = label_option(options)
+        propagation = Propagation.from_options(options)
+        return cls(name, command or (), propagation, timeout, challenge_type)
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        return identifier.type is IdentifierType.DNS
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Have the TXT records added.
+
+        Raises:
+            NoChallengeMethodsSupported: a name is too long to have such a record.
+            ValidatorUnavailable: the program failed.
+        """
+        self._each("present", [(record_of(proof, self.challenge_type), proof) for proof in proofs])
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Have exactly these TXT records removed.
+
+        Raises:
+            ValidatorUnavailable: the program failed.
+        """
+        jobs = []
+        for proof in proofs:
+            try:
+                jobs.append((record_of(proof, self.challenge_type), proof))
+            except NoChallengeMethodsSupported:
+                continue  # then none was added
+        self._each("withdraw", jobs)
+
+    def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
+        """Return as soon as the records are seen.
+
+        Raises:
+            ValidatorUnavailable: they were not seen in time.
+        """
+        records = [record_of(proof, self.challenge_type) for proof in proofs]
+        self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
+
+    def _each(self, action: Action, jobs: Sequence[tuple[Record, Proof]]) -> None:
+        if not jobs:
+            return
+        deadline = self._clock.deadline(self.timeout)
+        # One after the other where the name is the same: few programs would survive to be their own rival.
+        by_name: dict[dns.name.Name, dict[str, Proof]] = {}
+        for record, proof in jobs:
+            by_name.setdefault(record.name, {})[record.value] = proof
+
+        def one_name(name: dns.name.Name) -> ValidatorUnavailable | None:
+            failed = None
+            for value, proof in by_name[name].items():
+                try:
+                    self._run(action, Record(name, value), proof, deadline)
+                except ValidatorUnavailable as error:
+                    failed = failed or error
+            return failed
+
+        with ThreadPoolExecutor(min(_MOST, len(by_name)), thread_name_prefix="acmems-exec") as pool:
+            failures = [failure for failure in pool.map(one_name, by_name) if failure is not None]
+        if failures:
+            raise failures[0]
+
+    def _run(self, action: Action, record: Record, proof: Proof, deadline: Deadline) -> None:
+        program = PurePath(self.command[0]).name
+        environ = environment(
+            ACMEMS_ACTION=action,
+            ACMEMS_NAME=str(record),
+            ACMEMS_VALUE=record.value,
+            ACMEMS_DOMAIN=proof.identifier.base,
+            ACMEMS_VERIFICATION=self.name,
+        )
+        try:
+            ended = run([*self.command, action, str(record), record.value], environ, deadline)
+        except OSError as error:
+            raise ValidatorUnavailable(
+                f"the program {program} cannot be started to {action} record {record}: "
+                f"{error.strerror or type(error).__name__}",
+                advice=f"see that 'command' of [verification \"{self.name}\"] names a program "
+                "that acmems may run",
+            ) from None
+        self._log_output(program, record, ended)
+        if ended.code == 0:
+            _log.info("%s: %s %s %s", self.name, program, action, record)
+            return
+        if ended.code is None:
+            reason = f"did not {action} record {record} within {self.timeout:g} s, and was killed"
+        elif ended.code < 0:
+            reason = f"was ended by signal {-ended.code} when it should {action} record {record}"
+        else:
+            reason = f"ended with code {ended.code} when it should {action} record {record}"
+        raise ValidatorUnavailable(
+            f"the program {program} {reason}",
+            advice=f"what 'command' of [verification \"{self.name}\"] wrote is in the log at level debug",
+        )
+
+    def _log_output(self, program: str, record: Record, ended: Ended) -> None:
+        # At debug only: a program that fails tends to write what it was called with, secrets included.
+        for line in ended.output.decode(errors="replace").splitlines():
+            if words := one_line(line):
+                _log.debug("%s: %s for %s wrote: %s", self.name, program, record, words)
+
+    def __repr__(self) -> str:
+        return f"DnsExec({self.name!r}, {PurePath(*self.command[:1]).name!r})"
+
+
+def _command(value: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"its quotes do not fit: {str(error).lower()}") from None
+    if not words or not PurePath(words[0]).is_absolute():
+        raise ValueError("must begin with the absolute path of a program")
+    return words

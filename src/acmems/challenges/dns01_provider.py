@@ -1,0 +1,345 @@
+"""dns-01 by the API of a DNS provider, through dns-lexicon (RFC 8555 section 8.4)."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import dns.exception
+import dns.name
+
+from acmems.challenges.contract import Proof
+from acmems.challenges.programs import Ended, environment, run
+from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.txt import Record, label_option, plain, record_of
+from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.dnsclient.propagation import Propagation
+from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.ini import Options, hint, positive_int, seconds, text
+from acmems.names import Identifier, IdentifierType
+from acmems.secret import Secret
+from acmems.text import one_line
+
+_log = logging.getLogger(__name__)
+
+_WORKER = "acmems.challenges.provider_worker"
+# Where the HTTP calls of a provider go through, and whom they trust.
+_HTTP_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+_VARIABLES = (*_HTTP_VARIABLES, *(name.lower() for name in _HTTP_VARIABLES[:4]), "PYTHONPATH")
+_SHORTEST_SECRET = 4  # characters; shorter ones stand in every text
+_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOption:
+    """An option of a provider; its value is text, `file:` and a path, or `env:` and a variable's name."""
+
+    key: str
+    value: Secret
+
+    def read(self) -> str:
+        """Return the value, from wherever it is.
+
+        Raises:
+            OSError: its file cannot be read.
+            ValueError: there is none, or it is not text.
+        """
+        value = self.value.reveal()
+        if value.startswith("file:"):
+            value = Path(value.removeprefix("file:")).read_text(encoding="utf-8").strip()
+        elif value.startswith("env:"):
+            value = os.environ.get(value.removeprefix("env:"), "")
+        if not value:
+            raise ValueError("it is empty")
+        return value
+
+
+class DnsProvider:
+    """Proves names by TXT records that it adds and removes at a DNS provider.
+
+    Args:
+        name: the name of the section.
+        provider: the provider, as dns-lexicon calls it.
+        propagation: how to wait until the records are seen, and whom to ask for zones.
+        provider_options: what the provider wants to know, such as its API token.
+        zones: the domains at the provider; empty: asked for in the DNS.
+        ttl: time to live of the records, in seconds.
+        timeout: how long the calls for one order may take together, in seconds.
+        challenge_type: `dns-01` or `dns-account-01`.
+        clock: where time comes from.
+    """
+
+    sees_requests = False
+    leaves_traces = True
+
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        propagation: Propagation,
+        *,
+        provider_options: Sequence[ProviderOption] = (),
+        zones: Iterable[dns.name.Name] = (),
+        ttl: int = 60,
+        timeout: float = 60.0,
+        challenge_type: str = "dns-01",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.name = name
+        self.provider = provider
+        self.zones = tuple(sorted(zones, key=len, reverse=True))
+        self.ttl = ttl
+        self.timeout = timeout
+        self.challenge_type = challenge_type
+        self._provider_options = tuple(provider_options)
+        self._propagation = propagation
+        self._clock = clock
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+        """Make the validator that a section describes."""
+        provider = options.required(
+            "provider",
+            text,
+            meaning="the DNS provider, by the name that dns-lexicon has for it, such as `gandi`",
+        )
+        if provider is not None:
+            known = known_providers()
+            if not known:
+                options.report("dns-lexicon is not installed: pip install 'acmems[providers]'", "provider")
+            elif provider not in known:
+                options.report(
+                    f"there is no provider '{one_line(provider, 40)}'{hint(provider, known)}", "provider"
+                )
+        given = options.many(
+            "option",
+            _provider_option,
+            meaning="`key = value`, an option of the provider as dns-lexicon names it, such as "
+            "`auth_token = …`; the value `file:/path` is read from that file and `env:NAME` from the "
+            "environment, when it is used",
+        )
+        zones = options.many(
+            "zone",
+            _zone,
+            meaning="domain at the provider that records are put into; the longest that fits; default: asked "
+            "for in the DNS",
+        )
+        ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
+        timeout = options.one(
+            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are given up"
+        )
+        challenge_type = label_option(options)
+        propagation = Propagation.from_options(options)
+        return cls(
+            name,
+            provider or "",
+            propagation,
+            provider_options=given,
+            zones=zones,
+            ttl=ttl,
+            timeout=timeout,
+            challenge_type=challenge_type,
+        )
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        return identifier.type is IdentifierType.DNS
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Add the TXT records, those of one zone in one process.
+
+        Raises:
+            NoChallengeMethodsSupported: a name is too long to have such a record.
+            ValidatorUnavailable: the provider did not add them.
+        """
+        self._change("present", [record_of(proof, self.challenge_type) for proof in proofs])
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Remove exactly these TXT records.
+
+        Raises:
+            ValidatorUnavailable: the provider did not remove them.
+        """
+        records = []
+        for proof in proofs:
+            try:
+                records.append(record_of(proof, self.challenge_type))
+            except NoChallengeMethodsSupported:
+                continue  # then none was added
+        self._change("withdraw", records)
+
+    def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
+        """Return as soon as the records are seen.
+
+        Raises:
+            ValidatorUnavailable: they were not seen in time.
+        """
+        records = [record_of(proof, self.challenge_type) for proof in proofs]
+        self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
+
+    def _change(self, action: str, records: Sequence[Record]) -> None:
+        deadline = self._clock.deadline(self.timeout)
+        by_zone: dict[dns.name.Name, dict[Record, None]] = {}
+        for record in records:
+            by_zone.setdefault(self._zone(record), {})[record] = None
+        failed = None
+        for zone, found in by_zone.items():
+            try:
+                self._call(action, zone, tuple(found), deadline)
+            except ValidatorUnavailable as error:  # the other zones have their turn all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _zone(self, record: Record) -> dns.name.Name:
+        if not self.zones:
+            return self._propagation.resolver.zone_of(record.name)
+        for zone in self.zones:
+            if record.name.is_subdomain(zone):
+                return zone
+        raise ValidatorUnavailable(
+            f"provider {self.provider} has no zone for record {record}",
+            advice=f"add its domain as 'zone' to [verification \"{self.name}\"], or grant no such names",
+        )
+
+    def _call(self, action: str, zone: dns.name.Name, records: Sequence[Record], deadline: Deadline) -> None:
+        values = self._values(records[0])
+        asked = {
+            "action": action,
+            "provider": self.provider,
+            "zone": plain(zone),
+            "ttl": self.ttl,
+            "options": values,
+            "records": [[str(record), record.value] for record in records],
+        }
+        # Many providers read all values of a name and write them back: two at a time would undo each other.
+        turn = _turn(self.provider, zone)
+        if not turn.acquire(timeout=deadline.remaining):
+            raise self._late(records[0])
+        try:
+            command = [sys.executable, "-P", "-m", _WORKER]
+            ended = run(
+                command, environment(*_VARIABLES), deadline, feed=json.dumps(asked).encode(), apart=True
+            )
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise self._failure(records[0], f"its process cannot be started: {reason}") from None
+        finally:
+            turn.release()
+        self._judge(action, records, ended, values)
+
+    def _judge(self, action: str, records: Sequence[Record], ended: Ended, values: dict[str, str]) -> None:
+        hide = functools.partial(_without_secrets, secrets=tuple(values.values()))
+        for line in ended.errors.decode(errors="replace").splitlines():
+            if words := one_line(hide(line)):
+                _log.debug("%s: provider %s wrote: %s", self.name, self.provider, words)
+        if ended.code is None:
+            raise self._late(records[0])
+        answer = _answer(ended.output)
+        if answer is None:
+            raise self._failure(records[0], "its process ended without an answer")
+        if not answer:
+            for record in records:
+                _log.info("%s: provider %s: %s %s", self.name, self.provider, action, record)
+            return
+        name = answer.get("record") or str(records[0])
+        detail = one_line(hide(str(answer.get("detail"))))
+        _log.warning("%s: provider %s failed for record %s: %s", self.name, self.provider, name, detail)
+        raise self._failure(name, hide(str(answer.get("reason"))))
+
+    def _values(self, record: Record) -> dict[str, str]:
+        values = {}
+        for option in self._provider_options:
+            try:
+                values[option.key] = option.read()
+            except (OSError, ValueError) as error:
+                reason = (error.strerror if isinstance(error, OSError) else None) or "there is no text"
+                raise ValidatorUnavailable(
+                    f"provider {self.provider} was not asked for record {record}: its option "
+                    f"{option.key} cannot be read",
+                    advice=f"see what 'option = {option.key} = …' of [verification \"{self.name}\"] points "
+                    f"to: {reason}",
+                ) from None
+        return values
+
+    def _late(self, record: Record) -> ValidatorUnavailable:
+        return self._failure(record, f"it was not done within {self.timeout:g} s")
+
+    def _failure(self, record: object, reason: str) -> ValidatorUnavailable:
+        return ValidatorUnavailable(
+            f"provider {self.provider} failed for record {record}: {one_line(reason)}",
+            advice=f"see 'provider', 'option' and 'zone' of [verification \"{self.name}\"] and the warning "
+            f"before this; some providers need more: pip install 'dns-lexicon[{self.provider}]'",
+        )
+
+    def __repr__(self) -> str:
+        return f"DnsProvider({self.name!r}, {self.provider!r})"
+
+
+def known_providers() -> frozenset[str]:
+    """Return the names of the providers that dns-lexicon has; none where it is not installed."""
+    # Its files are listed, and nothing is imported: that would cost every start of the server.
+    found = importlib.util.find_spec("lexicon")
+    folders = [Path(folder) for folder in (found and found.submodule_search_locations) or ()]
+    files = [file for folder in folders for file in folder.glob("_private/providers/*.py")]
+    # "auto" looks at name servers to guess the provider.
+    return frozenset(file.stem for file in files) - {"__init__", "auto", "base"}
+
+
+_turns: dict[tuple[str, dns.name.Name], threading.Lock] = {}
+
+
+def _turn(provider: str, zone: dns.name.Name) -> threading.Lock:
+    return _turns.setdefault((provider, zone), threading.Lock())
+
+
+def _answer(output: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _without_secrets(words: str, secrets: Iterable[str]) -> str:
+    """Return a text without any secret, as it is or as in a URL."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            for spelling in (secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1]):
+                words = words.replace(spelling, "***")
+    return words
+
+
+def _provider_option(value: str) -> ProviderOption:
+    match = _OPTION.fullmatch(value)
+    if match is None:
+        raise ValueError("must be 'key = value'")  # not quoted: it may be a secret
+    return ProviderOption(match[1], Secret(match[2]))
+
+
+def _zone(value: str) -> dns.name.Name:
+    try:
+        zone = dns.name.from_text(value)
+    except (dns.exception.DNSException, UnicodeError):
+        raise ValueError(f"{one_line(value)} is no domain") from None
+    if len(zone) < 3:  # noqa: PLR2004 - two labels and the root
+        raise ValueError(f"{one_line(value)} is no domain that a provider has")
+    return zone
