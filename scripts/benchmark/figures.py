@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from scripts.benchmark import csrs
+from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
@@ -121,6 +122,11 @@ def requests(stage: Stage, plan: Plan) -> Measured:
         return Measured([row, Row(row.what, "", mine, "floor", least)])
 
 
+def dns01(stage: Stage, plan: Plan) -> Measured:
+    """Measure how long one fresh certificate takes by dns-01, beside http-01."""
+    return by_dns(stage, plan.rounds, plan.singles)
+
+
 def _most_requests(contender: Contender, count: int) -> int:
     counts = []
     for _ in range(count):
@@ -200,6 +206,7 @@ def _costs(*contenders: Contender) -> dict[str, Cost]:
 
 FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "one-name": one_name,
+    "dns-01": dns01,
     "burst": burst,
     "crowd": crowd,
     "requests": requests,

@@ -72,7 +72,7 @@ class Authorizations:
         self.crew = crew
         self.clock = clock
         self.seen = Pace()  # from the CA's fetch of the answer to its decision
-        self.unseen = Pace(first=0.25, longest=3.0)  # the same where no fetch can be seen
+        self.unseen = Pace(first=0.05, longest=3.0)  # the same where no fetch can be seen
         self.proofs = Proofs(clock, journal)
         self._lock = threading.Lock()  # guards what follows
         self._waiting: set[threading.Event] = set()
