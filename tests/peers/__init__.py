@@ -3,7 +3,7 @@
 Every peer is a context manager and starts when entered:
 
 - `Pebble`: a CA (RFC 8555), and `ChallTestSrv`: the DNS that it asks
-- `Bind`: a name server that takes dynamic updates
+- `Bind` and `Knot`: name servers that take dynamic updates, with a TSIG `Key` or without
 - `Nginx`: a web server that forwards challenges
 - `Acmems`: this project's own server, as a process of its own
 - `make_key_and_csr`, `curl_sign`, `verify_chain` ...: openssl and curl, as a client machine has them
@@ -22,7 +22,7 @@ from tests.peers.client import (
     run,
     verify_chain,
 )
-from tests.peers.dns import Bind
+from tests.peers.dns import Bind, Key, Knot
 from tests.peers.process import Peer, PeerFailed, environment, free_port, program, wait_until
 from tests.peers.server import Acmems, Settings, run_acmems
 from tests.peers.web import Nginx
@@ -32,6 +32,8 @@ __all__ = [
     "Acmems",
     "Bind",
     "ChallTestSrv",
+    "Key",
+    "Knot",
     "Nginx",
     "Pebble",
     "Peer",

@@ -1,13 +1,15 @@
-"""BIND, a name server that takes dynamic updates (RFC 2136)."""
+"""Name servers that take dynamic updates (RFC 2136): BIND and Knot."""
 
 from __future__ import annotations
 
+import base64
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dns.exception
 import dns.message
 import dns.query
-import dns.rcode
 import dns.rdatatype
 from tests.peers.process import Peer, free_port, program
 
@@ -21,18 +23,40 @@ options {{
     listen-on-v6 {{ none; }};
     recursion no;
     dnssec-validation no;
-    notify no;
+    notify {notify};
+    also-notify {{ {also_notify} }};
+    allow-transfer {{ 127.0.0.1; }};
+    notify-delay 0;
+    serial-query-rate 1000;
 }};
 controls {{ }};
 """
 
-ZONE = """
+KEY = """
+key "{name}" {{
+    algorithm {algorithm};
+    secret "{secret}";
+}};
+"""
+
+PRIMARY = """
 zone "{zone}" {{
     type primary;
     file "{folder}/{zone}.zone";
-    allow-update {{ 127.0.0.1; }};
+    {policy}
 }};
 """
+
+SECONDARY = """
+zone "{zone}" {{
+    type secondary;
+    file "{folder}/{zone}.zone";
+    primaries {{ 127.0.0.1 port {primary}; }};
+}};
+"""
+
+ANYONE = "allow-update { 127.0.0.1; };"
+KEY_FOR_TEXTS = 'update-policy {{ grant "{name}" zonesub TXT; }};'
 
 RECORDS = """
 $TTL 60
@@ -43,36 +67,34 @@ $TTL 60
 """
 
 
-class Bind(Peer):
-    """An authoritative name server whose zones anyone on this machine may update.
+@dataclass(frozen=True)
+class Key:
+    """A TSIG key.
 
     Args:
-        zones: the zones; every name in them has the address 127.0.0.1.
+        name: its name.
+        secret: its secret, in base64.
+        algorithm: its algorithm.
+    """
+
+    name: str = "acmems"
+    secret: str = base64.b64encode(b"known to everyone who reads tests").decode()
+    algorithm: str = "hmac-sha256"
+
+    def file(self) -> str:
+        """Return it as a key file of BIND."""
+        return KEY.format_map(vars(self))
+
+
+class NameServer(Peer):
+    """What BIND and Knot have in common.
 
     Attributes:
         port: of its DNS, UDP and TCP.
         address: `host:port` of its DNS, for Pebble.
     """
 
-    name = "named"
-
-    def __init__(self, *zones: str) -> None:
-        super().__init__()
-        self.zones = zones or ("example.org",)
-
-    def prepare(self) -> None:
-        """Choose a port and write configuration and zones."""
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        text = OPTIONS.format(folder=self.folder, port=self.port)
-        for zone in self.zones:
-            text += ZONE.format(folder=self.folder, zone=zone)
-            (self.folder / f"{zone}.zone").write_text(RECORDS, encoding="utf-8")
-        (self.folder / "named.conf").write_text(text, encoding="utf-8")
-
-    def command(self) -> Sequence[str]:
-        """Return the command line to run."""
-        return [program(self.name), "-g", "-n", "1", "-c", str(self.folder / "named.conf")]
+    zones: Sequence[str] = ()
 
     def ready(self) -> bool:
         """Tell whether it answers for its zones."""
@@ -90,5 +112,122 @@ class Bind(Peer):
             for record in answer
         }
 
+    def serial(self, zone: str) -> int:
+        """Return the serial number of a zone: it grows with each update."""
+        (answer,) = self._query(zone, "SOA").answer
+        return int(answer[0].serial)
+
     def _query(self, name: str, kind: str) -> dns.message.Message:
         return dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", timeout=5, port=self.port)
+
+    def _take_port(self) -> None:
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+
+
+class Bind(NameServer):
+    """An authoritative name server whose zones anyone on this machine may update, or a key alone.
+
+    Args:
+        zones: the zones; every name in them has the address 127.0.0.1.
+        key: who has it, and nobody else, may change TXT records.
+        records: further lines for every zone file.
+        primary: the port of the server that the zones are transferred from, as a secondary does.
+        notified: ports of servers that are told of every change.
+    """
+
+    name = "named"
+
+    def __init__(
+        self,
+        *zones: str,
+        key: Key | None = None,
+        records: str = "",
+        primary: int | None = None,
+        notified: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.zones = zones or ("example.org",)
+        self.key = key
+        self.records = records
+        self.primary = primary
+        self.notified = notified
+
+    def prepare(self) -> None:
+        """Choose a port and write configuration and zones."""
+        self._take_port()
+        text = OPTIONS.format(
+            folder=self.folder,
+            port=self.port,
+            notify="explicit" if self.notified else "no",
+            also_notify="".join(f"127.0.0.1 port {port}; " for port in self.notified),
+        )
+        text += self.key.file() if self.key else ""
+        for zone in self.zones:
+            if self.primary is not None:
+                text += SECONDARY.format(folder=self.folder, zone=zone, primary=self.primary)
+                continue
+            policy = KEY_FOR_TEXTS.format(name=self.key.name) if self.key else ANYONE
+            text += PRIMARY.format(folder=self.folder, zone=zone, policy=policy)
+            (self.folder / f"{zone}.zone").write_text(RECORDS + self.records, encoding="utf-8")
+        (self.folder / "named.conf").write_text(text, encoding="utf-8")
+
+    def command(self) -> Sequence[str]:
+        """Return the command line to run."""
+        return [program(self.name), "-g", "-n", "1", "-c", str(self.folder / "named.conf")]
+
+
+KNOT = """
+server:
+    rundir: {folder}
+    listen: 127.0.0.1@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: {folder}/db
+log:
+  - target: stderr
+    any: info
+key:
+  - id: {key.name}.
+    algorithm: {key.algorithm}
+    secret: {key.secret}
+acl:
+  - id: challenges
+    key: {key.name}.
+    action: update
+    update-type: TXT
+zone:
+"""
+
+
+class Knot(NameServer):
+    """An authoritative name server whose zones may be updated with a TSIG key.
+
+    Args:
+        zones: the zones; every name in them has the address 127.0.0.1.
+        key: who has it may change TXT records.
+    """
+
+    name = "knotd"
+
+    def __init__(self, *zones: str, key: Key) -> None:
+        super().__init__()
+        self.zones = zones or ("example.org",)
+        self.key = key
+
+    def prepare(self) -> None:
+        """Choose a port and write configuration and zones."""
+        self._take_port()
+        text = KNOT.format(folder=self.folder, port=self.port, key=self.key)
+        for zone in self.zones:
+            (self.folder / f"{zone}.zone").write_text(RECORDS, encoding="utf-8")
+            text += textwrap.indent(
+                f"- domain: {zone}\n  file: {self.folder}/{zone}.zone\n  acl: challenges\n", "  "
+            )
+        (self.folder / "knot.conf").write_text(text, encoding="utf-8")
+
+    def command(self) -> Sequence[str]:
+        """Return the command line to run."""
+        return [program(self.name), "-c", str(self.folder / "knot.conf")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from acmems.challenges.contract import Proof, Served, Service, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
+from acmems.challenges.dns01_exec import DnsExec
+from acmems.challenges.dns01_provider import DnsProvider
 from acmems.challenges.http01 import Http01
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import TlsAlpn01
@@ -15,5 +17,7 @@ __all__ = ["VALIDATORS", "ChallengeResponses", "DnsUpdate", "Http01", "Proof", "
 VALIDATORS: Mapping[str, type[Validator]] = {
     "http01": Http01,
     "dns01-dnsUpdate": DnsUpdate,
+    "dns01-exec": DnsExec,
+    "dns01-provider": DnsProvider,
     "tls-alpn01": TlsAlpn01,
 }

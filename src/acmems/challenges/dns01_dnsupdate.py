@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import socket
+import threading
+from collections.abc import Sequence
 from typing import Self
 
-import dns.exception
-import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
-import dns.rdataclass
 import dns.rdatatype
 import dns.update
 
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.txt import Record, label_option, record_of
 from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.dnsclient.propagation import Propagation
+from acmems.dnsclient.resolver import Resolver
+from acmems.dnsclient.servers import ServerFailed, Servers
+from acmems.dnsclient.tsig import TsigKey, dns_name
+from acmems.dnsclient.zones import Place, Zones
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.ini import Address, Options, address, positive_int, seconds
+from acmems.names import Identifier, IdentifierType
 
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
-# Seconds. A datagram may get lost; asking again is harmless, a repeated update included.
-_FIRST_WAIT = 1.5
+_AT_ONCE = 200  # records in one message, which holds 65535 octets: names may have 255
+_RESOLVER = 2.0  # seconds that a resolver may take to tell where a CNAME leads
+_ADVICE = {
+    dns.rcode.REFUSED: "let this machine, or the key `tsig-name`, change TXT records there "
+    "(BIND: `update-policy` or `allow-update`; Knot: an `acl` with `action: update`)",
+    dns.rcode.NOTAUTH: "it is no primary of that zone, or its key is another: "
+    "correct `dns-server`, `zone` or `tsig-name`",
+    dns.rcode.NOTZONE: "the name is not in that zone: correct `zone`",
+    dns.rcode.NOTIMP: "it takes no updates: correct `dns-server`",
+}
 
 
 class DnsUpdate:
@@ -37,153 +47,193 @@ class DnsUpdate:
 
     Args:
         name: the name of the section.
-        server: the primary DNS server of the zones.
+        servers: DNS servers that take updates; the first that does is enough.
         ttl: time to live of the records, in seconds.
         timeout: how long presenting or withdrawing may take, in seconds.
+        key: signs the updates; None: nothing does.
+        zones: the zones that may be changed; empty: those of the records themselves.
+        challenge_type: `dns-01` or `dns-account-01`.
+        propagation: what is waited for.
         clock: where time comes from.
     """
 
-    challenge_type = "dns-01"
-    proves_wildcards = True
+    sees_requests = False
+    leaves_traces = True
 
     def __init__(
         self,
         name: str,
-        server: Address = _DEFAULT_SERVER,
+        servers: Sequence[Address] = (_DEFAULT_SERVER,),
         ttl: int = 60,
         timeout: float = 5.0,
         *,
+        key: TsigKey | None = None,
+        zones: Sequence[dns.name.Name] = (),
+        challenge_type: str = "dns-01",
+        propagation: Propagation | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
-        self.server = server
+        self.servers = Servers(servers, key, clock=clock)
         self.ttl = ttl
         self.timeout = timeout
+        self.challenge_type = challenge_type
+        self.propagation = propagation or Propagation(clock=clock)
+        self.zones = Zones(self.servers, zones, Resolver(self.propagation.resolvers, min(timeout, _RESOLVER)))
         self._clock = clock
+        # Where each record was put; None: nowhere, because no place was found. The lock guards it.
+        self._places: dict[Record, Place | None] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
-        server = options.one(
+        servers = options.many(
             "dns-server",
             functools.partial(address, default_port=_DEFAULT_SERVER.port),
-            _DEFAULT_SERVER,
-            meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones",
+            (_DEFAULT_SERVER,),
+            meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones; "
+            "several are tried in turn",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
             "timeout", seconds, 5.0, meaning="seconds that one update may take, questions before it included"
         )
-        return cls(name, server, ttl, timeout)
+        key = TsigKey.from_options(options)
+        zones = options.many(
+            "zone",
+            dns_name,
+            meaning="zone that may be changed, also where CNAMEs lead; of several, the longest that fits; "
+            "default: the zone that a record is in, as the server says",
+        )
+        return cls(
+            name,
+            servers or (_DEFAULT_SERVER,),
+            ttl,
+            timeout,
+            key=key,
+            zones=zones,
+            challenge_type=label_option(options),
+            propagation=Propagation.from_options(options),
+        )
 
-    def present(self, proof: Proof) -> None:
-        """Add the TXT record.
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        return identifier.type is IdentifierType.DNS
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Add the TXT records, those of one zone in one message.
 
         Raises:
-            NoChallengeMethodsSupported: the name is too long to have such a record.
-            ValidatorUnavailable: the DNS server did not add it.
+            NoChallengeMethodsSupported: a name is too long to have such a record.
+            ValidatorUnavailable: the DNS server did not add them.
         """
-        self._update(_record(proof), proof, add=True)
-
-    def withdraw(self, proof: Proof) -> None:
-        """Delete exactly that TXT record; other values of its name stay (RFC 2136 section 2.5.4).
-
-        Raises:
-            ValidatorUnavailable: the DNS server did not delete it.
-        """
-        try:
-            record = _record(proof)
-        except NoChallengeMethodsSupported:
-            return  # then none was added
-        self._update(record, proof, add=False)
-
-    def _update(self, record: dns.name.Name, proof: Proof, *, add: bool) -> None:
         deadline = self._clock.deadline(self.timeout)
-        value = txt_value(proof.key_authorization)
-        zone = self._zone(record, deadline)
-        message = dns.update.UpdateMessage(zone)
-        if add:
-            message.add(record, self.ttl, dns.rdatatype.TXT, value)
-        else:
-            message.delete(record, dns.rdatatype.TXT, value)
-        answer = self._ask(message, deadline)
-        if answer.rcode() != dns.rcode.NOERROR:
-            verb = "add" if add else "delete"
-            raise ValidatorUnavailable(
-                f"DNS server {self.server} refused to {verb} the TXT record {_plain(record)}: "
-                f"{dns.rcode.to_text(answer.rcode())}"
-            )
+        records = list(dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs))
+        with self._lock:
+            for record in records:
+                self._places.setdefault(record, None)
+        places = self._look_up(records, deadline)
+        with self._lock:
+            self._places.update(places)
+        self._update(places, deadline, add=True)
 
-    def _zone(self, record: dns.name.Name, deadline: Deadline) -> dns.name.Name:
-        """Return the zone that a record belongs in: the nearest that the server is authoritative for."""
-        name = record
-        while name != dns.name.root:
-            # Not recursive: another server's answer would not tell what this one may change.
-            question = dns.message.make_query(name, dns.rdatatype.SOA, flags=0)
-            answer = self._ask(question, deadline)
-            if answer.flags & dns.flags.AA:
-                # RFC 2308 section 3: the SOA of the zone also comes along with "no such name" or "no data".
-                for rrset in (*answer.answer, *answer.authority):
-                    if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
-                        return rrset.name
-            name = name.parent()
-        raise ValidatorUnavailable(f"DNS server {self.server} is not authoritative for {_plain(record)}")
+    def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
+        """Return when the records are seen, as `propagation` says.
 
-    def _ask(self, message: dns.message.Message, deadline: Deadline) -> dns.message.Message:
-        try:
-            return self._exchange(message, deadline)
-        except dns.exception.Timeout:
-            reason = f"did not answer within {self.timeout:g} s"
-        except OSError as error:
-            reason = f"cannot be reached: {error.strerror or error}"
-        except dns.exception.DNSException as error:
-            reason = f"gave an answer that cannot be read: {type(error).__name__}"
-        raise ValidatorUnavailable(f"DNS server {self.server} {reason}")
+        Raises:
+            ValidatorUnavailable: they were not seen in time.
+        """
+        seen = []
+        for record in dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs):
+            with self._lock:
+                place = self._places.get(record)
+            # Name servers are asked where the record is; resolvers are asked as the CA asks.
+            direct = place is not None and self.propagation.mode == "authoritative"
+            seen.append((place.name if place is not None and direct else record.name, record.value))
+        self.propagation.wait(seen, deadline, stopping)
 
-    def _exchange(self, message: dns.message.Message, deadline: Deadline) -> dns.message.Message:
-        host = self._resolve()
-        wait = _FIRST_WAIT
-        while True:
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4).
+
+        Raises:
+            ValidatorUnavailable: the DNS server did not delete them.
+        """
+        deadline = self._clock.deadline(self.timeout)
+        known: dict[Record, Place] = {}
+        unknown: list[Record] = []
+        nowhere: list[Record] = []
+        for proof in proofs:
             try:
-                answer, _ = dns.query.udp_with_fallback(
-                    message,
-                    host,
-                    timeout=min(wait, deadline.remaining),
-                    port=self.server.port,
-                    ignore_unexpected=True,
-                    ignore_errors=True,
-                )
-            except dns.exception.Timeout:
-                if deadline.passed:
-                    raise
-                wait *= 2
-            else:
-                return answer
+                record = record_of(proof, self.challenge_type)
+            except NoChallengeMethodsSupported:
+                continue  # then none was added
+            with self._lock:
+                if record not in self._places:
+                    unknown.append(record)
+                elif (place := self._places[record]) is None:
+                    nowhere.append(record)
+                else:
+                    known[record] = place
+        known.update(self._look_up(list(dict.fromkeys(unknown)), deadline))
+        self._update(known, deadline, add=False)
+        with self._lock:
+            for record in (*known, *nowhere):
+                self._places.pop(record, None)
 
-    def _resolve(self) -> str:
-        found = socket.getaddrinfo(self.server.host, self.server.port, type=socket.SOCK_DGRAM)
-        return str(found[0][4][0])
+    def _look_up(self, records: Sequence[Record], deadline: Deadline) -> dict[Record, Place]:
+        by_name: dict[dns.name.Name, Place] = {}
+        for record in records:
+            if record.name not in by_name:
+                by_name[record.name] = self.zones.place(record.name, deadline)
+        return {record: by_name[record.name] for record in records}
+
+    def _update(self, places: dict[Record, Place], deadline: Deadline, *, add: bool) -> None:
+        by_zone: dict[dns.name.Name, list[Record]] = {}
+        for record, place in places.items():
+            by_zone.setdefault(place.zone, []).append(record)
+        failures: list[ValidatorUnavailable] = []
+        for zone, records in by_zone.items():
+            for start in range(0, len(records), _AT_ONCE):
+                batch = records[start : start + _AT_ONCE]
+                try:
+                    self._send(zone, batch, places, deadline, add=add)
+                except ValidatorUnavailable as error:
+                    if add:
+                        raise
+                    failures.append(error)  # what other zones hold can still be taken away
+        if failures:
+            raise failures[0]
+
+    def _send(
+        self,
+        zone: dns.name.Name,
+        records: Sequence[Record],
+        places: dict[Record, Place],
+        deadline: Deadline,
+        *,
+        add: bool,
+    ) -> None:
+        message = dns.update.UpdateMessage(zone)
+        for record in records:
+            if add:
+                message.add(places[record].name, self.ttl, dns.rdatatype.TXT, record.value)
+            else:
+                message.delete(places[record].name, dns.rdatatype.TXT, record.value)
+        verb = "add" if add else "delete"
+
+        def judge(server: Address, answer: dns.message.Message) -> None:
+            code = answer.rcode()
+            if code != dns.rcode.NOERROR:
+                raise ServerFailed(
+                    server,
+                    f"refused to {verb} it: {dns.rcode.to_text(code)}",
+                    advice=_ADVICE.get(code, "look at the log of that server"),
+                )
+
+        first, more = records[0], len({record.name for record in records}) - 1
+        about = f"{first} (and {more} more)" if more else str(first)
+        self.servers.ask(message, about, deadline, judge)
 
     def __repr__(self) -> str:
-        return f"DnsUpdate({self.name!r}, {self.server})"
-
-
-def txt_value(key_authorization: str) -> str:
-    """Return the TXT value that proves a key authorization (RFC 8555 section 8.4)."""
-    digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
-
-
-def _record(proof: Proof) -> dns.name.Name:
-    """Return the name of the TXT record (RFC 8555 section 8.4)."""
-    base = proof.identifier.base
-    try:
-        return dns.name.from_text(f"_acme-challenge.{base}")
-    except dns.exception.DNSException:
-        raise NoChallengeMethodsSupported(
-            f"{base} is too long to be proved by dns-01: with _acme-challenge. in front it is no DNS name"
-        ) from None
-
-
-def _plain(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True)
+        return f"DnsUpdate({self.name!r}, {', '.join(map(str, self.servers.addresses))})"

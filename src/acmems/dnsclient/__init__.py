@@ -1,0 +1,1 @@
+"""DNS as acmems asks it: servers that take updates, the zones of records, and when the world sees them."""
