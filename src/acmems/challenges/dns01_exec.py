@@ -69,7 +69,7 @@ class DnsExec:
             _command,
             meaning="program that adds and removes the TXT records: absolute path and fixed arguments, "
             "quoted as for a shell, though none sees them. `present` or `withdraw`, the record's name and "
-            "its value are appended; the environment has them as `ACMEMS_ACTION`, `ACMEMS_NAME`, `ACMEMS_VALUE`, "
+            "its value are appended; the environment has `ACMEMS_ACTION`, `ACMEMS_NAME` and `ACMEMS_VALUE`, "
             "the name to be proved as `ACMEMS_DOMAIN`, the section's as `ACMEMS_VERIFICATION`",
         )
         timeout = options.one(
