@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acmems import csr
-from acmems.challenges import DnsUpdate, Http01
+from acmems.challenges import VALIDATORS, DnsUpdate, Http01
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
 from acmems.ini import Address
@@ -126,7 +126,11 @@ class TestExistingFiles:
             "[fe80::80%eth0]:1380",
         ]
         assert isinstance(dns, DnsUpdate)
-        assert (str(dns.server), dns.ttl, dns.timeout) == ("192.0.2.53:53", 5, 30)
+        assert ([str(each) for each in dns.servers.addresses], dns.ttl, dns.timeout) == (
+            ["192.0.2.53:53"],
+            5,
+            30,
+        )
         assert config.default_validator is http
         assert set(config.validators) == {"http", "dns"}
 
@@ -285,7 +289,7 @@ class TestSections:
             ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file"),
             (
                 '[verification "a"]\ntype = tls',
-                "a.ini:2: type: 'tls' is not one of http01, dns01-dnsUpdate",
+                f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}",
             ),
             (
                 '[verification "a"]\nlistener =\ntype = http01',
@@ -314,7 +318,7 @@ class TestSections:
     def test_a_verification_without_type_listens_nowhere(self) -> None:
         """A verification without a good type is no second finding at the listeners of others."""
         found = wrong('[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n')
-        assert found == ["a.ini:2: type: 'tls' is not one of http01, dns01-dnsUpdate"]
+        assert found == [f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}"]
 
     def test_one_mistake_is_reported_once(self) -> None:
         """A storage without a good type is no second finding where its name is used."""
