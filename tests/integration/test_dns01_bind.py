@@ -59,7 +59,7 @@ def made(
     zones: Sequence[str] = (),
     timeout: float = 30,
 ) -> DnsUpdate:
-    """Return a validator that has the last server for a resolver too, which knows nothing about other zones."""
+    """Return a validator that has the last server for a resolver too, which knows no other zones."""
     addresses = [each if isinstance(each, Address) else Address("127.0.0.1", each.port) for each in servers]
     return DnsUpdate(
         "dns",
@@ -123,7 +123,7 @@ class TestValues:
         assert bind.texts("elsewhere.example.org") == set()
 
     def test_fifty_names_with_wildcards_are_one_update(self, bind: Bind, validator: DnsUpdate) -> None:
-        """A hundred values of one zone come by one message, which is one step of its serial number, and go by one."""
+        """A hundred values of one zone come by one message, one step of its serial number, and go by one."""
         proofs = [proof(f"n{number}.example.org", token) for number in range(50) for token in ("a", "b")]
         before = bind.serial("example.org")
         validator.present(proofs)
@@ -283,7 +283,7 @@ def test_a_ca_that_resolves_through_bind(keyed: Bind, tmp_path: Path) -> None:
     with Pebble(keyed.address) as pebble:
         settings = Settings.of(pebble, tmp_path)
         settings.verification = VERIFICATION.format(dns_port=keyed.port, secret=KEY.secret)
-        settings.auth = '[auth "all"]\nall = yes\ndomain = **\ndomain = *.**\n'
+        settings.auth = '[auth "all"]\nall = yes\ndomain = www.example.org\ndomain = *.www.example.org\n'
         with Acmems(settings) as acmems:
             _, csr = make_key_and_csr(tmp_path, ["www.example.org", "*.www.example.org"])
             reply = curl_sign(acmems.sign_url, csr)

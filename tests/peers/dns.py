@@ -220,6 +220,7 @@ class Knot(NameServer):
     def prepare(self) -> None:
         """Choose a port and write configuration and zones."""
         self._take_port()
+        (self.folder / "db").mkdir(exist_ok=True)
         text = KNOT.format(folder=self.folder, port=self.port, key=self.key)
         for zone in self.zones:
             (self.folder / f"{zone}.zone").write_text(RECORDS, encoding="utf-8")

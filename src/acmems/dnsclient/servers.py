@@ -149,7 +149,7 @@ class Servers:
         except dns.exception.Timeout:
             raise ServerFailed(
                 server,
-                f"did not answer within {share:.3g} s",
+                f"did not answer within {round(share, 1):g} s",
                 advice="see that it runs and is reached by UDP and TCP; `timeout` is for all servers",
             ) from None
         except OSError as error:

@@ -131,9 +131,7 @@ class Zones:
                 advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
             ) from None
 
-    def _home(
-        self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline
-    ) -> dns.name.Name | None:
+    def _home(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> dns.name.Name | None:
         """Return the zone that a name is in, asked for at the name itself and at all above."""
         while name != dns.name.root:
             try:

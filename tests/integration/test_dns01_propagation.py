@@ -1,0 +1,109 @@
+"""Waiting until a real secondary shows what its primary was given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import dns.name
+import pytest
+from tests.peers import Bind, free_port
+
+from acmems.challenges import DnsUpdate, Proof
+from acmems.challenges.txt import txt_value
+from acmems.clock import SYSTEM
+from acmems.dnsclient.propagation import Propagation
+from acmems.exceptions import ValidatorUnavailable
+from acmems.ini import Address
+from acmems.names import Identifier
+
+RECORD = "_acme-challenge.www.example.org"
+PROOF = Proof(Identifier.dns("www.example.org"), "token", "token.thumbprint", lambda: None)
+VALUE = txt_value("token.thumbprint")
+SUB = "_acme-challenge.sub CNAME there.example.org.\n"
+
+
+class Secondary(Bind):
+    """A secondary whose port is known before it starts, so that its primary can tell it of changes."""
+
+    def __init__(self, *, port: int, primary: int) -> None:
+        super().__init__("example.org", primary=primary)
+        self.port, self.address = port, f"127.0.0.1:{port}"
+
+    def _take_port(self) -> None:
+        pass
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Bind, Bind]]:
+    """A primary that tells a secondary of every change, and that secondary."""
+    port = free_port()
+    with (
+        Bind("example.org", records=SUB, notified=[port]) as primary,
+        Secondary(port=port, primary=primary.port) as secondary,
+    ):
+        yield primary, secondary
+
+
+def made(primary: Bind, *asked: Bind, timeout: float = 60) -> DnsUpdate:
+    addresses = [Address("127.0.0.1", each.port) for each in asked]
+    return DnsUpdate(
+        "dns",
+        [Address("127.0.0.1", primary.port)],
+        timeout=30,
+        propagation=Propagation("authoritative", nameservers=addresses, timeout=timeout),
+    )
+
+
+def test_it_waits_for_the_secondary(servers: tuple[Bind, Bind]) -> None:
+    """After the wait, the secondary shows the value: it came there by NOTIFY and transfer."""
+    primary, secondary = servers
+    validator = made(primary, primary, secondary)
+    validator.present([PROOF])
+    validator.wait([PROOF], SYSTEM.deadline(60), threading.Event())
+    assert secondary.texts(RECORD) == primary.texts(RECORD) == {VALUE}
+    validator.withdraw([PROOF])
+    assert primary.texts(RECORD) == set()
+
+
+def test_a_cname_is_waited_for_where_it_leads(servers: tuple[Bind, Bind]) -> None:
+    """A record that is a CNAME is asked for at its end."""
+    primary, secondary = servers
+    validator = made(primary, secondary)
+    proof = Proof(Identifier.dns("sub.example.org"), "token", "token.thumbprint", lambda: None)
+    validator.present([proof])
+    validator.wait([proof], SYSTEM.deadline(60), threading.Event())
+    assert secondary.texts("there.example.org") == {VALUE}
+
+
+def test_a_secondary_that_does_not_follow_is_told(servers: tuple[Bind, Bind]) -> None:
+    """A secondary that is behind until the deadline is named, with the record."""
+    primary, secondary = servers
+    validator = made(primary, primary, secondary, timeout=0.3)
+    with secondary.paused():
+        validator.present([PROOF])
+        with pytest.raises(ValidatorUnavailable) as caught:
+            validator.wait([PROOF], SYSTEM.deadline(60), threading.Event())
+    assert f"TXT record {RECORD}: name server 127.0.0.1:{secondary.port}" in str(caught.value)
+    assert "does not answer" in str(caught.value)
+    assert "propagation-timeout" in caught.value.advice
+    validator.withdraw([PROOF])
+    assert primary.texts(RECORD) == set()
+
+
+def test_a_server_without_the_value_is_told(servers: tuple[Bind, Bind]) -> None:
+    """A server that answers, but without the value, is named."""
+    primary, _ = servers
+    with pytest.raises(ValidatorUnavailable, match=r"does not show it yet, waited 0\.2 s at most"):
+        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
+            [(dns.name.from_text(RECORD), VALUE)], SYSTEM.deadline(60), threading.Event()
+        )
+
+
+def test_a_lame_delegation_is_told(servers: tuple[Bind, Bind]) -> None:
+    """A name server that does not serve the zone is an error that says so."""
+    primary, _ = servers
+    with pytest.raises(ValidatorUnavailable, match="answers REFUSED"):
+        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
+            [(dns.name.from_text("x.example.net"), VALUE)], SYSTEM.deadline(60), threading.Event()
+        )
