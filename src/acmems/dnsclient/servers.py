@@ -246,14 +246,14 @@ def _unreadable(server: Address, error: BaseException, key: dns.tsig.Key | None)
             f"has another time of day, so that signatures by the TSIG key {name} do not count (BADTIME)",
             advice="set the clocks of both machines",
         )
-    if isinstance(error, dns.message.UnknownTSIGKey) or "TSIG" in str(error):  # dnspython has no class for it
-        return _unsigned(server)
     if isinstance(error, (dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm, dns.tsig.PeerError)):
         return ServerFailed(
             server,
             f"signed its answer wrongly for the TSIG key {name}",
             advice="somebody else may have answered, or a firewall changes answers: it was not believed",
         )
+    if isinstance(error, dns.message.UnknownTSIGKey) or "TSIG" in str(error):  # dnspython has no class for it
+        return _unsigned(server)
     return ServerFailed(
         server, f"gave an answer that cannot be read: {type(error).__name__}", advice=_ANSWERS
     )
