@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.peers import Bind
+from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, names_of
 
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns01_exec import DnsExec
@@ -43,11 +43,26 @@ def bind() -> Iterator[Bind]:
         yield server
 
 
+VERIFICATION = """
+[verification "hook"]
+type = dns01-exec
+command = {hook} {dns_port}
+timeout = 30
+"""
+BLOCK = '[auth "all"]\nall = yes\ndomain = www.example.org\ndomain = *.www.example.org\n'
+
+
 @pytest.fixture
-def validator(bind: Bind, tmp_path: Path) -> DnsExec:
-    hook = tmp_path / "hook"
-    hook.write_text(HOOK.format(python=sys.executable), encoding="utf-8")
-    hook.chmod(stat.S_IRWXU)
+def hook(tmp_path: Path) -> Path:
+    """A program that changes the zone of BIND."""
+    path = tmp_path / "hook"
+    path.write_text(HOOK.format(python=sys.executable), encoding="utf-8")
+    path.chmod(stat.S_IRWXU)
+    return path
+
+
+@pytest.fixture
+def validator(bind: Bind, hook: Path) -> DnsExec:
     seen = Propagation("authoritative", nameservers=[Address("127.0.0.1", bind.port)], timeout=10)
     return DnsExec("hook", [str(hook), str(bind.port)], seen)
 
@@ -79,3 +94,36 @@ def test_a_refusal_is_a_failure(bind: Bind, validator: DnsExec) -> None:
         validator.present([proof("www.example.net", "one"), proof("here.example.org", "two")])
     assert bind.texts("_acme-challenge.here.example.org") == {txt_value("two.thumbprint")}
     validator.withdraw([proof("here.example.org", "two")])
+
+
+def test_a_ca_that_asks_bind(bind: Bind, hook: Path, tmp_path: Path) -> None:
+    """A name and its wildcard are certified by what the program adds, and nothing stays."""
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org", "*.www.example.org"])
+    with Pebble(bind.address) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.verification = VERIFICATION.format(hook=hook, dns_port=bind.port)
+        settings.auth = BLOCK
+        with Acmems(settings) as acmems:
+            reply = curl_sign(acmems.sign_url, csr)
+            assert reply.status == 200, (reply, acmems.log)
+    assert names_of(reply.body) == {"www.example.org", "*.www.example.org"}
+    assert bind.texts(RECORD) == set()
+
+
+def test_a_hook_that_fails_is_the_clients_421(bind: Bind, hook: Path, tmp_path: Path) -> None:
+    """The client gets 421 with program, code and record, nothing of the output; the log says what to do."""
+    hook.write_text("#!/bin/sh\necho password=hunter2\n[ $2 = withdraw ] || exit 7\n", encoding="utf-8")
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
+    with Pebble(bind.address) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.verification = VERIFICATION.format(hook=hook, dns_port=bind.port)
+        settings.auth = BLOCK
+        with Acmems(settings) as acmems:
+            reply = curl_sign(acmems.sign_url, csr)
+            assert reply.status == 421, (reply, acmems.log)
+            words, log = reply.body.decode(), acmems.log
+    assert f"the program hook ended with code 7 when it should present record {RECORD}" in words
+    assert "command" not in words
+    assert "hunter2" not in words
+    assert all(" DEBUG " in line for line in log.splitlines() if "hunter2" in line)
+    assert "'command' of [verification" in log

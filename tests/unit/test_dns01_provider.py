@@ -172,6 +172,7 @@ class TestHttpProvider:
         )
         assert "hunter2" not in caplog.text + told.value.advice
         assert "HTTPError: 401" in caplog.text
+        assert "for url: ***/api/v1" in caplog.text  # each option counts as a secret, this one too
 
     def test_secrets_come_from_file_and_environment(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
