@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import os
 import socket
 import ssl
 import subprocess
@@ -21,6 +22,7 @@ from acmems.challenges.contract import Proof, Served, Validator
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import DEFAULT_LISTENERS, TlsAlpn01
 from acmems.clock import SYSTEM
+from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Address, Finding, Options, read
 from acmems.names import Identifier
 from acmems.tlsalpn import Shown, TlsAlpnService, server_name
@@ -104,7 +106,7 @@ def look_around(service: TlsAlpnService) -> None:
     """Have the service look at all its connections, by what the time is now."""
     place = ("127.0.0.1", service.addresses[0].port)
     for _ in range(2):  # one thread does both: with the second answer, what follows the first is done
-        with socket.create_connection(place, PATIENCE) as probe:
+        with socket.create_connection(place, PATIENCE, ("127.0.0.2", 0)) as probe:
             probe.sendall(b"x")
             assert probe.recv(1) == b""
 
@@ -243,6 +245,19 @@ class TestPresenting:
         door.shake()
         wait_until(lambda: door.requests == ["shared"] * 3, "the one that is left was told")
 
+    def test_what_the_machine_lacks_is_told(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where no certificate can be made, the client learns why, and the operator what to do."""
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "memfd_create", fail)
+        with pytest.raises(
+            ValidatorUnavailable, match=r"www\.example\.org .*: Too many open files"
+        ) as raised:
+            door.validator.present([door.proof("token")])
+        assert "LimitNOFILE" in raised.value.advice
+
 
 class TestHandshakes:
     """Who gets a handshake, and who does not."""
@@ -363,10 +378,11 @@ class TestLimits:
             for _ in range(16):
                 stack.enter_context(door.connect())
             wait_until(lambda: door.open == 17, "all are there")
-            door.time.now += 0.6
+            door.time.now += 1.1
             assert first.recv(1) == b""
             look_around(door.service)
-            wait_until(lambda: door.open == 16, "nobody else is left")
+            left = [one.client for one in list(door.service._connections)]
+            assert left.count("127.0.0.1") == 16
 
     def test_whoever_is_proved_does_not_count(self) -> None:
         """Connections that ask for a name on show are not closed for their number."""

@@ -8,8 +8,10 @@ from typing import Self
 from acmems.challenges.contract import Proof, Service
 from acmems.challenges.responses import ChallengeResponses
 from acmems.clock import SYSTEM, Clock
+from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Address, Options, address
 from acmems.names import Identifier
+from acmems.text import one_line
 from acmems.tlsalpn import Shown, TlsAlpnService
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S104 - CAs ask from anywhere
@@ -59,9 +61,20 @@ class TlsAlpn01:
         return TlsAlpnService(self.listeners, self._shown, name=f"tls-alpn01 {self.name}", clock=self._clock)
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Make handshakes for the names from now on."""
+        """Make handshakes for the names from now on.
+
+        Raises:
+            ValidatorUnavailable: a certificate cannot be made; the machine lacks something.
+        """
         for proof in proofs:
-            self._shown.put(proof.identifier, proof.key_authorization, proof.on_request)
+            try:
+                self._shown.put(proof.identifier, proof.key_authorization, proof.on_request)
+            except OSError as error:
+                raise ValidatorUnavailable(
+                    f"the certificate that proves {proof.identifier.value} by tls-alpn-01 cannot be made: "
+                    f"{one_line(error.strerror)}",
+                    advice="the process needs /proc, and room below its limit of open files (LimitNOFILE)",
+                ) from error
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Make no more."""
