@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import dns.name
 import pytest
 from tests.stub_powerdns import KEY, StubPowerDns
 
@@ -148,6 +149,21 @@ class TestHttpProvider:
             ) as told:
                 at(stub).present([proof("example.net")])
             assert "'zone'" in told.value.advice
+
+    def test_the_dns_is_asked_for_the_zone(self) -> None:
+        """Without `zone` the resolver tells the zone of each record."""
+
+        class Tells:
+            def zone_of(self, name: dns.name.Name) -> dns.name.Name:
+                assert name.to_text() == "_acme-challenge.a.sub.example.org."
+                return dns.name.from_text("sub.example.org")
+
+        with StubPowerDns("example.org", "sub.example.org") as stub:
+            mine = at(stub)
+            mine.zones = ()
+            mine._propagation.resolver = Tells()  # type: ignore[assignment] # the part that is used
+            mine.present([proof("a.sub.example.org")])
+            assert stub.names("sub.example.org") == {"_acme-challenge.a.sub.example.org"}
 
     def test_orders_at_once_do_not_undo_each_other(self) -> None:
         """The values of several threads are all there, though the API only knows whole sets."""
