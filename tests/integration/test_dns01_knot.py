@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dns.name
 import pytest
-from tests.peers import Key, Knot
+from tests.peers import Acmems, Key, Knot, Pebble, Settings, curl_sign, make_key_and_csr
 
 from acmems.challenges import DnsUpdate, Proof
 from acmems.challenges.txt import txt_value
@@ -85,4 +86,29 @@ def test_a_wrong_key_is_told(knot: Knot, key: TsigKey | None, reason: str) -> No
         made(knot, key).present([proof("www.example.org", "token")])
     assert str(caught.value).startswith(f"TXT record {RECORD}: DNS server 127.0.0.1:{knot.port} {reason}")
     assert caught.value.advice
+    assert knot.texts(RECORD) == set()
+
+
+VERIFICATION = """
+[verification "dns"]
+type = dns01-dnsUpdate
+dns-server = 127.0.0.1:{dns_port}
+tsig-key-file = {key_file}
+propagation = authoritative
+nameserver = 127.0.0.1:{dns_port}
+"""
+
+
+def test_a_ca_that_resolves_through_knot(knot: Knot, tmp_path: Path) -> None:
+    """A name and its wildcard are certified by a CA that asks Knot, and nothing stays there."""
+    (tmp_path / "acmems.key").write_text(KEY.file(), encoding="utf-8")
+    with Pebble(knot.address) as pebble:
+        settings = Settings.of(pebble, tmp_path)
+        settings.verification = VERIFICATION.format(dns_port=knot.port, key_file=tmp_path / "acmems.key")
+        settings.auth = '[auth "all"]\nall = yes\ndomain = www.example.org\ndomain = *.www.example.org\n'
+        with Acmems(settings) as acmems:
+            _, csr = make_key_and_csr(tmp_path, ["www.example.org", "*.www.example.org"])
+            reply = curl_sign(acmems.sign_url, csr)
+            assert reply.status == 200, (reply, acmems.log)
+            assert KEY.secret not in acmems.log
     assert knot.texts(RECORD) == set()

@@ -46,7 +46,7 @@ def servers() -> Iterator[tuple[Bind, Bind]]:
 
 
 def made(primary: Bind, *asked: Bind, timeout: float = 60) -> DnsUpdate:
-    addresses = [Address("127.0.0.1", each.port) for each in asked]
+    addresses = [Address("localhost", each.port) for each in asked]
     return DnsUpdate(
         "dns",
         [Address("127.0.0.1", primary.port)],
@@ -84,7 +84,7 @@ def test_a_secondary_that_does_not_follow_is_told(servers: tuple[Bind, Bind]) ->
         validator.present([PROOF])
         with pytest.raises(ValidatorUnavailable) as caught:
             validator.wait([PROOF], SYSTEM.deadline(60), threading.Event())
-    assert f"TXT record {RECORD}: name server 127.0.0.1:{secondary.port}" in str(caught.value)
+    assert f"TXT record {RECORD}: name server localhost:{secondary.port}" in str(caught.value)
     assert "does not answer" in str(caught.value)
     assert "propagation-timeout" in caught.value.advice
     validator.withdraw([PROOF])
@@ -107,3 +107,30 @@ def test_a_lame_delegation_is_told(servers: tuple[Bind, Bind]) -> None:
         Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
             [(dns.name.from_text("x.example.net"), VALUE)], SYSTEM.deadline(60), threading.Event()
         )
+
+
+def test_name_servers_are_found_by_the_resolver(servers: tuple[Bind, Bind]) -> None:
+    """Without `nameserver`, those of the zone are asked, at the end of a CNAME, as the resolver tells."""
+    primary, _ = servers
+    address = Address("127.0.0.1", primary.port)
+    finding = Propagation("authoritative", [address], timeout=60, port=primary.port)
+    validator = DnsUpdate("dns", [address], timeout=30, propagation=finding)
+    proof = Proof(Identifier.dns("sub.example.org"), "token", "token.thumbprint", lambda: None)
+    alias = [(dns.name.from_text("_acme-challenge.sub.example.org"), VALUE)]
+    with pytest.raises(ValidatorUnavailable, match=r"name server ns\.example\.org .* does not show it yet"):
+        finding.wait(alias, SYSTEM.deadline(0.2), threading.Event())
+    validator.present([proof])
+    finding.wait(alias, SYSTEM.deadline(60), threading.Event())
+    validator.wait([proof], SYSTEM.deadline(60), threading.Event())
+    validator.withdraw([proof])
+
+
+def test_resolvers_are_asked(servers: tuple[Bind, Bind]) -> None:
+    """With `recursive`, the wait is for the resolvers; here the secondary serves as one."""
+    primary, secondary = servers
+    address = Address("127.0.0.1", primary.port)
+    waiting = Propagation("recursive", [Address("127.0.0.1", secondary.port)], timeout=60)
+    validator = DnsUpdate("dns", [address], timeout=30, propagation=waiting)
+    validator.present([PROOF])
+    validator.wait([PROOF], SYSTEM.deadline(60), threading.Event())
+    assert secondary.texts(RECORD) == {VALUE}

@@ -267,6 +267,24 @@ class TestFailures:
             f"DNS server SERVER refused to add it: {dns.rcode.to_text(rcode)}"
         )
 
+    def test_every_server_is_told(self) -> None:
+        """Where no server does it, each is named with its reason; one that did it last is asked first."""
+
+        def refusing(query: dns.message.Message) -> dns.message.Message:
+            return code(query, dns.rcode.REFUSED) if is_update(query) else soa(query)
+
+        def failing(query: dns.message.Message) -> dns.message.Message:
+            return code(query, dns.rcode.SERVFAIL)
+
+        with name_server(failing) as (first, _), name_server(refusing) as (second, _):
+            validator = DnsUpdate("dns", [first, second])
+            with pytest.raises(ValidatorUnavailable) as caught:
+                validator.present([proof()])
+        assert str(caught.value) == (
+            f"TXT record _acme-challenge.www.example.org: DNS server {second} refused to add it: REFUSED; "
+            f"DNS server {first} refused to add it: SERVFAIL"
+        )
+
     def test_a_zone_that_is_not_loaded_is_told(self) -> None:
         """A server that fails when it is asked for the zone is not asked to change it."""
         assert self.failure(lambda query: code(query, dns.rcode.SERVFAIL)) == (

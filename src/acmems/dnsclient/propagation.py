@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -131,7 +132,10 @@ class Propagation:
                 for server in self.resolvers
             ] or [functools.partial(_resolved, self.resolver, "the system's resolver", name, values)]
         if self.nameservers:
-            return [functools.partial(_served, str(each), [each], name, values) for each in self.nameservers]
+            return [
+                functools.partial(_served, str(each), _numeric(each), name, values)
+                for each in self.nameservers
+            ]
         end = _end(name, self.resolver)
         zone = self.resolver.zone_of(end)
         hosts = self.resolver.nameservers(zone)
@@ -190,6 +194,17 @@ class _Watch:
                 del self._unlocated[name]
             if stopping.is_set() or deadline.passed:
                 return
+
+
+def _numeric(server: Address) -> list[Address]:
+    """Return all addresses of a name server that the configuration may name by its host."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ValidatorUnavailable(
+            f"name server {server} is not found: {one_line(error.strerror or error)}"
+        ) from None
+    return [Address(str(each[4][0]), server.port) for each in found]
 
 
 def _end(name: dns.name.Name, resolver: Resolver) -> dns.name.Name:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from typing import Any
 
 import dns.exception
 import dns.name
@@ -75,16 +77,35 @@ class Resolver:
             name = name.parent()
         raise ValidatorUnavailable("no zone was found")
 
-    def _ask(self, name: dns.name.Name, kind: str) -> Sequence[dns.rdata.Rdata]:
-        asked = dns.resolver.Resolver(configure=not self.servers)
-        if self.servers:
-            asked.nameservers = [dns.nameserver.Do53Nameserver(s.host, s.port) for s in self.servers]
+    def _ask(self, name: dns.name.Name, kind: str) -> Sequence[Any]:
         try:
-            return list(asked.resolve(name, kind, lifetime=self.timeout, search=False))
+            answer = self._asked().resolve(name, kind, lifetime=self.timeout, search=False)
         except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
             return []
-        except (dns.exception.DNSException, OSError) as error:
-            who = ", ".join(map(str, self.servers)) or "the system's"
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            who = ", ".join(map(str, self.servers)) or "of the system"
             raise ValidatorUnavailable(
-                f"resolver {who} does not tell the {kind} records of {one_line(name)}: {type(error).__name__}"
+                f"resolver {who} does not tell the {kind} records of "
+                f"{one_line(name.to_text(omit_final_dot=True))}: {_reason(error)}",
+                advice="see that the `resolver`s, or those of the system, answer this machine",
             ) from None
+        # Where a CNAME leads is the end of another zone than that of the name.
+        return [] if kind == "SOA" and answer.canonical_name != name else list(answer)
+
+    def _asked(self) -> dns.resolver.Resolver:
+        asked = dns.resolver.Resolver(configure=not self.servers)
+        if self.servers:
+            asked.nameservers = [
+                dns.nameserver.Do53Nameserver(str(found[4][0]), server.port)
+                for server in self.servers
+                for found in socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+            ]
+        return asked
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, dns.resolver.NoNameservers):
+        return "it fails or refuses"
+    if isinstance(error, dns.exception.Timeout):
+        return "no answer in time"
+    return one_line(error.strerror or error) if isinstance(error, OSError) else type(error).__name__

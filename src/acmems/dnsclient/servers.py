@@ -144,7 +144,7 @@ class Servers:
         server = endpoint.server
         try:
             answer = _by_udp_or_tcp(message, endpoint, deadline)
-            if key is not None and not answer.had_tsig:
+            if key is not None and not answer.had_tsig:  # not every dnspython refuses it itself
                 raise _unsigned(server)
         except dns.exception.Timeout:
             raise ServerFailed(
