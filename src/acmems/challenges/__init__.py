@@ -8,15 +8,27 @@ from acmems.challenges.contract import Proof, Served, Service, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.dns01_provider import DnsProvider
+from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import Http01
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import TlsAlpn01
 
-__all__ = ["VALIDATORS", "ChallengeResponses", "DnsUpdate", "Http01", "Proof", "Served", "Service", "Validator", "Waiter"]
+__all__ = [
+    "VALIDATORS",
+    "ChallengeResponses",
+    "DnsUpdate",
+    "Http01",
+    "Proof",
+    "Served",
+    "Service",
+    "Validator",
+    "Waiter",
+]
 
 VALIDATORS: Mapping[str, type[Validator]] = {
     "http01": Http01,
     "dns01-dnsUpdate": DnsUpdate,
+    "dns01-server": DnsServer,
     "dns01-exec": DnsExec,
     "dns01-provider": DnsProvider,
     "tls-alpn01": TlsAlpn01,

@@ -41,7 +41,7 @@ def label_option(options: Options) -> str:
         "label",
         choice(*TYPES),
         "plain",
-        meaning="`plain`: records are `_acme-challenge.NAME` (dns-01); `account`: the account has a label of its own "
+        meaning="`plain`: records are `_acme-challenge.NAME` (dns-01); `account`: with the account's label "
         "in front (dns-account-01), so that several servers can prove one name",
     )
     return TYPES[label]

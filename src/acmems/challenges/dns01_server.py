@@ -1,0 +1,156 @@
+"""dns-01 answered by acmems itself, for a zone that the site delegates to it (RFC 8555 section 8.4)."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from typing import Self
+
+import dns.exception
+import dns.name
+
+from acmems.challenges.contract import Proof, Service
+from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.txt import label_option, txt_value
+from acmems.exceptions import NoChallengeMethodsSupported
+from acmems.ini import Address, Options, address, positive_int
+from acmems.names import Identifier, IdentifierType
+from acmems.nameserver import NameServer, NameService, Zone
+
+DEFAULT_LISTENERS = (Address("0.0.0.0", 1353), Address("::", 1353))  # noqa: S104 - resolvers ask from anywhere
+
+
+class DnsServer:
+    """Proves names by TXT records in a zone that it answers for.
+
+    The site points `_acme-challenge.NAME` to `NAME.ZONE` with a CNAME, once.
+
+    Args:
+        name: the name of the section.
+        zone: what it answers for.
+        listeners: where it is asked, UDP and TCP.
+        rate_limit: queries a second of one network that are answered in full.
+        challenge_type: `dns-01` or `dns-account-01`.
+    """
+
+    sees_requests = True
+    leaves_traces = False
+
+    def __init__(
+        self,
+        name: str,
+        zone: Zone,
+        listeners: Sequence[Address],
+        rate_limit: int = 200,
+        challenge_type: str = "dns-01",
+    ) -> None:
+        self.name = name
+        self.challenge_type = challenge_type
+        self.listeners = tuple(listeners)
+        self._zone = zone
+        self._rate_limit = rate_limit
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+        """Make the validator that a section describes."""
+        origin = options.required(
+            "zone", _dns_name, meaning="the zone that is delegated to acmems, such as `acme.example.org`"
+        )
+        nameservers = options.many(
+            "ns",
+            _name_server,
+            meaning="name server in the delegation of the zone: this machine; behind it its addresses, where "
+            "the name lies in the zone itself",
+        )
+        if not nameservers and not options.has("ns"):
+            options.report(f"{options.section} needs 'ns = …', the name of this machine")
+        for server in nameservers:
+            if origin is not None and server.name.is_subdomain(origin) and not server.addresses:
+                options.report(f"ns: {server} lies in the zone, so its addresses must stand behind it", "ns")
+        listeners = options.many(
+            "listener",
+            address,
+            DEFAULT_LISTENERS,
+            empty_is_none=True,
+            meaning="`host:port` or `[v6]:port` to take queries on, UDP and TCP: port 53 is forwarded there; "
+            "empty: none",
+        )
+        rate_limit = options.one(
+            "rate-limit",
+            positive_int,
+            200,
+            meaning="queries a second of one network (/24, /56) that are answered in full over UDP; "
+            "more are sent to TCP",
+        )
+        zone = Zone(origin or dns.name.from_text("invalid"), nameservers, int(time.time()))
+        return cls(name, zone, listeners, rate_limit, label_option(options))
+
+    @property
+    def zone(self) -> dns.name.Name:
+        """The name of the zone."""
+        return self._zone.origin
+
+    @property
+    def nameservers(self) -> tuple[NameServer, ...]:
+        """The name servers of the zone."""
+        return self._zone.nameservers
+
+    def target(self, base: str) -> dns.name.Name:
+        """Return where the site's CNAME for a name leads.
+
+        Args:
+            base: the name, without "*.".
+
+        Raises:
+            NoChallengeMethodsSupported: it is too long.
+        """
+        try:
+            return dns.name.from_text(base, self.zone)
+        except dns.exception.DNSException:
+            raise NoChallengeMethodsSupported(
+                f"{base} is too long to be proved here: with .{self.zone.to_text(omit_final_dot=True)} "
+                f"behind it is no DNS name"
+            ) from None
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        return identifier.type is IdentifierType.DNS
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Answer with these records from now on.
+
+        Raises:
+            NoChallengeMethodsSupported: a name is too long.
+        """
+        for proof, name in [(proof, self.target(proof.identifier.base)) for proof in proofs]:
+            self._zone.add(name, txt_value(proof.key_authorization), proof.on_request)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Answer with these records no more."""
+        for proof in proofs:
+            try:
+                name = self.target(proof.identifier.base)
+            except NoChallengeMethodsSupported:
+                continue  # then none was shown
+            self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
+
+    def serve(self) -> Service:
+        """Begin to answer.
+
+        Raises:
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        return NameService(f"dns {self.name}", self._zone, self.listeners, self._rate_limit)
+
+    def __repr__(self) -> str:
+        return f"DnsServer({self.name!r}, {self.zone.to_text(omit_final_dot=True)})"
+
+
+def _dns_name(text: str) -> dns.name.Name:
+    return dns.name.from_text(Identifier.dns(text.rstrip(".")).value)
+
+
+def _name_server(text: str) -> NameServer:
+    name, *addresses = text.split()
+    return NameServer(_dns_name(name), tuple(map(ipaddress.ip_address, addresses)))
