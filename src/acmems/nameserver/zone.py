@@ -89,7 +89,9 @@ class Zone:
             if shown is None:
                 shown = self._shown[name] = _Shown()
                 self._inner.update(self._between(name))
-            shown.values.setdefault(value, []).append(on_request)
+            watchers = shown.values.setdefault(value, [])
+            if on_request not in watchers:  # shown again, it is still taken away once
+                watchers.append(on_request)
             self._changed(shown)
 
     def remove(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
@@ -152,7 +154,9 @@ class Zone:
 
     def _between(self, name: dns.name.Name) -> list[dns.name.Name]:
         """Return the names between one and the origin."""
-        found = []
+        found: list[dns.name.Name] = []
+        if name == self.origin:  # a name server may be called as the zone is
+            return found
         name = name.parent()
         while name != self.origin:
             found.append(name)
