@@ -9,6 +9,7 @@ from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.dns01_provider import DnsProvider
 from acmems.challenges.dns01_server import DnsServer
+from acmems.challenges.dns_persist01 import DnsPersist
 from acmems.challenges.http01 import Http01
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import TlsAlpn01
@@ -31,5 +32,6 @@ VALIDATORS: Mapping[str, type[Validator]] = {
     "dns01-server": DnsServer,
     "dns01-exec": DnsExec,
     "dns01-provider": DnsProvider,
+    "dns-persist01": DnsPersist,
     "tls-alpn01": TlsAlpn01,
 }

@@ -1,0 +1,276 @@
+"""dns-persist-01: a TXT record that stays says who may ask whom (draft-ietf-acme-dns-persist)."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import dns.exception
+import dns.name
+
+from acmems.challenges.contract import Proof
+from acmems.challenges.responses import ChallengeResponses
+from acmems.clock import SYSTEM, Clock
+from acmems.dnsclient.resolver import Resolver
+from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.ini import Options, address, days, seconds
+from acmems.names import Identifier, IdentifierType
+
+logger = logging.getLogger(__name__)
+
+_WARN_BEFORE = datetime.timedelta(days=30)
+_ONCE_IN = datetime.timedelta(days=1)
+_PARAMETER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([!-:<-~]*)\s*", re.ASCII)
+_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """What a record allows: make it with `parse`.
+
+    Args:
+        issuer: the CA, by its domain name in lower case.
+        account_url: whose orders the CA may fulfil.
+        wildcard: whether wildcards, and names below, are included.
+        until: when it ends, in seconds since 1970; None: never.
+    """
+
+    issuer: str
+    account_url: str
+    wildcard: bool = False
+    until: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read the text of a record, None where it is none that a CA would take (RFC 8659 section 4.2)."""
+        issuer, *parts = text.split(";")
+        parameters: dict[str, str] = {}
+        for part in parts:
+            if not part.strip():
+                continue
+            found = _PARAMETER.fullmatch(part)
+            if found is None or found[1].lower() in parameters:
+                return None
+            parameters[found[1].lower()] = found[2]
+        until = parameters.get("persistuntil")
+        if "accounturi" not in parameters or not (until is None or _TIMESTAMP.fullmatch(until)):
+            return None
+        return cls(
+            _issuer(issuer),
+            parameters["accounturi"],
+            parameters.get("policy", "").lower() == "wildcard",
+            None if until is None else int(until),
+        )
+
+    def fits(self, issuers: Collection[str], account_url: str, *, wildcard: bool) -> bool:
+        """Tell whether it is for one of these issuers and this account, its end apart."""
+        ours = {_issuer(issuer) for issuer in issuers}
+        return self.issuer in ours and self.account_url == account_url and (self.wildcard or not wildcard)
+
+
+class DnsPersist:
+    """Proves names by records that stand in DNS already; it looks, and changes nothing.
+
+    Args:
+        name: the name of the section.
+        resolver: where it looks.
+        issuer: which of the CA's names the records have; None: the first that the CA gives.
+        until: the end for new records, in seconds since 1970; None: none.
+        warn_before: how long before the end of a record the log warns.
+        clock: for dates.
+    """
+
+    challenge_type = "dns-persist-01"
+    sees_requests = False
+    leaves_traces = False
+
+    def __init__(
+        self,
+        name: str,
+        resolver: Resolver,
+        issuer: str | None = None,
+        until: int | None = None,
+        warn_before: datetime.timedelta = _WARN_BEFORE,
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.name = name
+        self.resolver = resolver
+        self.issuer = issuer
+        self.until = until
+        self.warn_before = warn_before
+        self._clock = clock
+        # Races only warn twice.
+        self._warned: dict[dns.name.Name, datetime.datetime] = {}
+
+    @classmethod
+    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+        """Make the validator that a section describes."""
+        resolvers = options.many(
+            "resolver",
+            functools.partial(address, default_port=53),
+            meaning="resolver to look with, `host` or `host:port`; default: those of the system",
+        )
+        timeout = options.one("timeout", seconds, 5.0, meaning="seconds that looking up one record may take")
+        issuer = options.one(
+            "issuer",
+            _issuer_option,
+            None,
+            meaning="which of its names stands for the CA in new records, such as `letsencrypt.org`; "
+            "default: the first that the CA gives",
+        )
+        until = options.one(
+            "persist-until", _date, None, meaning="last day of new records, as `2030-12-31`; default: no end"
+        )
+        warn = options.one(
+            "warn-before",
+            days,
+            _WARN_BEFORE,
+            meaning="days before the end of a record from which on the log warns",
+        )
+        return cls(name, Resolver(resolvers, timeout), issuer, until, warn)
+
+    def proves(self, identifier: Identifier) -> bool:
+        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        return identifier.type is IdentifierType.DNS
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """See that the record of each name is there; the CA is not asked before.
+
+        Raises:
+            NoChallengeMethodsSupported: a name is too long to have such a record.
+            ValidatorUnavailable: a record is missing or ended; the words say which to create.
+        """
+        for proof in proofs:
+            self._look(proof)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        """Do nothing: the records stay."""
+
+    def covers(
+        self, texts: Iterable[str], issuers: Collection[str], account_url: str, *, wildcard: bool
+    ) -> bool:
+        """Tell whether one of the TXT values of a name allows what is asked for, now.
+
+        Args:
+            texts: the values.
+            issuers: the names of the CA.
+            account_url: the account.
+            wildcard: whether the wildcard below the name is asked for.
+        """
+        return self._best(texts, issuers, account_url, wildcard=wildcard) is not None
+
+    def _best(
+        self, texts: Iterable[str], issuers: Collection[str], account_url: str, *, wildcard: bool
+    ) -> Authorized | None:
+        """Return the record that lasts longest of those that fit and have not ended."""
+        now = self._clock.now().timestamp()
+        fitting = [
+            found
+            for text in texts
+            if (found := Authorized.parse(text)) is not None
+            and found.fits(issuers, account_url, wildcard=wildcard)
+            and (found.until is None or found.until > now)
+        ]
+        return max(
+            fitting, key=lambda found: float("inf") if found.until is None else found.until, default=None
+        )
+
+    def _look(self, proof: Proof) -> None:
+        base, wildcard = proof.identifier.base, proof.is_wildcard
+        name = record_name(base)
+        issuers = (self.issuer,) if self.issuer else proof.issuers
+        best = self._best(self.resolver.texts(name), issuers, proof.account_url, wildcard=wildcard)
+        parent = base
+        while best is None and parent.count(".") > 1:
+            # A record of a name above counts where it includes the names below.
+            parent = parent.partition(".")[2]
+            above = record_name(parent)
+            best = self._best(self.resolver.texts(above), issuers, proof.account_url, wildcard=True)
+        if best is None:
+            text = record_text(
+                issuers[0] if issuers else "(the CA)", proof.account_url, wildcard=wildcard, until=self.until
+            )
+            raise ValidatorUnavailable(
+                f"DNS lacks the TXT record {name.to_text(omit_final_dot=True)}, or it has ended: "
+                f'it must be "{text}"',
+                retry_after=300.0,
+                advice="create it; `acmems check --records` prints all that are needed",
+            )
+        self._warn(name, best)
+
+    def _warn(self, name: dns.name.Name, best: Authorized) -> None:
+        if best.until is None:
+            return
+        now = self._clock.now()
+        left = best.until - now.timestamp()
+        last = self._warned.get(name)
+        if left < self.warn_before.total_seconds() and (last is None or now - last >= _ONCE_IN):
+            self._warned[name] = now
+            logger.warning(
+                "the TXT record %s ends in %d days (persistUntil=%d): replace it, or its names are lost then",
+                name.to_text(omit_final_dot=True),
+                left // 86400,
+                best.until,
+            )
+
+    def __repr__(self) -> str:
+        return f"DnsPersist({self.name!r})"
+
+
+def record_name(base: str) -> dns.name.Name:
+    """Return the name of the record that stands for a name.
+
+    Args:
+        base: the name, without "*.".
+
+    Raises:
+        NoChallengeMethodsSupported: the name is too long to have one.
+    """
+    try:
+        return dns.name.from_text(f"_validation-persist.{base}")
+    except dns.exception.DNSException:
+        raise NoChallengeMethodsSupported(
+            f"{base} is too long to be proved by dns-persist-01: with _validation-persist. in front it is "
+            f"no DNS name"
+        ) from None
+
+
+def record_text(issuer: str, account_url: str, *, wildcard: bool, until: int | None) -> str:
+    """Return the text of a record.
+
+    Args:
+        issuer: the CA's domain name.
+        account_url: the URL of the account.
+        wildcard: whether wildcards are included.
+        until: when it ends, in seconds since 1970; None: never.
+    """
+    parts: Mapping[str, str | None] = {
+        "accounturi": account_url,
+        "policy": "wildcard" if wildcard else None,
+        "persistUntil": None if until is None else str(until),
+    }
+    return "; ".join([issuer, *(f"{key}={value}" for key, value in parts.items() if value is not None)])
+
+
+def _issuer(text: str) -> str:
+    return text.strip().removesuffix(".").lower()
+
+
+def _issuer_option(text: str) -> str:
+    return Identifier.dns(_issuer(text)).value
+
+
+def _date(text: str) -> int:
+    """Return the end of a day, in seconds since 1970."""
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date, such as 2030-12-31") from None
+    end = datetime.datetime.combine(day, datetime.time(23, 59, 59), datetime.UTC)
+    return int(end.timestamp())
