@@ -123,6 +123,7 @@ def test_a_label_of_the_account(settings: Settings, tmp_path: Path) -> None:
         ("ns = ns.example.org", "needs 'zone"),
         ("zone = acme.example.net", "needs 'ns"),
         ("zone = acme.example.net\nns = ns.acme.example.net", "addresses must stand behind it"),
+        ("zone = acme.example.net\nns =", "not a DNS name"),
         ("zone = acme..net\nns = ns.example.org", "not a DNS name"),
         ("zone = acme.example.net\nns = ns.example.org 192.0.2.300", "192.0.2.300"),
     ],

@@ -134,6 +134,19 @@ class TestRecords:
         zone.remove(WWW, "first", print)
         assert '"first"' in texts(ask(zone, "www.example.org.acme.example.org"))
 
+    def test_repeated(self, zone: Zone) -> None:
+        """What is presented twice by the same is gone when it is withdrawn once."""
+        for _ in range(2):
+            zone.add(WWW, "again", print)
+        zone.remove(WWW, "again", print)
+        assert '"again"' not in texts(ask(zone, "www.example.org.acme.example.org"))
+
+    def test_a_name_server_of_the_zones_own_name(self) -> None:
+        """A name server may have the name of the zone, with addresses."""
+        made = Zone(ORIGIN, [NameServer(ORIGIN, (ipaddress.ip_address("192.0.2.1"),))])
+        assert texts(ask(made, "acme.example.org", "A")) == {"192.0.2.1"}
+        assert texts(ask(made, "acme.example.org", "NS")) == {"acme.example.org."}
+
 
 class TestRefusals:
     """What it has no answer for."""

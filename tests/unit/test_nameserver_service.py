@@ -168,3 +168,13 @@ def test_strangers() -> None:
         sock.send(QUERY.to_wire())
         assert dns.message.from_wire(sock.recv(4096)).id == QUERY.id
         wait_until(service.is_healthy, "it runs")
+
+
+def test_a_great_many_questions_at_once() -> None:
+    """Every question of a long row is answered, however much the answers to the first of them are."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock:
+        service._zone.add(dns.name.from_text("www", ORIGIN), "v" * 200, lambda: None)
+        count = 1500
+        sock.sendall(framed(QUERY) * count)
+        for _ in range(count):
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id

@@ -152,5 +152,5 @@ def _dns_name(text: str) -> dns.name.Name:
 
 
 def _name_server(text: str) -> NameServer:
-    name, *addresses = text.split()
+    name, *addresses = text.split() or [""]
     return NameServer(_dns_name(name), tuple(map(ipaddress.ip_address, addresses)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import selectors
 import socket
@@ -156,7 +157,9 @@ class NameService:
     def _accept(self, tcp: socket.socket) -> None:
         try:
             sock, _ = tcp.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._clock.sleep(0.05)  # the listener stays ready, and would be asked again at once
             return
         sock.setblocking(False)
         stream = _Stream(sock, self._clock.monotonic() + _IDLE)
@@ -176,8 +179,10 @@ class NameService:
                     return
                 stream.received += data
             self._answer(stream)
-            if stream.sending:
+            while stream.sending:
                 del stream.sending[: stream.sock.send(stream.sending)]
+                if not stream.sending:  # room for the answers to what was asked meanwhile
+                    self._answer(stream)
         except BlockingIOError:
             pass
         except OSError:
