@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from acmems.account import AccountDirectory
+from acmems.challenges import Looking
 from acmems.config import Configuration
 from acmems.exceptions import AccountError
 from acmems.ini import Finding
@@ -33,6 +34,11 @@ def look(config: Configuration) -> list[Finding]:
         ]
     for name, storage in config.storages.items():
         findings += [Finding(config.where("storage", name, key), text) for key, text in storage.look()]
+    for name, validator in config.validators.items():
+        if isinstance(validator, Looking):
+            findings += [
+                Finding(config.where("verification", name, key), text) for key, text in validator.look()
+            ]
     return sorted(findings)
 
 

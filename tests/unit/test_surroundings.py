@@ -116,3 +116,36 @@ def test_a_log_file_without_a_directory(folder: Path) -> None:
     """A log file needs its directory."""
     (finding,) = look(folder, f"[logging]\ndestination = {folder}/none/acmems.log\n")
     assert "the directory of the log file" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("lines", "finding"),
+    [
+        (
+            "type = dns01-dnsUpdate\ntsig-name = k\ntsig-key-file = {folder}/missing",
+            "a.ini:16: {folder}/missing: No such file or directory",
+        ),
+        (
+            "type = dns01-exec\ncommand = {folder}/missing x",
+            "a.ini:15: {folder}/missing: there is no",
+        ),
+        (
+            "type = dns01-exec\ncommand = {folder}/plain",
+            "a.ini:15: {folder}/plain cannot be executed: chmod +x",
+        ),
+        (
+            "type = dns01-provider\nprovider = gandi\noption = auth_token = file:{folder}/missing",
+            "a.ini:16: auth_token: {folder}/missing: No such file or directory",
+        ),
+        (
+            "type = dns01-provider\nprovider = gandi\noption = auth_token = env:NOT_THERE_AT_ALL",
+            "a.ini:16: auth_token: it is empty",
+        ),
+    ],
+)
+def test_what_verifications_name(folder: Path, lines: str, finding: str) -> None:
+    """Key files, programs and secrets that are not there are told before an order needs them."""
+    (folder / "plain").touch(mode=0o600)
+    more = f'\n[verification "v"]\n{lines.format(folder=folder)}\n'
+    (told,) = look(folder, more)
+    assert finding.format(folder=folder) in str(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
@@ -53,7 +53,7 @@ class Proof:
 class Validator(Protocol):
     """What proves names to the CA by one type of challenge: a `[verification "NAME"]`.
 
-    Two more methods are there where they are needed: those of `Waiter` and of `Served`.
+    Further methods are there where they are needed: those of `Waiter`, `Looking` and `Served`.
     """
 
     @property
@@ -124,6 +124,17 @@ class Waiter(Protocol):
 
         Raises:
             ValidatorUnavailable: they were not seen in time.
+        """
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A validator whose section names things outside, such as files."""
+
+    def look(self) -> Iterable[tuple[str, str]]:
+        """Say what is wrong outside with what its section names, as pairs of a key and a reason.
+
+        It MUST change nothing: `acmems check` calls it.
         """
 
 

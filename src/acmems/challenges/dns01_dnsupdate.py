@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import dns.message
@@ -120,6 +120,14 @@ class DnsUpdate:
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
         return identifier.type is IdentifierType.DNS
+
+    def look(self) -> Iterable[tuple[str, str]]:
+        """Say what is wrong with the key file."""
+        if self.servers.key is not None:
+            try:
+                self.servers.key.load()
+            except ValidatorUnavailable as error:
+                yield "tsig-key-file", error.advice or str(error)
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records, those of one zone in one message.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 from typing import Literal, Self
@@ -85,6 +86,14 @@ class DnsExec:
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
         return identifier.type is IdentifierType.DNS
+
+    def look(self) -> Iterable[tuple[str, str]]:
+        """Say what is wrong with the program."""
+        program = self.command[0]
+        if not os.path.isfile(program):  # noqa: PTH113 - which says no where it may not look
+            yield "command", f"{program}: there is no such program"
+        elif not os.access(program, os.X_OK):
+            yield "command", f"{program} cannot be executed: chmod +x"
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Have the TXT records added.

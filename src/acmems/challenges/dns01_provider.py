@@ -163,6 +163,16 @@ class DnsProvider:
         """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
         return identifier.type is IdentifierType.DNS
 
+    def look(self) -> Iterable[tuple[str, str]]:
+        """Say which options cannot be read from where they are."""
+        for option in self._provider_options:
+            try:
+                option.read()
+            except OSError as error:
+                yield "option", f"{option.key}: {error.filename}: {error.strerror}"
+            except ValueError as error:
+                yield "option", f"{option.key}: {error}"
+
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records, those of one zone in one process.
 
