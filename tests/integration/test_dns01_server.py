@@ -8,6 +8,7 @@ import dns.query
 import dns.update
 import pytest
 from tests.peers import (
+    CALM,
     Acmems,
     Bind,
     Pebble,
@@ -75,7 +76,7 @@ def test_a_name_and_its_wildcard(settings: Settings, tmp_path: Path) -> None:
     port = free_port()
     cname = "_acme-challenge.www CNAME www.example.org.acme.example.net."
     settings.auth = AUTH
-    with Resolver(port, cname) as resolver, Pebble(resolver.address, env={"GOMAXPROCS": "1"}) as ca:
+    with Resolver(port, cname) as resolver, Pebble(resolver.address, env=CALM) as ca:
         settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
         settings.verification = DNS.format(port=port, label="plain")
         with Acmems(settings) as acmems:

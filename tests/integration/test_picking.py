@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, run, verify_chain
+from tests.peers import CALM, Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, run, verify_chain
 
 BOTH = """
 [verification "http"]
@@ -63,7 +64,7 @@ class TestPicking:
     @pytest.mark.parametrize("order", ["http, dns", "dns, http"])
     def test_each_name_by_what_can_prove_it(self, settings: Settings, tmp_path: Path, order: str) -> None:
         """Wildcards are proved by DNS and addresses by HTTP; the first in the list proves the rest."""
-        with Bind("example.org") as bind, Pebble(bind.address, env={"GOMAXPROCS": "1"}) as ca:
+        with Bind("example.org") as bind, Pebble(bind.address, env=CALM) as ca:
             settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
             settings.challenge_port = ca.http_port
             settings.verification = BOTH.replace("DNS", bind.address)
@@ -85,3 +86,20 @@ class TestPicking:
             assert by_http.format("127.0.0.1") in ca.log
             assert by_http.format("example.org") not in ca.log
             assert (by_http.format("plain.example.org") in ca.log) == (order == "http, dns")
+
+
+def test_several_servers_with_one_name(settings: Settings, tmp_path: Path) -> None:
+    """With `label = account` the record has the account's label in front, and is gone afterwards."""
+    with Bind("example.org") as bind, Pebble(bind.address, env=CALM) as ca:
+        settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
+        settings.verification = f'[verification "dns"]\ntype = dns01-dnsUpdate\ndns-server = {bind.address}\n'
+        settings.verification += "label = account\npropagation = authoritative\n"
+        settings.verification += f"nameserver = {bind.address}\n"
+        settings.auth = AUTH.format(order="dns")
+        with Acmems(settings) as acmems:
+            before = bind.serial("example.org")
+            _, csr = make_key_and_csr(tmp_path, ["example.org", "*.example.org"])
+            reply = curl_sign(acmems.sign_url, csr)
+            assert reply.status == 200, reply.text
+            assert bind.serial("example.org") == before + 2  # one message to add, one to delete
+            assert re.search(r"adding an RR at '_[a-z2-7]{16}\._acme-challenge\.example\.org' TXT", bind.log)

@@ -123,7 +123,7 @@ def test_a_log_file_without_a_directory(folder: Path) -> None:
     [
         (
             "type = dns01-dnsUpdate\ntsig-name = k\ntsig-key-file = {folder}/missing",
-            "a.ini:16: {folder}/missing: No such file or directory",
+            "{folder}/missing: No such file or directory",
         ),
         (
             "type = dns01-exec\ncommand = {folder}/missing x",
