@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import dns.edns
+import dns.message
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests import der
@@ -23,11 +25,16 @@ from tests.property import test_csr_properties as csr_properties
 from tests.property import test_framing_properties as framing_properties
 from tests.property import test_hmac_properties as hmac_properties
 from tests.property import test_names_properties as names_properties
+from tests.property import test_nameserver_properties as nameserver_properties
+from tests.property import test_tls_alpn_properties as tls_alpn_properties
 
 from acmems import csr
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
 from acmems.names import Glob, Identifier
+from acmems.nameserver import MOST_UDP, answer
+from acmems.nameserver.answer import truncated
+from acmems.tlsalpn.hello import Hello
 
 # Known, so that a fuzzer can go on tomorrow with the requests that it found today.
 KEY = ec.derive_private_key(0x5EED, ec.SECP256R1())
@@ -148,6 +155,53 @@ def check_hmac(data: bytes) -> None:
     assert hmac_properties.read(text) == (hmac_properties.claimed(text) if text.isascii() else None)
 
 
+def check_nameserver(data: bytes) -> None:
+    """See that a datagram brings silence, or a small answer to it that is none to answer again.
+
+    Over TCP the same holds, but for the size.
+    """
+    zone = nameserver_properties.ZONE
+    short, long, cut = answer(data, zone), answer(data, zone, stream=True), truncated(data)
+    assert (short is None) == (long is None)
+    for reply in filter(None, (short, long, cut)):
+        assert reply[:2] == data[:2]
+        assert reply[2] & 0x80
+        assert answer(reply, zone) is None
+        assert truncated(reply) is None
+    assert len(short or b"") <= MOST_UDP
+    assert len(cut or b"") <= len(data)
+
+
+def nameserver_seeds() -> list[bytes]:
+    """Return queries as resolvers send them: with EDNS and without, for what is there and what is not."""
+    origin = nameserver_properties.ORIGIN.to_text()
+    asked = [(f"www.{origin}", "TXT"), (f"wWw.{origin}", "ANY"), (f"mail.{origin}", "A"), (origin, "SOA")]
+    queries = [dns.message.make_query(name, kind, use_edns=False).to_wire() for name, kind in asked]
+    cookie: list[dns.edns.Option] = [dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")]
+    return [
+        *queries,
+        nameserver_properties.QUERY,
+        dns.message.make_query(
+            f"www.{origin}", "TXT", use_edns=0, options=cookie, want_dnssec=True
+        ).to_wire(),
+        dns.message.make_query(origin, "AXFR").to_wire(),
+    ]
+
+
+def check_clienthello(data: bytes) -> None:
+    """See that bytes are a ClientHello, the beginning of one, or refused, and what is refused stays so."""
+    whole, half = (tls_alpn_properties.outcome(part) for part in (data, data[: len(data) // 2]))
+    if isinstance(half, str):
+        assert isinstance(whole, str)
+    if isinstance(half, Hello):
+        assert data == data[: len(data) // 2] or isinstance(whole, str)
+    if isinstance(whole, str):
+        assert whole.isprintable()
+    if isinstance(whole, Hello):
+        assert whole.server_name.isascii()
+        assert whole.server_name == whole.server_name.lower()
+
+
 TARGETS: Mapping[str, Target] = {
     "csr": Target(check_csr, csr_seeds),
     "names": Target(
@@ -167,4 +221,6 @@ TARGETS: Mapping[str, Target] = {
             )
         ],
     ),
+    "nameserver": Target(check_nameserver, nameserver_seeds),
+    "clienthello": Target(check_clienthello, lambda: list(tls_alpn_properties.GOOD)),
 }

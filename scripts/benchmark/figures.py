@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from scripts.benchmark import csrs
 from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
+from scripts.benchmark.nameserver import nameserver
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
@@ -207,6 +208,7 @@ def _costs(*contenders: Contender) -> dict[str, Cost]:
 FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "one-name": one_name,
     "dns-01": dns01,
+    "nameserver": lambda _stage, _plan: nameserver(),
     "burst": burst,
     "crowd": crowd,
     "requests": requests,
