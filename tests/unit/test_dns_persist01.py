@@ -127,9 +127,19 @@ class TestLooking:
         assert "check --records" in caught.value.advice
 
     def test_a_chosen_issuer(self) -> None:
-        """With `issuer`, records with another name of the CA do not count."""
-        with pytest.raises(ValidatorUnavailable, match=r"other\.example; accounturi"):
-            validator(Records(a_example_org=GOOD), issuer="other.example").present([proof("a.example.org")])
+        """`issuer` names the CA in new records; those with another of its names still count."""
+        with pytest.raises(ValidatorUnavailable, match=r'"other\.example; accounturi'):
+            validator(Records(), issuer="other.example").present([proof("a.example.org")])
+        validator(Records(a_example_org=GOOD), issuer="other.example").present([proof("a.example.org")])
+
+    def test_the_record_that_ends_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Where a record above counts, it is that one which the warning names, once for all names below."""
+        ending = f"{GOOD}; policy=wildcard; persistUntil={int(NOW.timestamp()) + 20 * DAY}"
+        checking = validator(Records(example_org=ending))
+        checking.present([proof("a.example.org")])
+        checking.present([proof("b.example.org")])
+        (told,) = caplog.records
+        assert "_validation-persist.example.org ends" in told.getMessage()
 
     def test_the_end_is_near(self, caplog: pytest.LogCaptureFixture) -> None:
         """Weeks before a record ends the log warns, once a day, unless another lasts longer."""

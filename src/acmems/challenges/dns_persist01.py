@@ -7,6 +7,7 @@ import functools
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,10 +21,12 @@ from acmems.dnsclient.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.ini import Options, address, days, seconds
 from acmems.names import Identifier, IdentifierType
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 
 _WARN_BEFORE = datetime.timedelta(days=30)
+_AT_ONCE = 8  # names looked up at a time for one order
 _ONCE_IN = datetime.timedelta(days=1)
 _PARAMETER = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*([!-:<-~]*)\s*", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -146,8 +149,8 @@ class DnsPersist:
             NoChallengeMethodsSupported: a name is too long to have such a record.
             ValidatorUnavailable: a record is missing or ended; the words say which to create.
         """
-        for proof in proofs:
-            self._look(proof)
+        with ThreadPoolExecutor(min(_AT_ONCE, len(proofs)), thread_name_prefix="acmems-persist") as pool:
+            list(pool.map(self._look, proofs))
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Do nothing: the records stay."""
@@ -184,17 +187,21 @@ class DnsPersist:
     def _look(self, proof: Proof) -> None:
         base, wildcard = proof.identifier.base, proof.is_wildcard
         name = record_name(base)
-        issuers = (self.issuer,) if self.issuer else proof.issuers
+        issuers = tuple(map(one_line, (*([self.issuer] if self.issuer else []), *proof.issuers)))
+        found = name
         best = self._best(self.resolver.texts(name), issuers, proof.account_url, wildcard=wildcard)
         parent = base
         while best is None and parent.count(".") > 1:
             # A record of a name above counts where it includes the names below.
             parent = parent.partition(".")[2]
-            above = record_name(parent)
-            best = self._best(self.resolver.texts(above), issuers, proof.account_url, wildcard=True)
+            found = record_name(parent)
+            best = self._best(self.resolver.texts(found), issuers, proof.account_url, wildcard=True)
         if best is None:
             text = record_text(
-                issuers[0] if issuers else "(the CA)", proof.account_url, wildcard=wildcard, until=self.until
+                issuers[0] if issuers else "(the CA)",
+                one_line(proof.account_url),
+                wildcard=wildcard,
+                until=self.until,
             )
             raise ValidatorUnavailable(
                 f"DNS lacks the TXT record {name.to_text(omit_final_dot=True)}, or it has ended: "
@@ -202,7 +209,7 @@ class DnsPersist:
                 retry_after=300.0,
                 advice="create it; `acmems check --records` prints all that are needed",
             )
-        self._warn(name, best)
+        self._warn(found, best)
 
     def _warn(self, name: dns.name.Name, best: Authorized) -> None:
         if best.until is None:

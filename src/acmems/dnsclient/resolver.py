@@ -71,11 +71,15 @@ class Resolver:
         Raises:
             ValidatorUnavailable: nobody tells.
         """
-        while name != dns.name.root:
-            if self._ask(name, "SOA"):
-                return name
-            name = name.parent()
-        raise ValidatorUnavailable("no zone was found")
+        zone = name
+        while zone != dns.name.root:
+            if self._ask(zone, "SOA"):
+                return zone
+            zone = zone.parent()
+        raise ValidatorUnavailable(
+            f"resolver {self._who} knows no zone that {one_line(name.to_text(omit_final_dot=True))} is in",
+            advice="set `zone`, or a `resolver` that knows it",
+        )
 
     def _ask(self, name: dns.name.Name, kind: str) -> Sequence[Any]:
         try:
@@ -83,14 +87,17 @@ class Resolver:
         except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
             return []
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            who = ", ".join(map(str, self.servers)) or "of the system"
             raise ValidatorUnavailable(
-                f"resolver {who} does not tell the {kind} records of "
+                f"resolver {self._who} does not tell the {kind} records of "
                 f"{one_line(name.to_text(omit_final_dot=True))}: {_reason(error)}",
                 advice="see that the `resolver`s, or those of the system, answer this machine",
             ) from None
         # Where a CNAME leads is the end of another zone than that of the name.
         return [] if kind == "SOA" and answer.canonical_name != name else list(answer)
+
+    @property
+    def _who(self) -> str:
+        return ", ".join(map(str, self.servers)) or "of the system"
 
     def _asked(self) -> dns.resolver.Resolver:
         asked = dns.resolver.Resolver(configure=not self.servers)
