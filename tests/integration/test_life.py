@@ -117,9 +117,10 @@ class TestLife:
             server.start()
             with ThreadPoolExecutor() as pool:
                 reply = pool.submit(curl_sign, f"http://127.0.0.1:{settings.port}/sign", csr)
-                silent.accept()  # the CA, which gets no answer
-                server.stop()
-                refused = reply.result()
+                held, _ = silent.accept()  # the CA, which gets no answer
+                with held:
+                    server.stop()
+                    refused = reply.result()
         assert refused.status == 503
         assert refused.headers["Retry-After"]
         assert config.responses == {}
