@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acmems import files
 from acmems.challenges import Proof
 from acmems.names import Identifier, IdentifierType
 
 logger = logging.getLogger(__name__)
+
+_MOST = 1024 * 1024  # octets of one note: an order has a hundred names
 
 
 class Entry:
@@ -100,7 +103,7 @@ class Journal:
         name = secrets.token_hex(8)
         hidden, path = self.folder / f".{name}", self.folder / name
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            files.make_directory(self.folder)
             descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             _complain(path, error)
@@ -110,7 +113,7 @@ class Journal:
             os.write(descriptor, _encoded(verification, proofs))
             os.fsync(descriptor)
             hidden.rename(path)
-            _sync(self.folder)
+            files.sync_directory(self.folder)
         except OSError as error:
             _complain(path, error)
         return Entry(path, descriptor, len(proofs))
@@ -172,7 +175,7 @@ def _encoded(verification: str, proofs: Sequence[Proof]) -> bytes:
 
 
 def _decoded(path: Path) -> LeftBehind:
-    noted: dict[str, Any] = json.loads(path.read_bytes())
+    noted: dict[str, Any] = json.loads(files.read(path, _MOST))
     proofs = tuple(
         Proof(
             Identifier(IdentifierType(proof["type"]), str(proof["name"])),
@@ -185,14 +188,6 @@ def _decoded(path: Path) -> LeftBehind:
         for proof in noted["proofs"]
     )
     return LeftBehind(str(noted["verification"]), proofs, path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _complain(path: Path, error: OSError) -> None:
