@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from acmems import __version__, account, app, logs, surroundings
+from acmems import __version__, account, app, ini, logs, records, surroundings
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.manager import ACMEManager
@@ -58,6 +58,19 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="report every problem of a configuration, change nothing")
     check.set_defaults(run=_check)
+    check.add_argument(
+        "--records",
+        action="store_true",
+        help="also print what must stand in DNS for the verifications, and whether it does",
+    )
+    check.add_argument(
+        "--resolver",
+        action="append",
+        default=[],
+        type=_resolver,
+        metavar="HOST:PORT",
+        help="look the records up here, not where the configuration or the system says; may be repeated",
+    )
     acc = commands.add_parser("account", help="show, register or deactivate the ACME account")
     acc.add_argument("action", choices=("show", "register", "deactivate"))
     acc.set_defaults(run=_account)
@@ -84,8 +97,24 @@ def _look(config: Configuration) -> None:
 def _check(config: Configuration, options: argparse.Namespace) -> int:
     _look(config)
     blocks = len(config.auth.blocks)
-    print(f"{_green('ok')}: {', '.join(options.config)}: {blocks} auth block{'' if blocks == 1 else 's'}")  # noqa: T201 - what a person reads
-    return DONE
+    verdict = f"{_green('ok')}: {', '.join(options.config)}: {blocks} auth block{'' if blocks == 1 else 's'}"
+    if not options.records:
+        print(verdict)  # noqa: T201 - what a person reads
+        return DONE
+    terminal = sys.stdout.isatty()
+    print(verdict if terminal else f"; {verdict}")  # noqa: T201 - what a person reads
+    lines = records.examine(config, options.resolver)
+    coloured = terminal and not os.environ.get("NO_COLOR")
+    for line in records.table(lines, colour=coloured) if terminal else records.zone_file(lines):
+        print(line)  # noqa: T201 - what a person reads
+    return DONE if records.is_complete(lines) else FAILED
+
+
+def _resolver(text: str) -> ini.Address:
+    try:
+        return ini.address(text, default_port=53)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _account(config: Configuration, options: argparse.Namespace) -> int:
