@@ -49,7 +49,7 @@ def nameserver() -> Measured:
             Row(f"{what}: memory before any query", "MB", before),
             Row(f"{what}: memory that {QUERIES:,} queries add", "MB", grown, target=at_most(5.0)),
         ],
-        notes=[f"name server: {completed:,.0f} queries answered, {lost:,.0f} lost, {used:.1f} s of CPU"],
+        notes=[f"{completed:,.0f} queries answered, {lost:,.0f} lost, {used:.1f} s of CPU"],
     )
 
 
