@@ -94,6 +94,8 @@ def test_a_record_that_stays(settings: Settings, dns: ChallTestSrv) -> None:
         after = run_acmems("check", "--records", config)
         assert f"{host} TXT {quoted} ; in place" in after.stdout
         assert after.returncode == 0, after.stdout
+        elsewhere = run_acmems("check", "--records", "--resolver", f"127.0.0.1:{free_port()}", config)
+        assert f"{host} TXT {quoted} ; unknown: " in elsewhere.stdout
     finally:
         dns.post("clear-txt", host=host)
 

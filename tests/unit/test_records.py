@@ -20,7 +20,7 @@ dir = x
 [verification "dns"]
 type = dns01-server
 zone = acme.example.net
-ns = ns.example.org
+ns = ns.example.org 192.0.2.9
 ns = ns.acme.example.net 192.0.2.1 2001:db8::1
 label = {label}
 [verification "persist"]
@@ -143,6 +143,12 @@ class TestPlan:
             text += f'[auth "{name}"]\nall = yes\nverification = dns, web\ndomain = a.example.org\n'
         lines = [_line(line) for line in records.plan(Configuration.from_text(text).auth.blocks, SITE)]
         assert len(lines) == len(set(lines)) == len(DELEGATION) + 2
+
+    def test_several_verifications(self) -> None:
+        """A record that two verifications need is listed once."""
+        second = '[verification "more"]\ntype = dns-persist01'
+        (line,) = planned("persist, more", "a.example.org", persist=second)
+        assert line.startswith("_validation-persist.a.example.org. TXT")
 
 
 @dataclass
