@@ -95,6 +95,9 @@ def _look(config: Configuration) -> None:
 
 
 def _check(config: Configuration, options: argparse.Namespace) -> int:
+    if options.resolver and not options.records:
+        _complain("acmems: --resolver goes with --records")
+        return UNUSABLE
     _look(config)
     blocks = len(config.auth.blocks)
     verdict = f"{_green('ok')}: {', '.join(options.config)}: {blocks} auth block{'' if blocks == 1 else 's'}"

@@ -204,6 +204,12 @@ class TestServe:
         assert told.out == ""
 
 
+def test_a_resolver_without_records(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A resolver to look records up with is an error where no records are looked up."""
+    assert cli.main(["check", "--resolver", "192.0.2.53", str(config)]) == 2
+    assert "--resolver goes with --records" in capsys.readouterr().err
+
+
 def at_a_terminal(*arguments: str) -> str:
     """Run a command whose stdout and stderr are a terminal, and return what that shows."""
     ours, theirs = pty.openpty()
