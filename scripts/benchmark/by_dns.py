@@ -12,12 +12,14 @@ import dns.message
 import dns.name
 import dns.query
 import dns.update
-from scripts.benchmark.jobs import Client
+from scripts.benchmark import csrs
+from scripts.benchmark.jobs import SIGN, Client, Job
 from scripts.benchmark.rows import Measured, Row, at_most
 from scripts.benchmark.stage import Contender, Stage
-from tests.peers import Acmems, Bind, Pebble, Settings
+from tests.peers import Acmems, Bind, Pebble, PeerFailed, Settings
 
 WARM_UP = 20
+MANY = [f"many-{number}.example.org" for number in range(50)]
 ALLOWED = 1.5
 """How many times the http-01 figure dns-01 may take, beside the round trips to the DNS server."""
 VERIFICATION = """
@@ -43,6 +45,10 @@ def by_dns(stage: Stage, rounds: int, singles: int) -> Measured:
         ca = stack.enter_context(Pebble(bind.address))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acmems-bench-")))
         settings = Settings.of(ca, folder)
+        settings.mgmt = "max-size = 64k"
+        settings.auth = "\n".join(
+            ['[auth "anyone"]', "all = yes", "domain = **", *(f"domain = *.{name}" for name in MANY)]
+        )
         settings.verification = VERIFICATION.format(server=bind.address)
         server = stack.enter_context(Acmems(settings.text().replace("level = debug", "level = info")))
         client = stack.enter_context(Client("load", str(server.port)))
@@ -54,6 +60,11 @@ def by_dns(stage: Stage, rounds: int, singles: int) -> Measured:
             http += by_http.sign(singles).each
             dns01 += ours.sign(singles).each
             trips += [_round_trips(bind) for _ in range(singles)]
+        before = bind.serial("example.org")
+        outcome = ours.do(Job(SIGN, [csrs.with_wildcards(MANY)]))
+        if outcome.failures:
+            raise PeerFailed(f"the order of {len(MANY)} names and wildcards failed: {outcome.failures}")
+        messages = bind.serial("example.org") - before - 1  # one of them deletes
         mine, theirs, servers = (statistics.median(each) * 1000 for each in (dns01, http, trips))
         what = "one name by dns-01 (BIND, authoritative): median"
         return Measured(
@@ -67,6 +78,13 @@ def by_dns(stage: Stage, rounds: int, singles: int) -> Measured:
                     theirs,
                     at_most(ALLOWED),
                 ),
+                Row(
+                    f"{len(MANY)} names, each with its wildcard: messages that add",
+                    "",
+                    messages,
+                    target=at_most(1),
+                ),
+                Row(f"{len(MANY)} names, each with its wildcard: one order", "ms", outcome.seconds * 1000),
             ],
             {ours.name: ours.cost, by_http.name: by_http.cost},
             [f"round trips to BIND (zone, add, look, delete), alone: {servers:.1f} ms"],

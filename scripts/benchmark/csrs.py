@@ -22,12 +22,22 @@ def fresh(count: int) -> Sequence[NamedCsr]:
     return [_make(f"bench-{number}.example.org") for number in itertools.islice(_numbers, count)]
 
 
-def _make(name: str) -> NamedCsr:
+def with_wildcards(names: Sequence[str]) -> NamedCsr:
+    """Return one CSR for some names and the wildcard below each of them.
+
+    Args:
+        names: the names.
+    """
+    return _make(names[0], *(f"{front}{name}" for name in names for front in ("", "*.")))
+
+
+def _make(name: str, *alternatives: str) -> NamedCsr:
+    san = x509.SubjectAlternativeName([x509.DNSName(each) for each in alternatives or (name,)])
     key = ec.generate_private_key(ec.SECP256R1())
     csr = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(san, critical=False)
         .sign(key, hashes.SHA256())
     )
     return NamedCsr(name, csr.public_bytes(Encoding.PEM).decode())
