@@ -15,14 +15,14 @@ import dns.update
 
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, record_of
+from acmems.challenges.txt import Record, label_option, record_of, shown_records
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.dnsclient.propagation import Propagation
 from acmems.dnsclient.resolver import Resolver
 from acmems.dnsclient.servers import ServerFailed, Servers
 from acmems.dnsclient.tsig import TsigKey, dns_name
 from acmems.dnsclient.zones import Place, Zones
-from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Address, Options, address, positive_int, seconds
 from acmems.names import Identifier, IdentifierType
 
@@ -171,11 +171,7 @@ class DnsUpdate:
         known: dict[Record, Place] = {}
         unknown: list[Record] = []
         nowhere: list[Record] = []
-        for proof in proofs:
-            try:
-                record = record_of(proof, self.challenge_type)
-            except NoChallengeMethodsSupported:
-                continue  # then none was added
+        for record, _ in shown_records(proofs, self.challenge_type):
             with self._lock:
                 if record not in self._places:
                     unknown.append(record)

@@ -16,10 +16,10 @@ import dns.name
 from acmems.challenges.contract import Proof
 from acmems.challenges.programs import Ended, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, record_of
+from acmems.challenges.txt import Record, label_option, record_of, shown_records
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.dnsclient.propagation import Propagation
-from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Options, seconds
 from acmems.names import Identifier, IdentifierType
 from acmems.text import one_line
@@ -110,13 +110,7 @@ class DnsExec:
         Raises:
             ValidatorUnavailable: the program failed.
         """
-        jobs = []
-        for proof in proofs:
-            try:
-                jobs.append((record_of(proof, self.challenge_type), proof))
-            except NoChallengeMethodsSupported:
-                continue  # then none was added
-        self._each("withdraw", jobs)
+        self._each("withdraw", shown_records(proofs, self.challenge_type))
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen.

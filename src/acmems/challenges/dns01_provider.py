@@ -22,10 +22,10 @@ import dns.name
 from acmems.challenges.contract import Proof
 from acmems.challenges.programs import Ended, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, plain, record_of
+from acmems.challenges.txt import Record, label_option, plain, record_of, shown_records
 from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.dnsclient.propagation import Propagation
-from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
+from acmems.exceptions import ValidatorUnavailable
 from acmems.ini import Options, hint, positive_int, seconds, text
 from acmems.names import Identifier, IdentifierType
 from acmems.secret import Secret
@@ -188,13 +188,7 @@ class DnsProvider:
         Raises:
             ValidatorUnavailable: the provider did not remove them.
         """
-        records = []
-        for proof in proofs:
-            try:
-                records.append(record_of(proof, self.challenge_type))
-            except NoChallengeMethodsSupported:
-                continue  # then none was added
-        self._change("withdraw", records)
+        self._change("withdraw", [record for record, _ in shown_records(proofs, self.challenge_type)])
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,6 +95,20 @@ def record_of(proof: Proof, challenge_type: str = "dns-01") -> Record:
     """
     name = record_name(proof.identifier.base, challenge_type, proof.account_url)
     return Record(name, txt_value(proof.key_authorization))
+
+
+def shown_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[Record, Proof]]:
+    """Return the TXT records that proofs may have in DNS; those whose name is too long never had one.
+
+    Args:
+        proofs: the proofs.
+        challenge_type: `dns-01` or `dns-account-01`.
+    """
+    found = []
+    for proof in proofs:
+        with contextlib.suppress(NoChallengeMethodsSupported):
+            found.append((record_of(proof, challenge_type), proof))
+    return found
 
 
 def plain(name: dns.name.Name) -> str:
