@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
-from acmems import chain, csr
-from acmems.chain import Chain
-from acmems.csr import CertificateRequest
+from acmems.x509 import chain, csr
+from acmems.x509.chain import Chain
+from acmems.x509.csr import CertificateRequest
 
 CA_KEY = ec.generate_private_key(ec.SECP256R1())
 CA_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a CA")])

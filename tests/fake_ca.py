@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
 from urllib3 import HTTPHeaderDict
 
-from acmems import csr
 from acmems.challenges import ChallengeResponses, Proof
-from acmems.clock import Clock, Deadline
-from acmems.csr import CertificateRequest
+from acmems.challenges.presented.journal import Journal
 from acmems.exceptions import CAProblem
-from acmems.ini import Options
-from acmems.journal import Journal
-from acmems.names import Identifier
-from acmems.session import Answer, Session
+from acmems.issuers.acme.session import Response, Session
+from acmems.settings.options import Options
+from acmems.system.clock import Clock, Deadline
+from acmems.x509 import csr
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 CA = "https://ca.example.org"
 ACCOUNT = f"{CA}/account/1"
@@ -127,7 +127,7 @@ class FakeSession(Session):
         use_jwk: bool = False,
         max_size: int = 0,
         accept: str = "",
-    ) -> Answer:
+    ) -> Response:
         """Return the next answer of a URL."""
         self.posts.append(Posted(url, payload, repeatable, use_jwk))
         answers = self._answers[url]
@@ -137,7 +137,7 @@ class FakeSession(Session):
         if not isinstance(said, Said):
             said = Said(said)
         body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-        return Answer(200, HTTPHeaderDict(said.headers), body, url)
+        return Response(200, HTTPHeaderDict(said.headers), body, url)
 
 
 NO_JOURNAL = Journal(Path("/nonexistent"))

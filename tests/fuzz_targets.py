@@ -28,13 +28,13 @@ from tests.property import test_names_properties as names_properties
 from tests.property import test_nameserver_properties as nameserver_properties
 from tests.property import test_tls_alpn_properties as tls_alpn_properties
 
-from acmems import csr
 from acmems.config import Configuration
+from acmems.dns.server import MOST_UDP, answer
+from acmems.dns.server.answer import truncated
 from acmems.exceptions import ConfigurationError
-from acmems.names import Glob, Identifier
-from acmems.nameserver import MOST_UDP, answer
-from acmems.nameserver.answer import truncated
-from acmems.tlsalpn.hello import Hello
+from acmems.net.tlsalpn.hello import Hello
+from acmems.x509 import csr
+from acmems.x509.identifiers import Glob, Identifier
 
 # Known, so that a fuzzer can go on tomorrow with the requests that it found today.
 KEY = ec.derive_private_key(0x5EED, ec.SECP256R1())

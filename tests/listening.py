@@ -9,12 +9,12 @@ import socket
 import threading
 from collections.abc import Callable
 
-from acmems.clock import Clock
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.listener import Exchange, Limits
-from acmems.listener.connection import Connection, Service
+from acmems.net.http import Exchange, Handling, HttpLimits
+from acmems.net.http.connection import HttpConnection, SharedState
+from acmems.system.clock import Clock
 
-LIMITS = Limits(
+LIMITS = HttpLimits(
     read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2, grace_seconds=1
 )
 BIG = b"x" * 1_000_000  # more than the kernel takes at once
@@ -58,10 +58,10 @@ class Application:
         self.refused: list[str] = []
         self._changed = threading.Condition()
 
-    def begin(self, exchange: Exchange) -> int:
+    def begin(self, exchange: Exchange) -> Handling:
         self.begun.append(exchange)
         self.on_begin(exchange)
-        return self.allowed
+        return Handling(self.allowed, lambda: self.run(exchange))
 
     def run(self, exchange: Exchange) -> None:
         answer = self.on_run  # before anyone who waits for this can replace it
@@ -179,10 +179,10 @@ class Bench:
         self.application = Application()
         self.epoll = select.epoll()
         self.closed = 0
-        self.service = Service(self.application, LIMITS, self.time.clock, self.epoll, self.on_close)
+        self.service = SharedState(self.application, LIMITS, self.time.clock, self.epoll, self.on_close)
         self.sockets = socket.socketpair()
         self.client = Client(self.sockets[0])
-        self.connection = Connection(self.service, self.sockets[1], ("192.0.2.7", 4711))
+        self.connection = HttpConnection(self.service, self.sockets[1], ("192.0.2.7", 4711))
 
     def on_close(self) -> None:
         self.closed += 1

@@ -16,12 +16,12 @@ from tests.peers import ChallTestSrv, Settings, wait_until
 
 from acmems.challenges import ChallengeResponses, Proof, Validator
 from acmems.challenges.txt import txt_value
-from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
 from acmems.exceptions import AuthorizationNotYetProcessed, AuthorizationNotYetRequested
-from acmems.ini import Options
 from acmems.manager import ACMEManager
-from acmems.names import Identifier
+from acmems.settings.options import Options
+from acmems.system.clock import SYSTEM, Clock
+from acmems.x509.identifiers import Identifier
 
 NAME = "script.example.org"
 CHALLENGES = "/.well-known/acme-challenge/"

@@ -12,10 +12,10 @@ from typing import Any
 
 from tests.peers.ca import make_tls_certificate
 
-from acmems.clock import SYSTEM, Deadline
-from acmems.session import Answer
-from acmems.session.origin import Origin
-from acmems.session.transport import Transport
+from acmems.issuers.acme.session import Response
+from acmems.issuers.acme.session.origin import Origin
+from acmems.issuers.acme.session.transport import Transport
+from acmems.system.clock import SYSTEM, Deadline
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -129,7 +129,7 @@ class Server:
 Serve = Callable[..., Server]
 
 
-def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Answer:
+def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Response:
     options = {"headers": {}, "max_size": 1000, **options}
     deadline = deadline or SYSTEM.deadline(20)
     with transport.channel(deadline) as channel:

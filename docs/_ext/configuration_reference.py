@@ -21,8 +21,12 @@ from sphinx.util.typing import ExtensionMetadata
 
 from acmems.auth import Block
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
-from acmems.ini import NOWHERE, Declared, Options, Section
-from acmems.sections import AccountOptions, LoggingOptions, MgmtOptions
+from acmems.frontends.options import MgmtOptions
+from acmems.issuers.acme.options import AccountOptions
+from acmems.logs.options import LoggingOptions
+from acmems.settings.findings import NOWHERE
+from acmems.settings.grammar import Section
+from acmems.settings.options import KeyDeclaration, Options
 from acmems.storages import STORAGES, NoStorage, Storage
 
 NOTHING = "—"
@@ -38,7 +42,7 @@ class _Rooms:
     default_storage = NoStorage("default-storage")
 
 
-def sections() -> dict[str, tuple[Declared, ...]]:
+def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
     """Return every key of every section, by what `configuration-keys` calls the section."""
     read: dict[str, Callable[[Options], object]] = {
         "account": AccountOptions.from_options,
@@ -54,7 +58,7 @@ def sections() -> dict[str, tuple[Declared, ...]]:
     return found
 
 
-def _declared(read: Callable[[Options], object]) -> tuple[Declared, ...]:
+def _declared(read: Callable[[Options], object]) -> tuple[KeyDeclaration, ...]:
     options = Options(Section("", None, (), NOWHERE), [])
     read(options)
     return tuple(options.declared)
@@ -64,8 +68,8 @@ def _read_validator(kind: type[Validator], options: Options) -> Validator:
     return kind.from_options("NAME", options, ChallengeResponses())
 
 
-def _type(name: str) -> Declared:
-    return Declared(("type",), f"`{name}`; the first key of its section", required=True)
+def _type(name: str) -> KeyDeclaration:
+    return KeyDeclaration(("type",), f"`{name}`; the first key of its section", required=True)
 
 
 def written(value: object) -> list[str]:
@@ -101,7 +105,7 @@ class ConfigurationKeys(SphinxDirective):
         return [table(keys)]
 
 
-def table(keys: Iterable[Declared]) -> nodes.table:
+def table(keys: Iterable[KeyDeclaration]) -> nodes.table:
     """Return a table with a row for each key."""
     group = nodes.tgroup("", cols=3)
     group += [nodes.colspec(colwidth=width) for width in (22, 53, 25)]
@@ -110,7 +114,7 @@ def table(keys: Iterable[Declared]) -> nodes.table:
     return nodes.table("", group)
 
 
-def _key(key: Declared) -> nodes.paragraph:
+def _key(key: KeyDeclaration) -> nodes.paragraph:
     name, *aliases = key.keys
     paragraph = nodes.paragraph("", "", nodes.literal(text=name))
     for alias in aliases:
@@ -118,7 +122,7 @@ def _key(key: Declared) -> nodes.paragraph:
     return paragraph
 
 
-def _meaning(key: Declared) -> nodes.paragraph:
+def _meaning(key: KeyDeclaration) -> nodes.paragraph:
     if not key.meaning:
         _logger.warning("the key %s is declared without a meaning", key.keys[0])
     text = key.meaning + ("; may be given several times" if key.repeatable else "")
@@ -127,7 +131,7 @@ def _meaning(key: Declared) -> nodes.paragraph:
     return nodes.paragraph("", "", *content)
 
 
-def _default(key: Declared) -> nodes.paragraph:
+def _default(key: KeyDeclaration) -> nodes.paragraph:
     if key.required:
         return nodes.paragraph(text="required")
     paragraph = nodes.paragraph()

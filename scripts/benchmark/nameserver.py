@@ -17,8 +17,8 @@ from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.usage import cpu_seconds, resident
 from tests.peers import PeerFailed, environment, program
 
-from acmems.ini import Address
-from acmems.nameserver import NameServer, NameService, Zone
+from acmems.dns.server import NameServer, NameService, Zone
+from acmems.net.address import Address
 
 NAMES_PRESENT = 10_000
 QUERIES = 200_000

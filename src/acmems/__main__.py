@@ -2,6 +2,6 @@
 
 import sys
 
-from acmems.cli import main
+from acmems.commands.main import main
 
 sys.exit(main())

@@ -10,21 +10,22 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 
-from acmems.challenges import Http01, Served, Service
+from acmems.challenges import Http01, Listening, ListeningService
 from acmems.challenges.http01 import DEFAULT_LISTENERS
-from acmems.clock import SYSTEM, Clock
 from acmems.config import Configuration
-from acmems.doors import Challenges, Management
 from acmems.events import Bus
 from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
-from acmems.ini import Address
-from acmems.issuance import Issuance
-from acmems.listener import Application, Limits, Listener
+from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.options import MGMT_LISTENERS
+from acmems.frontends.sign import SignFrontEnd
+from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.manager import ACMEManager
-from acmems.sections import MGMT_LISTENERS
-from acmems.storages import Origin
-from acmems.systemd import Notifier
+from acmems.net.address import Address
+from acmems.net.http import Application, HttpLimits, Listener
+from acmems.storages import IssuerIdentity
+from acmems.system.clock import SYSTEM, Clock
+from acmems.system.systemd import Notifier
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,12 @@ class Server:
         self.bus = Bus()
         self.bus.subscribe(log_event)
         self.manager = ACMEManager(config, connect=False, clock=clock)
-        origin = Origin(config.account.directory_url, config.account.profile)
+        origin = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(self.manager, origin, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
-        self.services: list[Service] = []
+        self.services: list[ListeningService] = []
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -124,25 +125,25 @@ class Server:
             logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
     def _listen(self) -> None:
-        management = Management(self.config.auth, self.issuance, self.bus, self.clock)
-        limits = Limits(
+        management = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
+        limits = HttpLimits(
             connections=self.config.mgmt.max_connections, request_seconds=self.config.mgmt.request_timeout
         )
         try:
             self._open("mgmt", self.config.mgmt.listeners, management, limits)
             for validator in self.config.validators.values():
                 if isinstance(validator, Http01):
-                    door = Challenges(validator, self.bus, self.clock)
-                    self._open(f"http01 {validator.name}", validator.listeners, door, Limits())
-                elif isinstance(validator, Served) and validator.listeners:
-                    self.services.append(validator.serve())
+                    door = Http01FrontEnd(validator, self.bus, self.clock)
+                    self._open(f"http01 {validator.name}", validator.listeners, door, HttpLimits())
+                elif isinstance(validator, Listening) and validator.listeners:
+                    self.services.append(validator.listen())
         except OSError:
             for each in (*self.listeners, *self.services):
                 each.close()
             raise
 
     def _open(
-        self, name: str, addresses: Sequence[Address], application: Application, limits: Limits
+        self, name: str, addresses: Sequence[Address], application: Application, limits: HttpLimits
     ) -> None:
         possible = [address for address in addresses if address not in _DEFAULTS or _has_family(address)]
         if not possible:

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-from acmems import ini
 from acmems.auth import Authenticator, Block
-from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Served, Validator
+from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Listening, Validator
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
-from acmems.ini import Address, Finding, Location, Options, Section
-from acmems.sections import AccountOptions, LoggingOptions, MgmtOptions
+from acmems.frontends.options import MgmtOptions
+from acmems.issuers.acme.options import AccountOptions
+from acmems.logs.options import LoggingOptions
+from acmems.net.address import Address, parse_address
+from acmems.settings import values
+from acmems.settings.findings import NOWHERE, Finding, Location, hint
+from acmems.settings.grammar import Section, read_sections
+from acmems.settings.options import Options
 from acmems.storages import STORAGES, NoStorage, Storage
 
 __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
@@ -58,7 +63,7 @@ class Configuration:
         self,
         sections: Sequence[Section],
         findings: Iterable[Finding] = (),
-        location: Location = ini.NOWHERE,
+        location: Location = NOWHERE,
     ) -> None:
         found = list(findings)
         kept = _well_formed(sections, found)
@@ -130,7 +135,7 @@ class Configuration:
             ConfigurationError: with every problem.
         """
         findings: list[Finding] = []
-        return cls(ini.read(text, path, findings), findings, Location(path, 1))
+        return cls(read_sections(text, path, findings), findings, Location(path, 1))
 
     def where(self, kind: str, name: str | None, key: str) -> Location:
         """Return where a key stands, or its section if it does not, or the file if that does not either.
@@ -165,7 +170,7 @@ class Configuration:
         for each in names:
             if each not in validators:
                 mgmt.report(
-                    f'there is no [verification "{each}"]{ini.hint(each, validators)}', "default-verification"
+                    f'there is no [verification "{each}"]{hint(each, validators)}', "default-verification"
                 )
         return tuple(validators[each] for each in dict.fromkeys(names) if each in validators)
 
@@ -175,22 +180,22 @@ class Configuration:
             name = next(iter(storages))
         none = storages.setdefault("none", NoStorage("none"))
         if name and name not in storages:
-            mgmt.report(f'there is no [storage "{name}"]{ini.hint(name, storages)}', "default-storage")
+            mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
 
-    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_Claim]:
+    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in _of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
             for address in _listeners(self.validators[name]):
-                yield _Claim(address, mgmt.location, f'the default [verification "{name}"]')
+                yield _ListenerUse(address, mgmt.location, f'the default [verification "{name}"]')
         yield from _written(mgmt, self.mgmt.listeners)
         for name, section in sections.items():
             yield from _written(section, _listeners(self.validators[name]))
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _ListenerUse:
     """An address to be listened on, where that is configured, and by whom."""
 
     address: Address
@@ -212,7 +217,7 @@ def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Se
         line = data.count(b"\n", 0, error.start) + 1
         findings.append(Finding(Location(path, line), "this is not UTF-8"))
         return None
-    return ini.read(text, path, findings)
+    return read_sections(text, path, findings)
 
 
 def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Section]:
@@ -221,7 +226,7 @@ def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Sect
     for section in sections:
         identity = (section.kind, section.name)
         if section.kind not in _SINGLE + _NAMED:
-            message = f"there is no section [{section.kind}]{ini.hint(section.kind, _SINGLE + _NAMED)}"
+            message = f"there is no section [{section.kind}]{hint(section.kind, _SINGLE + _NAMED)}"
         elif section.kind in _SINGLE and section.name is not None:
             message = f"[{section.kind}] takes no name"
         elif section.kind in _NAMED and not section.name:
@@ -266,7 +271,7 @@ def _built(
         name = section.name or ""
         options = Options(section, found)
         chosen = options.required(
-            "type", ini.choice(*table), meaning=f"one of {', '.join(table)}; comes first"
+            "type", values.choice(*table), meaning=f"one of {', '.join(table)}; comes first"
         )
         if chosen is None:
             built[name] = make(table[fallback], name, Options(section, []))
@@ -283,24 +288,24 @@ def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storag
 
 
 def _listeners(validator: Validator) -> tuple[Address, ...]:
-    return validator.listeners if isinstance(validator, Http01 | Served) else ()
+    return validator.listeners if isinstance(validator, Http01 | Listening) else ()
 
 
-def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_Claim]:
+def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_ListenerUse]:
     """Yield each address with the line that gives it; the section's own line where none does."""
     lines: dict[Address, list[Location]] = {}
     for option in section.options:
         if option.key in _LISTENER_KEYS:
             with contextlib.suppress(ValueError):
-                lines.setdefault(ini.address(option.value), []).append(option.location)
+                lines.setdefault(parse_address(option.value), []).append(option.location)
     for address in addresses:
         given = lines.get(address)
         location = given.pop(0) if given else section.location
-        yield _Claim(address, location, f"{section}, see {location}")
+        yield _ListenerUse(address, location, f"{section}, see {location}")
 
 
-def _check_listeners(claims: Iterable[_Claim], found: list[Finding]) -> None:
-    first: dict[Address, _Claim] = {}
+def _check_listeners(claims: Iterable[_ListenerUse], found: list[Finding]) -> None:
+    first: dict[Address, _ListenerUse] = {}
     for claim in claims:
         taken = first.setdefault(claim.address, claim)
         if taken is not claim and claim.address.port:

@@ -9,7 +9,7 @@ import datetime
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ class Event:
         account: the URL of the ACME account, None while none is involved.
     """
 
+    word: ClassVar[str] = "event"
+    """What it is called in the log."""
+
     reference: str
     client: str
     names: tuple[str, ...] = ()
@@ -36,12 +39,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requested(Event):
+class RequestedEvent(Event):
     """A request was accepted: somebody who may asks for a certificate."""
+
+    word = "requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(Event):
+class RefusedEvent(Event):
     """A request was refused for what it is.
 
     Args:
@@ -50,13 +55,15 @@ class Refused(Event):
         seconds: from the request's arrival to the refusal.
     """
 
+    word = "refused"
+
     status: int
     reason: str
     seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issued(Event):
+class IssuedEvent(Event):
     """The CA issued a certificate, and it was found to be what was asked for.
 
     Args:
@@ -65,13 +72,15 @@ class Issued(Event):
         seconds: from the first step at the CA to the verified chain.
     """
 
+    word = "issued"
+
     directory: str
     not_after: datetime.datetime
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Event):
+class DeliveredEvent(Event):
     """A chain was sent.
 
     Args:
@@ -81,13 +90,15 @@ class Delivered(Event):
         seconds: from the request's arrival to the answer.
     """
 
+    word = "delivered"
+
     status: int
     source: Source
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Event):
+class FailedEvent(Event):
     """An acceptable request was not served, or something around it went wrong.
 
     Args:
@@ -97,6 +108,8 @@ class Failed(Event):
         seconds: from the request's arrival to the failure.
         bug: the exception, only where it is one that nobody foresaw; its traceback is logged.
     """
+
+    word = "failed"
 
     stage: str
     status: int
@@ -136,5 +149,5 @@ class Bus:
             except Exception:  # whatever a listener does, the request goes on
                 logger.exception(
                     "a subscriber failed",
-                    extra={"fields": {"ref": event.reference, "event": type(event).__name__}},
+                    extra={"fields": {"ref": event.reference, "event": event.word}},
                 )

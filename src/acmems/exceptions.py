@@ -4,7 +4,7 @@ AcmeException
 ├── ConfigurationError            what `acmems check` reports
 ├── PayloadToLarge                the CSR is over `max-size`
 ├── PayloadInvalid                the body is not one well-formed, acceptable CSR
-├── Refused                       no auth block accepts the request
+├── PolicyRefusal                 no auth block accepts the request
 ├── HttpRefusal                   a request refused by the HTTP rules alone
 ├── InvalidDomainName             the CA does not accept a name
 ├── NoChallengeMethodsSupported   no offered challenge fits the validator
@@ -79,7 +79,7 @@ class PayloadInvalid(AcmeException):
     """The payload is not a valid CSR; the message says why."""
 
 
-class Refused(AcmeException):
+class PolicyRefusal(AcmeException):
     """No auth block accepts the request; the message is for the operator's log, never for the client."""
 
 

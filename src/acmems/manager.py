@@ -11,20 +11,20 @@ from concurrent.futures import Future
 from acme import messages
 from josepy.jwk import JWK
 
-from acmems import account
-from acmems.account import AccountDirectory
-from acmems.authorization import Authorizations
 from acmems.challenges import ChallengeResponses, Validator
-from acmems.clock import SYSTEM, Clock, Deadline
+from acmems.challenges.presented.journal import Journal
+from acmems.compat.validations import Client, Validations
 from acmems.config import Configuration
-from acmems.crew import Crew
-from acmems.csr import CertificateRequest
 from acmems.exceptions import AccountError, DeadlinePassed
-from acmems.journal import Journal
-from acmems.order import Orders, translating
-from acmems.registrar import Registrar
-from acmems.session import Session
-from acmems.validations import Client, Validations
+from acmems.issuers.acme import account
+from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.order import Orders, translating
+from acmems.issuers.acme.proving import Authorizations
+from acmems.issuers.acme.registration import Registrar
+from acmems.issuers.acme.session import Session
+from acmems.issuers.acme.worker_pool import WorkerPool
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class ACMEManager:
         self.key: JWK | None = None
         self.key_digest: str | None = None
         self._client: Client | None = None
-        self._crew = Crew()
-        self._validations = Validations(self._connected, self._crew, clock, config.mgmt.request_timeout)
+        self._workers = WorkerPool()
+        self._validations = Validations(self._connected, self._workers, clock, config.mgmt.request_timeout)
         self.authzrs = self._validations.authzrs
         self._lock = threading.Lock()  # guards what follows; never held while the CA is asked
         self._connecting: Future[None] | None = None
@@ -156,7 +156,7 @@ class ACMEManager:
             session = Session(options.directory_url, key, ca_file=options.ca_file, clock=self.clock)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        authorizations = Authorizations(session, key, self._crew, self.clock, self._journal)
+        authorizations = Authorizations(session, key, self._workers, self.clock, self._journal)
         orders = Orders(session, authorizations, self.clock, profile=options.profile)
         self._client = Client(session, authorizations, orders)
 
@@ -184,7 +184,7 @@ class ACMEManager:
     def close(self) -> None:
         """Stop, and let go of threads."""
         self.stop()
-        self._crew.close()
+        self._workers.close()
 
     @property
     def account_key(self) -> JWK:

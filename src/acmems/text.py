@@ -1,4 +1,4 @@
-"""A stranger's text, made fit for one line of a log, a header or an answer."""
+"""Texts that need care: strangers' words, made fit for one line, and secrets, which nothing prints."""
 
 from __future__ import annotations
 
@@ -10,3 +10,29 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
     printable = "".join(c if c.isprintable() else " " for c in str(text)[: 4 * longest])
     line = " ".join(printable.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+class Secret:
+    """A secret text that no log, repr or error shows.
+
+    Args:
+        value: the secret itself.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret, to compute with and never to print."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)

@@ -12,12 +12,12 @@ from tests.peers import Acmems, Bind, Key, Pebble, Settings, curl_sign, free_por
 
 from acmems.challenges import DnsUpdate, Proof
 from acmems.challenges.txt import txt_value
-from acmems.dnsclient.propagation import Propagation
-from acmems.dnsclient.tsig import TsigKey
+from acmems.dns.client.propagation import Propagation
+from acmems.dns.client.tsig import TsigKey
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address
-from acmems.names import Identifier
-from acmems.secret import Secret
+from acmems.net.address import Address
+from acmems.text import Secret
+from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"
 KEY = Key()

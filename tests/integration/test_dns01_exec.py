@@ -14,11 +14,11 @@ from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.txt import txt_value
-from acmems.clock import SYSTEM
-from acmems.dnsclient.propagation import Propagation
+from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address
-from acmems.names import Identifier
+from acmems.net.address import Address
+from acmems.system.clock import SYSTEM
+from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"
 HOOK = """#!{python}

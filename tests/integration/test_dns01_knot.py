@@ -11,11 +11,11 @@ from tests.peers import Acmems, Key, Knot, Pebble, Settings, curl_sign, make_key
 
 from acmems.challenges import DnsUpdate, Proof
 from acmems.challenges.txt import txt_value
-from acmems.dnsclient.tsig import TsigKey
+from acmems.dns.client.tsig import TsigKey
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address
-from acmems.names import Identifier
-from acmems.secret import Secret
+from acmems.net.address import Address
+from acmems.text import Secret
+from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"
 KEY = Key()

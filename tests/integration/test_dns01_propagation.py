@@ -11,11 +11,11 @@ from tests.peers import Bind, free_port
 
 from acmems.challenges import DnsUpdate, Proof
 from acmems.challenges.txt import txt_value
-from acmems.clock import SYSTEM
-from acmems.dnsclient.propagation import Propagation
+from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address
-from acmems.names import Identifier
+from acmems.net.address import Address
+from acmems.system.clock import SYSTEM
+from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"
 PROOF = Proof(Identifier.dns("www.example.org"), "token", "token.thumbprint", lambda: None)

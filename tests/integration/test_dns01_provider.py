@@ -11,8 +11,10 @@ from acmems.challenges.contract import Proof
 from acmems.challenges.dns01_provider import DnsProvider
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
-from acmems.ini import Finding, Options, read
-from acmems.names import Identifier
+from acmems.settings.findings import Finding
+from acmems.settings.grammar import read_sections
+from acmems.settings.options import Options
+from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"
 
@@ -38,7 +40,7 @@ def test_values_in_a_zone_file_are_served(tmp_path: Path) -> None:
     file = tmp_path / "zone"
     file.write_text(RECORDS + "_acme-challenge.www 60 TXT other\n", encoding="utf-8")
     findings: list[Finding] = []
-    (section,) = read(
+    (section,) = read_sections(
         f'[verification "api"]\nprovider = localzone\noption = filename={file}\nzone = example.org\n',
         "a.ini",
         findings,

@@ -24,11 +24,11 @@ from tests.peers import (
 from tests.script import Script, serving
 
 from acmems.challenges import Http01
-from acmems.clock import SYSTEM
-from acmems.events import Bus, Delivered, Event, Refused
-from acmems.issuance import Issuance
+from acmems.events import Bus, DeliveredEvent, Event, RefusedEvent
+from acmems.issuing.issuance import Issuance
 from acmems.server import ACMEHTTPHandler, ACMEMgmtHandler
-from acmems.storages import Origin
+from acmems.storages import IssuerIdentity
+from acmems.system.clock import SYSTEM
 
 SECRET = "a shared secret"  # noqa: S105 - a test's own
 AUTH = f"""
@@ -52,7 +52,7 @@ class House:
         self.events: list[Event] = []
         self.bus = Bus()
         self.bus.subscribe(self.events.append)
-        origin = Origin(self.config.account.directory_url, None)
+        origin = IssuerIdentity(self.config.account.directory_url, None)
         self.issuance = Issuance(script.manager, origin, self.bus, seconds=30)
         self.port = 0
 
@@ -94,7 +94,7 @@ def test_a_csr_becomes_a_chain(house: House, pebble: Pebble, csr: Path) -> None:
     assert reply.headers["Content-Type"] == "application/pem-certificate-chain"
     assert names_of(reply.body) == {"plain.example.org"}
     assert verify_chain(reply.body, pebble.root_pem()).endswith("OK")
-    (delivered,) = (event for event in house.events if isinstance(event, Delivered))
+    (delivered,) = (event for event in house.events if isinstance(event, DeliveredEvent))
     assert (delivered.source, delivered.names, delivered.block) == (
         "issued",
         ("plain.example.org",),
@@ -122,7 +122,7 @@ def test_refusals(house: House, tmp_path: Path, body: bytes, path: str, status: 
     assert reply.status == status
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.text.count("\n") == 1
-    assert [event.status for event in house.events if isinstance(event, Refused)] == [status]
+    assert [event.status for event in house.events if isinstance(event, RefusedEvent)] == [status]
 
 
 def test_a_wrong_secret(house: House, proxy: FaultProxy, csr: Path) -> None:

@@ -13,7 +13,6 @@ from tests.faults import AUTHORIZATION, CHALLENGE, DIRECTORY, NEW_ORDER
 from tests.peers import ChallTestSrv, Settings
 from tests.script import CHALLENGES, NAME, Records, Script, fetch, with_status
 
-from acmems.clock import Clock
 from acmems.exceptions import (
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
@@ -24,6 +23,7 @@ from acmems.exceptions import (
     ChallengesUnknownStatus,
     NoChallengeMethodsSupported,
 )
+from acmems.system.clock import Clock
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from acmems import csr
 from acmems.exceptions import PayloadInvalid
+from acmems.x509 import csr
 
 NAMES = [f"n{number:03}.example.org" for number in range(100)]
 

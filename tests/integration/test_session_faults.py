@@ -15,7 +15,6 @@ from tests.fault_proxy import CA, FaultProxy
 from tests.faults import DIRECTORY, NEW_ACCOUNT, NEW_NONCE, NEW_ORDER, ORDER, Rule
 from tests.peers import ChallTestSrv, Pebble
 
-from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.exceptions import (
     CAProblem,
     CAProtocolError,
@@ -24,9 +23,10 @@ from acmems.exceptions import (
     FateUnknown,
     RateLimited,
 )
-from acmems.secret import Secret
-from acmems.session import Answer, Session
-from acmems.session.jws import external_account_binding
+from acmems.issuers.acme.session import Response, Session
+from acmems.issuers.acme.session.jws import external_account_binding
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.text import Secret
 
 ORDERED = {"identifiers": [{"type": "dns", "value": "a.example.org"}]}
 
@@ -45,7 +45,7 @@ def open_session(
     return Session(ca.directory_url, key, ca_file=ca.ca_file, clock=clock, try_limit=try_limit)
 
 
-def register(session: Session, **more: Any) -> Answer:
+def register(session: Session, **more: Any) -> Response:
     url = session.directory(within())["newAccount"]
     payload = {"termsOfServiceAgreed": True, **more}
     answer = session.post(url, payload, deadline=within(), use_jwk=True)
@@ -53,7 +53,7 @@ def register(session: Session, **more: Any) -> Answer:
     return answer
 
 
-def order(session: Session) -> Answer:
+def order(session: Session) -> Response:
     url = session.directory(within())["newOrder"]
     return session.post(url, ORDERED, deadline=within(), repeatable=False)
 

@@ -18,7 +18,7 @@ from tests.faults import FINALIZE, NEW_ACCOUNT, NEW_ORDER
 from tests.peers import Acmems, Pebble, curl_sign, free_port, hmac_header, make_key_and_csr, names_of
 from tests.peers import curl as ask
 
-from acmems import csr as requests
+from acmems.x509 import csr as requests
 
 # Every section and key of 0.3, as its documentation shows them.
 CONFIGURATION = """

@@ -36,16 +36,16 @@ from tests.fake_ca import (
     order,
 )
 
-from acmems.account import AccountDirectory
-from acmems.authorization import Authorizations
-from acmems.clock import Deadline
 from acmems.config import Configuration
-from acmems.crew import Crew
 from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, RateLimited
-from acmems.order import Orders, translate
-from acmems.registrar import Registrar
-from acmems.session import Answer, Session
-from acmems.session.origin import Origin
+from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.order import Orders, translate
+from acmems.issuers.acme.proving import Authorizations
+from acmems.issuers.acme.registration import Registrar
+from acmems.issuers.acme.session import Response, Session
+from acmems.issuers.acme.session.origin import Origin
+from acmems.issuers.acme.worker_pool import WorkerPool
+from acmems.system.clock import Deadline
 
 PROBLEM = {
     "type": "urn:ietf:params:acme:error:rejectedIdentifier",
@@ -156,7 +156,7 @@ def damaged(*documents: Mapping[str, object]) -> st.SearchStrategy[Any]:
 class StrictSession(FakeSession):
     """Refuses URLs as the real session does: those that are none, and those of nobody."""
 
-    def post(self, url: str, *args: Any, **options: Any) -> Answer:
+    def post(self, url: str, *args: Any, **options: Any) -> Response:
         try:
             Origin.of(url)
         except ValueError as error:
@@ -190,7 +190,7 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
         }
     )
     clock = time.clock()
-    orders = Orders(session, Authorizations(session, KEY, Crew(), clock, NO_JOURNAL), clock)
+    orders = Orders(session, Authorizations(session, KEY, WorkerPool(), clock, NO_JOURNAL), clock)
     return lambda: orders.obtain(REQUEST, [FakeValidator()], time.within(), "key")
 
 
@@ -225,8 +225,8 @@ class Told(Session):
         super().__init__(f"{CA}/directory", KEY)
         self._document = document
 
-    def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Answer:
-        return Answer(200, {}, json.dumps(self._document).encode(), url)
+    def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Response:
+        return Response(200, {}, json.dumps(self._document).encode(), url)
 
 
 @given(damaged(DIRECTORY))
@@ -293,7 +293,7 @@ def test_every_registration_file_is_read_or_refused(value: object) -> None:
 @example({**PROBLEM, "type": DEEP}, 400)
 def test_every_problem_is_an_error_with_a_meaning(document: object, status: int) -> None:
     """Whatever stands in a problem document, it becomes an error that prints on one line."""
-    error = Answer(status, {}, json.dumps(document).encode(), ORDER).error(EPOCH)
+    error = Response(status, {}, json.dumps(document).encode(), ORDER).error(EPOCH)
     assert isinstance(error, (CAProblem, RateLimited))
     assert str(error).isprintable()
     if isinstance(error, CAProblem):

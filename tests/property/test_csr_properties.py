@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests import der
 from tests.der import Draft
 
-from acmems import csr
 from acmems.exceptions import PayloadInvalid
-from acmems.names import Identifier
+from acmems.x509 import csr
+from acmems.x509.identifiers import Identifier
 
 RULES = csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"}))
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acmems.exceptions import HttpRefusal
-from acmems.listener.framing import HeadLimits, RequestReader
+from acmems.net.http.framing import HeadLimits, RequestReader
 
 LIMITS = HeadLimits(size=400, target=60, headers=6)
 BODY = 40  # bytes that are taken at most

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acmems import ini
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
-from acmems.ini import Address, Finding
+from acmems.net.address import Address, parse_address, parse_network
+from acmems.settings import values
+from acmems.settings.findings import Finding
+from acmems.settings.grammar import read_sections
 
 KEYS = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,10}", fullmatch=True)
 # No control characters and no line breaks; stripped as every value is.
@@ -29,18 +31,18 @@ LIKELY = st.lists(
 ).map(" ".join)
 
 PARSERS: list[Callable[[str], object]] = [
-    ini.text,
-    ini.secret,
-    ini.path,
-    ini.boolean,
-    ini.positive_int,
-    ini.size,
-    ini.seconds,
-    ini.days,
-    ini.network,
-    ini.https_url,
-    ini.address,
-    lambda text: ini.address(text, 53),
+    values.text,
+    values.secret,
+    values.path,
+    values.boolean,
+    values.positive_int,
+    values.size,
+    values.seconds,
+    values.days,
+    parse_network,
+    values.https_url,
+    parse_address,
+    lambda text: parse_address(text, 53),
 ]
 
 
@@ -48,7 +50,7 @@ PARSERS: list[Callable[[str], object]] = [
 def test_reading_never_raises(text: str) -> None:
     """Any text is read, and every finding about it stands on one of its lines."""
     findings: list[Finding] = []
-    sections = ini.read(text, "a.ini", findings)
+    sections = read_sections(text, "a.ini", findings)
     last = text.count("\n") + 1
     lines = [finding.location.line for finding in findings]
     lines += [option.location.line for section in sections for option in section.options]
@@ -66,15 +68,15 @@ def test_what_is_written_is_read(sections: list[tuple[str, str | None, list[tupl
     findings: list[Finding] = []
     read = [
         (section.kind, section.name, [(option.key, option.value) for option in section.options])
-        for section in ini.read(text, "a.ini", findings)
+        for section in read_sections(text, "a.ini", findings)
     ]
     assert read == sections
     assert not findings
 
 
 @given(st.sampled_from(PARSERS), st.text() | st.from_regex(r"\[?[0-9a-f.:%]*\]?:?[0-9]*", fullmatch=True))
-@example(ini.https_url, "https://[")
-@example(ini.address, "[::1%]:1")
+@example(values.https_url, "https://[")
+@example(parse_address, "[::1%]:1")
 def test_parsers_raise_nothing_but_a_reason(parse: Callable[[str], object], text: str) -> None:
     """Any text either parses, or raises ValueError."""
     try:
@@ -90,7 +92,7 @@ def test_parsers_raise_nothing_but_a_reason(parse: Callable[[str], object], text
 def test_addresses_round_trip(host: str, port: int) -> None:
     """Every address prints as text that parses to the same address."""
     address = Address(host, port)
-    assert ini.address(str(address)) == address
+    assert parse_address(str(address)) == address
 
 
 @given(LIKELY)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from acmems.names import Glob, Identifier
+from acmems.x509.identifiers import Glob, Identifier
 
 T = TypeVar("T")
 

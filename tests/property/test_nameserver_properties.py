@@ -7,8 +7,8 @@ import dns.name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmems.nameserver import MOST_UDP, NameServer, Zone, answer
-from acmems.nameserver.answer import truncated
+from acmems.dns.server import MOST_UDP, NameServer, Zone, answer
+from acmems.dns.server.answer import truncated
 
 ORIGIN = dns.name.from_text("acme.example.org")
 ZONE = Zone(ORIGIN, [NameServer(dns.name.from_text("ns.example.org"))])

@@ -10,11 +10,11 @@ import ssl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmems.clock import NEVER
-from acmems.names import Identifier
-from acmems.tlsalpn import Shown
-from acmems.tlsalpn.connection import Connection
-from acmems.tlsalpn.hello import Hello, read_hello
+from acmems.net.tlsalpn import ChallengeCertificates
+from acmems.net.tlsalpn.connection import HandshakeConnection
+from acmems.net.tlsalpn.hello import Hello, read_hello
+from acmems.system.clock import NEVER
+from acmems.x509.identifiers import Identifier
 
 NAME = Identifier.dns("www.example.org")
 
@@ -62,7 +62,7 @@ def test_a_refusal_is_for_good(data: bytes) -> None:
     assert refused == sorted(refused)
 
 
-SHOWN = Shown()
+SHOWN = ChallengeCertificates()
 TOLD: list[None] = []
 SHOWN.put(NAME, "token.thumbprint", lambda: TOLD.append(None))
 
@@ -72,7 +72,7 @@ def test_a_connection_survives(data: bytes, sizes: list[int]) -> None:
     """Whatever comes in whatever pieces, nothing is raised, nobody is told, and the end closes it."""
     client, server = socket.socketpair()
     server.setblocking(False)
-    connection = Connection(server, "192.0.2.7", SHOWN.find, NEVER, 0.0)
+    connection = HandshakeConnection(server, "192.0.2.7", SHOWN.find, NEVER, 0.0)
     with client:
         for piece in pieces(data, sizes):
             with contextlib.suppress(BrokenPipeError):

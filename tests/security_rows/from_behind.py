@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from tests.security_rows.row import Row
 
 SIGN = "tests/integration/test_sign.py"
-ACCOUNT = "tests/unit/test_account.py"
-REGISTRAR = "tests/unit/test_registrar.py"
-FILES = "tests/unit/test_files.py"
-STORAGE = "tests/unit/test_storage_file.py"
-DAMAGE = "tests/unit/test_storage_damage.py"
+ACCOUNT = "tests/unit/issuers/test_account.py"
+REGISTRAR = "tests/unit/issuers/test_registration.py"
+FILES = "tests/unit/system/test_files.py"
+STORAGE = "tests/unit/storages/test_file.py"
+DAMAGE = "tests/unit/storages/test_damage.py"
 DISK = "tests/integration/test_disk.py"
-ISSUANCE = "tests/unit/test_issuance.py"
-CHAIN = "tests/unit/test_chain.py"
-ORDER = "tests/unit/test_order.py"
-AUTHORIZATION = "tests/unit/test_authorization.py"
+ISSUANCE = "tests/unit/issuing/test_issuance.py"
+CHAIN = "tests/unit/x509/test_chain.py"
+ORDER = "tests/unit/issuers/test_order.py"
+AUTHORIZATION = "tests/unit/issuers/test_proving.py"
 CA_FAULTS = "tests/integration/test_ca_faults.py"
 SESSION_FAULTS = "tests/integration/test_session_faults.py"
 LIFE = "tests/integration/test_life.py"
-ANSWERS = "tests/unit/test_answers.py"
-RETRIES = "tests/unit/test_retries.py"
-TRANSPORT = "tests/unit/test_transport.py"
+ANSWERS = "tests/unit/issuers/test_responses.py"
+RETRIES = "tests/unit/issuers/test_retries.py"
+TRANSPORT = "tests/unit/issuers/test_transport.py"
 
 ROWS: Mapping[str, tuple[Row, ...]] = {
     "Disk": (
@@ -151,7 +151,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             (
                 f"{CA_FAULTS}::TestNonsense::test_documents",
                 f"{ORDER}::TestParse::test_a_hostile_order",
-                "tests/unit/test_session.py::TestSigning::test_nothing_is_sent_elsewhere",
+                "tests/unit/issuers/test_session.py::TestSigning::test_nothing_is_sent_elsewhere",
             ),
         ),
         Row(

@@ -6,23 +6,23 @@ from collections.abc import Mapping
 
 from tests.security_rows.row import Row
 
-CSR = "tests/unit/test_csr.py"
-CSR_FORM = "tests/unit/test_csr_form.py"
+CSR = "tests/unit/x509/test_csr.py"
+CSR_FORM = "tests/unit/x509/test_csr_form.py"
 CSR_PROPERTIES = "tests/property/test_csr_properties.py"
-NAMES = "tests/unit/test_names.py"
+NAMES = "tests/unit/x509/test_identifiers.py"
 OPENSSL = "tests/integration/test_openssl_csrs.py"
-KEYS = "tests/unit/test_keys.py"
-FRAMING = "tests/unit/test_framing.py"
-CONNECTION = "tests/unit/test_connection.py"
-ENDINGS = "tests/unit/test_connection_endings.py"
-LISTENER = "tests/unit/test_listener.py"
+KEYS = "tests/unit/x509/test_keys.py"
+FRAMING = "tests/unit/net/test_framing.py"
+CONNECTION = "tests/unit/net/test_connection.py"
+ENDINGS = "tests/unit/net/test_connection_endings.py"
+LISTENER = "tests/unit/net/test_listener.py"
 ATTACKS = "tests/integration/test_http_attacks.py"
 SIGN = "tests/integration/test_sign.py"
-AUTH = "tests/unit/test_auth.py"
-GUESSING = "tests/unit/test_guessing.py"
-ISSUANCE = "tests/unit/test_issuance.py"
-ORDER = "tests/unit/test_order.py"
-ANSWERS = "tests/unit/test_answers.py"
+AUTH = "tests/unit/auth/test_auth.py"
+GUESSING = "tests/unit/auth/test_guessing.py"
+ISSUANCE = "tests/unit/issuing/test_issuance.py"
+ORDER = "tests/unit/issuers/test_order.py"
+ANSWERS = "tests/unit/issuers/test_responses.py"
 
 ROWS: Mapping[str, tuple[Row, ...]] = {
     "Certificate signing requests": (
@@ -98,8 +98,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "415",
             (
                 f"{CSR_FORM}::TestForm::test_refused",
-                f"{AUTH}::TestSecondReading::test_disagreement_is_refused",
-                "tests/unit/test_fuzz_targets.py::test_seeds",
+                "tests/unit/project/test_fuzz_targets.py::test_seeds",
             ),
         ),
         Row(
@@ -239,7 +238,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "never as they are in a header or in the log",
             (
                 f"{ATTACKS}::test_the_cas_words_stay_words",
-                "tests/unit/test_refusals.py::test_reasons_are_one_line",
+                "tests/unit/frontends/test_problems.py::test_reasons_are_one_line",
                 f"{ANSWERS}::TestError::test_its_words_are_safe_to_log",
                 f"{NAMES}::TestDns::test_reason_is_safe_to_print",
             ),
@@ -249,8 +248,8 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "404 or 405, or 400 where it is not HTTP; tokens are keys of a table and never paths of files",
             (
                 f"{ATTACKS}::TestChallenges::test_only_the_exact_place_answers",
-                "tests/unit/test_server.py::TestChallenges::test_exact_host_and_path",
-                "tests/unit/test_http01.py::TestProof::test_a_token_that_is_not_base64url_is_refused",
+                "tests/unit/frontends/test_sign.py::TestChallenges::test_exact_host_and_path",
+                "tests/unit/challenges/test_http01.py::TestProof::test_a_token_that_is_not_base64url_is_refused",
             ),
         ),
     ),

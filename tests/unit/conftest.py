@@ -11,7 +11,7 @@ import pytest
 from tests.listening import Bench, later, post
 from tests.tls_server import ANSWERING, Behaviour, Serve, Server
 
-from acmems.listener import Exchange
+from acmems.net.http import Exchange
 
 
 @pytest.fixture

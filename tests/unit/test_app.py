@@ -14,13 +14,13 @@ import pytest
 from acme import messages
 
 from acmems import app
-from acmems.account import AccountDirectory
-from acmems.clock import SYSTEM, Clock, Deadline
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
-from acmems.ini import Address
-from acmems.issuance import Issuance
+from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuing.issuance import Issuance
+from acmems.net.address import Address
 from acmems.storages import FileStorage
+from acmems.system.clock import SYSTEM, Clock, Deadline
 
 TEXT = """
 [account]

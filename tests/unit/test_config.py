@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from acmems import csr
 from acmems.challenges import VALIDATORS, DnsUpdate, Http01
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
-from acmems.ini import Address
+from acmems.net.address import Address
 from acmems.storages import FileStorage, NoStorage
+from acmems.x509 import csr
 
 ACCOUNT = "[account]\ndir = /var/lib/acmems\n"
 AUTH = '[auth "all"]\nall = yes\ndomain = **\n'

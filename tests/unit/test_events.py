@@ -7,15 +7,17 @@ import datetime
 
 import pytest
 
-from acmems.events import Bus, Delivered, Event, Failed, Issued, Refused, Requested
+from acmems.events import Bus, DeliveredEvent, Event, FailedEvent, IssuedEvent, RefusedEvent, RequestedEvent
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 ALL: list[Event] = [
-    Requested(reference="r", client="192.0.2.1"),
-    Refused(reference="r", client="192.0.2.1", status=403, reason="no"),
-    Issued(reference="r", client="192.0.2.1", directory="https://ca.example.org", not_after=NOW, seconds=1.0),
-    Delivered(reference="r", client="192.0.2.1", status=200, source="stored", seconds=1.0),
-    Failed(reference="r", client="192.0.2.1", stage="order", status=503, reason="down"),
+    RequestedEvent(reference="r", client="192.0.2.1"),
+    RefusedEvent(reference="r", client="192.0.2.1", status=403, reason="no"),
+    IssuedEvent(
+        reference="r", client="192.0.2.1", directory="https://ca.example.org", not_after=NOW, seconds=1.0
+    ),
+    DeliveredEvent(reference="r", client="192.0.2.1", status=200, source="stored", seconds=1.0),
+    FailedEvent(reference="r", client="192.0.2.1", stage="order", status=503, reason="down"),
 ]
 
 
@@ -28,7 +30,7 @@ class TestEvents:
 
     def test_a_bug_is_not_printed(self) -> None:
         """The exception of a bug, which may hold anything, is no part of an event's text."""
-        failed = Failed(
+        failed = FailedEvent(
             reference="r", client="c", stage="sign", status=500, reason="a bug", bug=KeyError("secret")
         )
         assert "secret" not in repr(failed)
@@ -61,7 +63,7 @@ class TestBus:
         assert heard == [ALL[0]]
         [record] = caplog.records
         assert record.getMessage() == "a subscriber failed"
-        assert vars(record)["fields"] == {"ref": "r", "event": "Requested"}
+        assert vars(record)["fields"] == {"ref": "r", "event": "requested"}
         assert record.exc_info
         assert record.exc_info[0] is KeyError
 

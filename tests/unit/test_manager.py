@@ -27,11 +27,11 @@ from tests.fake_ca import (
     problem,
 )
 
-from acmems.account import describe_key
-from acmems.clock import SYSTEM
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
+from acmems.issuers.acme.account import describe_key
 from acmems.manager import ACMEManager
+from acmems.system.clock import SYSTEM
 
 TEXT = f"[account]\nacme-server = {CA}/directory\naccept-terms-of-service = yes\n"
 VALID = {"status": "valid"}

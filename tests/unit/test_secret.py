@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from acmems.secret import Secret
+from acmems.text import Secret
 
 TEXT = "correct horse"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from acmems import csr
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
-from acmems.ini import Address
-from acmems.secret import Secret
+from acmems.net.address import Address
 from acmems.storages import NoStorage
+from acmems.text import Secret
+from acmems.x509 import csr
 
 ACCOUNT = "[account]\ndir = /var/lib/acmems\n"
 AUTH = '[auth "all"]\nall = yes\ndomain = **\n'

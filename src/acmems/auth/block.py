@@ -8,14 +8,17 @@ from typing import Protocol, TypeVar
 
 from acmems.auth.methods import METHODS, AuthMethod, Caller
 from acmems.challenges import Validator
-from acmems.ini import IPNetwork, Location, Option, Options, Section, network
-from acmems.names import Glob, Identifier, IdentifierType
+from acmems.net.address import IPNetwork, parse_network
+from acmems.settings.findings import Location
+from acmems.settings.grammar import Option, Section
+from acmems.settings.options import Options
 from acmems.storages import Storage
+from acmems.x509.identifiers import Glob, Identifier, IdentifierType
 
 Named = TypeVar("Named")
 
 
-class Rooms(Protocol):
+class PlugIns(Protocol):
     """What a block needs of a configuration: the validators and storages it may name."""
 
     @property
@@ -51,7 +54,7 @@ class Block:
             own list of findings).
     """
 
-    def __init__(self, name: str, options: Options | Iterable[tuple[str, str]], config: Rooms) -> None:
+    def __init__(self, name: str, options: Options | Iterable[tuple[str, str]], config: PlugIns) -> None:
         read = options if isinstance(options, Options) else _from_pairs(name, options)
         self.name = name
         self.globs: tuple[Glob, ...] = read.many(
@@ -59,7 +62,7 @@ class Block:
         )
         self.addresses: tuple[IPNetwork, ...] = read.many(
             "address",
-            network,
+            parse_network,
             meaning="IP address or network whose addresses this block grants as names; who may ask says `ip`",
         )
         made = [method.from_options(read) for method in METHODS]
@@ -112,7 +115,7 @@ class Block:
         """The first of its validators, None if it has none."""
         return self.validators[0] if self.validators else None
 
-    def provers(self, identifiers: Sequence[Identifier]) -> tuple[Validator, ...]:
+    def validators_for(self, identifiers: Sequence[Identifier]) -> tuple[Validator, ...]:
         """Return the validators that can prove every one of some names, best first."""
         return tuple(each for each in self.validators if all(map(each.proves, identifiers)))
 
@@ -124,7 +127,7 @@ class Block:
                 return f"{identifier.value} matches no {matched} of it"
             if identifier.is_wildcard and not any(each.proves(identifier) for each in self.validators):
                 return f"{identifier.value} needs a verification by DNS"
-        if self.validators and not self.provers(identifiers):
+        if self.validators and not self.validators_for(identifiers):
             return "no verification of it can prove all these names: ask for IP addresses and wildcards apart"
         return None if identifiers else "the request holds no name"
 

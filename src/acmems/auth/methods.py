@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import ClassVar, Protocol
 
-from acmems.ini import Options, boolean, network
-from acmems.secret import Secret
+from acmems.net.address import parse_network
+from acmems.settings.options import Options
+from acmems.settings.values import boolean
+from acmems.text import Secret
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -98,7 +100,7 @@ class IPAuthMethod:
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
-        networks = options.many("ip", network, meaning="address or network to accept requests from")
+        networks = options.many("ip", parse_network, meaning="address or network to accept requests from")
         return cls(networks) if networks else None
 
     def may_accept(self, caller: Caller) -> bool:

@@ -14,18 +14,15 @@ from email.message import Message
 from functools import lru_cache
 from typing import Protocol
 
-from acmems import csr
 from acmems.auth.block import Block
 from acmems.auth.methods import Caller, Claim, IPAddress, IPNetwork
-from acmems.auth.subject_alt_name import SubjectAltName
-from acmems.exceptions import HttpRefusal, PayloadInvalid, PayloadToLarge, Refused
+from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
+from acmems.x509 import csr
 
 
 @lru_cache(maxsize=1024)
 def read_request(body: bytes, rules: csr.Rules) -> csr.CertificateRequest:
-    """Parse a CSR twice, independently, and return it only if both readings agree on its names.
-
-    Cached, because machines send the same CSR again and again.
+    """Read a CSR; results are kept, because machines send the same CSR again and again.
 
     Args:
         body: the exact bytes that the client sent.
@@ -34,15 +31,7 @@ def read_request(body: bytes, rules: csr.Rules) -> csr.CertificateRequest:
     Raises:
         PayloadInvalid: it is not one well-formed, acceptable CSR.
     """
-    request = csr.parse(body, rules)
-    if request.san is not None:
-        try:
-            seen = SubjectAltName.read(request.san)
-        except ValueError as error:
-            raise PayloadInvalid(str(error)) from error
-        if not seen <= set(request.identifiers):
-            raise PayloadInvalid("the names in the CSR can be read in two ways")
-    return request
+    return csr.parse(body, rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +103,7 @@ class Processor:
         """
         if self._length is None:
             if not self.may_be_acceptable():
-                raise Refused(self.reason)
+                raise PolicyRefusal(self.reason)
             self._length = self.content_length()
         return self._length
 
@@ -160,7 +149,7 @@ class Processor:
         """
         try:
             self.grant()
-        except Refused as refusal:
+        except PolicyRefusal as refusal:
             self.reason = str(refusal)
             return False
         return True
@@ -175,7 +164,7 @@ class Processor:
         body = self.rfile.read(self.admit())
         blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
         if not blocks:
-            raise Refused("the HMAC is not that of this body under a block's secret")
+            raise PolicyRefusal("the HMAC is not that of this body under a block's secret")
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -184,7 +173,7 @@ class Processor:
                 self.block = block
                 return Grant(request, block)
             refusals.append(f"block {block.name}: {refusal}")
-        raise Refused("; ".join(refusals))
+        raise PolicyRefusal("; ".join(refusals))
 
 
 def client_ip(

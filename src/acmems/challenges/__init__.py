@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from acmems.challenges.contract import Looking, Proof, Served, Service, Validator, Waiter
+from acmems.challenges.contract import Listening, ListeningService, Proof, SelfChecking, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.dns01_provider import DnsProvider
@@ -19,10 +19,10 @@ __all__ = [
     "ChallengeResponses",
     "DnsUpdate",
     "Http01",
-    "Looking",
+    "Listening",
+    "ListeningService",
     "Proof",
-    "Served",
-    "Service",
+    "SelfChecking",
     "Validator",
     "Waiter",
 ]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
 from acmems.challenges.responses import ChallengeResponses
-from acmems.clock import Deadline
 from acmems.exceptions import CAProtocolError
-from acmems.ini import Address, Options
-from acmems.names import Identifier
+from acmems.net.address import Address
+from acmems.settings.options import Options
+from acmems.system.clock import Deadline
+from acmems.x509.identifiers import Identifier
 
 # RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}")
@@ -53,7 +54,7 @@ class Proof:
 class Validator(Protocol):
     """What proves names to the CA by one type of challenge: a `[verification "NAME"]`.
 
-    Further methods are there where they are needed: those of `Waiter`, `Looking` and `Served`.
+    Further methods are there where they are needed: those of `Waiter`, `SelfChecking` and `Listening`.
     """
 
     @property
@@ -128,17 +129,17 @@ class Waiter(Protocol):
 
 
 @runtime_checkable
-class Looking(Protocol):
+class SelfChecking(Protocol):
     """A validator whose section names things outside, such as files."""
 
-    def look(self) -> Iterable[tuple[str, str]]:
+    def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong outside with what its section names, as pairs of a key and a reason.
 
         It MUST change nothing: `acmems check` calls it.
         """
 
 
-class Service(Protocol):
+class ListeningService(Protocol):
     """Something that listens."""
 
     @property
@@ -157,14 +158,14 @@ class Service(Protocol):
 
 
 @runtime_checkable
-class Served(Protocol):
+class Listening(Protocol):
     """A validator that answers the CA itself, other than by HTTP."""
 
     @property
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def serve(self) -> Service:
+    def listen(self) -> ListeningService:
         """Begin to listen.
 
         Raises:

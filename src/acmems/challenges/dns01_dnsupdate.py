@@ -14,17 +14,20 @@ import dns.rdatatype
 import dns.update
 
 from acmems.challenges.contract import Proof
+from acmems.challenges.dns_options import label_option, propagation_from, tsig_key_from
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, record_of, shown_records
-from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.dnsclient.propagation import Propagation
-from acmems.dnsclient.resolver import Resolver
-from acmems.dnsclient.servers import ServerFailed, Servers
-from acmems.dnsclient.tsig import TsigKey, dns_name
-from acmems.dnsclient.zones import Place, Zones
+from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.dns.client.propagation import Propagation
+from acmems.dns.client.resolver import Resolver
+from acmems.dns.client.servers import ServerFailed, Servers
+from acmems.dns.client.tsig import TsigKey, dns_name
+from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address, Options, address, positive_int, seconds
-from acmems.names import Identifier, IdentifierType
+from acmems.net.address import Address, parse_address
+from acmems.settings.options import Options
+from acmems.settings.values import positive_int, seconds
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.x509.identifiers import Identifier, IdentifierType
 
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
 _AT_ONCE = 200  # records in one message, which holds 65535 octets: names may have 255
@@ -82,7 +85,7 @@ class DnsUpdate:
         self.zones = Zones(self.servers, zones, Resolver(self.propagation.resolvers, min(timeout, _RESOLVER)))
         self._clock = clock
         # Where each record was put; None: nowhere, because no place was found. The lock guards it.
-        self._places: dict[Record, Place | None] = {}
+        self._places: dict[TxtRecord, Place | None] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -90,7 +93,7 @@ class DnsUpdate:
         """Make the validator that a section describes."""
         servers = options.many(
             "dns-server",
-            functools.partial(address, default_port=_DEFAULT_SERVER.port),
+            functools.partial(parse_address, default_port=_DEFAULT_SERVER.port),
             (_DEFAULT_SERVER,),
             meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones; "
             "several are tried in turn",
@@ -99,7 +102,7 @@ class DnsUpdate:
         timeout = options.one(
             "timeout", seconds, 5.0, meaning="seconds that one update may take, questions before it included"
         )
-        key = TsigKey.from_options(options)
+        key = tsig_key_from(options)
         zones = options.many(
             "zone",
             dns_name,
@@ -114,14 +117,14 @@ class DnsUpdate:
             key=key,
             zones=zones,
             challenge_type=label_option(options),
-            propagation=Propagation.from_options(options),
+            propagation=propagation_from(options),
         )
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
         return identifier.type is IdentifierType.DNS
 
-    def look(self) -> Iterable[tuple[str, str]]:
+    def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong with the key file."""
         if self.servers.key is not None:
             try:
@@ -168,9 +171,9 @@ class DnsUpdate:
             ValidatorUnavailable: the DNS server did not delete them.
         """
         deadline = self._clock.deadline(self.timeout)
-        known: dict[Record, Place] = {}
-        unknown: list[Record] = []
-        nowhere: list[Record] = []
+        known: dict[TxtRecord, Place] = {}
+        unknown: list[TxtRecord] = []
+        nowhere: list[TxtRecord] = []
         for record, _ in shown_records(proofs, self.challenge_type):
             with self._lock:
                 if record not in self._places:
@@ -185,15 +188,15 @@ class DnsUpdate:
             for record in (*known, *nowhere):
                 self._places.pop(record, None)
 
-    def _look_up(self, records: Sequence[Record], deadline: Deadline) -> dict[Record, Place]:
+    def _look_up(self, records: Sequence[TxtRecord], deadline: Deadline) -> dict[TxtRecord, Place]:
         by_name: dict[dns.name.Name, Place] = {}
         for record in records:
             if record.name not in by_name:
                 by_name[record.name] = self.zones.place(record.name, deadline)
         return {record: by_name[record.name] for record in records}
 
-    def _update(self, places: dict[Record, Place], deadline: Deadline, *, add: bool) -> None:
-        by_zone: dict[dns.name.Name, list[Record]] = {}
+    def _update(self, places: dict[TxtRecord, Place], deadline: Deadline, *, add: bool) -> None:
+        by_zone: dict[dns.name.Name, list[TxtRecord]] = {}
         for record, place in places.items():
             by_zone.setdefault(place.zone, []).append(record)
         failures: list[ValidatorUnavailable] = []
@@ -212,8 +215,8 @@ class DnsUpdate:
     def _send(
         self,
         zone: dns.name.Name,
-        records: Sequence[Record],
-        places: dict[Record, Place],
+        records: Sequence[TxtRecord],
+        places: dict[TxtRecord, Place],
         deadline: Deadline,
         *,
         add: bool,

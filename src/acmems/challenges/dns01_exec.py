@@ -14,15 +14,17 @@ from typing import Literal, Self
 import dns.name
 
 from acmems.challenges.contract import Proof
-from acmems.challenges.programs import Ended, environment, run
+from acmems.challenges.dns_options import label_option, propagation_from
+from acmems.challenges.programs.program import ProgramResult, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, record_of, shown_records
-from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.dnsclient.propagation import Propagation
+from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Options, seconds
-from acmems.names import Identifier, IdentifierType
+from acmems.settings.options import Options
+from acmems.settings.values import seconds
+from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.text import one_line
+from acmems.x509.identifiers import Identifier, IdentifierType
 
 _log = logging.getLogger(__name__)
 
@@ -80,14 +82,14 @@ class DnsExec:
             meaning="seconds after which the programs of an order are killed, with all that they started",
         )
         challenge_type = label_option(options)
-        propagation = Propagation.from_options(options)
+        propagation = propagation_from(options)
         return cls(name, command or (), propagation, timeout, challenge_type)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
         return identifier.type is IdentifierType.DNS
 
-    def look(self) -> Iterable[tuple[str, str]]:
+    def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong with the program."""
         program = self.command[0]
         if not os.path.isfile(program):  # noqa: PTH113 - which says no where it may not look
@@ -121,7 +123,7 @@ class DnsExec:
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
-    def _each(self, action: Action, jobs: Sequence[tuple[Record, Proof]]) -> None:
+    def _each(self, action: Action, jobs: Sequence[tuple[TxtRecord, Proof]]) -> None:
         if not jobs:
             return
         deadline = self._clock.deadline(self.timeout)
@@ -134,7 +136,7 @@ class DnsExec:
             failed = None
             for value, proof in by_name[name].items():
                 try:
-                    self._run(action, Record(name, value), proof, deadline)
+                    self._run(action, TxtRecord(name, value), proof, deadline)
                 except ValidatorUnavailable as error:
                     failed = failed or error
             return failed
@@ -144,7 +146,7 @@ class DnsExec:
         if failures:
             raise failures[0]
 
-    def _run(self, action: Action, record: Record, proof: Proof, deadline: Deadline) -> None:
+    def _run(self, action: Action, record: TxtRecord, proof: Proof, deadline: Deadline) -> None:
         program = PurePath(self.command[0]).name
         environ = environment(
             ACMEMS_ACTION=action,
@@ -177,7 +179,7 @@ class DnsExec:
             advice=f"what 'command' of [verification \"{self.name}\"] wrote is in the log at level debug",
         )
 
-    def _log_output(self, program: str, record: Record, ended: Ended) -> None:
+    def _log_output(self, program: str, record: TxtRecord, ended: ProgramResult) -> None:
         # At debug only: a program that fails tends to write what it was called with, secrets included.
         for line in ended.output.decode(errors="replace").splitlines():
             if words := one_line(line):

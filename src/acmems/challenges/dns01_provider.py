@@ -20,20 +20,22 @@ import dns.exception
 import dns.name
 
 from acmems.challenges.contract import Proof
-from acmems.challenges.programs import Ended, environment, run
+from acmems.challenges.dns_options import label_option, propagation_from
+from acmems.challenges.programs.program import ProgramResult, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import Record, label_option, plain, record_of, shown_records
-from acmems.clock import SYSTEM, Clock, Deadline
-from acmems.dnsclient.propagation import Propagation
+from acmems.challenges.txt import TxtRecord, plain, record_of, shown_records
+from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Options, hint, positive_int, seconds, text
-from acmems.names import Identifier, IdentifierType
-from acmems.secret import Secret
-from acmems.text import one_line
+from acmems.settings.findings import hint
+from acmems.settings.options import Options
+from acmems.settings.values import positive_int, seconds, text
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.text import Secret, one_line
+from acmems.x509.identifiers import Identifier, IdentifierType
 
 _log = logging.getLogger(__name__)
 
-_WORKER = "acmems.challenges.provider_worker"
+_WORKER = "acmems.challenges.programs.provider_worker"
 # Where the HTTP calls of a provider go through, and whom they trust.
 _HTTP_VARIABLES = (
     "HTTP_PROXY",
@@ -147,7 +149,7 @@ class DnsProvider:
             "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are given up"
         )
         challenge_type = label_option(options)
-        propagation = Propagation.from_options(options)
+        propagation = propagation_from(options)
         return cls(
             name,
             provider or "",
@@ -163,7 +165,7 @@ class DnsProvider:
         """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
         return identifier.type is IdentifierType.DNS
 
-    def look(self) -> Iterable[tuple[str, str]]:
+    def self_check(self) -> Iterable[tuple[str, str]]:
         """Say which options cannot be read from where they are."""
         for option in self._provider_options:
             try:
@@ -199,9 +201,9 @@ class DnsProvider:
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
-    def _change(self, action: str, records: Sequence[Record]) -> None:
+    def _change(self, action: str, records: Sequence[TxtRecord]) -> None:
         deadline = self._clock.deadline(self.timeout)
-        by_zone: dict[dns.name.Name, dict[Record, None]] = {}
+        by_zone: dict[dns.name.Name, dict[TxtRecord, None]] = {}
         for record in records:
             by_zone.setdefault(self._zone(record), {})[record] = None
         failed = None
@@ -213,7 +215,7 @@ class DnsProvider:
         if failed is not None:
             raise failed
 
-    def _zone(self, record: Record) -> dns.name.Name:
+    def _zone(self, record: TxtRecord) -> dns.name.Name:
         if not self.zones:
             return self._propagation.resolver.zone_of(record.name)
         for zone in self.zones:
@@ -224,7 +226,9 @@ class DnsProvider:
             advice=f"add its domain as 'zone' to [verification \"{self.name}\"], or grant no such names",
         )
 
-    def _call(self, action: str, zone: dns.name.Name, records: Sequence[Record], deadline: Deadline) -> None:
+    def _call(
+        self, action: str, zone: dns.name.Name, records: Sequence[TxtRecord], deadline: Deadline
+    ) -> None:
         values = self._values(records[0])
         asked = {
             "action": action,
@@ -250,7 +254,9 @@ class DnsProvider:
             turn.release()
         self._judge(action, records, ended, values)
 
-    def _judge(self, action: str, records: Sequence[Record], ended: Ended, values: dict[str, str]) -> None:
+    def _judge(
+        self, action: str, records: Sequence[TxtRecord], ended: ProgramResult, values: dict[str, str]
+    ) -> None:
         hide = functools.partial(_without_secrets, secrets=tuple(values.values()))
         for line in ended.errors.decode(errors="replace").splitlines():
             if words := one_line(hide(line)):
@@ -269,7 +275,7 @@ class DnsProvider:
         _log.warning("%s: provider %s failed for record %s: %s", self.name, self.provider, name, detail)
         raise self._failure(name, hide(str(answer.get("reason"))))
 
-    def _values(self, record: Record) -> dict[str, str]:
+    def _values(self, record: TxtRecord) -> dict[str, str]:
         values = {}
         for option in self._provider_options:
             try:
@@ -284,7 +290,7 @@ class DnsProvider:
                 ) from None
         return values
 
-    def _late(self, record: Record) -> ValidatorUnavailable:
+    def _late(self, record: TxtRecord) -> ValidatorUnavailable:
         return self._failure(record, f"it was not done within {self.timeout:g} s")
 
     def _failure(self, record: object, reason: str) -> ValidatorUnavailable:

@@ -10,13 +10,16 @@ from typing import Self
 import dns.exception
 import dns.name
 
-from acmems.challenges.contract import Proof, Service
+from acmems.challenges.contract import ListeningService, Proof
+from acmems.challenges.dns_options import label_option
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import label_option, txt_value
+from acmems.challenges.txt import txt_value
+from acmems.dns.server import NameServer, NameService, Zone
 from acmems.exceptions import NoChallengeMethodsSupported
-from acmems.ini import Address, Options, address, positive_int
-from acmems.names import Identifier, IdentifierType
-from acmems.nameserver import NameServer, NameService, Zone
+from acmems.net.address import Address, parse_address
+from acmems.settings.options import Options
+from acmems.settings.values import positive_int
+from acmems.x509.identifiers import Identifier, IdentifierType
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1353), Address("::", 1353))  # noqa: S104 - resolvers ask from anywhere
 
@@ -70,7 +73,7 @@ class DnsServer:
                 options.report(f"ns: {server} lies in the zone, so its addresses must stand behind it", "ns")
         listeners = options.many(
             "listener",
-            address,
+            parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` to take queries on, UDP and TCP: port 53 is forwarded there; "
@@ -135,7 +138,7 @@ class DnsServer:
                 continue  # then none was shown
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
-    def serve(self) -> Service:
+    def listen(self) -> ListeningService:
         """Begin to answer.
 
         Raises:

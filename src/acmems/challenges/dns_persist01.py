@@ -16,12 +16,14 @@ import dns.name
 
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
-from acmems.clock import SYSTEM, Clock
-from acmems.dnsclient.resolver import Resolver
+from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
-from acmems.ini import Options, address, days, seconds
-from acmems.names import Identifier, IdentifierType
+from acmems.net.address import parse_address
+from acmems.settings.options import Options
+from acmems.settings.values import days, seconds
+from acmems.system.clock import SYSTEM, Clock
 from acmems.text import one_line
+from acmems.x509.identifiers import Identifier, IdentifierType
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Authorized:
+class PersistRecord:
     """What a record allows: make it with `parse`.
 
     Args:
@@ -116,7 +118,7 @@ class DnsPersist:
         """Make the validator that a section describes."""
         resolvers = options.many(
             "resolver",
-            functools.partial(address, default_port=53),
+            functools.partial(parse_address, default_port=53),
             meaning="resolver to look with, `host` or `host:port`; default: those of the system",
         )
         timeout = options.one("timeout", seconds, 5.0, meaning="seconds that looking up one record may take")
@@ -170,13 +172,13 @@ class DnsPersist:
 
     def _best(
         self, texts: Iterable[str], issuers: Collection[str], account_url: str, *, wildcard: bool
-    ) -> Authorized | None:
+    ) -> PersistRecord | None:
         """Return the record that lasts longest of those that fit and have not ended."""
         now = self._clock.now().timestamp()
         fitting = [
             found
             for text in texts
-            if (found := Authorized.parse(text)) is not None
+            if (found := PersistRecord.parse(text)) is not None
             and found.fits(issuers, account_url, wildcard=wildcard)
             and (found.until is None or found.until > now)
         ]
@@ -211,7 +213,7 @@ class DnsPersist:
             )
         self._warn(found, best)
 
-    def _warn(self, name: dns.name.Name, best: Authorized) -> None:
+    def _warn(self, name: dns.name.Name, best: PersistRecord) -> None:
         if best.until is None:
             return
         now = self._clock.now()

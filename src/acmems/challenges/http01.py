@@ -7,13 +7,14 @@ from typing import Self
 
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
-from acmems.ini import Address, Options, address
-from acmems.names import Identifier
+from acmems.net.address import Address, parse_address
+from acmems.settings.options import Options
+from acmems.x509.identifiers import Identifier
 
 __all__ = ["ChallengeResponses", "Http01"]
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1380), Address("::", 1380))  # noqa: S104 - CAs ask from anywhere
-_PATH = "/.well-known/acme-challenge/"
+CHALLENGE_PATH = "/.well-known/acme-challenge/"
 
 
 class Http01:
@@ -39,7 +40,7 @@ class Http01:
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
-            address,
+            parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` to take the CA's requests on; empty: none",
@@ -67,4 +68,4 @@ class Http01:
 
 
 def _place(proof: Proof) -> tuple[str, str]:
-    return proof.identifier.base.lower(), _PATH + proof.token
+    return proof.identifier.base.lower(), CHALLENGE_PATH + proof.token

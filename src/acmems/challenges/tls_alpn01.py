@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from acmems.challenges.contract import Proof, Service
+from acmems.challenges.contract import ListeningService, Proof
 from acmems.challenges.responses import ChallengeResponses
-from acmems.clock import SYSTEM, Clock
 from acmems.exceptions import ValidatorUnavailable
-from acmems.ini import Address, Options, address
-from acmems.names import Identifier
+from acmems.net.address import Address, parse_address
+from acmems.net.tlsalpn import ChallengeCertificates, TlsAlpnService
+from acmems.settings.options import Options
+from acmems.system.clock import SYSTEM, Clock
 from acmems.text import one_line
-from acmems.tlsalpn import Shown, TlsAlpnService
+from acmems.x509.identifiers import Identifier
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S104 - CAs ask from anywhere
 
@@ -34,14 +35,14 @@ class TlsAlpn01:
         self.name = name
         self.listeners = tuple(listeners)
         self._clock = clock
-        self._shown = Shown(clock)
+        self._shown = ChallengeCertificates(clock)
 
     @classmethod
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract's signature
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
-            address,
+            parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` to take the CA's TLS connections on; empty: none",
@@ -52,7 +53,7 @@ class TlsAlpn01:
         """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
         return not identifier.is_wildcard
 
-    def serve(self) -> Service:
+    def listen(self) -> ListeningService:
         """Begin to listen.
 
         Raises:

@@ -14,7 +14,6 @@ import dns.name
 
 from acmems.challenges.contract import Proof
 from acmems.exceptions import NoChallengeMethodsSupported
-from acmems.ini import Options, choice
 
 Label = Literal["plain", "account"]
 TYPES = {"plain": "dns-01", "account": "dns-account-01"}
@@ -22,7 +21,7 @@ _DIGEST = 10  # octets of the account URL's SHA-256 that become a label (draft-i
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TxtRecord:
     """One TXT record.
 
     Args:
@@ -35,18 +34,6 @@ class Record:
 
     def __str__(self) -> str:
         return plain(self.name)
-
-
-def label_option(options: Options) -> str:
-    """Read `label` of a section; return the type of challenge as the CA spells it."""
-    label = options.one(
-        "label",
-        choice(*TYPES),
-        "plain",
-        meaning="`plain`: records are `_acme-challenge.NAME` (dns-01); `account`: with the account's label "
-        "in front (dns-account-01), so that several servers can prove one name",
-    )
-    return TYPES[label]
 
 
 def txt_value(key_authorization: str) -> str:
@@ -83,7 +70,7 @@ def record_name(base: str, challenge_type: str = "dns-01", account_url: str = ""
         ) from None
 
 
-def record_of(proof: Proof, challenge_type: str = "dns-01") -> Record:
+def record_of(proof: Proof, challenge_type: str = "dns-01") -> TxtRecord:
     """Return the TXT record of a proof.
 
     Args:
@@ -94,10 +81,10 @@ def record_of(proof: Proof, challenge_type: str = "dns-01") -> Record:
         NoChallengeMethodsSupported: the name is too long to have one.
     """
     name = record_name(proof.identifier.base, challenge_type, proof.account_url)
-    return Record(name, txt_value(proof.key_authorization))
+    return TxtRecord(name, txt_value(proof.key_authorization))
 
 
-def shown_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[Record, Proof]]:
+def shown_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[TxtRecord, Proof]]:
     """Return the TXT records that proofs may have in DNS; those whose name is too long never had one.
 
     Args:

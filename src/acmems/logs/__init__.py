@@ -12,41 +12,24 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Protocol
 
-from acmems.events import Delivered, Event, Failed, Issued, Refused, Requested
+from acmems.events import DeliveredEvent, Event, FailedEvent, IssuedEvent, RefusedEvent, RequestedEvent
 from acmems.exceptions import AcmeException
 from acmems.logs.formats import JsonFormatter, TextFormatter
 from acmems.logs.handlers import Handler, open_handler
+from acmems.logs.options import LoggingOptions
 
 _events = logging.getLogger("acmems.events")
 
 _LEVELS: Mapping[type[Event], int] = {
-    Requested: logging.DEBUG,
-    Refused: logging.WARNING,
-    Issued: logging.INFO,
-    Delivered: logging.INFO,
-    Failed: logging.ERROR,
+    RequestedEvent: logging.DEBUG,
+    RefusedEvent: logging.WARNING,
+    IssuedEvent: logging.INFO,
+    DeliveredEvent: logging.INFO,
+    FailedEvent: logging.ERROR,
 }
 _RENAMED = {"reference": "ref"}
 _names: dict[type[Event], tuple[tuple[str, str], ...]] = {}
-
-
-class LoggingOptions(Protocol):
-    """What the configuration says of the log."""
-
-    @property
-    def level(self) -> str:
-        """The least severity that is logged."""
-
-    @property
-    def destination(self) -> str | Path:
-        """Where to: `stderr`, `stdout`, `syslog`, `journal`, or a file."""
-
-    @property
-    def format(self) -> str:
-        """`text` or `json`."""
 
 
 def configure(options: LoggingOptions) -> None:
@@ -96,7 +79,7 @@ def log_event(event: Event) -> None:
         level,
         __file__,
         0,
-        type(event).__name__.lower(),
+        event.word,
         (),
         information,
         extra={"fields": kept},

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from acmems.chain import Chain
-from acmems.csr import CertificateRequest
-from acmems.ini import Options
+from acmems.settings.options import Options
+from acmems.x509.chain import Chain
+from acmems.x509.csr import CertificateRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class IssuerIdentity:
     """Whose chains these are: a chain of another CA is never delivered as this one's.
 
     Args:
@@ -40,7 +40,7 @@ class Storage(Protocol):
     def renew_within(self) -> datetime.timedelta | None:
         """How long before its end a chain is to be replaced, None for the share of its lifetime."""
 
-    def look(self) -> Iterable[tuple[str, str]]:
+    def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong outside with what its section names, as pairs of a key and a reason.
 
         It MUST change nothing: `acmems check` calls it.
@@ -55,7 +55,7 @@ class Storage(Protocol):
             StorageUnavailable: it could not.
         """
 
-    def find(self, request: CertificateRequest, origin: Origin) -> Chain | None:
+    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:
         """Return the stored chain of this origin that expires last.
 
         MUST return only a chain that `chain.matches` the request. Anything damaged or foreign MUST be
@@ -69,7 +69,7 @@ class Storage(Protocol):
             StorageUnavailable: only if it cannot tell whether there is one.
         """
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: Origin) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
         """Keep a chain, durably, in place of older ones.
 
         MUST be atomic: whoever looks meanwhile finds the old chain or the new one, and the old one

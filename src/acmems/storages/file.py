@@ -28,13 +28,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Self
 
-from acmems import chain as chains
-from acmems import files, ini
-from acmems.chain import Chain
-from acmems.csr import CertificateRequest
 from acmems.exceptions import StorageUnavailable
-from acmems.names import Identifier
-from acmems.storages.contract import Origin
+from acmems.settings import values
+from acmems.settings.options import Options
+from acmems.storages.contract import IssuerIdentity
+from acmems.system import files
+from acmems.x509 import chain as chains
+from acmems.x509.chain import Chain
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +85,19 @@ class FileStorage:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_options(cls, name: str, options: ini.Options) -> Self:
+    def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
-        directory = options.required("directory", ini.path, meaning="where chains are kept; must exist")
+        directory = options.required("directory", values.path, meaning="where chains are kept; must exist")
         renew_within = options.one(
             "renew-within",
-            ini.days,
+            values.days,
             None,
             meaning="days before its end from which a certificate is replaced; at most, and without this "
             "key, a third of its lifetime (half, under ten days)",
         )
         return cls(name, directory or Path(), renew_within)
 
-    def look(self) -> Iterator[tuple[str, str]]:
+    def self_check(self) -> Iterator[tuple[str, str]]:
         """Say whether the directory is missing, or not writable for this user."""
         if not self.directory.is_dir():
             yield "directory", f"there is no directory {self.directory}: create it, mode 0700"
@@ -124,7 +126,7 @@ class FileStorage:
         except OSError as error:
             raise self._unavailable("is not writable", error) from error
 
-    def find(self, request: CertificateRequest, origin: Origin) -> Chain | None:
+    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:
         """Look under what is asked for, then under the CSR, and return what expires last."""
         indexed = self._sound(self._identity_path(request, origin), request)
         entry = self._entry(request)
@@ -133,7 +135,7 @@ class FileStorage:
             return indexed  # most often both hold the same bytes, and whose they are need not be read
         return kept if self._belongs(entry, kept, origin) else indexed
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: Origin) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
         """Write the index, which makes the chain found, then the tree of 0.5."""
         entry = Path(self._entry(request))
         description = {
@@ -173,7 +175,7 @@ class FileStorage:
         digest = request.body_digest
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
 
-    def _identity_path(self, request: CertificateRequest, origin: Origin) -> str:
+    def _identity_path(self, request: CertificateRequest, origin: IssuerIdentity) -> str:
         digest = _identity(origin, request.key_digest, request.must_staple, request.identifiers)
         return f"{self._identities}/{digest}.pem"
 
@@ -219,7 +221,7 @@ class FileStorage:
             self._warn("a damaged stored chain was moved aside", path, reason, aside=aside)
         return None
 
-    def _belongs(self, entry: str, chain: Chain, origin: Origin) -> bool:
+    def _belongs(self, entry: str, chain: Chain, origin: IssuerIdentity) -> bool:
         """Tell whether the chain in a folder of the tree is of this origin; 0.3 to 0.5 did not say."""
         path = f"{entry}/acmems.json"
         try:
@@ -265,7 +267,9 @@ def _asides(path: str) -> itertools.chain[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _identity(origin: Origin, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]) -> str:
+def _identity(
+    origin: IssuerIdentity, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]
+) -> str:
     """Return the digest of what makes requests the same, which names the file of the index."""
     names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
     identity = [origin.directory, origin.profile, key_digest, must_staple, names]

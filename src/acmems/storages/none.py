@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 from typing import Self
 
-from acmems.chain import Chain
-from acmems.csr import CertificateRequest
-from acmems.ini import Options
-from acmems.storages.contract import Origin
+from acmems.settings.options import Options
+from acmems.storages.contract import IssuerIdentity
+from acmems.x509.chain import Chain
+from acmems.x509.csr import CertificateRequest
 
 
 class NoStorage:
@@ -28,16 +28,16 @@ class NoStorage:
         """Make one; it has no options."""
         return cls(name)
 
-    def look(self) -> tuple[()]:
+    def self_check(self) -> tuple[()]:
         """Find nothing wrong: it names nothing."""
         return ()
 
     def check(self) -> None:
         """Find nothing to check."""
 
-    def find(self, request: CertificateRequest, origin: Origin) -> Chain | None:  # noqa: ARG002 - the contract's
+    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:  # noqa: ARG002 - the contract's
         """Return None."""
         return None
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: Origin) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
         """Keep nothing."""

@@ -1,0 +1,93 @@
+"""Keys that several verifications by DNS share: the label, waiting for propagation, the TSIG key."""
+
+from __future__ import annotations
+
+import functools
+
+from acmems.challenges.txt import TYPES
+from acmems.dns.client.propagation import MODES, Propagation
+from acmems.dns.client.tsig import ALGORITHMS, TsigKey, base64_secret, dns_name
+from acmems.net.address import parse_address
+from acmems.settings import values
+from acmems.settings.options import Options
+
+DNS_PORT = 53
+
+
+def label_option(options: Options) -> str:
+    """Read `label` of a section; return the type of challenge as the CA spells it."""
+    label = options.one(
+        "label",
+        values.choice(*TYPES),
+        "plain",
+        meaning="`plain`: records are `_acme-challenge.NAME` (dns-01); `account`: with the account's label "
+        "in front (dns-account-01), so that several servers can prove one name",
+    )
+    return TYPES[label]
+
+
+def propagation_from(options: Options) -> Propagation:
+    """Read how a section waits until records are seen."""
+    server = functools.partial(parse_address, default_port=DNS_PORT)
+    mode = options.one(
+        "propagation",
+        values.choice(*MODES),
+        "none",
+        meaning="whether to wait until records are seen before the CA is told: `authoritative`: by all "
+        "name servers of the zone; `recursive`: by all `resolver`s; `none`: not at all",
+    )
+    resolvers = options.many(
+        "resolver", server, meaning="resolver to ask, `host` or `host:port`; default: those of the system"
+    )
+    nameservers = options.many(
+        "nameserver",
+        server,
+        meaning="name server to ask, `host` or `host:port`, instead of those that the zone names "
+        "(split horizon)",
+    )
+    timeout = options.one(
+        "propagation-timeout",
+        values.seconds,
+        60.0,
+        meaning="seconds that records may take until they are seen",
+    )
+    if nameservers and mode != "authoritative":
+        options.report("nameserver needs 'propagation = authoritative'", "nameserver")
+    return Propagation(mode, resolvers, nameservers, timeout)
+
+
+def tsig_key_from(options: Options) -> TsigKey | None:
+    """Read the four keys about TSIG of a section; None where they are not given."""
+    name = options.one(
+        "tsig-name",
+        dns_name,
+        None,
+        meaning="name of the TSIG key that signs updates; without it, none is signed",
+    )
+    secret = options.one("tsig-key", base64_secret, None, meaning="secret of that key, in base64")
+    file = options.one(
+        "tsig-key-file",
+        values.path,
+        None,
+        meaning="file with the key instead, as `tsig-keygen` of BIND writes it, or with its secret alone",
+    )
+    algorithm = options.one(
+        "tsig-algorithm",
+        values.choice(*ALGORITHMS),
+        None,
+        meaning="algorithm of that key: "
+        + ", ".join(f"`{word}`" for word in ALGORITHMS)
+        + "; default: what the key file says, else `hmac-sha256`",
+    )
+    has_secret, has_file = options.has("tsig-key"), options.has("tsig-key-file")
+    if has_secret and has_file:
+        options.report("tsig-key and tsig-key-file exclude each other", "tsig-key-file")
+    elif has_secret and not options.has("tsig-name"):
+        options.report("tsig-key needs 'tsig-name = …'", "tsig-key")
+    elif not has_secret and not has_file:
+        for key in ("tsig-name", "tsig-algorithm"):
+            if options.has(key):
+                options.report(f"{key} needs 'tsig-key = …' or 'tsig-key-file = …'", key)
+    if secret is None and file is None:
+        return None
+    return TsigKey(name, secret, file, algorithm)

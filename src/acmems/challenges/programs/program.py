@@ -1,0 +1,142 @@
+"""Other programs, run with a time limit and an end: nothing of them stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from acmems.system.clock import Deadline
+
+MOST_OUTPUT = 16 * 1024
+"""Octets of a program's output that are kept; the rest is read and forgotten."""
+_KEPT = ("PATH", "LANG", "HOME")
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramResult:
+    """How a program ended.
+
+    Args:
+        code: its exit code, negative for a signal; None where the time was over first.
+        output: the beginning of its standard output.
+        errors: the beginning of its standard error; empty where that went to the output.
+    """
+
+    code: int | None
+    output: bytes = field(repr=False)
+    errors: bytes = field(repr=False)
+
+
+def environment(*more: str, **values: str) -> dict[str, str]:
+    """Return a minimal environment: what every program needs, and what is given here.
+
+    Args:
+        more: further variables to take over from this process, where it has them.
+        values: variables to set.
+    """
+    kept = {key: os.environ[key] for key in (*_KEPT, *more) if key in os.environ}
+    return {"PATH": os.defpath, **kept, **values}
+
+
+def run(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    deadline: Deadline,
+    *,
+    feed: bytes | None = None,
+    apart: bool = False,
+) -> ProgramResult:
+    """Run a program to its end or to the deadline, in a session of its own, which ends with it.
+
+    What it has started and left in its process group is killed as well, whichever way it ends.
+
+    Args:
+        command: path and arguments; no shell sees them.
+        environ: its whole environment.
+        deadline: when it is killed.
+        feed: its standard input, /dev/null if None. It is in memory only.
+        apart: whether standard error is kept apart from the output.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    with contextlib.ExitStack() as stack:
+        stdin: IO[bytes] | int = subprocess.DEVNULL
+        if feed is not None:
+            stdin = stack.enter_context(os.fdopen(os.memfd_create("acmems-feed"), "w+b"))
+            stdin.write(feed)
+            stdin.seek(0)
+        process = stack.enter_context(
+            subprocess.Popen(  # noqa: S603 - an absolute path that the operator has configured
+                command,
+                env=dict(environ),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+                start_new_session=True,
+            )
+        )
+        stack.callback(_kill, process)  # before Popen's own exit waits for it
+        kept = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
+        in_time = _follow(process, kept, deadline)
+        _kill(process)
+        code = process.wait()
+        texts = [bytes(text) for text in kept.values()]
+        return ProgramResult(code if in_time else None, texts[0], texts[1] if apart else b"")
+
+
+def _follow(
+    process: subprocess.Popen[bytes], kept: Mapping[IO[bytes], bytearray], deadline: Deadline
+) -> bool:
+    """Read what a program says until it ends; tell whether it did so in time."""
+    # Its end is seen by a pidfd and not by its pipes: a grandchild may hold those open for ever. The
+    # process stays a zombie meanwhile, so that its group's number is nobody else's when that is killed.
+    alive = os.pidfd_open(process.pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(alive, selectors.EVENT_READ)
+            for pipe in kept:
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_READ)
+            ended = False
+            while not ended:
+                if deadline.passed:
+                    return False
+                for key, _ in selector.select(min(deadline.remaining, 3600)):
+                    if key.fileobj == alive:
+                        ended = True
+                    elif not _read(key.fd, _buffer(kept, key.fd)):
+                        selector.unregister(key.fileobj)
+            for pipe, buffer in kept.items():
+                while len(buffer) < MOST_OUTPUT and _read(pipe.fileno(), buffer):
+                    pass
+            return True
+    finally:
+        os.close(alive)
+
+
+def _buffer(kept: Mapping[IO[bytes], bytearray], fd: int) -> bytearray:
+    return next(buffer for pipe, buffer in kept.items() if pipe.fileno() == fd)
+
+
+def _read(fd: int, buffer: bytearray) -> bool:
+    """Read once; tell whether there may be more at once."""
+    try:
+        data = os.read(fd, _CHUNK)
+    except BlockingIOError:
+        return False
+    buffer += data[: MOST_OUTPUT - len(buffer)]
+    return bool(data)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,269 @@
+"""Waiting until DNS shows records to the world: asked again and again, never slept for."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+
+from acmems.dns.client.resolver import Resolver
+from acmems.dns.client.zones import LONGEST
+from acmems.exceptions import ValidatorUnavailable
+from acmems.net.address import Address
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.text import one_line
+
+MODES = ("none", "authoritative", "recursive")
+_PORT = 53
+_PAUSES = (0.02, 2.0, 1.5)  # seconds: the first, the longest; and how fast they grow
+_SHORTEST = 0.05
+_PATIENCE = 2.0  # seconds for one answer; the next round asks again
+
+Check = Callable[[float], str]
+"""Asks one server once, for so many seconds; returns what is missing, nothing if nothing is."""
+
+
+class Propagation:
+    """Waits until records are seen.
+
+    Args:
+        mode: who must see them: `authoritative`: all name servers of their zones; `recursive`: all resolvers;
+            `none`: nobody is asked.
+        resolvers: the resolvers that are asked; empty: the system's.
+        nameservers: asked instead of the name servers of the zones.
+        timeout: how long to wait at most, in seconds.
+        clock: where time comes from.
+        port: of the name servers of the zones.
+    """
+
+    def __init__(
+        self,
+        mode: str = "none",
+        resolvers: Sequence[Address] = (),
+        nameservers: Sequence[Address] = (),
+        timeout: float = 60.0,
+        *,
+        clock: Clock = SYSTEM,
+        port: int = _PORT,
+    ) -> None:
+        self.mode = mode
+        self.resolvers = tuple(resolvers)
+        self.nameservers = tuple(nameservers)
+        self.timeout = timeout
+        self.clock = clock
+        self.resolver = Resolver(self.resolvers)
+        self._port = port
+
+    def wait(
+        self, records: Sequence[tuple[dns.name.Name, str]], deadline: Deadline, stopping: threading.Event
+    ) -> None:
+        """Return as soon as every server that counts shows every record.
+
+        Args:
+            records: names and values of TXT records.
+            deadline: when to give up, if not earlier.
+            stopping: ends the waiting.
+
+        Raises:
+            ValidatorUnavailable: not in time, or the server stops.
+        """
+        if self.mode == "none" or not records:
+            return
+        deadline = deadline.within(self.timeout)
+        wanted: dict[dns.name.Name, set[str]] = {}
+        for name, value in records:
+            wanted.setdefault(name, set()).add(value)
+        watch = _Watch(wanted, self._checks)
+        pause, longest, growth = _PAUSES
+        while watch.look(deadline, stopping):
+            if deadline.passed:
+                raise ValidatorUnavailable(
+                    f"{watch.missing or 'the TXT records were not seen'}, waited {self.timeout:g} s at most",
+                    advice="see that the name servers follow the primary (NOTIFY, AXFR); else raise "
+                    "`propagation-timeout`, or name the servers to ask as `nameserver`",
+                )
+            if self.clock.wait(stopping, min(pause, deadline.remaining)):
+                raise ValidatorUnavailable("acmems stops before the TXT records were seen", retry_after=1)
+            pause = min(longest, pause * growth)
+
+    def _checks(self, name: dns.name.Name, values: frozenset[str]) -> list[Check]:
+        if self.mode == "recursive":
+            return [
+                functools.partial(
+                    _resolved, Resolver([server], _PATIENCE), f"resolver {server}", name, values
+                )
+                for server in self.resolvers
+            ] or [functools.partial(_resolved, self.resolver, "the system's resolver", name, values)]
+        if self.nameservers:
+            return [
+                functools.partial(_served, str(each), _numeric(each), name, values)
+                for each in self.nameservers
+            ]
+        end = _end(name, self.resolver)
+        zone = self.resolver.zone_of(end)
+        hosts = self.resolver.nameservers(zone)
+        if not hosts:
+            raise ValidatorUnavailable(f"the zone {_plain(zone)} has no name servers")
+        checks: list[Check] = []
+        for host in hosts:
+            found = [Address(each, self._port) for each in self.resolver.addresses(host)]
+            if not found:
+                raise ValidatorUnavailable(f"name server {_plain(host)} has no address")
+            checks.append(functools.partial(_served, _plain(host), found, end, values))
+        return checks
+
+
+class _Watch:
+    """What is not seen yet.
+
+    Args:
+        wanted: the values of each name.
+        checks: returns the checks for one name; ValidatorUnavailable: not known yet.
+    """
+
+    def __init__(
+        self,
+        wanted: Mapping[dns.name.Name, set[str]],
+        checks: Callable[[dns.name.Name, frozenset[str]], list[Check]],
+    ) -> None:
+        self.missing = ""
+        self._unlocated = {name: frozenset(values) for name, values in wanted.items()}
+        self._checks = checks
+        self._pending: list[Check] = []
+
+    def look(self, deadline: Deadline, stopping: threading.Event) -> bool:
+        """Ask all that have not shown everything yet; tell whether some are left."""
+        self.missing = ""
+        self._locate(deadline, stopping)
+        still: list[Check] = []
+        for number, check in enumerate(self._pending):
+            # At the deadline one is asked nevertheless, so that there is something to tell.
+            if stopping.is_set() or (number and deadline.passed):
+                still += self._pending[number:]
+                break
+            if reason := check(max(_SHORTEST, min(_PATIENCE, deadline.remaining))):
+                self.missing = self.missing or reason
+                still.append(check)
+        self._pending = still
+        return bool(self._pending or self._unlocated)
+
+    def _locate(self, deadline: Deadline, stopping: threading.Event) -> None:
+        for name, values in list(self._unlocated.items()):
+            try:
+                self._pending += self._checks(name, values)
+            except ValidatorUnavailable as error:
+                self.missing = f"TXT record {_plain(name)}: {one_line(error)}"
+            else:
+                del self._unlocated[name]
+            if stopping.is_set() or deadline.passed:
+                return
+
+
+def _numeric(server: Address) -> list[Address]:
+    """Return all addresses of a name server that the configuration may name by its host."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ValidatorUnavailable(
+            f"name server {server} is not found: {one_line(error.strerror or error)}"
+        ) from None
+    return [Address(str(each[4][0]), server.port) for each in found]
+
+
+def _end(name: dns.name.Name, resolver: Resolver) -> dns.name.Name:
+    for _ in range(LONGEST + 1):
+        target = resolver.target(name)
+        if target is None:
+            return name
+        name = target
+    raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {_plain(name)}; {LONGEST} are followed")
+
+
+def _resolved(
+    resolver: Resolver, title: str, name: dns.name.Name, values: frozenset[str], patience: float
+) -> str:
+    del patience  # it has its own
+    try:
+        shown = resolver.texts(name)
+    except ValidatorUnavailable as error:
+        return f"TXT record {_plain(name)}: {one_line(error)}"
+    return "" if values <= shown else f"TXT record {_plain(name)}: {title} does not show it yet"
+
+
+def _served(
+    title: str, addresses: Sequence[Address], name: dns.name.Name, values: frozenset[str], patience: float
+) -> str:
+    """Ask one name server at all its addresses; one that is dead is forgiven where another answers."""
+    dead = ""
+    answered = False
+    for server in addresses:
+        try:
+            problem = _ask(server, name, values, patience)
+        except (dns.exception.Timeout, OSError) as error:
+            reason = "does not answer" if isinstance(error, dns.exception.Timeout) else "cannot be reached"
+            dead = f"TXT record {_plain(name)}: name server {title} ({server}) {reason}"
+            continue
+        if problem:
+            return f"TXT record {_plain(name)}: name server {title} ({server}) {problem}"
+        answered = True
+    return "" if answered else dead
+
+
+def _ask(server: Address, name: dns.name.Name, values: frozenset[str], patience: float) -> str:
+    shown: set[str] = set()
+    for _ in range(LONGEST + 1):
+        question = dns.message.make_query(name, dns.rdatatype.TXT, flags=0)
+        try:
+            answer, _tcp = dns.query.udp_with_fallback(
+                question,
+                server.host,
+                timeout=patience,
+                port=server.port,
+                ignore_unexpected=True,
+                ignore_errors=True,
+            )
+        except (dns.exception.Timeout, OSError):
+            raise
+        except (dns.exception.DNSException, ValueError, EOFError) as error:
+            return f"gave an answer that cannot be read: {type(error).__name__}"
+        if reason := _useless(answer):
+            return reason
+        texts, target = _read(answer)
+        shown |= texts
+        if values <= shown:
+            return ""
+        if target is None:
+            break
+        name = target
+    return "does not show it yet"
+
+
+def _useless(answer: dns.message.Message) -> str:
+    if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        return f"answers {dns.rcode.to_text(answer.rcode())}"
+    return "" if answer.flags & dns.flags.AA else "is not authoritative for it"
+
+
+def _read(answer: dns.message.Message) -> tuple[set[str], dns.name.Name | None]:
+    """Return the texts of an answer, and where it leads."""
+    texts: set[str] = set()
+    target = None
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.TXT:
+            texts |= {b"".join(record.strings).decode("utf-8", "replace") for record in rrset}
+        elif rrset.rdtype == dns.rdatatype.CNAME:
+            target = rrset[0].target
+    return texts, target
+
+
+def _plain(name: dns.name.Name) -> str:
+    return one_line(name.to_text(omit_final_dot=True))

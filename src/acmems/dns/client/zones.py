@@ -1,0 +1,207 @@
+"""Where a TXT record goes: CNAME and DNAME followed to their end, and the zone there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
+from acmems.exceptions import ValidatorUnavailable
+from acmems.net.address import Address
+from acmems.system.clock import Deadline
+from acmems.text import one_line
+
+LONGEST = 8
+"""How many CNAMEs and DNAMEs are followed one after the other."""
+
+
+class Targets(Protocol):
+    """Looks up where CNAME and DNAME lead, for names of zones that are not ours."""
+
+    def target(self, name: dns.name.Name, /) -> dns.name.Name | None:
+        """Return where a CNAME or DNAME leads from a name; None if nowhere.
+
+        Raises:
+            ValidatorUnavailable: nobody tells.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record is put.
+
+    Args:
+        zone: the zone.
+        name: the name in it.
+    """
+
+    zone: dns.name.Name
+    name: dns.name.Name
+
+
+class Zones:
+    """Finds the places of records.
+
+    Args:
+        servers: who has authority for the zones.
+        allowed: the zones that may be changed; empty: the one that a record itself is in.
+        resolver: tells where CNAMEs lead that the servers have no authority for.
+    """
+
+    def __init__(self, servers: Servers, allowed: Sequence[dns.name.Name], resolver: Targets) -> None:
+        self.servers = servers
+        self.allowed = tuple(sorted(allowed, key=len, reverse=True))
+        self.resolver = resolver
+
+    def place(self, record: dns.name.Name, deadline: Deadline) -> Place:
+        """Return where a record goes.
+
+        Args:
+            record: the name of the TXT record that the CA will ask for.
+            deadline: when to give up.
+
+        Raises:
+            ValidatorUnavailable: the servers do not tell, or it must not go there.
+        """
+        name, passed = record, [record]
+        while True:
+            target, zone = self._look(name, record, deadline)
+            if target is None:
+                break
+            if target in passed:
+                raise _refusal(record, f"its CNAMEs lead in a circle, back to {_plain(target)}")
+            if len(passed) > LONGEST:
+                raise _refusal(record, f"more than {LONGEST} CNAMEs lead on, beyond {_plain(target)}")
+            passed.append(target)
+            name = target
+        if self.allowed:
+            return Place(self._allowed(record, name), name)
+        if zone is None:
+            raise NobodyInCharge(
+                f"TXT record {_plain(record)}: {self._names()} is not authoritative for {_plain(name)}",
+                advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
+            )
+        if name != record and zone != self._home(record.parent(), record, deadline):
+            raise _refusal(
+                record,
+                f"its CNAME leads to {_plain(name)}, in the zone {_plain(zone)} that is not its own",
+                f"if that zone may be changed, add `zone = {_plain(zone)}`, and all others that may",
+            )
+        return Place(zone, name)
+
+    def _allowed(self, record: dns.name.Name, name: dns.name.Name) -> dns.name.Name:
+        for zone in self.allowed:
+            if name.is_subdomain(zone):
+                return zone
+        where = "it is" if name == record else f"its CNAME leads to {_plain(name)},"
+        raise _refusal(record, f"{where} in none of the zones that may be changed", "add the zone as `zone`")
+
+    def _look(
+        self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline
+    ) -> tuple[dns.name.Name | None, dns.name.Name | None]:
+        """Return where a CNAME leads from a name, or else the zone that it is in, as far as known."""
+        try:
+            # Not for SOA: servers follow a CNAME for that, and give up where it leads in a circle.
+            answer = self._ask(name, dns.rdatatype.CNAME, record, deadline)
+        except NobodyInCharge as error:
+            return self._elsewhere(name, error), None
+        target = _target(name, answer)
+        if target is not None:
+            return target, None
+        zone = _zone(name, answer)
+        if zone is None and not self.allowed:
+            zone = self._home(name, record, deadline)
+        return None, zone
+
+    def _elsewhere(self, name: dns.name.Name, reason: NobodyInCharge) -> dns.name.Name | None:
+        try:
+            return self.resolver.target(name)
+        except ValidatorUnavailable as error:
+            if self.allowed:
+                return None  # a server may take updates and answer no questions
+            raise NobodyInCharge(
+                f"{reason}; {one_line(error)}",
+                advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
+            ) from None
+
+    def _home(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> dns.name.Name | None:
+        """Return the zone that a name is in, asked for at the name itself and at all above."""
+        while name != dns.name.root:
+            try:
+                zone = _zone(name, self._ask(name, dns.rdatatype.SOA, record, deadline))
+            except NobodyInCharge:
+                zone = None  # without a SOA of its own, a server may still tell that of a name above
+            if zone is not None:
+                return zone
+            name = name.parent()
+        return None
+
+    def _ask(
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, record: dns.name.Name, deadline: Deadline
+    ) -> dns.message.Message:
+        # Not recursive: another server's answer would not tell what this one may change.
+        question = dns.message.make_query(name, kind, flags=0)
+
+        def judge(server: Address, answer: dns.message.Message) -> dns.message.Message:
+            if answer.flags & dns.flags.AA and answer.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+                return answer
+            if answer.rcode() in {
+                dns.rcode.NOERROR,
+                dns.rcode.NXDOMAIN,
+                dns.rcode.REFUSED,
+                dns.rcode.NOTAUTH,
+            }:
+                raise ServerFailed(
+                    server,
+                    f"is not authoritative for {_plain(name)}",
+                    advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
+                    not_its_zone=True,
+                )
+            raise ServerFailed(
+                server,
+                f"answered {dns.rcode.to_text(answer.rcode())} when asked for the zone of {_plain(name)}",
+                advice="look at the log of that server: the zone may not be loaded",
+            )
+
+        return self.servers.ask(question, _plain(record), deadline, judge)
+
+    def _names(self) -> str:
+        return "DNS server " + ", ".join(map(str, self.servers.addresses))
+
+
+def _target(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.CNAME and rrset.name == name:
+            target: dns.name.Name = rrset[0].target
+            return target.canonicalize()
+    for rrset in answer.answer:
+        if rrset.rdtype == dns.rdatatype.DNAME and name != rrset.name and name.is_subdomain(rrset.name):
+            try:
+                end: dns.name.Name = rrset[0].target
+                return name.relativize(rrset.name).concatenate(end).canonicalize()
+            except dns.name.NameTooLong:
+                return None
+    return None
+
+
+def _zone(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:
+    # RFC 2308 section 3: the SOA of the zone also comes along with "no such name" or "no data".
+    for rrset in (*answer.answer, *answer.authority):
+        if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
+            return rrset.name.canonicalize()
+    return None
+
+
+def _refusal(record: dns.name.Name, reason: str, advice: str = "correct the CNAME") -> ValidatorUnavailable:
+    return ValidatorUnavailable(f"TXT record {_plain(record)}: {reason}", advice=advice)
+
+
+def _plain(name: dns.name.Name) -> str:
+    return one_line(name.to_text(omit_final_dot=True))

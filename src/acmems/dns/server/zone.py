@@ -1,0 +1,168 @@
+"""What exists in the zone: its own records, and the TXT records that are on show."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdataset
+import dns.rdatatype
+from dns.rdatatype import RdataType
+
+TTL = 0  # seconds: the next order shows other values at the same name, and no cache may hide them
+NAMES_TTL = 3600  # of what does not change: the zone's name servers and their addresses
+
+
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """A name server of the zone.
+
+    Args:
+        name: its name.
+        addresses: its addresses, needed where its name lies in the zone.
+    """
+
+    name: dns.name.Name
+    addresses: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.name.to_text(omit_final_dot=True), *map(str, self.addresses)])
+
+
+@dataclass(slots=True)
+class _ShownRecords:
+    """The TXT records of one name, and who wants to know when somebody asks for them."""
+
+    values: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    rdataset: dns.rdataset.Rdataset | None = None
+
+
+class Zone:
+    """The zone. Safe to use from several threads.
+
+    Args:
+        origin: its name.
+        nameservers: its name servers, the first one named in the SOA.
+        serial: the serial number to begin with.
+    """
+
+    def __init__(self, origin: dns.name.Name, nameservers: Sequence[NameServer], serial: int = 1) -> None:
+        self.origin = origin
+        self.nameservers = tuple(nameservers)
+        self._lock = threading.Lock()  # guards what follows
+        self._serial = serial
+        self._shown: dict[dns.name.Name, _ShownRecords] = {}
+        self._inner: Counter[dns.name.Name] = Counter()  # names that only exist because of names below
+        self._fixed: dict[dns.name.Name, dict[RdataType, dns.rdataset.Rdataset]] = {origin: {}}
+        if nameservers:
+            names = [f"{server.name.to_text()}" for server in nameservers]
+            self._fixed[origin][dns.rdatatype.NS] = _rdataset("NS", names, NAMES_TTL)
+        for server in nameservers:
+            if server.addresses and server.name.is_subdomain(origin):
+                self._fix(server)
+        self._soa = self._make_soa()
+
+    def _fix(self, server: NameServer) -> None:
+        records = self._fixed.setdefault(server.name, {})
+        for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
+            texts = [str(address) for address in server.addresses if address.version == version]
+            if texts:
+                records[kind] = _rdataset(kind.name, texts, NAMES_TTL)
+        self._inner.update(self._between(server.name))
+
+    def add(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
+        """Show a TXT record, beside others of its name.
+
+        Args:
+            name: its owner, in the zone.
+            value: its text.
+            on_request: called, from the thread that answers, each time the record is asked for.
+        """
+        with self._lock:
+            shown = self._shown.get(name)
+            if shown is None:
+                shown = self._shown[name] = _ShownRecords()
+                self._inner.update(self._between(name))
+            watchers = shown.values.setdefault(value, [])
+            if on_request not in watchers:  # shown again, it is still taken away once
+                watchers.append(on_request)
+            self._changed(shown)
+
+    def remove(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
+        """Show a TXT record no more, unless somebody else shows the same; one that is not shown is none.
+
+        Args:
+            name: as it was added.
+            value: as it was added.
+            on_request: as it was added.
+        """
+        with self._lock:
+            shown = self._shown.get(name)
+            watchers = shown.values.get(value, []) if shown else []
+            if shown is None or on_request not in watchers:
+                return
+            watchers.remove(on_request)
+            if not watchers:
+                del shown.values[value]
+            if not shown.values:
+                del self._shown[name]
+                for inner in self._between(name):
+                    self._inner[inner] -= 1
+                    if not self._inner[inner]:
+                        del self._inner[inner]
+            self._changed(shown)
+
+    def find(
+        self, name: dns.name.Name
+    ) -> tuple[Mapping[RdataType, dns.rdataset.Rdataset], tuple[Callable[[], None], ...]] | None:
+        """Return the records of a name by type, and who wants to know of it; None if there is no such name.
+
+        Args:
+            name: a name in the zone.
+        """
+        with self._lock:
+            fixed = self._fixed.get(name, {})
+            records = {dns.rdatatype.SOA: self._soa, **fixed} if name == self.origin else fixed
+            shown = self._shown.get(name)
+            if shown is not None and shown.rdataset is not None:
+                watchers = tuple(watcher for all_of in shown.values.values() for watcher in all_of)
+                return {**records, dns.rdatatype.TXT: shown.rdataset}, watchers
+            if records or name in self._inner:
+                return records, ()
+            return None
+
+    @property
+    def soa(self) -> dns.rdataset.Rdataset:
+        """The SOA record, whose minimum says how long to remember that there is nothing (RFC 2308)."""
+        return self._soa
+
+    def _changed(self, shown: _ShownRecords) -> None:
+        shown.rdataset = _rdataset("TXT", [f'"{value}"' for value in shown.values], TTL)
+        self._serial = (self._serial + 1) % 2**32
+        self._soa = self._make_soa()
+
+    def _make_soa(self) -> dns.rdataset.Rdataset:
+        primary = self.nameservers[0].name if self.nameservers else self.origin
+        text = f"{primary.to_text()} hostmaster.{self.origin.to_text()} {self._serial} 3600 600 86400 {TTL}"
+        return _rdataset("SOA", [text], TTL)
+
+    def _between(self, name: dns.name.Name) -> list[dns.name.Name]:
+        """Return the names between one and the origin."""
+        found: list[dns.name.Name] = []
+        if name == self.origin:  # a name server may be called as the zone is
+            return found
+        name = name.parent()
+        while name != self.origin:
+            found.append(name)
+            name = name.parent()
+        return found
+
+
+def _rdataset(kind: str, texts: Sequence[str], ttl: int) -> dns.rdataset.Rdataset:
+    return dns.rdataset.from_text(dns.rdataclass.IN, kind, ttl, *texts)

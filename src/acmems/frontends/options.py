@@ -1,0 +1,102 @@
+"""`[mgmt]`: where clients ask, and the limits of what they may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from acmems.net.address import Address, IPNetwork, parse_address, parse_network
+from acmems.settings import values
+from acmems.settings.options import Options
+from acmems.x509 import csr
+
+MGMT_LISTENERS = (Address("127.0.0.1", 1313), Address("::1", 1313))
+EXTRA_CURVES = ("secp256k1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1")
+
+
+@dataclass(frozen=True, slots=True)
+class MgmtOptions:
+    """`[mgmt]`: where clients ask, and the limits of what they may ask.
+
+    Args:
+        listeners: where requests of clients are taken.
+        max_size: largest CSR, in bytes.
+        max_connections: most connections at one time.
+        request_timeout: from the arrival of a request to its answer, in seconds.
+        trusted_proxies: peers whose `X-Forwarded-For` is believed.
+        csr_rules: what a CSR may hold.
+        default_verification: the name given, empty for none, None if nothing is given.
+        default_storage: the same.
+    """
+
+    listeners: tuple[Address, ...]
+    max_size: int
+    max_connections: int
+    request_timeout: float
+    trusted_proxies: tuple[IPNetwork, ...]
+    csr_rules: csr.Rules
+    default_verification: str | None
+    default_storage: str | None
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Read the section; what is wrong becomes findings."""
+        return cls(
+            listeners=options.many(
+                ("listener", "mgmt"),
+                parse_address,
+                MGMT_LISTENERS,
+                empty_is_none=True,
+                meaning="`host:port` or `[v6]:port` to take clients' requests on; empty: none",
+            ),
+            max_size=options.one(
+                "max-size", values.size, 4096, meaning="largest CSR, in bytes; `4k` is 4096, `1m` is 1048576"
+            ),
+            max_connections=options.one(
+                "max-connections",
+                values.positive_int,
+                2000,
+                meaning="most connections of clients at one time; further ones wait",
+            ),
+            request_timeout=options.one(
+                "request-timeout",
+                values.seconds,
+                120.0,
+                meaning="seconds from a request to its answer, at most; asking again goes on from there",
+            ),
+            trusted_proxies=options.many(
+                "trusted-proxy",
+                parse_network,
+                meaning="address or network of a proxy whose `X-Forwarded-For` is believed",
+            ),
+            csr_rules=csr.Rules(
+                must_staple=options.one(
+                    "must-staple",
+                    values.boolean,
+                    default=False,
+                    meaning="`yes`: CSRs may ask for must-staple certificates",
+                ),
+                extra_curves=frozenset(
+                    options.many(
+                        "extra-curve",
+                        values.choice(*EXTRA_CURVES),
+                        meaning="curve to accept beside P-256 and P-384, for private CAs: "
+                        "`secp256k1`, `secp521r1`, `brainpoolP256r1`, `brainpoolP384r1` or `brainpoolP512r1`",
+                    )
+                ),
+            ),
+            default_verification=options.one(
+                "default-verification",
+                str,
+                None,
+                meaning="verification of auth blocks that name none; empty: none. Without this key it is the "
+                "only one defined, else an `http01` with its default listeners",
+            ),
+            default_storage=options.one(
+                "default-storage",
+                str,
+                None,
+                meaning="storage of auth blocks that name none; empty: none. Without this key it is the only "
+                "one defined, else one of `type = none`",
+            ),
+        )

@@ -1,0 +1,139 @@
+"""What an error is to a client: the one table from exceptions to HTTP statuses, and the words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from acmems import exceptions
+from acmems.events import FailedEvent, RefusedEvent
+from acmems.exceptions import AcmeException, HttpRefusal
+from acmems.net.http.response import HttpResponse, phrase
+from acmems.text import one_line
+
+# The one place that decides what an error is to a client. Subclasses are looked up before bases.
+STATUS: Mapping[type[AcmeException], int] = {
+    exceptions.PayloadToLarge: 413,
+    exceptions.PayloadInvalid: 415,
+    exceptions.PolicyRefusal: 403,
+    exceptions.InvalidDomainName: 421,
+    exceptions.NoChallengeMethodsSupported: 421,
+    exceptions.ChallengeFailed: 421,
+    exceptions.AuthorizationNotYetProcessed: 503,
+    exceptions.AuthorizationNotYetRequested: 503,
+    exceptions.RateLimited: 429,
+    exceptions.AccountError: 503,
+    exceptions.NeedToAgreeToTOS: 503,
+    exceptions.DeadlinePassed: 504,
+    exceptions.ValidatorUnavailable: 421,
+    exceptions.StorageUnavailable: 503,
+    exceptions.CAUnavailable: 503,
+    exceptions.FateUnknown: 503,
+    exceptions.CAError: 502,
+    exceptions.CAProblem: 502,
+    exceptions.CAProtocolError: 502,
+    exceptions.ChallengesUnknownStatus: 502,
+    exceptions.CertificateUnusable: 502,
+    exceptions.ConfigurationError: 500,
+    exceptions.AcmeException: 500,
+}
+REFUSED = "no auth block of this server accepts the request: ask its administrator"
+# What went wrong on this side is the administrator's business, and so are the paths and names in its words.
+_OURS: Mapping[type[AcmeException], str] = {
+    exceptions.AccountError: "the account of this server at the CA cannot be used",
+    exceptions.StorageUnavailable: "this server cannot keep certificates at the moment",
+}
+_JSON_TYPES = ("application/problem+json", "application/json")
+_RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
+
+
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status that an error means to a client.
+
+    Args:
+        error: the error; anything but an `AcmeException` is a bug.
+    """
+    if isinstance(error, HttpRefusal):
+        return error.status
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def reason_of(error: BaseException, reference: str) -> str:
+    """Return one line that tells a client what to do.
+
+    Args:
+        error: the error.
+        reference: names the request in the log.
+    """
+    status = status_of(error)
+    if status == HTTPStatus.FORBIDDEN:
+        return REFUSED
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return f"this is a bug of the server: tell its administrator the reference {reference}"
+    for kind, words in _OURS.items():
+        if isinstance(error, kind):
+            return f"{words}: ask again later, or tell its administrator the reference {reference}"
+    return one_line(error, 1000)
+
+
+def for_operator(error: BaseException) -> str:
+    """Return what the log says of an error: what happened, and what to do where that is known.
+
+    Args:
+        error: the error.
+    """
+    advice = getattr(error, "advice", "")
+    return f"{error}; {advice}" if advice else str(error)
+
+
+def retry_after_of(error: BaseException) -> int | None:
+    """Return the seconds after which a client should ask again, None if that is up to it.
+
+    Args:
+        error: the error.
+    """
+    seconds = getattr(error, "retry_after", None)
+    if seconds is None:
+        seconds = (
+            60.0 if isinstance(error, exceptions.ValidatorUnavailable) else _RETRY_AFTER.get(status_of(error))
+        )
+    return None if seconds is None else max(1, math.ceil(seconds))
+
+
+def problem_response(error: BaseException, reference: str, accept: str = "") -> HttpResponse:
+    """Return the answer to a request that failed: one line of text, or a problem document (RFC 9457).
+
+    Args:
+        error: the error.
+        reference: names the request in the log.
+        accept: the client's `Accept` header.
+    """
+    status, reason = status_of(error), reason_of(error, reference)
+    headers = dict(error.headers) if isinstance(error, HttpRefusal) else {}
+    retry_after = retry_after_of(error)
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if any(kind in accept for kind in _JSON_TYPES):
+        problem = {"type": "about:blank", "title": phrase(status), "status": status, "detail": reason}
+        return HttpResponse(status, json.dumps(problem).encode(), "application/problem+json", headers)
+    return HttpResponse(status, f"{reason}\n".encode(), headers=headers)
+
+
+def failure_event(error: BaseException, **known: Any) -> RefusedEvent | FailedEvent:
+    """Return what the operator is told of a request that failed.
+
+    Args:
+        error: the error; anything but an `AcmeException` is a bug, and its traceback is logged.
+        known: what is known of the request, as fields of the event.
+    """
+    status = status_of(error)
+    if isinstance(error, AcmeException):
+        reason = for_operator(error)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return RefusedEvent(status=status, reason=reason, **known)
+        return FailedEvent(stage="request", status=status, reason=reason, **known)
+    reason = f"a bug: {type(error).__name__}"
+    return FailedEvent(stage="request", status=status, reason=reason, bug=error, **known)

@@ -1,0 +1,150 @@
+"""The front end of `/sign`: a CSR is posted, its chain is the answer."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import Future
+from typing import Any
+
+from acmems.auth import Authenticator, Processor
+from acmems.auth.processor import Grant
+from acmems.events import Bus, DeliveredEvent
+from acmems.exceptions import HttpRefusal
+from acmems.frontends.application import FrontEnd
+from acmems.frontends.problems import failure_event, problem_response
+from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.net.http import Exchange, Handling, HttpResponse
+from acmems.system.clock import SYSTEM, Clock
+
+SIGN = "/sign"
+ALLOWED = "POST"
+
+
+class SignFrontEnd(FrontEnd):
+    """The application of the listeners that machines ask.
+
+    Args:
+        auth: who may ask for what.
+        issuance: turns accepted requests into chains.
+        bus: told of refusals and failures.
+        clock: for durations.
+    """
+
+    def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
+        super().__init__(bus, clock)
+        self.auth = auth
+        self.issuance = issuance
+
+    def begin(self, exchange: Exchange) -> Handling:
+        """Check a request by its path, method, address and the form of its headers."""
+        check_target(exchange.target, exchange.method)
+        request = _SignRequest(self, exchange)
+        return Handling(request.processor.admit(), request.answer)
+
+
+class _SignRequest:
+    """One request to sign a CSR."""
+
+    def __init__(self, front_end: SignFrontEnd, exchange: Exchange) -> None:
+        self._front_end = front_end
+        self._exchange = exchange
+        self._began = front_end.clock.monotonic()
+        self._body = io.BytesIO()
+        self.processor = Processor(front_end.auth, exchange.client_address, exchange.headers, self._body)
+
+    def answer(self) -> None:
+        """Decide, find or order the chain, and send it now or when it is there."""
+        exchange = self._exchange
+        self._body.write(exchange.body)
+        self._body.seek(0)
+        try:
+            accepted = accepted_request(
+                self.processor.grant(), self.processor, exchange.reference, lambda: exchange.gone
+            )
+            future = self._front_end.issuance.issue(accepted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
+            self._refuse(error)
+            return
+        future.add_done_callback(self._deliver)
+
+    def _deliver(self, future: Future[Delivery]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._refuse(error)
+            return
+        # Logged before it is sent, here and in `_refuse`: whoever has the answer finds its line in the log.
+        delivery = future.result()
+        self._front_end.bus.emit(delivered_event(delivery, seconds=self._seconds, **self._known))
+        self._send(chain_response(delivery))
+
+    def _refuse(self, error: BaseException) -> None:
+        self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
+        accept = str(self._exchange.headers.get("Accept", ""))
+        self._send(problem_response(error, self._exchange.reference, accept))
+
+    def _send(self, response: HttpResponse) -> None:
+        close = not self._exchange.keep_alive
+        self._exchange.answer(response.encoded(close=close), close=close)
+
+    @property
+    def _seconds(self) -> float:
+        return self._front_end.clock.monotonic() - self._began
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        return known_of(self.processor, self._exchange.reference)
+
+
+def check_target(target: str, method: str) -> None:
+    """Refuse what is not a POST to `/sign`.
+
+    Raises:
+        HttpRefusal: it is not.
+    """
+    if target != SIGN:
+        raise HttpRefusal(404, f"there is nothing here: POST a CSR to {SIGN}")
+    if method != ALLOWED:
+        raise HttpRefusal(405, f"POST a CSR to {SIGN}", {"Allow": ALLOWED})
+
+
+def accepted_request(
+    grant: Grant, processor: Processor, reference: str, gone: Any = lambda: False
+) -> AcceptedRequest:
+    """Return what an issuance is asked for by a granted request.
+
+    Args:
+        grant: the CSR and the block that grants it.
+        processor: has processed the request.
+        reference: names the request in the log.
+        gone: tells whether the client has hung up.
+    """
+    return AcceptedRequest(
+        grant.request,
+        grant.block.validators_for(grant.request.identifiers),
+        grant.block.storage,
+        reference,
+        str(processor.caller.address),
+        grant.block.name,
+        gone,
+    )
+
+
+def chain_response(delivery: Delivery) -> HttpResponse:
+    """Return the response that carries a chain (RFC 8555 section 9.1)."""
+    return HttpResponse(200, delivery.chain.pem, "application/pem-certificate-chain")
+
+
+def delivered_event(delivery: Delivery, **known: Any) -> DeliveredEvent:
+    """Return what the operator is told of a chain that is sent."""
+    return DeliveredEvent(status=200, source=delivery.source, **known)
+
+
+def known_of(processor: Processor, reference: str) -> dict[str, Any]:
+    """Return what is known of a request, as fields of an event."""
+    request, block = processor.request, processor.block
+    return {
+        "reference": reference,
+        "client": str(processor.caller.address),
+        "names": request.names if request else (),
+        "block": block.name if block else None,
+    }

@@ -1,0 +1,1 @@
+"""Everything that speaks to an ACME CA (RFC 8555)."""

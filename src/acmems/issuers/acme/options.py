@@ -1,0 +1,120 @@
+"""`[account]`: the ACME account and its CA."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from acmems.issuers.acme.account import KEY_TYPES
+from acmems.settings import values
+from acmems.settings.options import Options
+from acmems.text import Secret
+
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOptions:
+    """`[account]`: the ACME account and its CA.
+
+    Args:
+        directory_url: the CA's directory.
+        dir: the directory of `account.pem` and `registration.json`.
+        accepted_terms: True for any terms of service, else the URLs of those accepted.
+        emails: contacts.
+        key_type: one of `KEY_TYPES`, for a new account key.
+        ca_file: PEM file with extra trust anchors for the CA's own HTTPS.
+        eab_kid: key identifier of the external account binding (RFC 8555 section 7.3.4).
+        eab_hmac_key: its MAC key, in base64url.
+        profile: the ACME profile for orders.
+    """
+
+    directory_url: str
+    dir: Path
+    accepted_terms: Literal[True] | frozenset[str]
+    emails: tuple[str, ...]
+    key_type: str
+    ca_file: Path | None
+    eab_kid: str | None
+    eab_hmac_key: Secret | None
+    profile: str | None
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Read the section; what is wrong becomes findings."""
+        terms = options.many(
+            "accept-terms-of-service",
+            _terms,
+            meaning="`yes`, or the URL of terms of service that are accepted; none: no account is made",
+        )
+        account = cls(
+            directory_url=options.one(
+                "acme-server",
+                values.https_url,
+                LETS_ENCRYPT_STAGING,
+                meaning="URL of the CA's ACME directory",
+            ),
+            dir=options.required(
+                "dir", values.path, meaning="directory of `account.pem` and `registration.json`; must exist"
+            )
+            or Path(),
+            accepted_terms=True if True in terms else frozenset(url for url in terms if isinstance(url, str)),
+            emails=options.many("email", _email, meaning="contact address, told to the CA"),
+            key_type=options.one(
+                "key-type",
+                values.choice(*KEY_TYPES),
+                "ec256",
+                meaning="type of a new account key: `ec256`, `ec384`, `rsa2048`, `rsa3072` or `rsa4096`",
+            ),
+            ca_file=options.one(
+                "ca-file",
+                values.path,
+                None,
+                meaning="PEM file with trust anchors for the CA's own HTTPS, beside those of the system",
+            ),
+            eab_kid=options.one(
+                "eab-kid",
+                values.text,
+                None,
+                meaning="key identifier of the external account binding, where the CA wants one",
+            ),
+            eab_hmac_key=options.one(
+                "eab-hmac-key",
+                _mac_key,
+                None,
+                meaning="MAC key of the external account binding, base64url; together with `eab-kid`",
+            ),
+            profile=options.one(
+                "profile", values.text, None, meaning="ACME profile to order; none: the CA's own choice"
+            ),
+        )
+        if options.has("eab-kid") != options.has("eab-hmac-key"):
+            given, missing = "eab-kid", "eab-hmac-key"
+            if options.has(missing):
+                given, missing = missing, given
+            options.report(f"{given} is given, but no {missing}", given)
+        return account
+
+
+def _terms(value: str) -> bool | str:
+    """Parse yes, no, or the URL of terms of service; there are CAs whose terms are a data: URL."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", value):
+        return value
+    return values.boolean(value)
+
+
+def _email(value: str) -> str:
+    # RFC 8555 section 7.3: one address a contact, and no header fields.
+    if not re.fullmatch(r"[^\s@,?:]+@[^\s@,?]+", value):
+        raise ValueError(f"{value!r} is not an e-mail address")
+    return value
+
+
+def _mac_key(value: str) -> Secret:
+    key = value.rstrip("=")
+    # Base64 of one to three letters more than a multiple of four: one letter alone is no byte.
+    if not re.fullmatch(r"[A-Za-z0-9_-]{2,}", key) or len(key) % 4 == 1:
+        raise ValueError("must be the key in base64url, as the CA shows it")
+    return Secret(key)

@@ -1,0 +1,135 @@
+"""One HTTP/1.1 answer out of bytes, without any I/O (RFC 9112 sections 4 to 8)."""
+
+from __future__ import annotations
+
+import httptools
+from urllib3 import HTTPHeaderDict
+
+from acmems.exceptions import CAProtocolError
+from acmems.issuers.acme.session.answers import Response
+
+_LONGEST_HEAD = 64 * 1024
+_FINAL = 200  # statuses below are interim ones
+
+
+class BrokenAnswer(Exception):
+    """What came is no answer, or not the whole of one."""
+
+
+class AnswerReader:
+    """Takes the bytes that follow a request and gives out the answer.
+
+    Args:
+        url: what was asked.
+        max_size: bytes that the body may have.
+        bodiless: whether the answer has no body whatever it says, as that to a HEAD.
+    """
+
+    def __init__(self, url: str, max_size: int, *, bodiless: bool = False) -> None:
+        self._url = url
+        self._max_size = max_size
+        self._bodiless = bodiless
+        self._fields = _Fields()
+        self._parser = self._fields.parser = httptools.HttpResponseParser(self._fields)
+        self._fed = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is here."""
+        return self._fields.complete or (self._bodiless and self._fields.head_complete)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the connection can be used for another request."""
+        if self._bodiless:  # llhttp does not know that, and thinks that a body without a length may come
+            return self._fields.headers.get("Connection", "keep-alive").lower() == "keep-alive"
+        return self._fields.complete and self._fields.keeps and not self._fields.more
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came; none at all are the end of the connection.
+
+        Raises:
+            BrokenAnswer: they are no answer, or end too early.
+            CAProtocolError: the answer is one that nobody wants.
+        """
+        if not data:
+            self._end()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            # Once the answer is whole, what follows it is nobody's, and the connection is not used again.
+            if not self.complete:
+                raise BrokenAnswer("its answer is not HTTP") from None
+            self._fields.more = True
+        self._fed += len(data)
+        self._check()
+
+    def answer(self) -> Response:
+        """Return the answer, once it is complete."""
+        body = b"" if self._bodiless else b"".join(self._fields.body)
+        return Response(self._fields.status, self._fields.headers, body, self._url)
+
+    def _end(self) -> None:
+        if not self._fed:
+            raise BrokenAnswer("it closed the connection without response")
+        lasts_until_the_end = not {"content-length", "transfer-encoding"} & {
+            name.lower() for name in self._fields.headers
+        }
+        if not self._fields.head_complete or not lasts_until_the_end:
+            raise BrokenAnswer("its answer is cut short")
+        self._fields.complete = self._fields.more = True
+
+    def _check(self) -> None:
+        fields = self._fields
+        if not fields.head_complete:
+            if self._fed > _LONGEST_HEAD:
+                raise BrokenAnswer("the head of its answer is too long")
+            return
+        if fields.status < _FINAL:
+            raise CAProtocolError(f"the CA answers {fields.status}, which nobody asked for")
+        if fields.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise CAProtocolError(f"the CA's answer from {self._url} is compressed, which nobody asked for")
+        if fields.size > self._max_size:
+            raise CAProtocolError(f"the CA's answer from {self._url} is longer than {self._max_size} bytes")
+
+
+class _Fields:
+    """What llhttp reports of one answer."""
+
+    __slots__ = ("body", "complete", "head_complete", "headers", "keeps", "more", "parser", "size", "status")
+
+    parser: httptools.HttpResponseParser
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.keeps = False
+        self.headers = HTTPHeaderDict()
+        self.body: list[bytes] = []
+        self.size = 0
+        self.head_complete = False
+        self.complete = False
+        self.more = False  # something follows the answer, or it ends with the connection
+
+    def on_message_begin(self) -> None:
+        self.more = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.head_complete:  # else a trailer
+            self.headers.add(name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        if self.head_complete:  # of another answer that came along
+            return
+        self.head_complete = True
+        # Only here: the parser forgets both at the end of the message.
+        self.status = self.parser.get_status_code()
+        self.keeps = bool(self.parser.should_keep_alive())
+
+    def on_body(self, data: bytes) -> None:
+        if not self.complete:
+            self.size += len(data)
+            self.body.append(data)
+
+    def on_message_complete(self) -> None:
+        self.complete = True

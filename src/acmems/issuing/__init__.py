@@ -1,0 +1,1 @@
+"""From one accepted request to its chain, whoever issues it."""

@@ -1,0 +1,92 @@
+"""What was refused lately is not asked again at once: a broken client must not burn a CA's limits."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from acmems.exceptions import AcmeException
+from acmems.system.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    until: float
+    length: float
+    error: AcmeException
+
+
+def _again(error: AcmeException, seconds: float) -> AcmeException:
+    """Return an error like this one that says when to ask again; the first one belongs to its raiser."""
+    again = copy.copy(error)
+    vars(again).update(retry_after=seconds)
+    return again
+
+
+class Cooldown:
+    """Pauses after failures, each twice as long as the one before it.
+
+    Args:
+        clock: for the pauses.
+        first: the first pause, in seconds.
+        longest: the longest, in seconds.
+        most: how many subjects are remembered.
+    """
+
+    def __init__(
+        self, clock: Clock, *, first: float = 30.0, longest: float = 3600.0, most: int = 10_000
+    ) -> None:
+        self.clock = clock
+        self.first = first
+        self.longest = longest
+        self._most = most
+        self._pauses: OrderedDict[Hashable, _Pause] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, subjects: Iterable[Hashable]) -> None:
+        """Raise what was wrong with one of these, while its pause lasts.
+
+        Args:
+            subjects: what is to be tried, such as the names of a request.
+
+        Raises:
+            AcmeException: the error of the last try, its `retry_after` set to the seconds left.
+        """
+        now = self.clock.monotonic()
+        with self._lock:
+            pauses = [self._pauses[subject] for subject in subjects if subject in self._pauses]
+        for pause in pauses:
+            if pause.until > now:
+                raise _again(pause.error, pause.until - now)
+
+    def note(self, subject: Hashable, error: AcmeException, seconds: float | None = None) -> None:
+        """Begin a pause.
+
+        Args:
+            subject: what failed.
+            error: how.
+            seconds: how long, if the CA said so; else longer each time.
+        """
+        now = self.clock.monotonic()
+        with self._lock:
+            before = self._pauses.pop(subject, None)
+            # What fails while a pause lasts was begun before it: the same failure, not another one.
+            length = self.first if before is None else before.length * (1 if before.until > now else 2)
+            length = min(self.longest, length if seconds is None else max(seconds, 1.0))
+            # A copy: the traceback of the first one would keep all that its raiser had at hand.
+            self._pauses[subject] = _Pause(now + length, length, copy.copy(error))
+            while len(self._pauses) > self._most:
+                self._pauses.popitem(last=False)
+
+    def clear(self, subjects: Iterable[Hashable]) -> None:
+        """Forget the failures of these: they work.
+
+        Args:
+            subjects: what succeeded.
+        """
+        with self._lock:
+            for subject in subjects:
+                self._pauses.pop(subject, None)

@@ -1,0 +1,1 @@
+"""Sockets of clients: addresses, and the protocols that are spoken on them."""

@@ -1,0 +1,124 @@
+"""What a listener and the application above it agree on: one request, its answer, and the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPMessage
+from typing import Protocol
+
+from acmems.net.http.framing import HeadLimits
+from acmems.system.clock import Deadline
+
+
+class Application(Protocol):
+    """What answers the requests of a listener."""
+
+    def begin(self, exchange: Exchange) -> Handling:
+        """Look at a head and return how the request will be handled once its body is there.
+
+        MUST NOT block: it runs on a thread that serves all connections. What it raises is answered
+        through `refuse` before the body is read, and the connection closed.
+        """
+
+    def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
+        """Return the whole raw answer for an error.
+
+        Args:
+            exchange: the request; None if there is none because its head is not acceptable.
+            error: what went wrong. Anything but an `AcmeException` is a bug.
+            client: the address of the peer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How an application handles one request.
+
+    Args:
+        body_limit: bytes of body that are wanted at most.
+        run: answers the complete request through `Exchange.answer`, now, or later from any thread. It MUST
+            NOT wait for a network; what takes long answers later. What it raises is answered through
+            `Application.refuse`, and the connection closed.
+    """
+
+    body_limit: int
+    run: Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request and the way to answer it.
+
+    Args:
+        method: the method, such as `POST`.
+        target: the request target exactly as sent.
+        version: the HTTP version, (1, 0) or (1, 1).
+        headers: the request headers.
+        client_address: address and port of the peer; IPv4 in its own form.
+        reference: eight random hex digits that name this request in logs and errors.
+        deadline: when an answer comes too late.
+        keep_alive: whether the connection stays open after the answer; an answer that says otherwise
+            is to be given with `close=True`.
+        deliver: takes the answer to the client.
+        body: the request body, once it is complete.
+        gone: whether the client has hung up before its answer; one that only sends no more looks the same.
+    """
+
+    method: str
+    target: str
+    version: tuple[int, int]
+    headers: HTTPMessage = field(repr=False)  # it may carry an HMAC
+    client_address: tuple[str, int]
+    reference: str
+    deadline: Deadline
+    keep_alive: bool
+    deliver: Callable[[Exchange, bytes, bool], None] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+    gone: bool = False
+
+    def answer(self, data: bytes, *, close: bool = False) -> None:
+        """Send the answer, from any thread; after the first one, or when the client is gone, do nothing.
+
+        Args:
+            data: the whole raw HTTP response.
+            close: close the connection after it.
+        """
+        self.deliver(self, data, close)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How much one listener takes on, and for how long it waits. Times are in seconds.
+
+    Args:
+        connections: open connections in total; further ones wait in the kernel's backlog.
+        read_seconds: for a request to arrive, from its first byte (or the connection) to its last.
+        request_seconds: from a request's first byte to its answer.
+        write_seconds: for the client to take an answer.
+        idle_seconds: how long a connection is kept without a further request.
+        linger_seconds: how long a refused client may go on sending before it is cut off.
+        grace_seconds: how long a connection may be unproductive before it can be sacrificed for others.
+        tick_seconds: how often deadlines are looked at.
+        head: the limits of a request's head.
+    """
+
+    connections: int = 2000
+    read_seconds: float = 10.0
+    request_seconds: float = 120.0
+    write_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    linger_seconds: float = 2.0
+    grace_seconds: float = 1.0
+    tick_seconds: float = 0.25
+    head: HeadLimits = field(default_factory=HeadLimits)
+
+    @property
+    def arrival_seconds(self) -> float:
+        """Seconds in which a request must have arrived."""
+        return min(self.read_seconds, self.request_seconds)
+
+    @property
+    def unproductive_per_client(self) -> int:
+        """How many connections without a complete request one address may hold."""
+        return max(64, self.connections // 8)

@@ -1,0 +1,88 @@
+"""INI text with repeated keys: its sections and options, and where each one stands.
+
+Bad text raises nothing: problems become findings, so that a person sees all of a file at once. No finding
+repeats a value that may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+
+from acmems.settings.findings import Finding, Location
+
+_HEADER = re.compile(r'\[\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+"([^"]*)")?\s*\]')
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One `key = value`; the value may be a secret and is never shown."""
+
+    key: str
+    value: str = field(repr=False)
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One `[kind]` or `[kind "name"]` with its options, in the order of the text."""
+
+    kind: str
+    name: str | None
+    options: tuple[Option, ...]
+    location: Location
+
+    def __str__(self) -> str:
+        return f"[{self.kind}]" if self.name is None else f'[{self.kind} "{self.name}"]'
+
+
+def read_sections(text: str, path: str, findings: list[Finding]) -> list[Section]:
+    """Read INI text into sections.
+
+    Args:
+        text: the text of one file.
+        path: its name, for findings.
+        findings: problems are appended here.
+    """
+    found: list[tuple[Section, list[Option]]] = []
+    in_broken_section = False
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.strip()
+        location = Location(path, number)
+        if not line or line[0] in "#;":
+            continue
+        if any(unicodedata.category(char) == "Cc" and char != "\t" for char in line):
+            findings.append(Finding(location, "control characters have no place here"))
+        elif line[0] == "[":
+            header = _HEADER.fullmatch(line)
+            in_broken_section = header is None
+            if header is None:
+                findings.append(
+                    Finding(location, 'a section begins with [kind] or [kind "name"], and no more')
+                )
+            else:
+                found.append((Section(header[1], header[2], (), location), []))
+        else:
+            option = _option(line, location, findings)
+            if option is None or in_broken_section:
+                continue
+            if found:
+                found[-1][1].append(option)
+            else:
+                findings.append(Finding(location, f"'{option.key}' stands before any [section]"))
+    return [Section(head.kind, head.name, tuple(options), head.location) for head, options in found]
+
+
+def _option(line: str, location: Location, findings: list[Finding]) -> Option | None:
+    key, equals, value = line.partition("=")
+    key = key.rstrip()
+    if not equals:
+        findings.append(Finding(location, "neither 'key = value' nor [section] nor # comment"))
+    elif not _KEY.fullmatch(key):
+        # Not quoted: with another sign than '=' in front, a secret may stand here.
+        findings.append(Finding(location, "what stands before '=' is no key (letters, digits, '-' and '_')"))
+    else:
+        return Option(key, value.lstrip(), location)
+    return None

@@ -1,0 +1,1 @@
+"""What the operating system gives: time, files, the service manager."""

@@ -1,0 +1,104 @@
+"""What systemd wants to hear from a service: ready, stopping, still alive (sd_notify(3))."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+from acmems.system.clock import SYSTEM, Clock
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SEND = 5.0  # seconds; systemd reads soon, and a service that waits for it would hang at its start
+
+
+class Notifier:
+    """Tells systemd how the service is; does nothing where systemd does not listen.
+
+    Args:
+        environment: where `NOTIFY_SOCKET` and the watchdog's interval are named.
+        clock: for the watchdog.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ, clock: Clock = SYSTEM) -> None:
+        name = environment.get("NOTIFY_SOCKET", "")
+        # A leading @ stands for the NUL byte of an abstract socket; other forms (vsock) are for machines.
+        self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else ""
+        self._interval = _watchdog_interval(environment)
+        self._clock = clock
+        self._stopping = False
+        self._ended = threading.Event()
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between two signs of life, None if systemd wants none."""
+        return self._interval
+
+    def notify(self, state: str) -> None:
+        """Send one message; that nobody listens is logged and no error.
+
+        Args:
+            state: lines of `NAME=value`.
+        """
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(_LONGEST_SEND)
+                sock.connect(self._address)
+                sock.sendall(state.encode())
+        except OSError as error:
+            logger.warning("systemd does not hear", extra={"fields": {"reason": str(error)}})
+
+    def ready(self, status: str) -> None:
+        """Say that the service serves.
+
+        Args:
+            status: what `systemctl status` shows, one line.
+        """
+        self.notify(f"READY=1\nSTATUS={' '.join(status.split())}")
+
+    def stopping(self) -> None:
+        """Say that the service ends; until it has, it gives signs of life without being asked how it is."""
+        self._stopping = True
+        self.notify("STOPPING=1")
+
+    def close(self) -> None:
+        """Give no more signs of life."""
+        self._ended.set()
+
+    def watch(self, healthy: Callable[[], bool]) -> None:
+        """Give signs of life from now on, as long as the service is healthy.
+
+        Args:
+            healthy: asked before each sign, from a thread of its own.
+        """
+        if self._interval is not None:
+            threading.Thread(target=self._watch, args=(healthy,), name="acmems-watchdog", daemon=True).start()
+
+    def _watch(self, healthy: Callable[[], bool]) -> None:
+        while not self._clock.wait(self._ended, self._interval or 1.0):
+            if self._stopping or _is_well(healthy):
+                self.notify("WATCHDOG=1")
+            else:
+                logger.error("no sign of life to systemd: the service is not healthy")
+
+
+def _is_well(healthy: Callable[[], bool]) -> bool:
+    try:
+        return healthy()
+    except Exception:
+        logger.exception("the service cannot tell whether it is healthy")
+        return False
+
+
+def _watchdog_interval(environment: Mapping[str, str]) -> float | None:
+    """Return half the time after which systemd gives a service up, in seconds."""
+    text = environment.get("WATCHDOG_USEC", "")
+    process = environment.get("WATCHDOG_PID", str(os.getpid()))
+    if not (text.isascii() and text.isdigit()) or int(text) == 0 or process != str(os.getpid()):
+        return None
+    return int(text) / 2_000_000

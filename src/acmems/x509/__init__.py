@@ -1,0 +1,1 @@
+"""Identifiers, certificate requests, keys and chains: rules without I/O."""

@@ -1,0 +1,163 @@
+"""Certificate chains: leaf first, as CAs deliver them (RFC 8555 section 9.1)."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import itertools
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from acmems.exceptions import CertificateUnusable
+from acmems.x509 import der
+from acmems.x509 import pem as textual
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
+
+SKEW = timedelta(minutes=10)
+"""How far the clocks of this machine and of the CA may be apart."""
+
+_LABEL = "CERTIFICATE"
+_LONGEST = 256 * 1024  # bytes of PEM; a hundred names make a leaf of some 30 KiB
+_MOST_CERTIFICATES = 16
+_SHORT_LIVED = timedelta(days=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A leaf certificate and those that lead from it towards a root: make it with `parse`.
+
+    Args:
+        pem: the certificates in PEM, leaf first, nothing between them.
+        spki: the DER of the leaf's public key (SubjectPublicKeyInfo).
+        identifiers: the names in the leaf's subjectAltName; sorted, each once.
+        not_before: when the leaf becomes valid (aware, UTC).
+        not_after: the last moment at which it is (aware, UTC).
+        serial: the leaf's serial number.
+        issuer: who issued the leaf, one line.
+    """
+
+    pem: bytes = field(repr=False)
+    spki: bytes = field(repr=False)
+    identifiers: tuple[Identifier, ...]
+    not_before: datetime.datetime
+    not_after: datetime.datetime
+    serial: int
+    issuer: str
+
+    def is_valid(self, now: datetime.datetime) -> bool:
+        """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
+        return self.not_before - SKEW <= now <= self.not_after
+
+    def renewal_time(self, renew_within: timedelta | None) -> datetime.datetime:
+        """Return when this chain is to be replaced.
+
+        Args:
+            renew_within: how long before the end; None for a third of the lifetime, or half of one
+                under ten days. More than that share is never used: it would replace new chains.
+        """
+        lifetime = self.not_after - self.not_before
+        share = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
+        return self.not_after - (share if renew_within is None else min(renew_within, share))
+
+    def is_fresh(self, now: datetime.datetime, renew_within: timedelta | None) -> bool:
+        """Tell whether the leaf is valid and not yet to be replaced."""
+        return self.is_valid(now) and now < self.renewal_time(renew_within)
+
+
+@functools.lru_cache(maxsize=1024)  # some 3 MB, 20 MB if all had a hundred names
+def parse(pem: bytes) -> Chain:
+    """Read a chain; stored ones are read again and again, so results are kept.
+
+    Args:
+        pem: certificates in PEM, leaf first, with nothing but white space between them.
+
+    Raises:
+        ValueError: it is not a chain, or its leaf names something that acmems never asks for.
+    """
+    with der.reading("the certificate chain", ValueError):
+        certificates = _certificates(pem)
+        leaf = certificates[0]
+        normal = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+        return Chain(
+            pem=pem if pem == normal else normal,  # not both: thousands are kept
+            spki=leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            identifiers=_identifiers(leaf),
+            not_before=leaf.not_valid_before_utc,
+            not_after=leaf.not_valid_after_utc,
+            serial=leaf.serial_number,
+            issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
+        )
+
+
+def matches(chain: Chain, request: CertificateRequest) -> bool:
+    """Tell whether a chain is for the key and exactly the names of a request."""
+    return chain.spki == request.spki and chain.identifiers == request.identifiers
+
+
+def verify(
+    chain: Chain, request: CertificateRequest, now: datetime.datetime, *, skew: timedelta = SKEW
+) -> None:
+    """See that a chain, just issued, is what was asked for.
+
+    Args:
+        chain: the chain.
+        request: what was asked for.
+        now: the time (aware).
+        skew: how far the CA's clock may be ahead.
+
+    Raises:
+        CertificateUnusable: it is for another key or other names, is not valid now, or is no chain.
+    """
+    if chain.spki != request.spki:
+        raise CertificateUnusable("the CA issued a certificate for another public key")
+    if chain.identifiers != request.identifiers:
+        raise CertificateUnusable(
+            f"the CA issued a certificate for other names than asked for: {_texts(chain.identifiers)}"
+        )
+    if now < chain.not_before - skew:
+        raise CertificateUnusable(f"the CA issued a certificate that is not valid before {chain.not_before}")
+    if now > chain.not_after:
+        raise CertificateUnusable(f"the CA issued a certificate that expired at {chain.not_after}")
+    for certificate, issuer in itertools.pairwise(_certificates(chain.pem)):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            raise CertificateUnusable(
+                "the CA sent a broken chain: a certificate in it was not issued by the next"
+            ) from None
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    if len(pem) > _LONGEST:
+        raise ValueError("it is too long for a certificate chain")
+    found = []
+    for block in textual.blocks(pem, most=_MOST_CERTIFICATES):
+        if block.label != _LABEL:
+            raise ValueError("it holds something other than certificates")
+        found.append(x509.load_der_x509_certificate(block.der))
+    return found
+
+
+def _identifiers(leaf: x509.Certificate) -> tuple[Identifier, ...]:
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(sorted({_identifier(name) for name in names}))
+
+
+def _identifier(name: x509.GeneralName) -> Identifier:
+    if isinstance(name, x509.DNSName):
+        return Identifier.dns(name.value)
+    if isinstance(name, x509.IPAddress):
+        return Identifier.ip(str(name.value))
+    raise ValueError("the certificate names something other than DNS names and IP addresses")
+
+
+def _texts(identifiers: tuple[Identifier, ...]) -> str:
+    """List a few names for a message."""
+    few = 5
+    shown = ", ".join(identifier.value for identifier in identifiers[:few])
+    return shown + (", ..." if len(identifiers) > few else "")

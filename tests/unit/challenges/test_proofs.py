@@ -1,0 +1,231 @@
+"""What is on show: presented once, shared, withdrawn once, and never both at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.fake_ca import NAME, TOKEN, FakeValidator, Time
+
+from acmems.challenges import Proof
+from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.proofs import Proofs
+from acmems.exceptions import DeadlinePassed, ValidatorUnavailable
+from acmems.system.clock import SYSTEM
+from acmems.x509.identifiers import Identifier
+
+NOWHERE = Journal(Path("/nonexistent/presented"))
+
+
+def proof(on_request: Callable[[], None] = lambda: None) -> Proof:
+    return Proof(Identifier.dns(NAME), TOKEN, f"{TOKEN}.thumbprint", on_request)
+
+
+class Gate:
+    """A place where a thread waits until it is let through, and tells when it has come."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def pass_through(self) -> None:
+        self.reached.set()
+        assert self.open.wait(30)
+
+
+class Slow(FakeValidator):
+    """Presents and withdraws when let; complains about doing two things at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.presenting = Gate()
+        self.withdrawing = Gate()
+        self.busy = threading.Lock()
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        assert self.busy.acquire(blocking=False)
+        self.presenting.pass_through()
+        self.busy.release()
+        super().present(proofs)
+
+    def withdraw(self, proofs: Sequence[Proof]) -> None:
+        assert self.busy.acquire(blocking=False)
+        self.withdrawing.pass_through()
+        self.busy.release()
+        super().withdraw(proofs)
+
+
+def in_thread(pool: ThreadPoolExecutor, proofs: Proofs, validator: FakeValidator) -> Future[None]:
+    return pool.submit(proofs.show, validator, [proof()], SYSTEM.deadline(30))
+
+
+class TestSharing:
+    """Orders that share a pending authorization share its proof."""
+
+    def test_once_for_all(self) -> None:
+        """The first presents, the last withdraws, and every one is told of the CA's visit."""
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), FakeValidator(), Time().within()
+        visits: list[str] = []
+        shared = [proof(lambda: visits.append("first")), proof(lambda: visits.append("second"))]
+        for each in shared:
+            proofs.show(validator, [each], deadline)
+        (presented,) = validator.presented
+        presented.on_request()
+        assert visits == ["first", "second"]
+        proofs.hide(validator, shared[:1])
+        assert validator.withdrawn == []
+        presented.on_request()
+        assert visits == ["first", "second", "second"]
+        proofs.hide(validator, shared[1:])
+        assert validator.withdrawn == validator.presented
+
+    def test_others_wait_until_it_is_presented(self) -> None:
+        """Nobody goes on before the proof is there."""
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        with ThreadPoolExecutor(2) as pool:
+            first = in_thread(pool, proofs, validator)
+            assert validator.presenting.reached.wait(30)
+            second = in_thread(pool, proofs, validator)
+            with pytest.raises(TimeoutError):
+                second.result(0.05)
+            validator.presenting.open.set()
+            first.result(30)
+            second.result(30)
+        assert len(validator.presented) == 1
+
+    def test_what_takes_too_long(self) -> None:
+        """Whoever waits for another's proof gives up at its own deadline; the proof stays the other's."""
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        with ThreadPoolExecutor(1) as pool:
+            first = in_thread(pool, proofs, validator)
+            assert validator.presenting.reached.wait(30)
+            with pytest.raises(DeadlinePassed):
+                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
+            assert validator.withdrawn == []
+            validator.presenting.open.set()
+            first.result(30)
+        assert validator.withdrawn == []
+
+
+class TestFailures:
+    """A proof that cannot be presented is nobody's."""
+
+    @pytest.mark.parametrize(
+        "error", [ValidatorUnavailable("no DNS"), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr
+    )
+    def test_the_next_one_presents_anew(self, error: BaseException) -> None:
+        """Whatever presenting raised, it is not remembered as done."""
+
+        class Broken(FakeValidator):
+            def present(self, proofs: Sequence[Proof]) -> None:
+                super().present(proofs)
+                if len(self.presented) == 1:
+                    raise error
+
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
+        with pytest.raises(type(error)):
+            proofs.show(validator, [proof()], deadline)
+        assert len(validator.withdrawn) == 1
+        proofs.show(validator, [proof()], deadline)
+        assert len(validator.presented) == 2
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [(ValidatorUnavailable("no DNS"), "no DNS"), (RuntimeError("a bug"), "could not be presented")],
+        ids=repr,
+    )
+    def test_others_who_wait_hear_of_it(self, error: Exception, words: str) -> None:
+        """Each who waits for the same proof gets an error of its own, and the last one withdraws."""
+
+        class Broken(Slow):
+            def present(self, proofs: Sequence[Proof]) -> None:
+                super().present(proofs)
+                raise error
+
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Broken()
+        validator.withdrawing.open.set()
+        with ThreadPoolExecutor(3) as pool:
+            first = in_thread(pool, proofs, validator)
+            assert validator.presenting.reached.wait(30)
+            others = [in_thread(pool, proofs, validator) for _ in range(2)]
+            while len(next(iter(proofs._shown.values())).watchers) < 3:
+                SYSTEM.sleep(0.001)
+            validator.presenting.open.set()
+            assert first.exception(30) is error
+            failures = [other.exception(30) for other in others]
+        assert [type(failure) for failure in failures] == [ValidatorUnavailable] * 2
+        assert all(words in str(failure) and failure is not error for failure in failures)
+        assert failures[0] is not failures[1]
+        assert len(validator.withdrawn) == 1
+
+    def test_a_withdrawal_that_fails_for_no_known_reason(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A bug in withdrawing is logged as one; the proof is gone for us all the same."""
+
+        class Broken(FakeValidator):
+            def withdraw(self, proofs: Sequence[Proof]) -> None:
+                raise RuntimeError("a bug")
+
+        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
+        for _ in range(2):
+            shown = proof()
+            proofs.show(validator, [shown], deadline)
+            proofs.hide(validator, [shown])
+        assert len(validator.presented) == 2
+        assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+        assert TOKEN not in caplog.text
+
+
+class TestOrder:
+    """Presenting and withdrawing of one proof never overlap."""
+
+    def test_what_is_being_withdrawn_is_presented_anew(self) -> None:
+        """Whoever comes during a withdrawal waits for its end: else it would take the new proof away."""
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        validator.presenting.open.set()
+        shown = proof()
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        with ThreadPoolExecutor(2) as pool:
+            leaving = pool.submit(proofs.hide, validator, [shown])
+            assert validator.withdrawing.reached.wait(30)
+            coming = in_thread(pool, proofs, validator)
+            with pytest.raises(TimeoutError):
+                coming.result(0.05)
+            assert len(validator.presented) == 1
+            validator.withdrawing.open.set()
+            leaving.result(30)
+            coming.result(30)
+        assert (len(validator.presented), len(validator.withdrawn)) == (2, 1)
+
+    def test_a_withdrawal_that_takes_too_long(self) -> None:
+        """Whoever waits for the end of a withdrawal gives up at its deadline."""
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        validator.presenting.open.set()
+        shown = proof()
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        with ThreadPoolExecutor(1) as pool:
+            leaving = pool.submit(proofs.hide, validator, [shown])
+            assert validator.withdrawing.reached.wait(30)
+            with pytest.raises(DeadlinePassed):
+                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
+            validator.withdrawing.open.set()
+            leaving.result(30)
+        assert len(validator.presented) == 1
+
+    def test_another_proof_waits_for_nobody(self) -> None:
+        """What is being withdrawn holds up no other proof."""
+        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        validator.presenting.open.set()
+        shown = proof()
+        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        other = Proof(Identifier.dns("b.example.org"), "other", "other.thumbprint", lambda: None)
+        with ThreadPoolExecutor(1) as pool:
+            leaving = pool.submit(proofs.hide, validator, [shown])
+            assert validator.withdrawing.reached.wait(30)
+            quick = FakeValidator()
+            proofs.show(quick, [other], SYSTEM.deadline(30))
+            assert [each.identifier for each in quick.presented] == [other.identifier]
+            validator.withdrawing.open.set()
+            leaving.result(30)

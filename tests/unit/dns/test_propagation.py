@@ -1,0 +1,182 @@
+"""Waiting for records, with name servers that a test makes up; time is made up too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+import dns.name
+import pytest
+
+from acmems.dns.client import propagation
+from acmems.dns.client.propagation import Propagation
+from acmems.exceptions import ValidatorUnavailable
+from acmems.net.address import Address
+from acmems.system.clock import Clock, Deadline
+
+RECORD = dns.name.from_text("_acme-challenge.www.example.org")
+ZONE = dns.name.from_text("example.org")
+
+
+class Time:
+    """A clock that jumps ahead whenever somebody waits; what was waited for is kept."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+        self.clock = Clock(monotonic=lambda: self.now, wait=self._wait)
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        self.waits.append(seconds)
+        self.now += seconds
+        return event.is_set()
+
+    def deadline(self, seconds: float) -> Deadline:
+        return self.clock.deadline(seconds)
+
+
+class World:
+    """A resolver that knows one zone with name servers of its own."""
+
+    def __init__(self, hosts: Mapping[str, tuple[str, ...]]) -> None:
+        self.hosts = hosts
+
+    def target(self, name: dns.name.Name) -> dns.name.Name | None:
+        return RECORD if name == dns.name.from_text("alias.example.net") else None
+
+    def zone_of(self, name: dns.name.Name) -> dns.name.Name:
+        assert name == RECORD
+        return ZONE
+
+    def nameservers(self, zone: dns.name.Name) -> tuple[dns.name.Name, ...]:
+        assert zone == ZONE
+        return tuple(map(dns.name.from_text, self.hosts))
+
+    def addresses(self, host: dns.name.Name) -> tuple[str, ...]:
+        return self.hosts[host.to_text(omit_final_dot=True)]
+
+
+Ask = Callable[[Address], str]
+
+
+def wait(
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Ask,
+    *,
+    hosts: Mapping[str, tuple[str, ...]] | None = None,
+    name: dns.name.Name = RECORD,
+    stopping: threading.Event | None = None,
+) -> tuple[list[Address], list[float]]:
+    """Wait for one record of the zone for 60 seconds; return who was asked, and the pauses."""
+    asked: list[Address] = []
+
+    def answer(server: Address, asked_for: dns.name.Name, values: frozenset[str], patience: float) -> str:
+        assert (asked_for, values) == (RECORD, frozenset({"value"}))
+        assert 0 < patience <= 2
+        asked.append(server)
+        return ask(server)
+
+    monkeypatch.setattr(propagation, "_ask", answer)
+    time = Time()
+    waiting = Propagation("authoritative", clock=time.clock, port=5353)
+    world = World(hosts or {"a.example.org": ("192.0.2.1", "2001:db8::1"), "b.example.org": ("192.0.2.2",)})
+    monkeypatch.setattr(waiting, "resolver", world)
+    waiting.wait([(name, "value")], time.deadline(600), stopping or threading.Event())
+    return asked, time.waits
+
+
+@pytest.mark.parametrize("name", ["_acme-challenge.www.example.org", "alias.example.net"])
+def test_every_address_of_every_name_server_is_asked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """All addresses of all name servers of the zone are asked, where a CNAME leads; no time is lost."""
+    asked, waits = wait(monkeypatch, lambda _: "", name=dns.name.from_text(name))
+    assert list(map(str, asked)) == ["192.0.2.1:5353", "[2001:db8::1]:5353", "192.0.2.2:5353"]
+    assert waits == []
+
+
+def test_who_has_shown_it_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only who does not show the record yet is asked again, after pauses that grow up to two seconds."""
+    answers = iter(["later"] * 20)
+    asked, waits = wait(monkeypatch, lambda server: next(answers, "") if server.host == "192.0.2.2" else "")
+    assert [server.host for server in asked[3:]] == ["192.0.2.2"] * 20
+    assert waits[:3] == pytest.approx([0.02, 0.03, 0.045])
+    assert waits[-1] == max(waits) == 2.0
+
+
+def test_a_dead_address_is_forgiven_beside_one_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server with two addresses counts when one of them answers."""
+
+    def ask(server: Address) -> str:
+        if server.host == "2001:db8::1":
+            raise OSError(101, "Network is unreachable")
+        return ""
+
+    _, waits = wait(monkeypatch, ask)
+    assert waits == []
+
+
+def test_a_dead_name_server_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server of which no address answers is named, with the record, when the time is over."""
+
+    def ask(server: Address) -> str:
+        if server.host == "192.0.2.2":
+            raise OSError(111, "Connection refused")
+        return ""
+
+    with pytest.raises(ValidatorUnavailable) as caught:
+        wait(monkeypatch, ask)
+    assert str(caught.value) == (
+        "TXT record _acme-challenge.www.example.org: name server b.example.org (192.0.2.2:5353) "
+        "cannot be reached, waited 60 s at most"
+    )
+    assert "propagation-timeout" in caught.value.advice
+
+
+def test_a_zone_without_reachable_name_servers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server without an address is an error that names it."""
+    with pytest.raises(ValidatorUnavailable, match=r"name server a\.example\.org has no address"):
+        wait(monkeypatch, lambda _: "", hosts={"a.example.org": ()})
+
+
+def test_a_stop_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server stops, nobody waits any longer."""
+    stopping = threading.Event()
+
+    def ask(_: Address) -> str:
+        stopping.set()
+        return "later"
+
+    with pytest.raises(ValidatorUnavailable, match="acmems stops"):
+        wait(monkeypatch, ask, stopping=stopping)
+
+
+def test_none_asks_nobody() -> None:
+    """Without `propagation`, nothing is waited for and nobody is asked."""
+    Propagation().wait([(RECORD, "value")], Time().deadline(0), threading.Event())
+
+
+def test_resolvers_are_asked_until_all_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `recursive`, every resolver must show every value; one that fails is asked again."""
+    answers = {
+        "192.0.2.1": iter([frozenset({"value", "other"})]),
+        "192.0.2.2": iter([None, frozenset({"other"}), frozenset({"value"})]),
+    }
+
+    class Resolving:
+        def __init__(self, servers: tuple[Address, ...], timeout: float = 0) -> None:
+            del timeout
+            self.servers = servers
+
+        def texts(self, name: dns.name.Name) -> frozenset[str]:
+            assert name == RECORD
+            texts = next(answers[self.servers[0].host])
+            if texts is None:
+                raise ValidatorUnavailable("resolver 192.0.2.2:53 fails")
+            return texts
+
+    monkeypatch.setattr(propagation, "Resolver", Resolving)
+    time = Time()
+    resolvers = [Address("192.0.2.1", 53), Address("192.0.2.2", 53)]
+    Propagation("recursive", resolvers, clock=time.clock).wait(
+        [(RECORD, "value")], time.deadline(60), threading.Event()
+    )
+    assert len(time.waits) == 2

@@ -1,0 +1,180 @@
+"""The sockets of the name server: both transports, limits, and strangers of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import pytest
+from tests.fake_ca import Time
+from tests.peers.process import wait_until
+
+from acmems.dns.server import NameServer, NameService, Zone
+from acmems.dns.server.rates import Rates, Verdict
+from acmems.net.address import Address
+from acmems.system.clock import SYSTEM, Clock
+
+ORIGIN = dns.name.from_text("acme.example.org")
+QUERY = dns.message.make_query("www.acme.example.org", "TXT")
+
+
+@contextlib.contextmanager
+def running(limit: int = 1000, clock: Clock = SYSTEM) -> Iterator[NameService]:
+    zone = Zone(ORIGIN, [NameServer(dns.name.from_text("ns.example.org"))])
+    zone.add(dns.name.from_text("www", ORIGIN), "value", lambda: None)
+    service = NameService("dns test", zone, [Address("127.0.0.1", 0)], limit, clock)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def framed(message: dns.message.Message) -> bytes:
+    wire = message.to_wire()
+    return len(wire).to_bytes(2, "big") + wire
+
+
+def test_both_transports() -> None:
+    """It answers over UDP and TCP on one port, and after its end over neither."""
+    with running() as service:
+        (taken,) = service.addresses
+        for ask in (dns.query.udp, dns.query.tcp):
+            reply = ask(QUERY, "127.0.0.1", timeout=30, port=taken.port)
+            assert reply.answer[0][0].to_text() == '"value"'
+        assert service.is_healthy()
+    assert not service.is_healthy()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", taken.port), 5)
+
+
+def test_several_questions_on_one_connection() -> None:
+    """Questions on one TCP connection are answered in turn, however they are cut into pieces."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock:
+        data = framed(QUERY) * 3
+        for octet in data:
+            sock.send(bytes([octet]))
+        for _ in range(3):
+            reply, _ = dns.query.receive_tcp(sock)
+            assert reply.id == QUERY.id
+
+
+def test_silent_connections_are_closed() -> None:
+    """A connection that says nothing whole for five seconds is closed, and others are served meanwhile."""
+    time = Time()
+    now = [time.clock().monotonic()]
+    clock = Clock(monotonic=lambda: now[0])
+    with running(clock=clock) as service:
+        where = ("127.0.0.1", service.addresses[0].port)
+        with socket.create_connection(where, 30) as silent:
+            silent.send(b"\x00")
+            dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
+            now[0] += 5.1
+            dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
+            assert silent.recv(1) == b""
+
+
+def test_the_oldest_connection_makes_room() -> None:
+    """Of more than a hundred connections the longest silent goes, and the newest is answered."""
+    with running() as service, contextlib.ExitStack() as stack:
+        where = ("127.0.0.1", service.addresses[0].port)
+        many = [stack.enter_context(socket.create_connection(where, 30)) for _ in range(101)]
+        assert many[0].recv(1) == b""
+        many[-1].sendall(framed(QUERY))
+        assert dns.query.receive_tcp(many[-1])[0].id == QUERY.id
+
+
+def test_a_client_that_takes_no_answers() -> None:
+    """Whoever asks on and on without reading costs a bounded buffer and no other client's answer."""
+    with running() as service:
+        where = ("127.0.0.1", service.addresses[0].port)
+        with socket.create_connection(where) as greedy:
+            greedy.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while sent < 50_000_000:
+                    sent += greedy.send(framed(QUERY) * 1000)
+            dns.query.udp(QUERY, "127.0.0.1", timeout=30, port=where[1])
+            (stream,) = service._streams
+            assert len(stream.sending) < 2 * 65536
+
+
+def test_over_the_rate() -> None:
+    """A network that asks too often is sent to TCP, where it is answered."""
+    with running(limit=2, clock=Clock(monotonic=lambda: 1.0)) as service:
+        port = service.addresses[0].port
+        flags = []
+        for _ in range(4):
+            reply = dns.query.udp(
+                QUERY, "127.0.0.1", timeout=30, port=port, raise_on_truncation=False, ignore_errors=False
+            )
+            flags.append(bool(reply.flags & dns.flags.TC))
+        assert flags == [False, False, True, True]
+        assert dns.query.tcp(QUERY, "127.0.0.1", timeout=30, port=port).answer
+
+
+class TestRates:
+    """How much one network may ask."""
+
+    def test_by_network(self) -> None:
+        """Each network has a rate of its own, in each second anew."""
+        now = [0.5]
+        rates = Rates(1, lambda: now[0])
+        assert rates.take("192.0.2.1") is Verdict.ANSWER
+        assert rates.take("192.0.2.200") is Verdict.TRUNCATE
+        assert rates.take("192.0.3.1") is Verdict.ANSWER
+        assert rates.take("2001:db8:0:1::1") is Verdict.ANSWER
+        assert rates.take("2001:db8:0:2::1") is Verdict.TRUNCATE
+        assert rates.take("fe80::1%eth0") is Verdict.ANSWER
+        now[0] = 1.1
+        assert rates.take("192.0.2.1") is Verdict.ANSWER
+
+    def test_far_beyond(self) -> None:
+        """Whoever asks far too often gets no answer at all."""
+        rates = Rates(2, lambda: 0.0)
+        verdicts = [rates.take("192.0.2.1") for _ in range(9)]
+        assert verdicts == [Verdict.ANSWER] * 2 + [Verdict.TRUNCATE] * 6 + [Verdict.DROP]
+
+    def test_memory_is_bounded(self) -> None:
+        """A flood from everywhere is remembered for ten thousand networks, and the rest is sent to TCP."""
+        rates = Rates(5, lambda: 0.0)
+        for number in range(10_000):
+            rates.take(f"10.{number // 256}.{number % 256}.1")
+        assert rates.take("192.0.2.1") is Verdict.TRUNCATE
+        assert len(rates._counts) == 10_000
+
+
+def test_an_address_that_is_taken() -> None:
+    """An address that cannot be listened on is named."""
+    with running() as service:
+        zone = Zone(ORIGIN, [])
+        with pytest.raises(OSError, match="in use") as caught:
+            NameService("dns second", zone, service.addresses, 1)
+        assert caught.value.filename == str(service.addresses[0])
+
+
+def test_strangers() -> None:
+    """Datagrams that are nothing are not answered, and the next one is."""
+    with running() as service, socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", service.addresses[0].port))
+        for junk in (b"", b"x", b"\xff" * 300):
+            sock.send(junk)
+        sock.settimeout(30)
+        sock.send(QUERY.to_wire())
+        assert dns.message.from_wire(sock.recv(4096)).id == QUERY.id
+        wait_until(service.is_healthy, "it runs")
+
+
+def test_a_great_many_questions_at_once() -> None:
+    """Every question of a long row is answered, however much the answers to the first of them are."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock:
+        service._zone.add(dns.name.from_text("www", ORIGIN), "v" * 200, lambda: None)
+        count = 1500
+        sock.sendall(framed(QUERY) * count)
+        for _ in range(count):
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id

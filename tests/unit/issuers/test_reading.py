@@ -1,0 +1,90 @@
+"""Answers out of bytes: whole or not, however they are cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from acmems.exceptions import CAProtocolError
+from acmems.issuers.acme.session.reading import AnswerReader, BrokenAnswer
+
+URL = "https://ca.example/x"
+KNOWN = b"HTTP/1.1 200 OK\r\nReplay-Nonce: a\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n"
+UNTIL_END = b"HTTP/1.1 200 OK\r\n\r\nok"
+CLOSING = b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+OLD = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
+EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def read(*parts: bytes, bodiless: bool = False) -> AnswerReader:
+    reader = AnswerReader(URL, 10, bodiless=bodiless)
+    for part in parts:
+        reader.feed(part)
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "body", "keeps"),
+    [
+        (KNOWN, 200, b"ok", True),
+        (CHUNKED, 200, b"ok", True),
+        (UNTIL_END, 200, b"ok", False),
+        (CLOSING, 503, b"ok", False),
+        (OLD, 200, b"ok", False),
+        (EMPTY, 204, b"", True),
+    ],
+    ids=["known length", "chunked", "until the end", "closing", "HTTP/1.0", "empty"],
+)
+def test_answers(data: bytes, status: int, body: bytes, keeps: bool) -> None:
+    """An answer is the same wherever it is cut, and tells whether the connection can be used again."""
+    for cut in range(1, len(data)):
+        reader = read(data[:cut], data[cut:])
+        if data is UNTIL_END:
+            assert not reader.complete
+            reader.feed(b"")
+        answer = reader.answer()
+        assert (reader.complete, answer.status, answer.body, reader.keeps) == (True, status, body, keeps)
+        assert "X" not in answer.headers
+
+
+@pytest.mark.parametrize("data", [KNOWN, CHUNKED, CLOSING])
+def test_an_early_end(data: bytes) -> None:
+    """Wherever an answer of known length ends too early, it is none."""
+    for cut in range(len(data) - 1):
+        reader = AnswerReader(URL, 10)
+        if cut:
+            reader.feed(data[:cut])
+        with pytest.raises(BrokenAnswer):
+            reader.feed(b"")
+
+
+@pytest.mark.parametrize("extra", [KNOWN, b"nonsense", b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize("data", [KNOWN, CLOSING])
+def test_what_follows_is_nobodys(data: bytes, extra: bytes) -> None:
+    """Bytes after an answer change nothing of it, and nobody reads on where they came from."""
+    reader = read(data + extra)
+    assert (reader.complete, reader.answer().body, reader.keeps) == (True, b"ok", False)
+    assert reader.answer().status == read(data).answer().status
+
+
+@pytest.mark.parametrize(("field", "keeps"), [(b"", True), (b"Connection: close\r\n", False)])
+def test_an_answer_to_head(field: bytes, keeps: bool) -> None:
+    """An answer to a HEAD ends with its head, whatever length it names."""
+    for length in (b"", b"Content-Length: 500\r\n"):
+        reader = read(b"HTTP/1.1 200 OK\r\n" + length + field + b"\r\n", bodiless=True)
+        assert (reader.complete, reader.answer().body, reader.keeps) == (True, b"", keeps)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + KNOWN, "103"),
+        (KNOWN.replace(b"Replay-Nonce: a", b"Content-Encoding: gzip"), "compressed"),
+        (KNOWN.replace(b"Length: 2\r\n\r\nok", b"Length: 11\r\n\r\n" + b"x" * 11), "longer than 10 bytes"),
+    ],
+    ids=["interim", "compressed", "too long"],
+)
+def test_answers_that_nobody_wants(data: bytes, reason: str) -> None:
+    """What nobody asked for is refused as soon as it shows."""
+    with pytest.raises(CAProtocolError, match=reason):
+        read(data)

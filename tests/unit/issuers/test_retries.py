@@ -1,0 +1,221 @@
+"""Which failures are worth another try, and when it comes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from acmems.exceptions import (
+    CAProblem,
+    CAProtocolError,
+    CAUnavailable,
+    DeadlinePassed,
+    FateUnknown,
+    RateLimited,
+)
+from acmems.issuers.acme.session import Response
+from acmems.issuers.acme.session.retries import TRIES, Retries
+from acmems.issuers.acme.session.transport import Failure
+from acmems.system.clock import NEVER, Clock, Deadline
+
+NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
+GOOD = Response(200, {}, b"", "https://ca.example/")
+
+
+def bad(status: int, code: str = "serverInternal", **headers: str) -> Response:
+    body = json.dumps({"type": CAProblem.PREFIX + code, "detail": "told to"}).encode()
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, fields, body, "https://ca.example/")
+
+
+@dataclass
+class Script:
+    """A CA that does one thing after the other, and a clock that moves when someone waits."""
+
+    steps: list[Response | Failure]
+    random: Callable[[], float] = lambda: 0.5
+    made: int = 0
+    waits: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(lambda: sum(self.waits), lambda: NOW, self._wait)
+        self.retries = Retries(self.clock, self.random)
+
+    def _wait(self, event: threading.Event, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return event.is_set()
+
+    def _attempt(self) -> Response:
+        step = self.steps[min(self.made, len(self.steps) - 1)]
+        self.made += 1
+        if isinstance(step, Failure):
+            raise step
+        return step
+
+    def run(self, deadline: Deadline = NEVER, *, repeatable: bool = True) -> Response:
+        return self.retries.run(self._attempt, deadline, repeatable=repeatable)
+
+
+LOST = Failure("reset", sent=True)
+UNSENT = Failure("refused", sent=False)
+
+
+class TestRepeating:
+    @pytest.mark.parametrize("step", [LOST, UNSENT, bad(500), bad(502), bad(503), bad(504)])
+    def test_what_may_be_repeated_is_repeated(self, step: Response | Failure) -> None:
+        """Whatever is of the moment is tried again, if that does no harm."""
+        script = Script([step, GOOD])
+        assert script.run() is GOOD
+        assert script.made == 2
+
+    @pytest.mark.parametrize("step", [UNSENT, bad(503)])
+    def test_what_was_surely_not_done_may_always_be_repeated(self, step: Response | Failure) -> None:
+        """A request that was not sent, or for which the CA had no time, was not done."""
+        script = Script([step, GOOD])
+        assert script.run(repeatable=False) is GOOD
+
+    @pytest.mark.parametrize("step", [LOST, bad(500), bad(502), bad(504)])
+    def test_what_may_have_been_done_is_not_repeated(self, step: Response | Failure) -> None:
+        """Neither a lost answer nor a gateway's excuse tells whether the CA did it."""
+        script = Script([step, GOOD])
+        with pytest.raises(FateUnknown):
+            script.run(repeatable=False)
+        assert script.made == 1
+
+    def test_tries_are_bounded(self) -> None:
+        """What fails on and on is given up, with the reason."""
+        script = Script([LOST])
+        with pytest.raises(CAUnavailable, match="reset"):
+            script.run()
+        assert script.made == TRIES
+
+    def test_what_cannot_get_better_is_not_repeated(self) -> None:
+        """A certificate that is not trusted will not be trusted in a second."""
+        script = Script([Failure("not trusted", sent=False, final=True)])
+        with pytest.raises(CAUnavailable, match="not trusted"):
+            script.run()
+        assert script.made == 1
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 501, 505])
+    def test_a_refusal_is_not_repeated(self, status: int) -> None:
+        """A CA that says no is not asked again."""
+        script = Script([bad(status, "malformed")])
+        with pytest.raises(CAProblem) as refused:
+            script.run()
+        assert (script.made, refused.value.status, refused.value.code) == (1, status, "malformed")
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308])
+    def test_a_redirect_is_nonsense(self, status: int) -> None:
+        """ACME knows no redirects: a signature is for one URL (RFC 8555 section 6.4)."""
+        script = Script([bad(status)])
+        with pytest.raises(CAProtocolError, match="redirects"):
+            script.run()
+
+    @pytest.mark.parametrize("step", [bad(429, Retry_After="9"), bad(503, "rateLimited", Retry_After="9")])
+    @pytest.mark.parametrize("repeatable", [True, False])
+    def test_a_rate_limit_is_not_run_against(self, step: Response, repeatable: bool) -> None:
+        """Whoever is told to come later is told how much later, and nothing is repeated."""
+        script = Script([step, GOOD])
+        with pytest.raises(RateLimited) as limited:
+            script.run(repeatable=repeatable)
+        assert (script.made, limited.value.retry_after) == (1, 9)
+
+
+class TestWaiting:
+    def test_waits_grow(self) -> None:
+        """Each wait is twice the one before."""
+        script = Script([LOST])
+        with pytest.raises(CAUnavailable):
+            script.run()
+        assert script.waits == [0.25, 0.5, 1.0, 2.0]
+
+    def test_waits_are_spread(self) -> None:
+        """Chance spreads the waits of many threads over a factor of three."""
+        low, high = Script([LOST, GOOD], lambda: 0.0), Script([LOST, GOOD], lambda: 1.0)
+        low.run()
+        high.run()
+        assert (low.waits, high.waits) == ([0.125], [0.375])
+
+    @pytest.mark.parametrize(
+        ("header", "seconds"),
+        [
+            ("7", 7),
+            ("Tue, 24 Nov 2026 12:00:07 GMT", 7),
+            ("Tue, 24 Nov 2026 11:00:00 GMT", 0),
+            ("1000000000", 3600),
+        ],
+    )
+    def test_the_next_try_is_never_earlier_than_the_ca_wants(self, header: str, seconds: float) -> None:
+        """A wait that the CA names is kept, cut to an hour, and spread like any other."""
+        script = Script([bad(503, Retry_After=header), GOOD])
+        script.run()
+        assert script.waits == [seconds + 0.25]
+
+    def test_a_wait_beyond_the_deadline_is_not_begun(self) -> None:
+        """Whoever asks learns at once what the CA wants, not when the time is over."""
+        script = Script([bad(503, Retry_After="30")])
+        with pytest.raises(CAUnavailable) as unavailable:
+            script.run(script.clock.deadline(30))
+        assert (script.made, script.waits, unavailable.value.retry_after) == (1, [], 30)
+
+    def test_after_the_deadline_nothing_is_sent(self) -> None:
+        """Without time left there is no first try."""
+        script = Script([GOOD])
+        with pytest.raises(DeadlinePassed):
+            script.run(script.clock.deadline(0))
+        assert script.made == 0
+
+    def test_a_deadline_that_passes_meanwhile_is_what_is_reported(self) -> None:
+        """A try that took all the time ends in DeadlinePassed, with what was wrong."""
+        script = Script([])
+
+        def slow() -> Response:
+            script.waits.append(10)
+            raise LOST
+
+        with pytest.raises(DeadlinePassed, match="reset"):
+            script.retries.run(slow, script.clock.deadline(10), repeatable=True)
+
+    def test_a_lost_answer_is_more_than_a_passed_deadline(self) -> None:
+        """Whoever must not repeat has to know that the request was sent."""
+        script = Script([])
+
+        def slow() -> Response:
+            script.waits.append(10)
+            raise LOST
+
+        with pytest.raises(FateUnknown):
+            script.retries.run(slow, script.clock.deadline(10), repeatable=False)
+
+    def test_stopping_ends_the_wait(self) -> None:
+        """After `stop` nobody waits for a next try."""
+        script = Script([LOST, GOOD])
+        script.retries.stop()
+        with pytest.raises(CAUnavailable, match="reset"):
+            script.run(script.clock.deadline(math.inf))
+        assert script.made == 1
+
+
+class TestOverload:
+    def test_what_the_ca_said_to_one_holds_for_all(self) -> None:
+        """A CA that wants no requests for an hour gets none, whoever asks next."""
+        script = Script([bad(503, Retry_After="3600"), GOOD])
+        for _ in range(2):
+            with pytest.raises(CAUnavailable) as caught:
+                script.run(script.clock.deadline(60))
+            assert caught.value.retry_after == 3600
+        assert script.made == 1
+
+    def test_a_short_pause_is_waited_for(self) -> None:
+        """Where there is time, the next request waits as long as the CA wants, then is made."""
+        script = Script([bad(503, Retry_After="30"), GOOD])
+        with pytest.raises(CAUnavailable):
+            script.run(script.clock.deadline(10))
+        assert script.run(script.clock.deadline(60)) is GOOD
+        assert script.waits == [30]

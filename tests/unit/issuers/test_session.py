@@ -1,0 +1,340 @@
+"""Signed requests to one CA, which here is a script; a real one is in tests/integration."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwk import JWKEC
+from urllib3 import HTTPHeaderDict
+
+from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed
+from acmems.issuers.acme.session import Response
+from acmems.issuers.acme.session.session import DIRECTORY_AGE, NONCE_TRIES, Session
+from acmems.issuers.acme.session.transport import Failure
+from acmems.system.clock import NEVER, Clock, Deadline
+
+CA = "https://ca.example"
+ACCOUNT = f"{CA}/account/1"
+ORDER = f"{CA}/order/1"
+KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+DIRECTORY = {name: f"{CA}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
+
+Reply = tuple[int, object, str | None]
+"""Status, JSON and nonce of an answer."""
+BAD_NONCE = {"type": CAProblem.PREFIX + "badNonce", "detail": "try this one"}
+
+
+@dataclass
+class Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+    def part(self, name: str) -> Any:
+        assert self.body is not None
+        text = json.loads(self.body)[name]
+        return json.loads(base64.urlsafe_b64decode(text + "==") or b"null")
+
+    @property
+    def nonce(self) -> str:
+        nonce: str = self.part("protected")["nonce"]
+        return nonce
+
+
+@dataclass
+class FakeCA:
+    """In the place of the transport: keeps what was sent, and answers by the function for the URL."""
+
+    answers: dict[str, Callable[[], Reply]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    nonces: int = 0
+    time: float = 0.0
+    closed: bool = False
+
+    @contextlib.contextmanager
+    def channel(self, deadline: Deadline) -> Iterator[FakeCA]:
+        yield self
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: Deadline,
+        max_size: int,
+    ) -> Response:
+        self.requests.append(Request(method, url, headers, body))
+        status, value, nonce = self.answers.get(url, self._usual(url))()
+        fields = HTTPHeaderDict({} if nonce is None else {"Replay-Nonce": nonce})
+        return Response(status, fields, json.dumps(value).encode(), url)
+
+    def _usual(self, url: str) -> Callable[[], Reply]:
+        if url == f"{CA}/dir":
+            return lambda: (200, DIRECTORY, None)
+        return lambda: (200, {}, self.nonce())
+
+    def nonce(self) -> str:
+        self.nonces += 1
+        return f"nonce-{self.nonces}"
+
+    def close(self) -> None:
+        self.closed = True
+
+    def seen(self, url: str) -> list[Request]:
+        return [request for request in self.requests if request.url == url]
+
+
+@pytest.fixture
+def ca() -> FakeCA:
+    return FakeCA()
+
+
+@pytest.fixture
+def session(ca: FakeCA) -> Session:
+    clock = Clock(monotonic=lambda: ca.time, wait=lambda event, _: event.is_set())
+    session = Session(f"{CA}/dir", KEY, clock=clock)
+    session._transport = ca  # type: ignore[assignment] # a stand-in
+    session.kid = ACCOUNT
+    return session
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        "url", ["http://ca.example/dir", "https://user@ca.example/dir", "ca.example", ""]
+    )
+    def test_a_directory_must_be_https(self, url: str) -> None:
+        """ACME is spoken over HTTPS only (RFC 8555 section 6.1)."""
+        with pytest.raises(ValueError, match="https URL"):
+            Session(url)
+
+    def test_without_a_key_nothing_is_signed(self, session: Session, ca: FakeCA) -> None:
+        """A session that has no key yet reads the directory, and signs as soon as it gets one."""
+        session._signer = None
+        session.directory(NEVER)
+        with pytest.raises(ValueError, match="key"):
+            session.post(ORDER, None, deadline=NEVER)
+        session.use_key(KEY)
+        assert session.kid is None
+        assert session.post(f"{CA}/newAccount", {}, deadline=NEVER, use_jwk=True).status == 200
+
+    def test_without_an_account_nothing_is_signed_in_its_name(self, session: Session, ca: FakeCA) -> None:
+        """Only newAccount is signed as the key (RFC 8555 section 6.2)."""
+        session.kid = None
+        with pytest.raises(ValueError, match="account"):
+            session.post(ORDER, None, deadline=NEVER)
+        assert ca.requests == []
+
+
+class TestSigning:
+    def test_a_request_says_who_what_and_where(self, session: Session, ca: FakeCA) -> None:
+        """The protected header has alg, nonce, url and kid; the type is jose+json (RFC 8555 section 6.2)."""
+        session.post(ORDER, {"a": "ä"}, deadline=NEVER, accept="text/plain")
+        (request,) = ca.seen(ORDER)
+        assert request.part("protected") == {"alg": "ES256", "kid": ACCOUNT, "url": ORDER, "nonce": "nonce-1"}
+        assert request.part("payload") == {"a": "ä"}
+        assert request.headers["Content-Type"] == "application/jose+json"
+        assert request.headers["Accept"] == "text/plain"
+        assert request.headers["User-Agent"].startswith("acmems/")
+
+    def test_a_new_account_shows_its_key(self, session: Session, ca: FakeCA) -> None:
+        """The protected header has jwk or kid, never both (RFC 8555 section 6.2)."""
+        session.post(ORDER, {}, deadline=NEVER, use_jwk=True)
+        header = ca.seen(ORDER)[0].part("protected")
+        assert header["jwk"] == KEY.public_key().to_partial_json()
+        assert "kid" not in header
+
+    def test_a_post_as_get_differs_from_an_empty_object(self, session: Session, ca: FakeCA) -> None:
+        """None signs nothing, {} an empty object, which starts a challenge (RFC 8555 sections 6.3, 7.5.1)."""
+        session.post(ORDER, None, deadline=NEVER)
+        session.post(ORDER, {}, deadline=NEVER)
+        assert [request.part("payload") for request in ca.seen(ORDER)] == [None, {}]
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://ca.example/order/1",
+            "https://ca.example:8443/order/1",
+            "https://evil.example/order/1",
+            "https://ca.example@evil.example/",
+            "https://ca.example.evil.example/",
+            "https://ca.example/a\r\nX: y",
+            "/order/1",
+            "",
+        ],
+    )
+    def test_nothing_is_sent_elsewhere(self, session: Session, ca: FakeCA, url: str) -> None:
+        """A URL of another origin ends the conversation, whoever gave it."""
+        with pytest.raises(CAProtocolError, match="URL"):
+            session.post(url, None, deadline=NEVER)
+        with pytest.raises(CAProtocolError, match="URL"):
+            session.get(url, deadline=NEVER)
+        assert ca.requests == []
+
+
+class TestNonces:
+    def test_each_answer_brings_the_next(self, session: Session, ca: FakeCA) -> None:
+        """NewNonce is asked once; from then on answers bring nonces, error answers too."""
+        ca.answers[f"{CA}/refused"] = lambda: (403, {}, ca.nonce())
+        session.post(ORDER, None, deadline=NEVER)
+        with pytest.raises(CAProblem):
+            session.post(f"{CA}/refused", None, deadline=NEVER)
+        session.post(ORDER, None, deadline=NEVER)
+        assert len(ca.seen(f"{CA}/newNonce")) == 1
+        assert [r.nonce for r in ca.requests if r.body] == ["nonce-1", "nonce-2", "nonce-3"]
+
+    def test_an_answer_of_the_directory_brings_one_too(self, session: Session, ca: FakeCA) -> None:
+        """A nonce is a nonce, wherever it comes from."""
+        ca.answers[f"{CA}/dir"] = lambda: (200, DIRECTORY, "from-directory")
+        session.post(ORDER, None, deadline=NEVER)
+        assert ca.seen(ORDER)[0].nonce == "from-directory"
+        assert ca.seen(f"{CA}/newNonce") == []
+
+    def test_old_nonces_are_not_used(self, session: Session, ca: FakeCA) -> None:
+        """After a quiet hour a nonce is asked for rather than tried."""
+        session.post(ORDER, None, deadline=NEVER)
+        ca.time = 3599
+        session.post(ORDER, None, deadline=NEVER)
+        assert len(ca.seen(f"{CA}/newNonce")) == 2
+
+    @pytest.mark.parametrize("repeatable", [True, False])
+    def test_a_refused_nonce_is_replaced_by_the_one_that_came_with_it(
+        self, session: Session, ca: FakeCA, repeatable: bool
+    ) -> None:
+        """A request refused with badNonce was not done: it is sent again at once (RFC 8555 section 6.5)."""
+        replies: Iterator[Reply] = iter([(400, BAD_NONCE, "fresh"), (201, {}, "next")])
+        ca.answers[ORDER] = lambda: next(replies)
+        assert session.post(ORDER, {}, deadline=NEVER, repeatable=repeatable).status == 201
+        assert [request.nonce for request in ca.seen(ORDER)] == ["nonce-1", "fresh"]
+
+    def test_a_refusal_without_a_nonce_asks_for_one(self, session: Session, ca: FakeCA) -> None:
+        """Where badNonce brings nothing to try with, newNonce does."""
+        replies: Iterator[Reply] = iter([(400, BAD_NONCE, None), (201, {}, None)])
+        ca.answers[ORDER] = lambda: next(replies)
+        session.post(ORDER, {}, deadline=NEVER)
+        assert [request.nonce for request in ca.seen(ORDER)] == ["nonce-1", "nonce-2"]
+
+    def test_refusals_are_bounded(self, session: Session, ca: FakeCA) -> None:
+        """A CA that takes no nonce at all is unavailable, after many tries."""
+        ca.answers[ORDER] = lambda: (400, BAD_NONCE, ca.nonce())
+        with pytest.raises(CAUnavailable, match="nonces in a row"):
+            session.post(ORDER, {}, deadline=NEVER, repeatable=False)
+        assert len(ca.seen(ORDER)) == NONCE_TRIES
+
+    def test_a_busy_new_nonce_is_asked_again(self, session: Session, ca: FakeCA) -> None:
+        """What goes wrong while a nonce is fetched never makes a request's fate unknown."""
+        replies: Iterator[Reply] = iter([(500, {}, None), (200, {}, "late")])
+        ca.answers[f"{CA}/newNonce"] = lambda: next(replies)
+        assert session.post(ORDER, {}, deadline=NEVER, repeatable=False).status == 200
+        assert [request.nonce for request in ca.seen(ORDER)] == ["late"]
+
+    def test_a_lost_new_nonce_is_asked_again(self, session: Session, ca: FakeCA) -> None:
+        """The same holds for a newNonce whose answer is lost."""
+
+        def lose() -> Reply:
+            del ca.answers[f"{CA}/newNonce"]
+            raise Failure("reset", sent=True)
+
+        ca.answers[f"{CA}/newNonce"] = lose
+        assert session.post(ORDER, {}, deadline=NEVER, repeatable=False).status == 200
+
+
+class TestDirectory:
+    def test_it_is_read_once_an_hour(self, session: Session, ca: FakeCA) -> None:
+        """The directory is kept, and read anew when it is an hour old."""
+        for ca.time in (0, 1, DIRECTORY_AGE - 1):
+            assert session.directory(NEVER)["newOrder"] == f"{CA}/newOrder"
+        assert len(ca.requests) == 1
+        ca.time = DIRECTORY_AGE
+        session.directory(NEVER)
+        assert len(ca.requests) == 2
+
+    def test_one_thread_reads_it_anew(self, session: Session, ca: FakeCA) -> None:
+        """While one thread reads it, others go on with the old one: no stampede, and nobody waits."""
+        session.directory(NEVER)
+        ca.time = DIRECTORY_AGE
+        asked, go_on = threading.Event(), threading.Event()
+
+        def slow() -> Reply:
+            asked.set()
+            assert go_on.wait(30)
+            return 200, DIRECTORY, None
+
+        ca.answers[f"{CA}/dir"] = slow
+        reader = threading.Thread(target=session.directory, args=(NEVER,))
+        reader.start()
+        assert asked.wait(30)
+        assert session.directory(NEVER)["newOrder"]
+        go_on.set()
+        reader.join(30)
+        assert len(ca.requests) == 2
+
+    def test_after_a_failure_it_is_read_again(self, session: Session, ca: FakeCA) -> None:
+        """A directory that could not be read is asked for by the next request."""
+        ca.answers[f"{CA}/dir"] = lambda: (404, {}, None)
+        with pytest.raises(CAProblem):
+            session.directory(NEVER)
+        del ca.answers[f"{CA}/dir"]
+        assert session.directory(NEVER)["newOrder"]
+
+    def test_what_the_ca_says_of_itself_is_kept(self, session: Session, ca: FakeCA) -> None:
+        """Terms, profiles and the need for an external account are in `meta`; terms are one safe line."""
+        meta = {
+            "termsOfService": f"{CA}/terms\r\nX: y",
+            "profiles": {"a": "b"},
+            "externalAccountRequired": True,
+        }
+        ca.answers[f"{CA}/dir"] = lambda: (
+            200,
+            {**DIRECTORY, "meta": meta, "zQ8x": "https://a.example"},
+            None,
+        )
+        found = session.directory(NEVER).meta
+        assert found.terms_of_service == f"{CA}/terms X: y"
+        assert (found.profiles, found.external_account_required) == ({"a": "b"}, True)
+
+
+class TestTheRest:
+    def test_requests_are_counted(self, session: Session, ca: FakeCA) -> None:
+        """Every request counts, repeated ones and those for nonces too."""
+        session.post(ORDER, None, deadline=NEVER)
+        assert session.requests == len(ca.requests) == 3
+
+    def test_after_the_deadline_nothing_is_sent(self, session: Session, ca: FakeCA) -> None:
+        """A passed deadline costs the CA no request."""
+        session.directory(NEVER)
+        with pytest.raises(DeadlinePassed):
+            session.post(ORDER, None, deadline=session._clock.deadline(0))
+        assert len(ca.requests) == 1
+
+    def test_closing_closes_connections_and_ends_retries(self, session: Session, ca: FakeCA) -> None:
+        """A closed session keeps no connection and repeats nothing."""
+        ca.answers[f"{CA}/dir"] = lambda: (503, {}, None)
+        session.close()
+        with pytest.raises(CAUnavailable):
+            session.directory(NEVER)
+        assert ca.closed
+        assert len(ca.requests) == 1
+
+    def test_the_log_has_no_secrets(
+        self, session: Session, ca: FakeCA, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each request is a debug line with URL and status, and without nonce, signature, payload or key."""
+        caplog.set_level(logging.DEBUG)
+        session.post(ORDER, {"csr": "c2VjcmV0"}, deadline=NEVER)
+        sent = json.loads(ca.seen(ORDER)[0].body or b"")
+        assert f"POST {ORDER}: 200 in 0 ms" in caplog.messages
+        for secret in ("nonce-", "c2VjcmV0", *sent.values(), KEY.to_partial_json()["d"]):
+            assert secret not in caplog.text
+        assert KEY.to_partial_json()["d"] not in repr(vars(session))

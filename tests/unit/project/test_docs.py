@@ -1,0 +1,147 @@
+"""What the documentation says, held against the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from docs._ext.configuration_reference import sections, table, written
+
+from acmems import __version__, config
+from acmems.config import Configuration
+from acmems.frontends.problems import STATUS
+from acmems.net.address import Address
+from acmems.settings.options import KeyDeclaration
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+KEYS = [(name, key) for name, keys in sections().items() for key in keys]
+ACCOUNT = "[account]\ndir = /var/lib/acmems/account\n"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of one language on a page."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"))
+
+
+def values(settings: Configuration) -> list[object]:
+    """Return what a configuration holds that compares by value."""
+    return [
+        settings.account,
+        settings.mgmt,
+        settings.logging,
+        sorted(settings.storages),
+        settings.auth.max_size,
+    ]
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS, ids=lambda value: getattr(value, "keys", [value])[0])
+def test_every_key_has_a_meaning(section: str, key: KeyDeclaration) -> None:
+    """The reference shows each key with what it means, its other names and its default."""
+    assert key.meaning, f"{section}: {key.keys[0]}"
+    shown = table([key]).astext()
+    for word in (*key.keys, key.meaning.replace("`", ""), *written(key.default)):
+        assert word in shown
+    assert ("required" in shown) is key.required
+    assert ("may be given several times" in shown) is key.repeatable
+
+
+def test_every_section_is_shown_once() -> None:
+    """The page of the configuration shows the keys of every kind and type of section, each once."""
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^```\{configuration-keys\} (.+)$", text)) == sorted(sections())
+    kinds = {name.partition(" ")[0] for name in sections()}
+    assert kinds == {*config._SINGLE, *config._NAMED}
+
+
+@pytest.mark.parametrize(
+    ("default", "text"),
+    [
+        (None, []),
+        ((), []),
+        (False, ["no"]),
+        (True, ["yes"]),
+        (4096, ["4096"]),
+        (120.0, ["120"]),
+        (2.5, ["2.5"]),
+        ("ec256", ["ec256"]),
+        ((Address("127.0.0.1", 1313), Address("::1", 1313)), ["127.0.0.1:1313", "[::1]:1313"]),
+    ],
+)
+def test_defaults_are_written_as_in_a_file(default: object, text: list[str]) -> None:
+    """Defaults are printed as a person writes them."""
+    assert written(default) == text
+
+
+def test_defaults_are_what_holds_without_them() -> None:
+    """Writing every printed default of the sections without a name into a file changes nothing."""
+    lines = [ACCOUNT]
+    for kind in config._SINGLE:
+        lines.append("" if kind == "account" else f"[{kind}]")
+        lines += [f"{key.keys[0]} = {text}" for key in sections()[kind] for text in written(key.default)]
+    given = Configuration.from_text("\n".join(lines))
+    assert values(given) == values(Configuration.from_text(ACCOUNT))
+
+
+@pytest.mark.parametrize("example", [example for page in PAGES for example in blocks(page, "ini")])
+def test_examples_are_accepted(example: str) -> None:
+    """Each configuration that a page shows is accepted, with an account where it leaves that out."""
+    text = example if "[account]" in example else ACCOUNT + example
+    warnings = Configuration.from_text(text).warnings
+    assert [warning for warning in warnings if "[auth]" not in str(warning)] == []
+
+
+def test_five_settings_are_five() -> None:
+    """The first configuration of README has five settings, and nothing in it is warned about."""
+    [example] = blocks(ROOT / "README.md", "ini")
+    assert len(re.findall("(?m)^[a-z-]+ = ", example)) == 5
+    assert Configuration.from_text(example).warnings == ()
+
+
+def test_every_status_is_explained() -> None:
+    """Each HTTP status that the code can answer, and no other error, has a row in the table of statuses."""
+    page = (DOCS / "http.md").read_text(encoding="utf-8")
+    listed = {int(number) for number in re.findall(r"(?m)^\| (\d{3}) \|", page)}
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    answered = {int(number) for number in re.findall(r"HttpRefusal\(\s*(\d{3})", sources)}
+    assert listed == {200} | answered | set(STATUS.values())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    """Each relative link of a page leads to a file of this repository."""
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+def test_changelog_begins_with_this_version() -> None:
+    """The newest version in the changelog is the one that the package has."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.search(r"(?m)^## (\S+)", text)
+    assert found
+    assert found[1] == __version__
+
+
+def test_commands_are_those_of_the_program() -> None:
+    """The page of operations names every command of `acmems --help`, and no other."""
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?m)^\| `acmems (\w+)", page))
+    done = subprocess.run(
+        [sys.executable, "-m", "acmems", "--help"], capture_output=True, text=True, check=True
+    )
+    assert named == set(re.findall(r"(?m)^    (\w+) ", done.stdout)) - {"COMMAND"}
+
+
+def test_floors_are_those_that_are_checked() -> None:
+    """The page of the design lists the floors of the house as import-linter checks them, from the top."""
+    [drawn, *_] = blocks(DOCS / "design.md", "text")
+    floors = [re.split(r"\s{2,}", line)[0].split(", ") for line in drawn.splitlines()]
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = tool["contracts"][0]["layers"]
+    assert [["__main__"], *floors] == [layer.split(" | ") for layer in layers]

@@ -1,0 +1,105 @@
+"""The systemd unit runs acmems as acmems wants to be run, and leaves it nothing that it does not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acmems import app
+
+UNIT = Path(__file__).parents[3] / "contrib" / "acmems.service"
+
+
+def read(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Return directives by section, each with its values: systemd lets them repeat."""
+    found: dict[str, dict[str, list[str]]] = {}
+    section: dict[str, list[str]] | None = None
+    for line in path.read_text(encoding="ascii").splitlines():
+        if line.startswith("[") and line.endswith("]"):
+            section = found.setdefault(line[1:-1], {})
+        elif line and not line.startswith("#"):
+            key, equals, value = line.partition("=")
+            assert section is not None, line
+            assert equals, line
+            section.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def service() -> dict[str, list[str]]:
+    """The directives of `[Service]`."""
+    return read(UNIT)["Service"]
+
+
+def test_sections() -> None:
+    """The unit has the three sections of a service, waits for the network, and starts at boot."""
+    unit = read(UNIT)
+    assert list(unit) == ["Unit", "Service", "Install"]
+    assert unit["Unit"]["After"] == unit["Unit"]["Wants"] == ["network-online.target"]
+    assert unit["Install"] == {"WantedBy": ["multi-user.target"]}
+
+
+@pytest.mark.parametrize(
+    ("directive", "value"),
+    [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("UMask", "0077"),
+        ("User", "acmems"),
+        ("Group", "acmems"),
+        ("StateDirectory", "acmems"),
+        ("StateDirectoryMode", "0700"),
+        ("CapabilityBoundingSet", ""),
+        ("AmbientCapabilities", ""),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+        ("ProtectHome", "yes"),
+        ("PrivateTmp", "yes"),
+        ("PrivateDevices", "yes"),
+        ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
+        ("RestrictNamespaces", "yes"),
+        ("MemoryDenyWriteExecute", "yes"),
+        ("SystemCallArchitectures", "native"),
+    ],
+)
+def test_directives(service: dict[str, list[str]], directive: str, value: str) -> None:
+    """Each directive that keeps the service apart from the rest of the machine is there, once."""
+    assert service[directive] == [value]
+
+
+def test_commands(service: dict[str, list[str]]) -> None:
+    """The configuration is checked before it is used, by the same program."""
+    [check], [serve] = service["ExecStartPre"], service["ExecStart"]
+    program, command, configuration = serve.split()
+    assert command == "serve"
+    assert check.split() == [program, "check", configuration]
+    assert Path(program).is_absolute()
+    assert Path(configuration).is_absolute()
+
+
+def test_system_calls(service: dict[str, list[str]]) -> None:
+    """Only the system calls of ordinary services are allowed; others fail, and kill nothing."""
+    allowed, *taken = service["SystemCallFilter"]
+    assert allowed == "@system-service"
+    assert all(filters.startswith("~") for filters in taken)
+    assert service["SystemCallErrorNumber"] == ["EPERM"]
+
+
+def test_time(service: dict[str, list[str]]) -> None:
+    """Running requests may end before systemd kills, and it looks whether the service is alive."""
+    assert int(service["TimeoutStopSec"][0]) > app.DRAIN_SECONDS + app.WITHDRAW_SECONDS
+    assert int(service["WatchdogSec"][0]) > 0
+
+
+def test_restarts(service: dict[str, list[str]]) -> None:
+    """A crash is followed by a new start; a configuration error, exit code 2, is not."""
+    assert service["Restart"] == ["on-failure"]
+    assert service["RestartPreventExitStatus"] == ["2"]
+
+
+@pytest.mark.parametrize("directive", ["LimitNOFILE", "TasksMax", "MemoryMax"])
+def test_limits(service: dict[str, list[str]], directive: str) -> None:
+    """Whatever goes wrong, the service cannot take all of the machine."""
+    [limit] = service[directive]
+    assert int(limit.removesuffix("M")) > 0
