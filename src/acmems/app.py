@@ -18,9 +18,9 @@ from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePass
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
-from acmems.manager import ACMEManager
 from acmems.net.address import Address
 from acmems.net.http import Application, HttpLimits, Listener
 from acmems.storages import IssuerIdentity
@@ -49,11 +49,11 @@ class Server:
         self.clock = clock
         self.bus = Bus()
         self.bus.subscribe(log_event)
-        self.manager = ACMEManager(config, connect=False, clock=clock)
-        origin = IssuerIdentity(config.account.directory_url, config.account.profile)
+        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
+        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
-        self.issuance = Issuance(self.manager, origin, self.bus, seconds=seconds, clock=clock)
+        self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
         self.services: list[ListeningService] = []
         self._stopping = threading.Event()
@@ -85,15 +85,17 @@ class Server:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.close(deadline)
-        self.manager.stop()
+        self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         for each in (*self.listeners, *self.services):
             each.close()
-        self.manager.close()
+        self.issuer.close()
 
     def is_healthy(self) -> bool:
         """Tell whether every listener still has the threads that serve it."""
-        return all(each.is_healthy() for each in (*self.listeners, *self.services))
+        return self.issuer.loop.is_healthy() and all(
+            each.is_healthy() for each in (*self.listeners, *self.services)
+        )
 
     @property
     def addresses(self) -> list[str]:
@@ -105,19 +107,18 @@ class Server:
         ]
 
     def _open_account(self) -> None:
-        directory = self.manager.directory
+        directory = self.issuer.directory
         if not directory.has_key():
             if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
                 raise AccountError(
                     f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
                     f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
                 )
-            self.manager.create_account_key()
+            self.issuer.create_key()
             logger.info("made a new account key: %s", directory.key_file)
-        self.manager.load_private_key()
-        self.manager.init_client()
+        self.issuer.load_key()
         try:
-            self.manager.refresh_registration()
+            self.issuer.refresh()
         except (AccountError, CAError, RateLimited, DeadlinePassed) as error:
             if not directory.has_registration():
                 raise
@@ -158,8 +159,8 @@ class Server:
         while not self.clock.wait(self._stopping, pause):
             pause = UPKEEP_SECONDS
             try:
-                self.manager.sweep()
-                self.issuance.save_held()
+                self.issuer.sweep(self.config.validators)
+                self.issuance.save_kept()
             except AcmeException as error:
                 logger.warning("upkeep: %s", error)
 

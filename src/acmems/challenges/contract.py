@@ -15,8 +15,8 @@ from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
 
-# RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}")
+# RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is this server's own.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,15 @@ class Proof:
     issuers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.token or self.key_authorization) and not _TOKEN.fullmatch(self.token):
+        if (self.token or self.key_authorization) and not is_token(self.token):
             raise CAProtocolError(
                 f"the CA sent a challenge for {self.identifier.value} with a token that is none"
             )
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text can be a token; tokens become table keys and the contents of DNS records."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 class Validator(Protocol):
@@ -72,6 +77,10 @@ class Validator(Protocol):
     @property
     def leaves_traces(self) -> bool:
         """Whether what it presents outlives this process, so that a crash leaves it behind."""
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether `present` and `withdraw` only change tables in memory, so that they return at once."""
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""

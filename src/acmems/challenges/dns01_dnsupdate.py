@@ -62,6 +62,7 @@ class DnsUpdate:
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class DnsExec:
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class DnsProvider:
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class DnsServer:
 
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(
         self,

@@ -93,6 +93,7 @@ class DnsPersist:
     challenge_type = "dns-persist-01"
     sees_requests = False
     leaves_traces = False
+    is_immediate = False
 
     def __init__(
         self,

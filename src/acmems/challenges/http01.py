@@ -29,6 +29,7 @@ class Http01:
     challenge_type = "http-01"
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
         self.name = name

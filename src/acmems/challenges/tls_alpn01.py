@@ -30,6 +30,7 @@ class TlsAlpn01:
     challenge_type = "tls-alpn-01"
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(self, name: str, listeners: Sequence[Address], *, clock: Clock = SYSTEM) -> None:
         self.name = name

@@ -12,8 +12,8 @@ from acmems import __version__, app, logs
 from acmems.commands import preflight, records
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
-from acmems.issuers.acme import account
-from acmems.manager import ACMEManager
+from acmems.issuers.acme.account import Account
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.net.address import Address, parse_address
 
 logger = logging.getLogger(__name__)
@@ -125,30 +125,29 @@ def _resolver(text: str) -> Address:
 
 def _account(config: Configuration, options: argparse.Namespace) -> int:
     logs.configure(config.logging)
-    manager = ACMEManager(config, connect=False)
-    if options.action == "register" and not manager.directory.has_key():
-        manager.create_account_key()
-    manager.connect(register=options.action == "register")
-    if options.action == "deactivate":
-        manager.deactivate()
-    _show(manager)
-    manager.close()
+    issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
+    try:
+        if options.action == "register" and not issuer.directory.has_key():
+            issuer.create_key()
+        account = issuer.open(register=options.action == "register")
+        if options.action == "deactivate":
+            account = issuer.deactivate()
+        _show(issuer, account)
+    finally:
+        issuer.close()
     return DONE
 
 
-def _show(manager: ACMEManager) -> None:
-    registration = manager.registration
-    if registration is None:
-        return
-    status = registration.body.status or "valid"
+def _show(issuer: AcmeIssuer, account: Account) -> None:
+    key = issuer.client.key
     rows = {
-        "server": manager.config.account.directory_url,
-        "account": registration.uri,
-        "status": status,
-        "key": account.describe_key(manager.account_key),
-        "thumbprint": account.thumbprint(manager.account_key),
-        "contacts": ", ".join(registration.body.contact) or "none",
-        "terms": registration.terms_of_service or "none",
+        "server": issuer.options.directory_url,
+        "account": account.url,
+        "status": account.status,
+        "key": key.kind,
+        "thumbprint": key.thumbprint,
+        "contacts": ", ".join(account.contacts) or "none",
+        "terms": account.terms_of_service or "none",
     }
     width = max(map(len, rows))
     for name, value in rows.items():

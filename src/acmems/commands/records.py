@@ -24,6 +24,7 @@ from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.session import Session
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM
+from acmems.system.steps import StepLoop
 from acmems.text import one_line
 from acmems.x509.identifiers import Glob
 
@@ -358,18 +359,18 @@ def _site(config: Configuration, blocks: Iterable[Block]) -> AccountFacts:
     """Read the account's URL, and ask the CA for its names only where a validator needs them."""
     used = [validator for block in blocks for validator in block.validators]
     registration = AccountDirectory(config.account.dir).load_registration()
-    account_url = None if registration is None else one_line(registration.uri)
+    account_url = None if registration is None else one_line(registration.url)
     if account_url is None or not any(isinstance(each, DnsPersist) for each in used):
         return AccountFacts(account_url)
-    session = Session(config.account.directory_url, ca_file=config.account.ca_file)
+    loop = StepLoop()
     try:
-        told = session.directory(SYSTEM.deadline(_CA_TIME)).meta.caa_identities
+        session = Session(config.account.directory_url, None, loop, ca_file=config.account.ca_file)
+        directory = loop.run(session.directory(SYSTEM.deadline(_CA_TIME)))
     except AcmeException as error:
         return AccountFacts(account_url, silent=one_line(error))
     finally:
-        session.close()
-    issuers = told if isinstance(told, list | tuple) else ()  # a CA may write anything there
-    return AccountFacts(account_url, tuple(one_line(issuer) for issuer in issuers if isinstance(issuer, str)))
+        loop.close()
+    return AccountFacts(account_url, tuple(map(one_line, directory.caa_identities)))
 
 
 def _there(record: RequiredRecord, resolver: Lookups) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Self
 
 from acmems.settings.options import Options
@@ -19,6 +20,7 @@ class NoStorage:
     """
 
     renew_within: datetime.timedelta | None = None
+    is_immediate = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,9 +37,12 @@ class NoStorage:
     def check(self) -> None:
         """Find nothing to check."""
 
-    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:  # noqa: ARG002 - the contract's
+    def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:  # noqa: ARG002 - the contract's
         """Return None."""
         return None
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
+        """Keep nothing."""
+
+    def store_all(self, entries: Sequence[tuple[CertificateRequest, Chain]], issuer: IssuerIdentity) -> None:
         """Keep nothing."""

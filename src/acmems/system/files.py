@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
-def write_together(directory: Path, contents: Mapping[str, bytes]) -> None:
+def write_together(directory: Path, contents: Mapping[str, bytes], *, durably: bool = True) -> None:
     """Write several files of one directory, each as `write_atomically` does.
 
     Nothing is renamed before everything is on disk, so a full disk changes nothing at all. A crash
@@ -41,15 +41,21 @@ def write_together(directory: Path, contents: Mapping[str, bytes]) -> None:
     Args:
         directory: where the files lie.
         contents: content by file name, renamed in this order.
+        durably: whether to wait until it is on disk; otherwise a crash of the machine may leave files empty.
 
     Raises:
         OSError: as `write_atomically` does.
     """
     with contextlib.ExitStack() as leftovers:
         temporaries = [leftovers.enter_context(_temporary(directory, data)) for data in contents.values()]
-        for temporary, name in zip(temporaries, contents, strict=True):
-            temporary.replace(directory / name)
-    sync_directory(directory)
+        if durably:
+            # After all were written: the first sync takes most of what the others would wait for along.
+            for _, descriptor in temporaries:
+                os.fsync(descriptor)
+        for (temporary, _), name in zip(temporaries, contents, strict=True):
+            os.replace(temporary, directory / name)  # noqa: PTH105 - a hot path
+    if durably:
+        sync_directory(directory)
 
 
 def create(path: Path, data: bytes) -> None:
@@ -63,7 +69,8 @@ def create(path: Path, data: bytes) -> None:
         FileExistsError: something has this name already; it is untouched.
         OSError: it could not be written.
     """
-    with _temporary(path.parent, data) as temporary:
+    with _temporary(path.parent, data) as (temporary, descriptor):
+        os.fsync(descriptor)
         path.hardlink_to(temporary)
     sync_directory(path.parent)
 
@@ -79,7 +86,7 @@ def probe(directory: Path) -> None:
     Raises:
         OSError: it does not.
     """
-    descriptor, name = tempfile.mkstemp(SUFFIX, PREFIX, directory)
+    descriptor, name = _new_temporary(directory)
     try:
         os.write(descriptor, b"test")
         try:
@@ -94,11 +101,12 @@ def probe(directory: Path) -> None:
             Path(name).unlink()
 
 
-def make_directory(path: Path) -> None:
-    """Make one directory of mode 0700, durably, unless it exists.
+def make_directory(path: Path, *, durably: bool = True) -> None:
+    """Make one directory of mode 0700 unless it exists.
 
     Args:
         path: the directory; its parent must exist.
+        durably: whether to wait until it is on disk.
 
     Raises:
         OSError: it could not be made, or something else has this name.
@@ -109,7 +117,8 @@ def make_directory(path: Path) -> None:
         if not path.is_dir():
             raise
     else:
-        sync_directory(path.parent)
+        if durably:
+            sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
@@ -206,16 +215,22 @@ def _read(descriptor: int, path: str | Path, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _temporary(directory: Path, data: bytes) -> Iterator[Path]:
-    """Write a synced temporary file of mode 0600, and remove it at the end unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(SUFFIX, PREFIX, directory)
-    path = Path(name)
+def _temporary(directory: Path, data: bytes) -> Iterator[tuple[str, int]]:
+    """Write a temporary file of mode 0600, and remove it at the end unless it was renamed."""
+    descriptor, name = _new_temporary(directory)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        yield name, descriptor
     finally:
+        os.close(descriptor)
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(name)  # noqa: PTH108 - a hot path
+
+
+def _new_temporary(directory: Path) -> tuple[int, str]:
+    while True:
+        name = f"{directory}/{PREFIX}{os.getpid():x}-{secrets.token_hex(6)}{SUFFIX}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name

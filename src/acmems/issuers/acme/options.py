@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from acmems.issuers.acme.account import KEY_TYPES
+from acmems.issuers.acme.key import KEY_TYPES
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.text import Secret

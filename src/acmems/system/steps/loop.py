@@ -11,7 +11,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from acmems.system.clock import SYSTEM, Clock
@@ -64,7 +64,7 @@ class StepLoop:
 
     def __init__(self, clock: Clock = SYSTEM, *, name: str = "acmems-steps", threads: int = 16) -> None:
         self.clock = clock
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-pool")
+        self.pool: Executor = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-pool")
         self._name = name
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -33,7 +33,7 @@ class Loop(Protocol):
     """What waits need of the loop that runs the steps; `StepLoop` says what its methods do."""
 
     clock: Clock
-    pool: ThreadPoolExecutor
+    pool: Executor
 
     def start(self, steps: Steps[Any], done: Resume) -> None:
         """Run steps until their first wait, and call a function with their outcome when they have ended."""
@@ -127,20 +127,26 @@ class EdgeWait(Wait):
 
 @dataclass(slots=True)
 class ThreadWait(Wait):
-    """A wait for a function that blocks; its outcome is what the function returns or raises."""
+    """A wait for a function that blocks; its outcome is what the function returns or raises.
+
+    Args:
+        function: the function.
+        pool: whose threads call it; None: the loop's.
+    """
 
     function: Callable[[], Any]
+    pool: Executor | None = None
 
     def begin(self, loop: Loop, resume: Resume) -> object:
-        """Call the function in the loop's pool."""
+        """Call the function in a thread of the pool."""
 
         def over(future: Future[Any]) -> None:
             error = CancelledError() if future.cancelled() else future.exception()
             loop.soon(functools.partial(resume, None if error else future.result(), error))
 
         try:
-            future = loop.pool.submit(self.function)
-        except RuntimeError:  # the loop is closed
+            future = (self.pool or loop.pool).submit(self.function)
+        except RuntimeError:  # the pool is closed
             loop.soon(functools.partial(resume, None, CancelledError()))
         else:
             future.add_done_callback(over)
@@ -238,13 +244,14 @@ def pause(seconds: float) -> SignalWait:
     return SignalWait(Signal(), seconds)
 
 
-def in_thread(function: Callable[[], T]) -> Steps[T]:
-    """Call a function that blocks, in a thread of the loop's pool.
+def in_thread(function: Callable[[], T], pool: Executor | None = None) -> Steps[T]:
+    """Call a function that blocks, in a thread.
 
     Args:
         function: MUST come to an end by itself.
+        pool: whose threads call it; None: the loop's.
     """
-    result: T = yield ThreadWait(function)
+    result: T = yield ThreadWait(function, pool)
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a CA answered, and what its errors mean here (RFC 8555 section 6.7, RFC 9457)."""
+"""What a CA answered, and what its errors mean (RFC 8555 section 6.7, RFC 9457)."""
 
 from __future__ import annotations
 
@@ -24,19 +24,32 @@ _LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|
 _RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]*+))', re.IGNORECASE)
 
 
+class Headers(dict[str, str]):
+    """Header fields by lower-case name; those of one name are joined by commas (RFC 9110 section 5.3)."""
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field."""
+        key = name.lower()
+        self[key] = f"{self[key]}, {value}" if key in self else value
+
+    def field(self, name: str) -> str | None:
+        """Return the value of a field, whatever the case of its name."""
+        return self.get(name.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """A complete answer of the CA.
 
     Args:
         status: the HTTP status.
-        headers: the header fields; names are found whatever their case.
+        headers: the header fields.
         body: the body, whole.
         url: what was asked.
     """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes = field(repr=False)
     url: str
 
@@ -63,7 +76,7 @@ class Response:
             now: the wall clock (aware), which a date is compared with.
             longest: seconds that a longer wait is cut to; a past date is no wait.
         """
-        text = self.headers.get("Retry-After", "").strip()
+        text = (self.headers.field("Retry-After") or "").strip()
         if re.fullmatch(r"[0-9]+", text):
             return min(float(text), longest)
         seconds = _seconds_until(text, now)
@@ -72,13 +85,13 @@ class Response:
     @property
     def location(self) -> str | None:
         """The URL of what was made."""
-        return self.headers.get("Location")
+        return self.headers.field("Location")
 
     def links(self, relation: str) -> list[str]:
         """Return the targets of the `Link` headers of one relation, such as `alternate` (RFC 8288)."""
         return [
             target
-            for target, parameters in _LINK.findall(self.headers.get("Link", ""))
+            for target, parameters in _LINK.findall(self.headers.field("Link") or "")
             if (match := _RELATION.search(parameters))
             and relation in (match[1] or match[2] or "").lower().split()
         ]
