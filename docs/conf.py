@@ -16,6 +16,7 @@ release = version = __version__
 
 extensions = [
     "configuration_reference",
+    "house_picture",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -46,6 +47,6 @@ _OTHERS = (
 )
 _INNER = (
     r"(acmems\.[\w.]+\.)?(Authenticator|Clock|Exchange|Finding|Http01|IPNetwork|Location|ManagementServer|Message"
-    r"|Options|Readable|Rooms|Section|Validator)"
+    r"|Options|Readable|PlugIns|Section|Validator)"
 )
 nitpick_ignore_regex = [("py:.*", _OTHERS), ("py:class", _INNER)]

@@ -33,8 +33,8 @@ NOTHING = "—"
 _logger = logging.getLogger(__name__)
 
 
-class _Rooms:
-    """Stands in for the configuration that an auth block picks its verification and storage from."""
+class _PlugIns:
+    """The verifications and storages that an auth block chooses from; only the defaults are shown."""
 
     validators: Mapping[str, Validator] = {}
     storages: Mapping[str, Storage] = {}
@@ -48,7 +48,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "account": AccountOptions.from_options,
         "mgmt": MgmtOptions.from_options,
         "logging": LoggingOptions.from_options,
-        "auth": lambda options: Block("NAME", options, _Rooms()),
+        "auth": lambda options: Block("NAME", options, _PlugIns()),
     }
     found = {name: _declared(reader) for name, reader in read.items()}
     for name, validator in VALIDATORS.items():
