@@ -69,7 +69,7 @@ def _read_validator(kind: type[Validator], options: Options) -> Validator:
 
 
 def _type(name: str) -> KeyDeclaration:
-    return KeyDeclaration(("type",), f"`{name}`; the first key of its section", required=True)
+    return KeyDeclaration(("type",), f"`{name}`; must be the first key of its section", required=True)
 
 
 def written(value: object) -> list[str]:

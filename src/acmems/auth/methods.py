@@ -100,7 +100,7 @@ class IPAuthMethod:
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
         """Return the method that a block's options ask for, None if they do not."""
-        networks = options.many("ip", parse_network, meaning="address or network to accept requests from")
+        networks = options.many("ip", parse_network, meaning="address or network that may send requests")
         return cls(networks) if networks else None
 
     def may_accept(self, caller: Caller) -> bool:
@@ -133,11 +133,11 @@ class HmacAuthMethod:
             "hmac_type",
             _algorithm,
             None,
-            meaning="hash of the HMAC: `sha256`, `sha384` or `sha512`; `sha256` if absent",
+            meaning="hash function of the HMAC: `sha256`, `sha384` or `sha512`; default: `sha256`",
         )
         method.algorithm = algorithm or method.algorithm
         method.secret = options.one(
-            "hmac_key", _secret, None, meaning="secret shared with the clients, of which they send an HMAC"
+            "hmac_key", _secret, None, meaning="secret shared with the clients, who send an HMAC made with it"
         )
         if algorithm and method.secret is None and not options.has("hmac_key"):
             options.report("hmac_type is given, but no hmac_key", "hmac_type")

@@ -96,19 +96,19 @@ class DnsUpdate:
             "dns-server",
             functools.partial(parse_address, default_port=_DEFAULT_SERVER.port),
             (_DEFAULT_SERVER,),
-            meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones; "
+            meaning="DNS server that accepts updates (the primary of the zones), `host` or `host:port`; "
             "several are tried in turn",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 5.0, meaning="seconds that one update may take, questions before it included"
+            "timeout", seconds, 5.0, meaning="seconds that one update may take, with the queries before it"
         )
         key = tsig_key_from(options)
         zones = options.many(
             "zone",
             dns_name,
-            meaning="zone that may be changed, also where CNAMEs lead; of several, the longest that fits; "
-            "default: the zone that a record is in, as the server says",
+            meaning="zone that may be changed, also as the target of CNAMEs; of several, the longest match "
+            "counts; default: the zone of the record according to the server",
         )
         return cls(
             name,

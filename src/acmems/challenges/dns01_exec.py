@@ -72,15 +72,16 @@ class DnsExec:
             "command",
             _command,
             meaning="program that adds and removes the TXT records: absolute path and fixed arguments, "
-            "quoted as for a shell, though none sees them. `present` or `withdraw`, the record's name and "
-            "its value are appended; the environment has `ACMEMS_ACTION`, `ACMEMS_NAME` and `ACMEMS_VALUE`, "
-            "the name to be proved as `ACMEMS_DOMAIN`, the section's as `ACMEMS_VERIFICATION`",
+            "quoted as for a shell, although none is used. `present` or `withdraw`, the record's name and "
+            "its value are appended; they are also in the environment as `ACMEMS_ACTION`, `ACMEMS_NAME` and "
+            "`ACMEMS_VALUE`, together with the name to be validated in `ACMEMS_DOMAIN` and the name of this "
+            "section in `ACMEMS_VERIFICATION`",
         )
         timeout = options.one(
             "timeout",
             seconds,
             60.0,
-            meaning="seconds after which the programs of an order are killed, with all that they started",
+            meaning="seconds after which the programs for an order are killed, with all that they started",
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)

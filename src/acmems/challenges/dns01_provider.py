@@ -122,7 +122,7 @@ class DnsProvider:
         provider = options.required(
             "provider",
             text,
-            meaning="the DNS provider, by the name that dns-lexicon has for it, such as `gandi`",
+            meaning="name of the DNS provider in dns-lexicon, such as `gandi`",
         )
         if provider is not None:
             known = known_providers()
@@ -136,18 +136,18 @@ class DnsProvider:
             "option",
             _provider_option,
             meaning="`key = value`, an option of the provider as dns-lexicon names it, such as "
-            "`auth_token = …`; the value `file:/path` is read from that file and `env:NAME` from the "
-            "environment, when it is used",
+            "`auth_token = …`; when it is used, the value `file:/path` is read from that file and "
+            "`env:NAME` from the environment",
         )
         zones = options.many(
             "zone",
             _zone,
-            meaning="domain at the provider that records are put into; the longest that fits; default: asked "
-            "for in the DNS",
+            meaning="domain at the provider in which records are created; the longest match counts; default: "
+            "looked up in the DNS",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are given up"
+            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are abandoned"
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)

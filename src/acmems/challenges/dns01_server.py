@@ -59,13 +59,13 @@ class DnsServer:
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         origin = options.required(
-            "zone", _dns_name, meaning="the zone that is delegated to acmems, such as `acme.example.org`"
+            "zone", _dns_name, meaning="zone that is delegated to acmems, such as `acme.example.org`"
         )
         nameservers = options.many(
             "ns",
             _name_server,
-            meaning="name server in the delegation of the zone: this machine; behind it its addresses, where "
-            "the name lies in the zone itself",
+            meaning="name server in the delegation of the zone, which is this machine; followed by its "
+            "addresses if the name is in the zone itself",
         )
         if not nameservers and not options.has("ns"):
             options.report(f"{options.section} needs 'ns = …', the name of this machine")
@@ -77,15 +77,15 @@ class DnsServer:
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take queries on, UDP and TCP: port 53 is forwarded there; "
-            "empty: none",
+            meaning="`host:port` or `[v6]:port` on which queries are accepted, over UDP and TCP; forward "
+            "port 53 to it; empty: none",
         )
         rate_limit = options.one(
             "rate-limit",
             positive_int,
             200,
-            meaning="queries a second of one network (/24, /56) that are answered in full over UDP; "
-            "more are sent to TCP",
+            meaning="queries per second from one network (/24, /56) that are answered in full over UDP; "
+            "further ones are referred to TCP",
         )
         zone = Zone(origin or dns.name.from_text("invalid"), nameservers, int(time.time()))
         return cls(name, zone, listeners, rate_limit, label_option(options))

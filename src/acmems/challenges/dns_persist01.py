@@ -120,14 +120,14 @@ class DnsPersist:
         resolvers = options.many(
             "resolver",
             functools.partial(parse_address, default_port=53),
-            meaning="resolver to look with, `host` or `host:port`; default: those of the system",
+            meaning="resolver to query, `host` or `host:port`; default: those of the system",
         )
         timeout = options.one("timeout", seconds, 5.0, meaning="seconds that looking up one record may take")
         issuer = options.one(
             "issuer",
             _issuer_option,
             None,
-            meaning="which of its names stands for the CA in new records, such as `letsencrypt.org`; "
+            meaning="which of its names identifies the CA in new records, such as `letsencrypt.org`; "
             "default: the first that the CA gives",
         )
         until = options.one(
@@ -137,7 +137,7 @@ class DnsPersist:
             "warn-before",
             days,
             _WARN_BEFORE,
-            meaning="days before the end of a record from which on the log warns",
+            meaning="how many days before the end of a record warnings are logged",
         )
         return cls(name, Resolver(resolvers, timeout), issuer, until, warn)
 

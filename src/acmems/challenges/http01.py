@@ -44,7 +44,7 @@ class Http01:
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take the CA's requests on; empty: none",
+            meaning="`host:port` or `[v6]:port` on which the CA's requests are accepted; empty: none",
         )
         return cls(name, listeners, responses)
 

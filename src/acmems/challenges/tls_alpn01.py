@@ -46,7 +46,7 @@ class TlsAlpn01:
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take the CA's TLS connections on; empty: none",
+            meaning="`host:port` or `[v6]:port` on which the CA's TLS connections are accepted; empty: none",
         )
         return cls(name, listeners)
 

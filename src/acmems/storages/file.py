@@ -87,13 +87,13 @@ class FileStorage:
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
-        directory = options.required("directory", values.path, meaning="where chains are kept; must exist")
+        directory = options.required("directory", values.path, meaning="directory for the chains; must exist")
         renew_within = options.one(
             "renew-within",
             values.days,
             None,
-            meaning="days before its end from which a certificate is replaced; at most, and without this "
-            "key, a third of its lifetime (half, under ten days)",
+            meaning="how many days before it expires a certificate is replaced; at most, and without this "
+            "key, a third of its lifetime (half for lifetimes under ten days)",
         )
         return cls(name, directory or Path(), renew_within)
 
