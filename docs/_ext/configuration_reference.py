@@ -101,6 +101,8 @@ class ConfigurationKeys(SphinxDirective):
         keys = sections().get(name)
         if keys is None:
             raise self.error(f"no such section: {name}; there are: {', '.join(sections())}")
+        # The keys may change while the page does not.
+        self.env.note_reread()
         self.env.metadata[self.env.docname].setdefault("configuration-keys", []).append(name)
         return [table(keys)]
 

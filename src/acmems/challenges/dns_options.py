@@ -21,7 +21,7 @@ def label_option(options: Options) -> str:
         values.choice(*TYPES),
         "plain",
         meaning="`plain`: records are called `_acme-challenge.NAME` (dns-01); `account`: they begin with a "
-        "label for the account (dns-account-01), so that several servers can use the same name",
+        "label for the account (dns-account-01), so that several servers can have one name validated",
     )
     return TYPES[label]
 
