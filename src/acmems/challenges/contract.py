@@ -15,8 +15,9 @@ from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
 
-# RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}")
+# Tokens become table keys and DNS record contents: the base64url alphabet without padding (RFC 8555 section
+# 8.1), or they are not used. The upper bound is ours.
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Proof:
     issuers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.token or self.key_authorization) and not _TOKEN.fullmatch(self.token):
+        if (self.token or self.key_authorization) and not TOKEN.fullmatch(self.token):
             raise CAProtocolError(
                 f"the CA sent a challenge for {self.identifier.value} with a token that is none"
             )

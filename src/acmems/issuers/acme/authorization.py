@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from josepy.errors import DeserializationError
 from josepy.json_util import field as josepy_field
 
 from acmems.challenges import Validator
+from acmems.challenges.contract import TOKEN
 from acmems.exceptions import (
     CAProtocolError,
     ChallengeFailed,
@@ -35,8 +35,6 @@ KNOWN = ENDED | {
 }
 _STATES = frozenset(status.name for status in KNOWN)
 
-# Tokens become table keys and DNS record contents: base64url, or they are not used (section 8.1).
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 _TOKEN_TYPES = frozenset({"http-01", "dns-01", "dns-account-01", "tls-alpn-01"})
 _MOST_ISSUERS = 10  # draft-ietf-acme-dns-persist
 
@@ -121,7 +119,7 @@ def _challenge(raw: object) -> Sequence[messages.ChallengeBody]:
     if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
         return ()
     token = raw.get("token")
-    if raw["type"] in _TOKEN_TYPES and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+    if raw["type"] in _TOKEN_TYPES and not (isinstance(token, str) and TOKEN.fullmatch(token)):
         raise CAProtocolError(f"the CA sent a {raw['type']} challenge whose token is not base64url")
     if not isinstance(raw.get("url"), str):
         return ()
