@@ -55,6 +55,7 @@ def made(key: Path, *arguments: str | Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.threat("csr", "a SAN and no common name")
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

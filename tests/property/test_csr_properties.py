@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests import der
@@ -92,6 +93,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.threat("csr", "a parser that fails")
 @given(st.binary())
 @example(b"")
 def test_any_bytes(body: bytes) -> None:
@@ -99,6 +101,7 @@ def test_any_bytes(body: bytes) -> None:
     assert check(body) is None
 
 
+@pytest.mark.threat("csr", "a wrong signature")
 @given(st.sampled_from(SEEDS), CHANGES)
 def test_mutated_der(seed: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     """A request with some bytes changed is refused: its signature covers all of them."""
@@ -121,6 +124,7 @@ def test_mutated_and_signed(changes: list[tuple[int, int, bytes]]) -> None:
     check(der.pem(RICH.signed(mutated(RICH.info, changes))))
 
 
+@pytest.mark.threat("csr", "a parser that fails")
 @given(st.lists(EXTENSIONS, max_size=4), st.lists(VALUES, max_size=2))
 def test_odd_extensions(extensions: list[bytes], attributes: list[bytes]) -> None:
     """Well-formed DER of any shape in extensions and attributes breaks nothing."""
@@ -128,6 +132,7 @@ def test_odd_extensions(extensions: list[bytes], attributes: list[bytes]) -> Non
     check(Draft(attributes=(der.requested(*extensions), *others)).pem)
 
 
+@pytest.mark.threat("csr", "common names beside the SAN")
 @given(st.lists(NAME, min_size=1, max_size=8), st.lists(NAME, max_size=2))
 def test_names_round_trip(alternative: list[str], common: list[str]) -> None:
     """Exactly the names that were written are read, in normal form."""

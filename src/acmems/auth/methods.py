@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import ClassVar, Protocol
 
-from acmems.net.address import parse_network
+from acmems.net.address import IPAddress, IPNetwork, parse_network
 from acmems.settings.options import Options
 from acmems.settings.values import boolean
 from acmems.text import Secret
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
     # OpenSSL 3 prints the second spelling, and 0.3's one-liners pass it on.

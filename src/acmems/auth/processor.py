@@ -15,8 +15,9 @@ from functools import lru_cache
 from typing import Protocol
 
 from acmems.auth.block import Block
-from acmems.auth.methods import Caller, Claim, IPAddress, IPNetwork
+from acmems.auth.methods import Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
+from acmems.net.address import IPAddress, IPNetwork
 from acmems.x509 import csr
 
 

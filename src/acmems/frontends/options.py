@@ -81,7 +81,7 @@ class MgmtOptions:
                         "extra-curve",
                         values.choice(*EXTRA_CURVES),
                         meaning="curve to accept in addition to P-256 and P-384, for private CAs: "
-                        "`secp256k1`, `secp521r1`, `brainpoolP256r1`, `brainpoolP384r1` or `brainpoolP512r1`",
+                        + ", ".join(f"`{curve}`" for curve in EXTRA_CURVES),
                     )
                 ),
             ),

@@ -15,7 +15,7 @@ _LABEL = re.compile(r"[a-z0-9-]+")
 _GLOB_LABEL = re.compile(r"[a-z0-9*?-]+")
 _WILDCARD = "*."
 _LONGEST_NAME = 253  # octets of a name in text (RFC 1035 section 2.3.4: 255 on the wire)
-_LONGEST_LABEL = 63  # octets (RFC 1035 section 2.3.4)
+LONGEST_LABEL = 63  # octets (RFC 1035 section 2.3.4)
 
 
 class IdentifierType(enum.StrEnum):
@@ -155,8 +155,8 @@ def _label_fault(label: str) -> str | None:
     """Say what keeps a lower-case ASCII text from being a label (RFC 1123 section 2.1, RFC 5890)."""
     if not label:
         return "a label is empty (is there a dot too many?)"
-    if len(label) > _LONGEST_LABEL:
-        return f"a label is longer than {_LONGEST_LABEL} characters"
+    if len(label) > LONGEST_LABEL:
+        return f"a label is longer than {LONGEST_LABEL} characters"
     if "*" in label:
         return "'*' can only be the whole first label"
     if not _LABEL.fullmatch(label):

@@ -14,7 +14,7 @@ _BLOCK = re.compile(
 )
 
 
-class Block(NamedTuple):
+class PemBlock(NamedTuple):
     """One block of PEM.
 
     Args:
@@ -26,7 +26,7 @@ class Block(NamedTuple):
     der: bytes
 
 
-def blocks(text: bytes, most: int) -> list[Block]:
+def blocks(text: bytes, most: int) -> list[PemBlock]:
     """Read a text that is nothing but PEM blocks; line ends may be LF or CRLF.
 
     Args:
@@ -36,7 +36,7 @@ def blocks(text: bytes, most: int) -> list[Block]:
     Raises:
         ValueError: there are more, or none, or something that is not a block; the reason is safe to print.
     """
-    found: list[Block] = []
+    found: list[PemBlock] = []
     rest = text.strip(_BLANK)
     start = 0
     while start < len(rest):
@@ -45,7 +45,7 @@ def blocks(text: bytes, most: int) -> list[Block]:
         match = _BLOCK.match(rest, start)
         if match is None:
             raise ValueError(_fault(rest, start))
-        found.append(Block(match["label"].decode("ascii"), _decode(match["base64"])))
+        found.append(PemBlock(match["label"].decode("ascii"), _decode(match["base64"])))
         start = match.end()
     if not found:
         raise ValueError("it is empty")

@@ -99,6 +99,7 @@ class TestClaims:
         """Separators are comma, space or both; OpenSSL 3's names are the same algorithms."""
         assert Claim.from_headers(headers(Authentication=value)) == Claim("sha256", DIGEST)
 
+    @pytest.mark.threat("auth", "a malformed Authentication header", "other hash algorithms")
     @pytest.mark.parametrize(
         "value",
         [
@@ -163,6 +164,7 @@ class TestMethods:
         assert method.accepts(caller, b"body")
         assert not method.accepts(caller, b"body ")
 
+    @pytest.mark.threat("auth", "blocks without secret, method or domain")
     def test_a_fresh_hmac_method_accepts_nobody(self) -> None:
         """Without a secret there is nothing to know, so nobody is accepted."""
         caller = Caller(None, Claim("sha256", hmac.new(b"", b"", "sha256").hexdigest()))
@@ -182,6 +184,7 @@ class TestMethods:
 class TestBlocks:
     """What makes a block."""
 
+    @pytest.mark.threat("auth", "other hash algorithms", "blocks without secret, method or domain")
     @pytest.mark.parametrize(
         ("pairs", "words"),
         [
@@ -203,6 +206,7 @@ class TestBlocks:
         with pytest.raises(ConfigurationError, match=words):
             block(*pairs)
 
+    @pytest.mark.threat("auth", "the hash of one block, names of another")
     def test_every_method_must_accept(self) -> None:
         """A block with two methods accepts only whom both accept."""
         both = block(("domain", "a.example.org"), ("ip", "192.0.2.7"), ("hmac_key", "s"))
@@ -212,10 +216,12 @@ class TestBlocks:
         assert not both.accepts(Caller(other, Claim("sha256", digest)), b"body")
         assert not both.accepts(Caller(good, None), b"body")
 
+    @pytest.mark.threat("csr", "no names")
     def test_no_names_are_not_all_names(self) -> None:
         """A request without names is refused, although every one of its names matches."""
         assert block(("domain", "**"), ("all", "yes")).refusal(()) is not None
 
+    @pytest.mark.threat("csr", "wildcards")
     def test_wildcards_need_dns(self) -> None:
         """A wildcard is refused where the block's verification is http-01, whatever its globs."""
         refusal = block(("domain", "*.example.org"), ("all", "yes")).refusal(
@@ -224,6 +230,7 @@ class TestBlocks:
         assert refusal is not None
         assert "DNS" in refusal
 
+    @pytest.mark.threat("csr", "names other than DNS names")
     def test_addresses_are_not_granted(self) -> None:
         """No glob grants an IP address."""
         everything = block(("domain", "**"), ("all", "yes"))
@@ -242,6 +249,7 @@ class TestProcessor:
         assert processor.request.names == ("a.example.org",)
         assert processor.block is not None
 
+    @pytest.mark.threat("auth", "the hash of one block, names of another")
     def test_hash_of_one_block_names_of_another(self) -> None:
         """The hash of one block does not unlock the names of another."""
         body = csr("b.example.org")
@@ -250,6 +258,7 @@ class TestProcessor:
         assert not process(body, one, two, Authentication=claim(body, "one")).acceptable()
         assert process(body, one, two, Authentication=claim(body, "two")).acceptable()
 
+    @pytest.mark.threat("http", "a body over max-size")
     def test_the_body_of_a_stranger_is_not_read(self) -> None:
         """Where no block can accept the address, the body stays unread, however large."""
         processor = process(b"x" * 10_000, block(("domain", "**"), ("ip", "192.0.2.7")))
@@ -316,6 +325,7 @@ class TestSubjectAltName:
 class TestClientAddress:
     """Where a request comes from."""
 
+    @pytest.mark.threat("http", "X-Forwarded-For")
     @pytest.mark.parametrize(
         ("peer", "forwarded", "address"),
         [

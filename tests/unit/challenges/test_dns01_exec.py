@@ -110,6 +110,7 @@ def test_a_failure_names_program_record_and_code(tmp_path: Path, caplog: pytest.
     assert told == {(logging.DEBUG, "password=hunter2"), (logging.DEBUG, "more")}
 
 
+@pytest.mark.threat("proving", "a hook that fails or hangs")
 def test_control_characters_of_the_output_are_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_missing_program_is_told(tmp_path: Path) -> None:
         validator(path).present([proof()])
 
 
+@pytest.mark.threat("proving", "a hook that fails or hangs")
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     """At the time limit the whole group is killed, a grandchild that holds the output open included."""
     children = tmp_path / "children"

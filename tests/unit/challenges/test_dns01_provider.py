@@ -20,6 +20,7 @@ from acmems.challenges.dns01_provider import DnsProvider, known_providers
 from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.exceptions import ValidatorUnavailable
+from acmems.frontends.problems import status_of
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
@@ -80,6 +81,7 @@ class TestSection:
         assert not mine.proves(Identifier.ip("192.0.2.1"))
         mine.wait([proof()], SYSTEM.deadline(1), threading.Event())
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -180,11 +182,13 @@ class TestHttpProvider:
                 thread.join()
             assert stub.texts(RECORD) == {value(mark) for mark in marks}
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_a_wrong_key_is_told_and_never_shown(self, caplog: pytest.LogCaptureFixture) -> None:
         """The client hears of HTTP 401, provider and record; the key is nowhere, the log included."""
         caplog.set_level(logging.DEBUG)
         with StubPowerDns("example.org") as stub, pytest.raises(ValidatorUnavailable) as told:
             at(stub, "hunter2/wrong").present([proof()])
+        assert status_of(told.value) == 421
         assert str(told.value) == (
             f"provider powerdns failed for record {RECORD}: authentication was refused: HTTP 401"
         )
@@ -211,12 +215,14 @@ class TestHttpProvider:
             mine.withdraw([proof()])
             assert stub.texts(RECORD) == set()
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_an_api_that_hangs_is_given_up(self) -> None:
         """A provider that does not answer costs no more than the time limit, and the next call may begin."""
         with StubPowerDns("example.org") as stub:
             stub.hang.set()
-            with pytest.raises(ValidatorUnavailable, match=r"not done within 2 s"):
+            with pytest.raises(ValidatorUnavailable, match=r"not done within 2 s") as told:
                 at(stub, more="timeout = 2\n").present([proof()])
+            assert status_of(told.value) == 421
             stub.hang.clear()
             at(stub).present([proof()])
             assert stub.texts(RECORD) == {value()}
@@ -237,6 +243,7 @@ class TestHttpProvider:
 
 
 class TestWorker:
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_only_the_provider_is_called(self, tmp_path: Path) -> None:
         """A worker with a home of its own connects to the API and to nothing else; no list is fetched."""
         with StubPowerDns("example.internal") as stub:

@@ -273,6 +273,7 @@ class TestHandshakes:
         wait_until(lambda: door.requests == ["token"], "the order was told")
         wait_until(lambda: not door.open, "the connection is closed")
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     @pytest.mark.parametrize(
         ("name", "alpn", "reason"),
         [
@@ -318,6 +319,7 @@ class TestHandshakes:
         wait_until(lambda: not door.open, "the connection is closed")
         assert door.requests == []
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     @pytest.mark.parametrize(
         ("data", "answer"),
         [
@@ -355,6 +357,7 @@ class TestLimits:
                 assert slow.recv(1) == b""
         wait_until(lambda: not door.open, "both are forgotten")
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     def test_a_stalled_handshake_is_closed_after_five_seconds(self, door: Door) -> None:
         """A client that never answers the server's part of a handshake is closed as well."""
         door.validator.present([door.proof("token")])
@@ -372,6 +375,7 @@ class TestLimits:
                 pass
         assert door.requests == []
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     def test_a_client_has_its_share(self, door: Door) -> None:
         """Of idle connections of one address, those beyond sixteen are closed, the oldest first."""
         with contextlib.ExitStack() as stack:

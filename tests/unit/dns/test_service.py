@@ -89,6 +89,7 @@ def test_the_oldest_connection_makes_room() -> None:
         assert dns.query.receive_tcp(many[-1])[0].id == QUERY.id
 
 
+@pytest.mark.threat("proving", "hostile queries to the name server")
 def test_a_client_that_takes_no_answers() -> None:
     """Whoever asks on and on without reading costs a bounded buffer and no other client's answer."""
     with running() as service:
@@ -104,6 +105,7 @@ def test_a_client_that_takes_no_answers() -> None:
             assert len(stream.sending) < 2 * 65536
 
 
+@pytest.mark.threat("proving", "hostile queries to the name server")
 def test_over_the_rate() -> None:
     """A network that asks too often is sent to TCP, where it is answered."""
     with running(limit=2, clock=Clock(monotonic=lambda: 1.0)) as service:
@@ -140,6 +142,7 @@ class TestRates:
         verdicts = [rates.take("192.0.2.1") for _ in range(9)]
         assert verdicts == [Verdict.ANSWER] * 2 + [Verdict.TRUNCATE] * 6 + [Verdict.DROP]
 
+    @pytest.mark.threat("proving", "hostile queries to the name server")
     def test_memory_is_bounded(self) -> None:
         """A flood from everywhere is remembered for ten thousand networks, and the rest is sent to TCP."""
         rates = Rates(5, lambda: 0.0)

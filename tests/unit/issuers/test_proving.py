@@ -196,6 +196,7 @@ class TestProve:
         (proof,) = validator.presented
         assert (proof.token, proof.key_authorization, proof.issuers) == ("", "", ("ca.example",))
 
+    @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_a_type_that_is_not_offered(self, desk: Desk) -> None:
         """Where the CA offers no challenge of the validator's type the error names both."""
         with pytest.raises(NoChallengeMethodsSupported, match=rf"dns-01 challenge for {NAME}"):

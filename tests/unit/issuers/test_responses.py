@@ -47,6 +47,7 @@ class TestJson:
 
 
 class TestRetryAfter:
+    @pytest.mark.threat("ca", "Retry-After")
     @pytest.mark.parametrize(
         ("header", "seconds"),
         [
@@ -169,6 +170,7 @@ class TestError:
         """The wait that an error answer names is on the exception."""
         assert answer(503, Retry_After="60").error(NOW).retry_after == 60
 
+    @pytest.mark.threat("http", "line ends in words of others")
     def test_its_words_are_safe_to_log(self) -> None:
         """No detail, type or identifier of a CA breaks a line or moves a cursor."""
         nasty = "a\r\nb\x1b[2J\x00\u2028c\u202ed\ud800"

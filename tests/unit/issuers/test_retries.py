@@ -80,6 +80,7 @@ class TestRepeating:
         script = Script([step, GOOD])
         assert script.run(repeatable=False) is GOOD
 
+    @pytest.mark.threat("ca", "broken answers")
     @pytest.mark.parametrize("step", [LOST, bad(500), bad(502), bad(504)])
     def test_what_may_have_been_done_is_not_repeated(self, step: Response | Failure) -> None:
         """Neither a lost answer nor a gateway's excuse tells whether the CA did it."""
@@ -203,6 +204,7 @@ class TestWaiting:
 
 
 class TestOverload:
+    @pytest.mark.threat("ca", "Retry-After")
     def test_what_the_ca_said_to_one_holds_for_all(self) -> None:
         """A CA that wants no requests for an hour gets none, whoever asks next."""
         script = Script([bad(503, Retry_After="3600"), GOOD])

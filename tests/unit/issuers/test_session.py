@@ -161,6 +161,7 @@ class TestSigning:
         session.post(ORDER, {}, deadline=NEVER)
         assert [request.part("payload") for request in ca.seen(ORDER)] == [None, {}]
 
+    @pytest.mark.threat("ca", "another order, other origins")
     @pytest.mark.parametrize(
         "url",
         [

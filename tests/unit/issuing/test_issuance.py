@@ -226,6 +226,7 @@ def make_short(chain: Chain) -> Chain:
 class TestKept:
     """Nothing issued is lost."""
 
+    @pytest.mark.threat("disk", "a storage that cannot be written")
     def test_a_storage_that_cannot_be_written_costs_no_certificate(self, house: House) -> None:
         """Where the test write fails, nothing is ordered."""
         house.storage.check_fails = True
@@ -233,6 +234,7 @@ class TestKept:
             house.ask(make_request())
         assert house.authority.orders == []
 
+    @pytest.mark.threat("disk", "a disk that is full")
     def test_a_full_disk_costs_no_certificate(self, house: House) -> None:
         """Where storing fails the client gets its chain, so does the next one, and storing is tried again."""
         house.storage.store_fails = True
@@ -253,6 +255,7 @@ class TestKept:
         house.ask(request, nothing)
         assert len(house.authority.orders) == 2
 
+    @pytest.mark.threat("ca", "another certificate")
     def test_a_certificate_for_other_names_is_not_delivered(self, house: House) -> None:
         """What is not what was asked for is neither stored nor sent, nor ordered again at once."""
         house.authority.names = ["other.example.org"]
@@ -286,6 +289,7 @@ class TestProtection:
         house.authority.error = None
         assert house.ask(request).source == "issued"
 
+    @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_a_name_is_spared_whoever_asks(self, house: House) -> None:
         """A name that could not be validated is not tried again for another key either."""
         house.authority.error = ChallengeFailed("a.example.org", "no route", "")
@@ -334,6 +338,7 @@ class TestProtection:
         house.authority.error = None
         assert house.ask(request).source == "issued"
 
+    @pytest.mark.threat("csr", "the account's own key")
     def test_the_accounts_key_gets_no_certificate(self, house: House) -> None:
         """A CSR for the account's own key is refused."""
         request = make_request()

@@ -12,6 +12,7 @@ from tests.fuzz_targets import TARGETS
 from acmems.x509 import csr
 
 
+@pytest.mark.threat("csr", "what parsers read differently")
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds(name: str) -> None:
     """What a fuzzer begins with is what the target takes."""

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-LINES = 500
 
 MACHINE_PATH = re.compile(r"(?<![\w.<>~$}/-])/(?:home/\w|root/\w|work/\w|Users/\w|opt/\w+/simple)")
 REGISTRY = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|deb\.debian\.org|security\.debian\.org|index-url)\b")
@@ -68,12 +67,6 @@ def test_no_file_knows_a_machine() -> None:
 def test_no_file_knows_a_registry() -> None:
     """No tracked file names a package registry or mirror: the machine decides where packages come from."""
     assert lines_matching(REGISTRY) == []
-
-
-def test_no_file_is_too_long() -> None:
-    """No Python file has more than 500 lines."""
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files()}
-    assert [f"{path}: {length}" for path, length in lengths.items() if length > LINES] == []
 
 
 def test_scripts_are_doors() -> None:

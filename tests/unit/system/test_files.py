@@ -116,6 +116,7 @@ class TestWriteAtomically:
         files.write_atomically(old, NEW)
         assert steps == ["sync file", "rename", "sync directory"]
 
+    @pytest.mark.threat("disk", "a disk that is full")
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
     @pytest.mark.parametrize(
         ("module", "step"),
@@ -352,6 +353,7 @@ class TestReadPrivate:
         old.chmod(mode)
         assert files.read_private(old) == OLD
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     @pytest.mark.parametrize("mode", [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644], ids=oct)
     def test_open_to_others(self, old: Path, mode: int) -> None:
         """Any right of group or others is refused; the reason tells the mode, and what to do."""
@@ -361,6 +363,7 @@ class TestReadPrivate:
         assert caught.value.strerror == f"is open to others than its owner (mode {mode:04o}); chmod 600 it"
         assert caught.value.filename == str(old)
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     def test_a_link(self, old: Path) -> None:
         """A link is refused, though it leads to a private file."""
         old.chmod(0o600)

@@ -152,10 +152,12 @@ class TestVerify:
         """A chain for the key and the names of the request is fine, with or without the root."""
         chain.verify(chain.parse(text), REQUEST, NOW)
 
+    @pytest.mark.threat("ca", "another certificate")
     def test_other_key(self) -> None:
         """A certificate for another public key is refused."""
         assert "another public key" in unusable(leaf(key=STRANGER_KEY) + INTERMEDIATE)
 
+    @pytest.mark.threat("ca", "another certificate")
     @pytest.mark.parametrize(
         "names",
         [
@@ -177,6 +179,7 @@ class TestVerify:
             "0.example.org, 1.example.org, 2.example.org, 3.example.org, 4.example.org, ..."
         )
 
+    @pytest.mark.threat("ca", "another certificate")
     def test_not_yet_valid(self) -> None:
         """A certificate whose time has not come is refused, but for the clocks' skew."""
         chain.verify(chain.parse(leaf(starts=NOW + timedelta(minutes=9))), REQUEST, NOW)
@@ -188,10 +191,12 @@ class TestVerify:
         with pytest.raises(CertificateUnusable):
             chain.verify(early, REQUEST, NOW, skew=timedelta(minutes=8))
 
+    @pytest.mark.threat("ca", "another certificate")
     def test_expired(self) -> None:
         """A certificate whose time is over is refused."""
         assert "expired" in unusable(LEAF, NOW + 90 * DAY)
 
+    @pytest.mark.threat("ca", "another certificate")
     @pytest.mark.parametrize(
         "text",
         [

@@ -34,6 +34,13 @@ def refusal(body: bytes, rules: csr.Rules = csr.PUBLIC) -> str:
 
 
 class TestAccepted:
+    @pytest.mark.threat(
+        "csr",
+        "a SAN and no common name",
+        "common names beside the SAN",
+        "capital letters",
+        "too many names, or one twice",
+    )
     @pytest.mark.parametrize(
         ("draft", "names"),
         [
@@ -181,6 +188,7 @@ class TestAccepted:
         assert request.key_digest == hashlib.sha256(request.spki).hexdigest()
         assert request.body_digest == hashlib.sha384(body).hexdigest()
 
+    @pytest.mark.threat("csr", "a common name and no SAN")
     def test_no_san(self) -> None:
         """A request without a subjectAltName says so."""
         assert csr.parse(Draft(der.subject(b"a.example.org"), extensions=()).pem).san is None
@@ -193,6 +201,14 @@ class TestAccepted:
 
 
 class TestNames:
+    @pytest.mark.threat(
+        "csr",
+        "no names",
+        "names other than DNS names",
+        "names that are no host names",
+        "a star elsewhere than in front",
+        "too many names, or one twice",
+    )
     @pytest.mark.parametrize(
         ("draft", "reason"),
         [
@@ -295,6 +311,7 @@ class TestNames:
 
 
 class TestExtensions:
+    @pytest.mark.threat("csr", "extensions that ask for more")
     @pytest.mark.parametrize(
         ("extension", "reason"),
         [
@@ -332,6 +349,7 @@ class TestExtensions:
         """Extensions that would make another kind of certificate are refused."""
         assert reason in refusal(with_extension(extension).pem)
 
+    @pytest.mark.threat("csr", "extensions that ask for more")
     def test_must_staple_by_option(self) -> None:
         """Must-staple is accepted where the operator allows it, and kept in the request."""
         assert csr.parse(with_extension(MUST_STAPLE).pem, csr.Rules(must_staple=True)).must_staple
@@ -343,10 +361,12 @@ class TestExtensions:
 
 
 class TestKey:
+    @pytest.mark.threat("csr", "weak keys")
     def test_weak_key(self) -> None:
         """A request for a key that the rules of `keys` refuse is refused with their reason."""
         assert "RSA keys of 1024 bits" in refusal(Draft(key=der.rsa_key(1024)).pem)
 
+    @pytest.mark.threat("csr", "weak keys")
     def test_curves_by_option(self) -> None:
         """A curve besides P-256 and P-384 is accepted where the operator allows it."""
         body = Draft(key=der.ec_key(ec.SECP521R1)).pem
@@ -402,6 +422,7 @@ class TestKey:
 
 
 class TestSignature:
+    @pytest.mark.threat("csr", "a wrong signature")
     def test_of_another_key(self) -> None:
         """A request for a key that its sender does not have is refused."""
         assert "signature" in refusal(Draft(spki=der.spki(ec.generate_private_key(ec.SECP256R1()))).pem)
@@ -410,6 +431,7 @@ class TestSignature:
         """A signature that cannot even be one by this key is refused."""
         assert "signature" in refusal(Draft(spki=der.spki(der.rsa_key())).pem)
 
+    @pytest.mark.threat("csr", "a wrong signature")
     def test_of_other_names(self) -> None:
         """A name changed after signing is refused."""
         assert "signature" in refusal(der.pem(GOOD.der.replace(b"a.example", b"b.example")))
@@ -424,6 +446,7 @@ class Panic(BaseException):
 
 
 class TestParserErrors:
+    @pytest.mark.threat("csr", "a parser that fails")
     @pytest.mark.parametrize("error", [ValueError, TypeError, x509.DuplicateExtension, RecursionError, Panic])
     def test_any_class_is_a_refusal(self, error: type[BaseException]) -> None:
         """Whatever the library raises, the client learns that its request is malformed, and no more."""

@@ -24,6 +24,7 @@ def refusal(body: bytes, rules: csr.Rules = csr.PUBLIC) -> str:
 
 
 class TestPem:
+    @pytest.mark.threat("csr", "anything but one PEM request")
     @pytest.mark.parametrize(
         ("body", "reason"),
         [
@@ -78,6 +79,7 @@ class TestPem:
         """A body is one PEM certificate request and nothing else."""
         assert re.search(reason, refusal(body))
 
+    @pytest.mark.threat("csr", "anything but one PEM request")
     def test_private_key(self) -> None:
         """A private key in the body is refused with the advice to keep it secret, and is not repeated."""
         key = der.ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -94,6 +96,7 @@ class TestPem:
 
 
 class TestForm:
+    @pytest.mark.threat("csr", "what parsers read differently")
     @pytest.mark.parametrize(
         ("encoded", "reason"),
         [

@@ -11,6 +11,7 @@ NAME_253 = ".".join([LABEL_63, LABEL_63, LABEL_63, "a" * 61])
 
 
 class TestDns:
+    @pytest.mark.threat("csr", "capital letters")
     @pytest.mark.parametrize(
         ("text", "value"),
         [
@@ -31,6 +32,7 @@ class TestDns:
         """A DNS name is kept in lower case and otherwise as it is."""
         assert Identifier.dns(text) == Identifier(IdentifierType.DNS, value)
 
+    @pytest.mark.threat("csr", "names that are no host names")
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -77,6 +79,7 @@ class TestDns:
         with pytest.raises(ValueError, match=reason):
             Identifier.dns(text)
 
+    @pytest.mark.threat("http", "line ends in words of others")
     def test_reason_is_safe_to_print(self) -> None:
         """A reason holds no raw control characters and is not endless, whatever the name is."""
         with pytest.raises(ValueError) as caught:
@@ -168,6 +171,7 @@ class TestGlobMatches:
         """A glob grants the names that match it label by label."""
         assert Glob.parse(glob).matches(Identifier.dns(name))
 
+    @pytest.mark.threat("csr", "wildcards")
     @pytest.mark.parametrize(
         ("glob", "name"),
         [

@@ -28,7 +28,7 @@ class ResponseReader:
         self._url = url
         self._max_size = max_size
         self._bodiless = bodiless
-        self._fields = _Fields()
+        self._fields = _ResponseRecorder()
         self._parser = self._fields.parser = httptools.HttpResponseParser(self._fields)
         self._fed = 0
 
@@ -91,7 +91,7 @@ class ResponseReader:
             raise CAProtocolError(f"the CA's answer from {self._url} is longer than {self._max_size} bytes")
 
 
-class _Fields:
+class _ResponseRecorder:
     """What llhttp reports of one answer."""
 
     __slots__ = ("body", "complete", "head_complete", "headers", "keeps", "more", "parser", "size", "status")
