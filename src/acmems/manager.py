@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from acme import messages
@@ -169,10 +169,14 @@ class ACMEManager:
         registrar = Registrar(self.config.account, self.directory, self.session, self.account_key)
         self.registration = registrar.deactivate(self._deadline())
 
-    def sweep(self) -> None:
-        """Withdraw the proofs that a crash, or a validator that did not work, has left on show."""
+    def sweep(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Withdraw the proofs that a crash, or a validator that did not work, has left.
+
+        Args:
+            on_progress: called after each batch of proofs.
+        """
         if self._client is not None:
-            self._client.authorizations.proofs.sweep(self.config.validators)
+            self._client.authorizations.proofs.sweep(self.config.validators, on_progress)
 
     def stop(self) -> None:
         """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""

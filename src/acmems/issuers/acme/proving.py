@@ -13,7 +13,7 @@ from josepy.jwk import JWK
 
 from acmems.challenges import Proof, Validator
 from acmems.challenges.presented.journal import Journal
-from acmems.challenges.presented.proofs import Proofs
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.authorization import (
     check_names,
@@ -84,7 +84,7 @@ class Authorizations:
         self.clock = clock
         self.seen = PollInterval()  # from the CA's fetch of the answer to its decision
         self.unseen = PollInterval(first=0.05, longest=3.0)  # the same where no fetch can be seen
-        self.proofs = Proofs(clock, journal)
+        self.proofs = PresentedProofs(clock, journal)
         self._lock = threading.Lock()  # guards what follows
         self._waiting: set[threading.Event] = set()
         self._stopped = False
@@ -193,7 +193,7 @@ class Authorizations:
             if (offered := fitting(authzr, validator)) is not None
         ]
         proofs = [self._proof(attempt, on_request) for attempt in attempts]
-        self.proofs.show(validator, proofs, deadline)
+        self.proofs.present(validator, proofs, deadline)
         for attempt, proof in zip(attempts, proofs, strict=True):
             attempt.proof = proof
             register(attempt)
@@ -283,4 +283,4 @@ class Authorizations:
                 proofs.append(attempt.proof)
                 attempt.proof = None
         if proofs:
-            self.proofs.hide(attempts[0].validator, proofs)
+            self.proofs.withdraw(attempts[0].validator, proofs)
