@@ -21,7 +21,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a validator shows the CA, for one challenge.
+    """What a validator presents to the CA, for one challenge.
+
+    Two proofs are equal where a validator presents the same for both; who is told of the CA's visit does
+    not matter to that.
 
     Args:
         identifier: what is proved, as the CA looks it up: without "*.".
@@ -39,7 +42,7 @@ class Proof:
     identifier: Identifier
     token: str
     key_authorization: str = field(repr=False)
-    on_request: Callable[[], None] = field(repr=False)
+    on_request: Callable[[], None] = field(repr=False, compare=False)
     account_url: str = ""
     is_wildcard: bool = False
     issuers: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ import dns.update
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from, tsig_key_from
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
 from acmems.dns.client.servers import ServerFailed, Servers
@@ -175,7 +175,7 @@ class DnsUpdate:
         known: dict[TxtRecord, Place] = {}
         unknown: list[TxtRecord] = []
         nowhere: list[TxtRecord] = []
-        for record, _ in shown_records(proofs, self.challenge_type):
+        for record, _ in possible_records(proofs, self.challenge_type):
             with self._lock:
                 if record not in self._places:
                     unknown.append(record)

@@ -17,7 +17,7 @@ from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.options import Options
@@ -114,7 +114,7 @@ class DnsExec:
         Raises:
             ValidatorUnavailable: the program failed.
         """
-        self._each("withdraw", shown_records(proofs, self.challenge_type))
+        self._each("withdraw", possible_records(proofs, self.challenge_type))
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen.

@@ -23,7 +23,7 @@ from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
 from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, plain, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.findings import hint
@@ -191,7 +191,7 @@ class DnsProvider:
         Raises:
             ValidatorUnavailable: the provider did not remove them.
         """
-        self._change("withdraw", [record for record, _ in shown_records(proofs, self.challenge_type)])
+        self._change("withdraw", [record for record, _ in possible_records(proofs, self.challenge_type)])
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen.

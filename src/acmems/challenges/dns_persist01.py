@@ -6,6 +6,7 @@ import datetime
 import functools
 import logging
 import re
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,8 +112,9 @@ class DnsPersist:
         self.until = until
         self.warn_before = warn_before
         self._clock = clock
-        # Races only warn twice.
-        self._warned: dict[dns.name.Name, datetime.datetime] = {}
+        self._lock = threading.Lock()  # guards what follows
+        # When the log last warned of a record. A name may have several records, each with an end of its own.
+        self._warned: dict[tuple[dns.name.Name, PersistRecord], datetime.datetime] = {}
 
     @classmethod
     def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
@@ -219,11 +221,16 @@ class DnsPersist:
             return
         now = self._clock.now()
         left = best.until - now.timestamp()
-        last = self._warned.get(name)
-        if left < self.warn_before.total_seconds() and (last is None or now - last >= _ONCE_IN):
-            self._warned[name] = now
+        if left >= self.warn_before.total_seconds():
+            return
+        with self._lock:
+            recent = {key: told for key, told in self._warned.items() if now - told < _ONCE_IN}
+            known = (name, best) in recent
+            self._warned = {(name, best): now, **recent}
+        if not known:
             logger.warning(
-                "the TXT record %s ends in %d days (persistUntil=%d): replace it, or its names are lost then",
+                "the TXT record %s ends in %d days (persistUntil=%d): replace it, or its names cannot be "
+                "proved any more",
                 name.to_text(omit_final_dot=True),
                 left // 86400,
                 best.until,

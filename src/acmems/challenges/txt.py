@@ -84,7 +84,7 @@ def record_of(proof: Proof, challenge_type: str = "dns-01") -> TxtRecord:
     return TxtRecord(name, txt_value(proof.key_authorization))
 
 
-def shown_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[TxtRecord, Proof]]:
+def possible_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[TxtRecord, Proof]]:
     """Return the TXT records that proofs may have in DNS; those whose name is too long never had one.
 
     Args:

@@ -88,17 +88,31 @@ def probe(directory: Path) -> None:
     """
     descriptor, name = _new_temporary(directory)
     try:
-        os.write(descriptor, b"test")
+        write_all(descriptor, b"test")
         try:
             os.posix_fallocate(descriptor, 0, PROBE_SIZE)
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
                 raise
-            os.write(descriptor, bytes(PROBE_SIZE))  # this file system knows no claims
+            write_all(descriptor, bytes(PROBE_SIZE))  # this file system knows no claims
     finally:
         os.close(descriptor)
         with contextlib.suppress(OSError):
             Path(name).unlink()
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of some data; write(2) alone may take only a part, as it does when the disk becomes full.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    left = memoryview(data)
+    while left:
+        written = os.write(descriptor, left)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        left = left[written:]
 
 
 def make_directory(path: Path, *, durably: bool = True) -> None:
@@ -165,7 +179,7 @@ def read(path: str | Path, limit: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return _read(descriptor, path, limit)
+        return read_descriptor(descriptor, path, limit)
     finally:
         os.close(descriptor)
 
@@ -195,7 +209,7 @@ def read_private(path: str | Path, limit: int = 64 * 1024) -> bytes:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             reason = f"is open to others than its owner (mode {stat.S_IMODE(mode):04o}); chmod 600 it"
             raise _not_private(reason, path)
-        return _read(descriptor, path, limit)
+        return read_descriptor(descriptor, path, limit)
     finally:
         os.close(descriptor)
 
@@ -204,7 +218,17 @@ def _not_private(reason: str, path: str | Path) -> PermissionError:
     return PermissionError(errno.EPERM, reason, str(path))
 
 
-def _read(descriptor: int, path: str | Path, limit: int) -> bytes:
+def read_descriptor(descriptor: int, path: str | Path, limit: int) -> bytes:
+    """Return what an open file holds from here on.
+
+    Args:
+        descriptor: the file.
+        path: its name, for errors.
+        limit: the most bytes it may have.
+
+    Raises:
+        OSError: it cannot be read; with `EFBIG` where it is larger than the limit.
+    """
     data = os.read(descriptor, limit + 1)
     # A file system may give less than there is; only an empty answer is the end.
     while len(data) <= limit and (more := os.read(descriptor, limit + 1)):
@@ -219,9 +243,7 @@ def _temporary(directory: Path, data: bytes) -> Iterator[tuple[str, int]]:
     """Write a temporary file of mode 0600, and remove it at the end unless it was renamed."""
     descriptor, name = _new_temporary(directory)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        write_all(descriptor, data)
         yield name, descriptor
     finally:
         os.close(descriptor)

@@ -152,6 +152,39 @@ class TestChallengeResponses:
         responses.remove(HOST, PATH, second)
         assert responses == {}
 
+    def test_putting_the_same_again(self) -> None:
+        """An answer put twice by one order is told of once, and removed at once."""
+        asked: list[int] = []
+
+        def told() -> None:
+            asked.append(1)
+
+        responses = ChallengeResponses()
+        for _ in range(2):
+            responses.put(HOST, PATH, "answer", told)
+        responses.fetch(HOST, PATH)
+        assert asked == [1]
+        responses.remove(HOST, PATH, told)
+        assert responses == {}
+
+    def test_different_answers_for_one_path(self) -> None:
+        """The newest answer is given, and only who put that is told; the one before it comes back."""
+        asked: list[int] = []
+        first, second = (lambda: asked.append(1)), (lambda: asked.append(2))
+        responses = ChallengeResponses()
+        responses.put(HOST, PATH, "old", first)
+        responses.put(HOST, PATH, "new", second)
+        assert (responses.fetch(HOST, PATH), asked) == ("new", [2])
+        responses.remove(HOST, PATH, second)
+        assert (responses.fetch(HOST, PATH), asked) == ("old", [2, 1])
+
+    def test_removing_what_was_not_put(self) -> None:
+        """An answer that a script wrote into the dict stays when somebody removes one of his own."""
+        responses = ChallengeResponses()
+        responses[HOST] = {PATH: "answer"}
+        responses.remove(HOST, PATH, nothing)
+        assert responses == {HOST: {PATH: "answer"}}
+
     def test_removing_without_saying_whose_removes(self) -> None:
         """Without a callback, an answer is removed whoever put it."""
         responses = ChallengeResponses()

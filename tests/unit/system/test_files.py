@@ -245,11 +245,36 @@ class TestProbe:
             files.probe(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_nearly_full_disk_that_knows_no_claims(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where room cannot be claimed the whole probe is written, also after a write that took a part."""
+        monkeypatch.setattr(os, "posix_fallocate", failing(os.posix_fallocate, errno.EOPNOTSUPP))
+        with pytest.raises(OSError, match="File too large"), largest_file(files.PROBE_SIZE // 2):
+            files.probe(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
     def test_no_directory(self, old: Path) -> None:
         """Where there is no directory, that is an error."""
         for path in (old, old.with_name("missing")):
             with pytest.raises(OSError):
                 files.probe(path)
+
+
+class TestWriteAll:
+    def test_short_writes(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What one call does not take the next one gets."""
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:999]))
+        with old.open("wb") as file:
+            files.write_all(file.fileno(), NEW)
+        assert old.read_bytes() == NEW
+
+    def test_a_call_that_takes_nothing(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that takes no further byte and gives no error is an error, not an endless loop."""
+        monkeypatch.setattr(os, "write", lambda *_: 0)
+        with old.open("wb") as file, pytest.raises(OSError, match="Input/output error"):
+            files.write_all(file.fileno(), NEW)
 
 
 class TestMakeDirectory:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import Journal
-from acmems.challenges.presented.proofs import Proofs
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.key import AccountKey
@@ -130,7 +130,7 @@ class AcmeIssuer:
             session = Session(self.options.directory_url, key, self.loop, ca_file=self.options.ca_file)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        proving = Proving(session, key, self.loop, Proofs(self.clock, self._journal))
+        proving = Proving(session, key, self.loop, PresentedProofs(self.clock, self._journal))
         ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
         self._client = Client(key, session, proving, ordering)
         if known is not None:
@@ -206,14 +206,17 @@ class AcmeIssuer:
                 raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
         return self.client
 
-    def sweep(self, validators: Mapping[str, Validator]) -> None:
+    def sweep(
+        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
+    ) -> None:
         """Withdraw the proofs that a crash, or a validator that did not work, has left behind.
 
         Args:
             validators: what may have presented them, by name.
+            on_progress: called after each batch of proofs.
         """
         if self._client is not None:
-            self._client.proving.proofs.sweep(validators)
+            self._client.proving.proofs.sweep(validators, on_progress)
 
     def stop(self) -> None:
         """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
-from acmems.challenges.presented.proofs import Proofs
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
 from acmems.issuers.acme.key import AccountKey
@@ -62,7 +62,7 @@ class Proving:
         proofs: what is presented to the CA at this moment.
     """
 
-    def __init__(self, session: Session, key: AccountKey, loop: StepLoop, proofs: Proofs) -> None:
+    def __init__(self, session: Session, key: AccountKey, loop: StepLoop, proofs: PresentedProofs) -> None:
         self.session = session
         self.proofs = proofs
         self.after_request = PollInterval()  # from the CA's fetch of the proof to its decision
@@ -168,7 +168,7 @@ class Proving:
                 attempt.proof = None
         if proofs:
             validator = attempts[0].validator
-            yield from self._act(validator, lambda: self.proofs.hide(validator, proofs))
+            yield from self._act(validator, lambda: self.proofs.withdraw(validator, proofs))
 
     def _begin(
         self,
@@ -184,7 +184,7 @@ class Proving:
             if (challenge := each.challenge_for(validator)) is not None
         ]
         proofs = [self._proof(attempt, wake) for attempt in attempts]
-        yield from self._act(validator, lambda: self.proofs.show(validator, proofs, deadline))
+        yield from self._act(validator, lambda: self.proofs.present(validator, proofs, deadline))
         for attempt, proof in zip(attempts, proofs, strict=True):
             attempt.proof = proof
             register(attempt)
