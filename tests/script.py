@@ -96,6 +96,7 @@ class Records:
     challenge_type = "dns-01"
     sees_requests = False
     leaves_traces = False
+    is_immediate = False
 
     def __init__(self, dns: ChallTestSrv) -> None:
         self.dns = dns

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from acmems.issuers.acme.worker_pool import WorkerPool
 from tests.fake_ca import (
     AUTHORIZATION,
     CERTIFICATE,
@@ -43,7 +44,6 @@ from acmems.exceptions import (
 from acmems.issuers.acme.order import Orders, parse, translate
 from acmems.issuers.acme.proving import Authorizations
 from acmems.issuers.acme.session import Response
-from acmems.issuers.acme.worker_pool import WorkerPool
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 

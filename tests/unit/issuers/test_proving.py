@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from acmems.issuers.acme.worker_pool import WorkerPool
 from tests.fake_ca import (
     AUTHORIZATION,
     CA,
@@ -41,7 +42,6 @@ from acmems.issuers.acme.account import thumbprint
 from acmems.issuers.acme.authorization import parse
 from acmems.issuers.acme.proving import Authorizations
 from acmems.issuers.acme.session import Response
-from acmems.issuers.acme.worker_pool import WorkerPool
 from acmems.system.clock import SYSTEM, Clock
 from acmems.x509.identifiers import Identifier
 

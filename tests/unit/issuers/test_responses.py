@@ -6,10 +6,10 @@ import datetime
 import json
 
 import pytest
+from acmems.issuers.acme.session.answers import Response
 from urllib3 import HTTPHeaderDict
 
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
-from acmems.issuers.acme.session.answers import Response
 from acmems.text import one_line
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
