@@ -29,8 +29,7 @@ from acmems.issuing.cooldown import Cooldown
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps, in_thread
-from acmems.x509 import chain as chains
-from acmems.x509.chain import Chain
+from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -332,12 +331,7 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        try:
-            chain = chains.parse(pem)
-        except ValueError as error:
-            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
-        chains.verify(chain, accepted.request, self.clock.now())
-        return chain
+        return read_issued(pem, accepted.request, self.clock.now())
 
     def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""

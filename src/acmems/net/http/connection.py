@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import secrets
+import random
 import select
 import socket
 import threading
@@ -252,7 +252,7 @@ class HttpConnection:
             head.version,
             head.headers,
             self.address,
-            secrets.token_hex(4),
+            f"{random.getrandbits(32):08x}",
             Deadline(arrived + service.limits.request_seconds, service.clock.monotonic),
             head.keep_alive and not service.draining,
             self._deliver,
