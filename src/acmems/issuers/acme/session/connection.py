@@ -138,7 +138,10 @@ class CAConnection:
             if isinstance(error, _BROKEN):
                 raise _failure(error, self._origin, sent=sent) from error
             raise
-        if not reader.keeps:
+        if reader.keeps:
+            # Whatever comes from here on makes an edge of its own, so that nobody need try to read.
+            watched.readable = watched.over or _pending(sock)
+        else:
             self.close()
         self._used_at = self._loop.clock.monotonic()
         return reader.response()

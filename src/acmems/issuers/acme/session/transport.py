@@ -26,8 +26,8 @@ class Transport:
 
     How many are used grows with the distance of the CA: by Little's law, `RATE` requests a second take `RATE`
     times the seconds of one response. To a CA that is near, more than a few would only queue there what can
-    queue here, and there are CAs that this brings down (Pebble 2.10 locks itself up). Distance is the shortest
-    response of late, since the usual one tells as much about the load that this server makes.
+    queue here, and there are CAs that this brings down (Pebble 2.10 locks itself up). The distance is the
+    shortest response of late, since the usual one tells as much about the load that this server makes.
 
     Args:
         origin: the CA.
