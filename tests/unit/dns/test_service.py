@@ -76,7 +76,8 @@ def test_silent_connections_are_closed() -> None:
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
             now[0] += 5.1
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
-            assert silent.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # where its octet had not been read
+                assert silent.recv(1) == b""
 
 
 def test_the_oldest_connection_makes_room() -> None:
