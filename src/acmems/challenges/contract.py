@@ -154,7 +154,7 @@ class ListeningService(Protocol):
         """What it listens on, with the ports that the system chose."""
 
     def is_healthy(self) -> bool:
-        """Tell whether its threads still run."""
+        """Tell whether all of its threads live and none hangs."""
 
     def close(self) -> None:
         """Stop listening, and let go of threads and sockets."""

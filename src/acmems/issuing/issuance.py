@@ -96,6 +96,7 @@ class _RunningIssuance:
     asked: AcceptedRequest
     waiting: list[tuple[AcceptedRequest, Future[Delivery]]] = field(default_factory=list)
     job: Future[None] | None = None
+    began: float | None = None  # on the monotonic clock; None while it waits for a worker
 
 
 @dataclass(slots=True)
@@ -119,6 +120,8 @@ class Issuance:
     """
 
     MOST_HELD = 10_000
+    HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
+    name = "issuance"
 
     def __init__(
         self,
@@ -136,6 +139,7 @@ class Issuance:
         self.seconds = seconds
         self.clock = clock
         self.cooldown = Cooldown(clock)
+        self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="acmems-issuance")
         self._lock = threading.Lock()
         self._closing = False
@@ -176,6 +180,13 @@ class Issuance:
             running.waiting.append((asked, future))
         return future
 
+    def is_healthy(self) -> bool:
+        """Tell whether a worker is left that does not hang: without one nothing is issued any more."""
+        now, longest = self.clock.monotonic(), self.seconds + self.HANGING_SECONDS
+        with self._lock:
+            begun = [running.began for running in self._running.values() if running.began is not None]
+        return sum(now - began > longest for began in begun) < self._workers
+
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one.
 
@@ -212,6 +223,7 @@ class Issuance:
 
     def _run(self, key: IssuanceKey, running: _RunningIssuance) -> None:
         """Run one issuance to its end, and tell everyone who waits."""
+        running.began = self.clock.monotonic()
         try:
             outcome: Delivery | Exception = self._obtain(key, running)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
