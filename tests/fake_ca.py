@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwk import JWKEC
 from urllib3 import HTTPHeaderDict
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.presented.journal import Journal
 from acmems.exceptions import CAProblem
 from acmems.issuers.acme.session import Response, Session
@@ -158,7 +158,7 @@ class FakeValidator:
         self.withdrawn: list[Proof] = []
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Nobody configures it."""
         raise NotImplementedError
 
