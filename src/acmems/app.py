@@ -15,7 +15,7 @@ from acmems.challenges import Http01, Listening, ListeningService
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
+from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
@@ -27,10 +27,11 @@ from acmems.net.http import Application, HttpLimits, Listener
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
+from acmems.system.threads import HealthCheck, PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-# Nobody asked for these, so nobody misses those that this machine cannot have.
+# No configuration names these addresses, so a machine without IPv6 starts without those that need it.
 _DEFAULTS = frozenset({*MGMT_LISTENERS, *DEFAULT_LISTENERS})
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
@@ -57,7 +58,9 @@ class Server:
         self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
         self.services: list[ListeningService] = []
-        self._stopping = threading.Event()
+        # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
+        self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
 
     def start(self) -> None:
         """Check storages, open the account, and listen.
@@ -73,11 +76,13 @@ class Server:
             storage.check()
         self._open_account()
         self._listen()
-        threading.Thread(target=self._upkeep, name="acmems-upkeep", daemon=True).start()
+        for thread in (self._sweeping, self._saving):
+            thread.start()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
-        self._stopping.set()
+        for thread in (self._sweeping, self._saving):
+            thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         ours = [listener for listener in self.listeners if listener.name == "mgmt"]
         for listener in ours:
@@ -93,10 +98,19 @@ class Server:
         self.issuer.close()
 
     def is_healthy(self) -> bool:
-        """Tell whether every listener still has the threads that serve it."""
-        return self.issuer.loop.is_healthy() and all(
-            each.is_healthy() for each in (*self.listeners, *self.services)
+        """Tell whether all threads that must live do, and get on; log of what that is not true."""
+        watched: tuple[HealthCheck, ...] = (
+            *self.listeners,
+            *self.services,
+            self.issuer.loop,
+            self.issuance,
+            self._sweeping,
+            self._saving,
         )
+        ailing = [each.name for each in watched if not each.is_healthy()]
+        if ailing:
+            logger.error("ended or hanging: %s", ", ".join(ailing))
+        return not ailing
 
     @property
     def addresses(self) -> list[str]:
@@ -155,15 +169,8 @@ class Server:
         listener.start()
         self.listeners.append(listener)
 
-    def _upkeep(self) -> None:
-        pause = 0.0  # what a crash has left on show is withdrawn at once
-        while not self.clock.wait(self._stopping, pause):
-            pause = UPKEEP_SECONDS
-            try:
-                self.issuer.sweep(self.config.validators)
-                self.issuance.save_kept()
-            except AcmeException as error:
-                logger.warning("upkeep: %s", error)
+    def _sweep(self) -> None:
+        self.issuer.sweep(self.config.validators, self._sweeping.progress)
 
 
 def run(config: Configuration) -> None:

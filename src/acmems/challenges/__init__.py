@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Listening, ListeningService, Proof, SelfChecking, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
@@ -24,6 +25,7 @@ __all__ = [
     "Proof",
     "SelfChecking",
     "Validator",
+    "ValidatorContext",
     "Waiter",
 ]
 

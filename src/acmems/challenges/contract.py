@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
-from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
 from acmems.settings.options import Options
@@ -89,7 +89,7 @@ class Validator(Protocol):
         """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes.
 
         It MUST NOT touch anything outside.
@@ -97,7 +97,7 @@ class Validator(Protocol):
         Args:
             name: its name in the configuration.
             options: the keys of its section; problems are reported there, not raised.
-            responses: the table that all http-01 listeners answer from.
+            context: what it shares with the other validators of the configuration.
         """
 
     def present(self, proofs: Sequence[Proof]) -> None:
@@ -163,7 +163,7 @@ class ListeningService(Protocol):
         """What it listens on, with the ports that the system chose."""
 
     def is_healthy(self) -> bool:
-        """Tell whether its threads still run."""
+        """Tell whether all of its threads live and none hangs."""
 
     def close(self) -> None:
         """Stop listening, and let go of threads and sockets."""

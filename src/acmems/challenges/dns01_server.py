@@ -10,9 +10,9 @@ from typing import Self
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import ListeningService, Proof
 from acmems.challenges.dns_options import label_option
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.dns.server import NameServer, NameService, Zone
 from acmems.exceptions import NoChallengeMethodsSupported
@@ -56,7 +56,7 @@ class DnsServer:
         self._rate_limit = rate_limit
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         origin = options.required(
             "zone", _dns_name, meaning="zone that is delegated to acmems, such as `acme.example.org`"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import ListeningService, Proof
-from acmems.challenges.responses import ChallengeResponses
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address, parse_address
 from acmems.net.tlsalpn import ChallengeCertificates, TlsAlpnService
@@ -39,7 +39,7 @@ class TlsAlpn01:
         self._shown = ChallengeCertificates(clock)
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract's signature
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract's signature
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",

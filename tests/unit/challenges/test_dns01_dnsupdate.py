@@ -20,7 +20,8 @@ import dns.tsig
 import dns.update
 import pytest
 
-from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof, Waiter
+from acmems.challenges import VALIDATORS, DnsUpdate, Proof, Waiter
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.txt import txt_value
 from acmems.dns.client import servers
 from acmems.dns.client.propagation import Propagation
@@ -108,7 +109,7 @@ def from_text(text: str) -> tuple[DnsUpdate, list[Finding]]:
     findings: list[Finding] = []
     (section,) = read_sections(text, "a.ini", findings)
     options = Options(section, findings)
-    validator = DnsUpdate.from_options("dns", options, ChallengeResponses())
+    validator = DnsUpdate.from_options("dns", options, ValidatorContext())
     options.finish()
     return validator, findings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
 import dns.flags
@@ -16,6 +17,7 @@ from tests.fake_ca import Time
 from tests.peers.process import wait_until
 
 from acmems.dns.server import NameServer, NameService, Zone
+from acmems.dns.server import service as service_module
 from acmems.dns.server.rates import Rates, Verdict
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock
@@ -73,6 +75,7 @@ def test_silent_connections_are_closed() -> None:
         where = ("127.0.0.1", service.addresses[0].port)
         with socket.create_connection(where, 30) as silent:
             silent.send(b"\x00")
+            wait_until(lambda: [one.received for one in service._streams] == [b"\x00"], "the octet is there")
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
             now[0] += 5.1
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
@@ -119,6 +122,49 @@ def test_over_the_rate() -> None:
             flags.append(bool(reply.flags & dns.flags.TC))
         assert flags == [False, False, True, True]
         assert dns.query.tcp(QUERY, "127.0.0.1", timeout=30, port=port).answer
+
+
+class TestHealth:
+    """The one thread that serves everything survives, and it shows when it hangs."""
+
+    def test_errors(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """An error in one turn is told once, and questions are answered afterwards."""
+        left = iter(range(3))
+
+        def fail(self: NameService) -> None:
+            if next(left, None) is None:
+                turn(self)
+            else:
+                raise ZeroDivisionError
+
+        turn = NameService._turn
+        monkeypatch.setattr(NameService, "_turn", fail)
+        with running() as service:
+            reply = dns.query.udp(QUERY, "127.0.0.1", timeout=30, port=service.addresses[0].port)
+            assert reply.answer
+            assert service.is_healthy()
+        assert caplog.messages == ["dns test: a bug"]
+
+    def test_a_thread_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A service that answers nothing for a minute, because one answer takes so long, is not healthy."""
+        now, reached, go_on = [0.0], threading.Event(), threading.Event()
+
+        def hang(*_: object) -> None:
+            reached.set()
+            assert go_on.wait(30)
+
+        monkeypatch.setattr(service_module, "answer", hang)
+        with (
+            running(clock=Clock(monotonic=lambda: now[0])) as service,
+            socket.socket(type=socket.SOCK_DGRAM) as sock,
+        ):
+            sock.sendto(QUERY.to_wire(), ("127.0.0.1", service.addresses[0].port))
+            assert reached.wait(30)
+            assert service.is_healthy()
+            now[0] += 61
+            assert not service.is_healthy()
+            go_on.set()
+            wait_until(service.is_healthy, "it gets on")
 
 
 class TestRates:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import selectors
 import socket
 import threading
@@ -17,9 +16,11 @@ from acmems.dns.server.rates import Rates, Verdict
 from acmems.dns.server.zone import Zone
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.threads import Turns
 
-logger = logging.getLogger(__name__)
-
+_LONGEST_WAIT = 10.0  # seconds for which one turn waits for sockets
+_LONGEST_TURN = 60.0  # seconds, the wait for sockets included
+_PAUSE = 0.1  # seconds after a turn that failed; the next one may fail at once for the same reason
 _IDLE = 5.0  # seconds that a TCP connection may be silent, or take for a message
 _MOST_CONNECTIONS = 100
 _MOST_BACKLOG = 65536  # octets of answers that a TCP client has not taken yet
@@ -77,12 +78,13 @@ class NameService:
         except OSError:
             self._sockets.close()
             raise
+        self._turns = Turns(name, longest=_LONGEST_TURN, clock=clock)
         self._thread = threading.Thread(target=self._run, name=f"acmems-{name}", daemon=True)
         self._thread.start()
 
     def is_healthy(self) -> bool:
-        """Tell whether its thread still runs."""
-        return self._thread.is_alive()
+        """Tell whether its thread lives and gets on."""
+        return self._thread.is_alive() and not self._turns.is_stuck
 
     def close(self) -> None:
         """Stop answering, and close all sockets."""
@@ -116,20 +118,19 @@ class NameService:
 
     def _run(self) -> None:
         while not self._closing:
-            try:
-                self._turn()
-            except Exception:  # the CA must find an answer whatever one stranger did
-                logger.exception("%s: one turn failed", self.name)
+            # The CA must find an answer whatever one stranger did.
+            if not self._turns.run(self._turn):
+                self._clock.sleep(_PAUSE)
         for stream in list(self._streams):
             self._drop(stream)
         self._sockets.close()
 
     def _turn(self) -> None:
-        pause = None
+        pause = _LONGEST_WAIT
         now = self._clock.monotonic()
         for stream in list(self._streams):
             if stream.until > now:
-                pause = stream.until - now
+                pause = min(stream.until - now, _LONGEST_WAIT)
                 break
             self._drop(stream)
         for key, events in self._selector.select(pause):
