@@ -1,4 +1,4 @@
-"""The composition root: a configuration becomes a running server, and ends in order."""
+"""The composition root: turns a configuration into a running server, and stops it in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How names are proved to the CA: one file per type of challenge, one contract, one table."""
+"""How names are validated: one file per type of challenge, one contract, one table."""
 
 from __future__ import annotations
 
