@@ -7,11 +7,10 @@ import gc
 import logging
 import resource
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 
-from acmems.challenges import Http01, Listening, ListeningService
+from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -23,7 +22,8 @@ from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.net.address import Address
-from acmems.net.http import Application, HttpLimits, Listener
+from acmems.net.http import HttpLimits, HttpService
+from acmems.net.listening import Listener, ListenerLimits
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
@@ -31,8 +31,6 @@ from acmems.system.threads import HealthCheck, PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-# No configuration names these addresses, so a machine without IPv6 starts without those that need it.
-_DEFAULTS = frozenset({*MGMT_LISTENERS, *DEFAULT_LISTENERS})
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
@@ -57,7 +55,7 @@ class Server:
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
-        self.services: list[ListeningService] = []
+        self._management: list[Listener] = []  # those of the listeners that clients ask at
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
@@ -84,24 +82,22 @@ class Server:
         for thread in (self._sweeping, self._saving):
             thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
-        ours = [listener for listener in self.listeners if listener.name == "mgmt"]
-        for listener in ours:
+        for listener in self._management:
             listener.stop_accepting()
-        for listener in ours:
+        for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.close(deadline)
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
-        for each in (*self.listeners, *self.services):
-            each.close()
+        for listener in self.listeners:
+            listener.close()
         self.issuer.close()
 
     def is_healthy(self) -> bool:
         """Tell whether all threads that must live do, and get on; log of what that is not true."""
         watched: tuple[HealthCheck, ...] = (
             *self.listeners,
-            *self.services,
             self.issuer.loop,
             self.issuance,
             self._sweeping,
@@ -115,11 +111,7 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
-        return [
-            f"{each.name} {address}"
-            for each in (*self.listeners, *self.services)
-            for address in each.addresses
-        ]
+        return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
 
     def _open_account(self) -> None:
         directory = self.issuer.directory
@@ -141,33 +133,37 @@ class Server:
             logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
     def _listen(self) -> None:
-        management = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
-        limits = HttpLimits(
-            connections=self.config.mgmt.max_connections, request_seconds=self.config.mgmt.request_timeout
-        )
+        mgmt = self.config.mgmt
+        front_end = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
+        service = HttpService(front_end, HttpLimits(request_seconds=mgmt.request_timeout))
+        limits = ListenerLimits(connections=mgmt.max_connections)
         try:
-            self._open("mgmt", self.config.mgmt.listeners, management, limits)
+            self._management += self._open("mgmt", mgmt.listeners, service, MGMT_LISTENERS, limits)
             for validator in self.config.validators.values():
                 if isinstance(validator, Http01):
-                    door = Http01FrontEnd(validator, self.bus, self.clock)
-                    self._open(f"http01 {validator.name}", validator.listeners, door, HttpLimits())
+                    service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
+                    self._open(f"http01 {validator.name}", validator.listeners, service, DEFAULT_LISTENERS)
                 elif isinstance(validator, Listening) and validator.listeners:
-                    self.services.append(validator.listen())
+                    self.listeners.append(validator.listen())
         except OSError:
-            for each in (*self.listeners, *self.services):
-                each.close()
+            for listener in self.listeners:
+                listener.close()
             raise
 
     def _open(
-        self, name: str, addresses: Sequence[Address], application: Application, limits: HttpLimits
-    ) -> None:
-        possible = [address for address in addresses if address not in _DEFAULTS or _has_family(address)]
-        if not possible:
-            return
-        listener = Listener(possible, application, limits=limits, clock=self.clock, name=name)
-        listener.bind()
-        listener.start()
-        self.listeners.append(listener)
+        self,
+        name: str,
+        addresses: Sequence[Address],
+        service: HttpService,
+        defaults: Sequence[Address],
+        limits: ListenerLimits | None = None,
+    ) -> list[Listener]:
+        """Listen on these addresses; return nothing where there are none."""
+        if not addresses:
+            return []
+        listener = Listener(name, addresses, service, limits=limits, defaults=defaults, clock=self.clock)
+        self.listeners.append(listener.open())
+        return [listener]
 
     def _sweep(self) -> None:
         self.issuer.sweep(self.config.validators, self._sweeping.progress)
@@ -244,19 +240,6 @@ def _stop_signal() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _has_family(address: Address) -> bool:
-    """Tell whether this machine has IPv6, where an address is of it; in containers it often has not."""
-    if ":" not in address.host:
-        return True
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind((address.host, 0))
-    except OSError:
-        logger.info("there is no IPv6 here: not listening on %s", address)
-        return False
-    return True
 
 
 def _spare_the_collector() -> None:

@@ -19,7 +19,6 @@ from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuing.issuance import Issuance
-from acmems.net.address import Address
 from acmems.storages import FileStorage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 
@@ -397,9 +396,3 @@ def test_a_signal_ends_it(
     assert Systemd.told[1] == "stopping"
     assert manager.told[-1] == "close"
     assert signal.getsignal(number) is before
-
-
-@pytest.mark.parametrize(("host", "there"), [("127.0.0.1", True), ("2001:db8::1", False)])
-def test_addresses_that_this_machine_cannot_have(host: str, there: bool) -> None:
-    """A default IPv6 address is left out where the machine does not have it; IPv4 is there."""
-    assert app._has_family(Address(host, 1313)) is there

@@ -11,6 +11,7 @@ from typing import Protocol, Self, runtime_checkable
 from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
+from acmems.net.listening import Listener
 from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
@@ -151,24 +152,6 @@ class SelfChecking(Protocol):
         """
 
 
-class ListeningService(Protocol):
-    """Something that listens."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the log."""
-
-    @property
-    def addresses(self) -> Sequence[Address]:
-        """What it listens on, with the ports that the system chose."""
-
-    def is_healthy(self) -> bool:
-        """Tell whether all of its threads live and none hangs."""
-
-    def close(self) -> None:
-        """Stop listening, and let go of threads and sockets."""
-
-
 @runtime_checkable
 class Listening(Protocol):
     """A validator that answers the CA itself, other than by HTTP."""
@@ -177,8 +160,10 @@ class Listening(Protocol):
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def listen(self) -> ListeningService:
-        """Begin to listen.
+    def listen(self) -> Listener:
+        """Begin to listen, and return what whoever called closes.
+
+        It SHOULD miss in silence those of its default addresses that this machine lacks.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
