@@ -17,6 +17,9 @@ CONNECTION = "tests/unit/net/test_connection.py"
 ENDINGS = "tests/unit/net/test_connection_endings.py"
 LISTENER = "tests/unit/net/test_listener.py"
 ATTACKS = "tests/integration/test_http_attacks.py"
+CSR_KEY = "tests/unit/x509/test_csr_key.py"
+EXTENSIONS = "tests/unit/x509/test_extensions.py"
+FORMATS = "tests/unit/x509/test_formats.py"
 SIGN = "tests/integration/test_sign.py"
 AUTH = "tests/unit/auth/test_auth.py"
 GUESSING = "tests/unit/auth/test_guessing.py"
@@ -85,11 +88,13 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             (f"{CSR}::TestNames::test_refused", f"{CSR}::TestAccepted::test_names"),
         ),
         Row(
-            "anything around, before or instead of one PEM request: keys, DER, UTF-16, BEGIN after BEGIN",
+            "anything instead of one PEM request, or more beside it than text: keys, DER, BEGIN after BEGIN",
             "415 at once, and not a byte of it in the log",
             (
                 f"{CSR_FORM}::TestPem::test_refused",
                 f"{CSR_FORM}::TestPem::test_private_key",
+                f"{FORMATS}::TestRefusals::test_what_it_is_and_what_to_do",
+                f"{FORMATS}::test_long_bodies",
                 f"{ATTACKS}::test_nothing_secret_is_logged",
             ),
         ),
@@ -98,6 +103,10 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "415",
             (
                 f"{CSR_FORM}::TestForm::test_refused",
+                f"{EXTENSIONS}::TestExtension::test_refused",
+                f"{EXTENSIONS}::TestForeignRequests::test_disagreement",
+                f"{EXTENSIONS}::TestOtherAttributes::test_names_where_some_look_for_them",
+                f"{CSR_PROPERTIES}::test_no_other_reading",
                 "tests/unit/project/test_fuzz_targets.py::test_seeds",
             ),
         ),
@@ -105,7 +114,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "a parser that fails in whatever way",
             "415, never 500",
             (
-                f"{CSR}::TestParserErrors::test_any_class_is_a_refusal",
+                f"{CSR_KEY}::TestParserErrors::test_any_class_is_a_refusal",
                 f"{CSR_PROPERTIES}::test_any_bytes",
                 f"{CSR_PROPERTIES}::test_odd_extensions",
             ),
@@ -114,8 +123,8 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             "a signature that does not fit",
             "415",
             (
-                f"{CSR}::TestSignature::test_of_another_key",
-                f"{CSR}::TestSignature::test_of_other_names",
+                f"{CSR_KEY}::TestSignature::test_of_another_key",
+                f"{CSR_KEY}::TestSignature::test_of_other_names",
                 f"{CSR_PROPERTIES}::test_mutated_der",
             ),
         ),
@@ -125,14 +134,18 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
             (
                 f"{KEYS}::TestWeak::test_refused",
                 f"{KEYS}::TestWeak::test_close_primes",
-                f"{CSR}::TestKey::test_weak_key",
-                f"{CSR}::TestKey::test_curves_by_option",
+                f"{CSR_KEY}::TestKey::test_weak_key",
+                f"{CSR_KEY}::TestKey::test_curves_by_option",
             ),
         ),
         Row(
             "CA:TRUE, critical extensions that nobody knows, acmeIdentifier, must-staple",
             "415; must-staple by option",
-            (f"{CSR}::TestExtensions::test_refused", f"{CSR}::TestExtensions::test_must_staple_by_option"),
+            (
+                f"{EXTENSIONS}::TestExtension::test_other_kinds_of_certificates",
+                f"{CSR}::TestMustStaple::test_refused",
+                f"{CSR}::TestMustStaple::test_must_staple_by_option",
+            ),
         ),
         Row(
             "the account's own key",
