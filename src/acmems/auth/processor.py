@@ -18,7 +18,10 @@ from acmems.auth.headers import Headers, header_values
 from acmems.auth.methods import Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
-from acmems.x509 import csr
+from acmems.x509 import csr, formats
+
+MAX_SIZE = 16 * 1024
+"""Bytes of the largest body, unless told otherwise: enough for RSA-4096 and its text."""
 
 
 @lru_cache(maxsize=1024)
@@ -47,7 +50,7 @@ class Authenticator:
     """
 
     blocks: tuple[Block, ...] = ()
-    max_size: int = 4096
+    max_size: int = MAX_SIZE
     rules: csr.Rules = field(default_factory=csr.Rules)
     trusted_proxies: tuple[IPNetwork, ...] = ()
 
@@ -165,7 +168,7 @@ class Processor:
         body = self.rfile.read(self.admit())
         blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
         if not blocks:
-            raise PolicyRefusal("the HMAC is not that of this body under a block's secret")
+            raise PolicyRefusal(_wrong_hmac(body))
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -175,6 +178,13 @@ class Processor:
                 return Grant(request, block)
             refusals.append(f"block {block.name}: {refusal}")
         raise PolicyRefusal("; ".join(refusals))
+
+
+def _wrong_hmac(body: bytes) -> str:
+    """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
+    reason = "the HMAC is not that of this body under a block's secret"
+    form = formats.recognise(body)
+    return f"{reason}; the body is {form.name}: {form.remedy}" if form else reason
 
 
 def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
