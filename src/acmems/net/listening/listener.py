@@ -87,21 +87,21 @@ class Listener:
         return self._loop.is_running
 
     def bind(self) -> None:
-        """Take all addresses, or none.
+        """Take all addresses, or none; who connects waits for `start`.
 
         Raises:
             OSError: one cannot be taken; its `filename` names it.
         """
         self._sockets = bind(self._wanted, defaults=self._defaults, datagrams=self._datagrams is not None)
         self.addresses = self._sockets.addresses
-
-    def start(self) -> None:
-        """Serve, from now until `close`."""
         for sock in self._sockets.streams:
             self._loop.watch(sock.fileno(), select.EPOLLIN, functools.partial(self._accept, sock))
         if self._datagrams is not None:
             for sock in self._sockets.datagrams:
                 self._loop.watch(sock.fileno(), select.EPOLLIN, functools.partial(self._datagrams, sock))
+
+    def start(self) -> None:
+        """Serve, from now until `close`."""
         self._loop.start()
 
     def open(self) -> Self:
