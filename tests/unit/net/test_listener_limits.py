@@ -11,7 +11,7 @@ from acmems.net.listening import Connection, ListenerLimits, Occupancy
 from acmems.net.listening.limits import beyond_share, is_spare, spare
 
 NOW = 1000.0
-LIMITS = ListenerLimits(per_address=2, grace_seconds=5.0)
+LIMITS = ListenerLimits(per_address=2, grace_seconds=1.0, crowd_grace_seconds=5.0)
 
 
 @dataclass
@@ -32,7 +32,7 @@ def places(*known: Place) -> list[Connection]:
 
 
 @pytest.mark.parametrize(
-    ("occupancy", "at_once", "after_its_grace"),
+    ("occupancy", "at_once", "in_the_end"),
     [
         (Occupancy.NEW, False, True),
         (Occupancy.ASKING, False, True),
@@ -41,11 +41,25 @@ def places(*known: Place) -> list[Connection]:
         (Occupancy.LEAVING, True, True),
     ],
 )
-def test_who_may_be_ended_for_newcomers(occupancy: Occupancy, at_once: bool, after_its_grace: bool) -> None:
-    """As the table of occupancies says."""
-    young, old = places(Place(occupancy, 0.0), Place(occupancy, 5.0))
-    assert is_spare(young, LIMITS, NOW) is at_once
-    assert is_spare(old, LIMITS, NOW) is after_its_grace
+@pytest.mark.parametrize(
+    ("idle", "crowded", "is_settled"),
+    [
+        (0.0, 0.0, False),
+        (0.9, 0.0, False),
+        (1.0, 0.0, True),
+        (3.0, 2.0, True),
+        (3.0, 2.1, False),
+        (4.9, 4.9, False),
+        (5.0, 5.0, True),
+        (5.0, 99.0, True),
+    ],
+)
+def test_who_may_be_ended_for_newcomers(
+    occupancy: Occupancy, at_once: bool, in_the_end: bool, idle: float, crowded: float, is_settled: bool
+) -> None:
+    """Who was idle for its grace before the crowd came, or very long; who was served, at once."""
+    (place,) = places(Place(occupancy, idle))
+    assert is_spare(place, LIMITS, NOW, NOW - crowded) is (in_the_end if is_settled else at_once)
 
 
 def test_in_which_order() -> None:
@@ -58,7 +72,7 @@ def test_in_which_order() -> None:
         Place(Occupancy.LEAVING, 2.0),
     )
     new, served, _, asking, leaving = known
-    assert spare(known, LIMITS, NOW) == [leaving, served, asking, new]
+    assert spare(known, LIMITS, NOW, NOW) == [leaving, served, asking, new]
 
 
 def test_what_is_beyond_a_share() -> None:
