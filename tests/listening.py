@@ -218,7 +218,7 @@ class Bench:
         """Have the connection ended for a newcomer, if the rules let that be, when its grace is over."""
         self.time.now += GRACE
         self.look_at_deadlines()
-        self.listener._end_spare()
+        self.listener._acceptor._end_spare()
 
     def retire(self) -> None:
         """Have the connection ended as by a stop, if nothing is going on there."""
