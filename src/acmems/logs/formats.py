@@ -15,8 +15,15 @@ import re
 import traceback
 from typing import Any
 
+from acmems.system.terminal import Colour, coloured
+
 _AMBIGUOUS = re.compile(r'[="\\]')
-_COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
+_COLOURS = {
+    logging.DEBUG: Colour.DIM,
+    logging.WARNING: Colour.YELLOW,
+    logging.ERROR: Colour.RED,
+    logging.CRITICAL: Colour.RED,
+}
 
 
 class TextFormatter(logging.Formatter):
@@ -48,7 +55,7 @@ class TextFormatter(logging.Formatter):
             return line
         level = record.levelname
         if self.colour and record.levelno in _COLOURS:
-            level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
+            level = coloured(level, _COLOURS[record.levelno])
         return f"{_time(record)} {level} {line}"
 
 

@@ -28,6 +28,12 @@ def open_handler(destination: str | Path) -> Handler:
     Raises:
         OSError: it cannot be written to.
     """
+    handler = _handler(destination)
+    handler.destination = destination
+    return handler
+
+
+def _handler(destination: str | Path) -> Handler:
     if destination == "stderr":
         return StreamHandler(sys.stderr)
     if destination == "stdout":
@@ -42,6 +48,7 @@ def open_handler(destination: str | Path) -> Handler:
 class Handler(logging.Handler):
     """A handler whose failure neither hurts the request that logs nor goes unnoticed."""
 
+    destination: str | Path = ""
     _failing = False
 
     def handle(self, record: logging.LogRecord) -> bool:
