@@ -1,4 +1,4 @@
-"""Who asks, and may they: authentication methods, auth blocks, and the processing of one request."""
+"""Who asks, and what they may have: authentication methods, auth blocks, processing of one request."""
 
 from __future__ import annotations
 

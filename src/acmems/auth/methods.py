@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from acmems.auth.headers import Headers, header_values
-from acmems.net.address import parse_network
+from acmems.net.address import IPAddress, IPNetwork, parse_network
 from acmems.settings.options import Options
 from acmems.settings.values import boolean
 from acmems.text import Secret
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
     # OpenSSL 3 prints the second spelling, and 0.3's one-liners pass it on.
@@ -81,10 +78,7 @@ class AuthMethod(Protocol):
 
 
 class IPAuthMethod:
-    """Authentication by source IP.
-
-    Args:
-        ips: addresses and networks to accept, such as `192.0.2.7` or `2001:db8::/32`.
+    """Authentication by source IP, which accepts addresses and networks such as `2001:db8::/32`.
 
     Raises:
         ValueError: one of them is neither.
@@ -97,7 +91,7 @@ class IPAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it has no `ip`."""
         networks = options.many("ip", parse_network, meaning="address or network to accept requests from")
         return cls(networks) if networks else None
 
@@ -125,7 +119,7 @@ class HmacAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> HmacAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it has no good `hmac_key`."""
         method = cls()
         algorithm = options.one(
             "hmac_type",
@@ -160,7 +154,7 @@ class AllAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> AllAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it does not say `all = yes`."""
         return cls() if options.one("all", boolean, default=False, meaning="`yes`: accept anyone") else None
 
     def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract

@@ -29,11 +29,7 @@ def require(config: Configuration) -> None:
 
 
 def check(config: Configuration) -> list[Finding]:
-    """Return what is wrong with what a configuration names, each at the line that names it.
-
-    Args:
-        config: the configuration.
-    """
+    """Return what is wrong with what a configuration names, each at the line that names it."""
     findings = [Finding(config.where("account", None, "dir"), text) for text in _account(config.account.dir)]
     findings += [
         Finding(config.where("account", None, "ca-file"), text) for text in _anchors(config.account.ca_file)

@@ -40,9 +40,6 @@ _names: dict[type[Event], tuple[tuple[str, str], ...]] = {}
 def configure(options: LoggingOptions) -> None:
     """Log as the configuration says, from now on.
 
-    Args:
-        options: what it says.
-
     Raises:
         AcmeException: the destination cannot be written to.
     """
@@ -99,18 +96,14 @@ def uncaught() -> Iterator[None]:
 
 
 def log_event(event: Event) -> None:
-    """Log one event; subscribed to the bus.
-
-    Args:
-        event: what happened.
-    """
+    """Log one event; subscribed to the bus."""
     level = _LEVELS.get(type(event), logging.INFO)
     if not _events.isEnabledFor(level):
         return
     values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
     kept = {name: value for name, value in values.items() if value not in (None, ())}
-    # Not `log`, which looks for its caller in the stack: for each of thousands of lines a second.
+    # `log` would look for its caller in the stack, which costs too much for thousands of lines a second.
     information = (type(bug), bug, bug.__traceback__) if bug is not None else None
     record = _events.makeRecord(
         _events.name,
