@@ -42,7 +42,7 @@ class TestLearn:
         assert intervals.expected == PollInterval.SHORTEST
 
     def test_one_order_that_hangs(self) -> None:
-        """However long one decision took, the next first poll comes no later than after the longest interval."""
+        """However long one decision took, the next first poll comes within the longest interval."""
         intervals = PollInterval(first=1.0, longest=5.0)
         intervals.learn(100_000, polls=30)
         assert intervals.expected == pytest.approx(1 + 0.3 * 4)
