@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.steps import DirectLoop
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.presented.journal import Journal
 from acmems.exceptions import CAProblem
 from acmems.issuers.acme.directory import Directory
@@ -149,10 +149,7 @@ class FakeSession(Session):
 
 def headers_of(fields: Mapping[str, str]) -> Headers:
     """Return header fields as a response has them."""
-    headers = Headers()
-    for name, value in fields.items():
-        headers.add(name, value)
-    return headers
+    return Headers((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items())
 
 
 NO_JOURNAL = Journal(Path("/nonexistent"))
@@ -174,7 +171,7 @@ class FakeValidator:
         self.withdrawn: list[Proof] = []
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Nobody configures it."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Who asks, and may they: authentication methods, auth blocks, and the processing of one request."""
+"""Decides who may request which names: authentication methods, auth blocks, processing of a request."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.message import Message
 from functools import lru_cache
 from typing import Protocol
 
 from acmems.auth.block import Block
+from acmems.auth.headers import Headers, header_values
 from acmems.auth.methods import Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
@@ -81,7 +81,7 @@ class Processor:
         self,
         auth: Authenticator,
         client_address: tuple[str, int],
-        headers: Message | Mapping[str, str],
+        headers: Headers,
         rfile: Readable,
     ) -> None:
         self.auth = auth
@@ -124,12 +124,12 @@ class Processor:
             HttpRefusal: there is none, or it is no number.
             PayloadToLarge: it is over `max-size`.
         """
-        announced = self.headers.get("Content-Length")
-        if announced is None:
+        announced = header_values(self.headers, "Content-Length")
+        if not announced:
             raise HttpRefusal(411, "send the CSR with a Content-Length header")
-        if not re.fullmatch(r"[0-9]{1,18}", str(announced), re.ASCII):
+        if len(announced) > 1 or not re.fullmatch(r"[0-9]{1,18}", announced[0], re.ASCII):
             raise HttpRefusal(400, "Content-Length is not a number")
-        size = int(str(announced))
+        size = int(announced[0])
         if size > self.auth.max_size:
             raise PayloadToLarge(size, self.auth.max_size)
         return size
@@ -177,9 +177,7 @@ class Processor:
         raise PolicyRefusal("; ".join(refusals))
 
 
-def client_ip(
-    peer: str, headers: Message | Mapping[str, str], trusted_proxies: Sequence[IPNetwork]
-) -> IPAddress | None:
+def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
     """Return the address that a request comes from.
 
     `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
@@ -191,8 +189,7 @@ def client_ip(
         trusted_proxies: peers whose word is believed.
     """
     address = _address(peer)
-    values = headers.get_all("X-Forwarded-For", []) if isinstance(headers, Message) else []
-    hops = [hop.strip() for value in values for hop in str(value).split(",")]
+    hops = [hop.strip() for value in header_values(headers, "X-Forwarded-For") for hop in value.split(",")]
     while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
         address = _address(hops.pop())
     return address

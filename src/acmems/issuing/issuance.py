@@ -29,8 +29,7 @@ from acmems.issuing.cooldown import Cooldown
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps, in_thread
-from acmems.x509 import chain as chains
-from acmems.x509.chain import Chain
+from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class _RunningIssuance:
 
     accepted: AcceptedRequest
     looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
-    has_begun: bool = False
+    began: float | None = None  # on the monotonic clock; None while it waits for its turn
     waiting: list[tuple[AcceptedRequest, Future[Delivery]]] = field(default_factory=list)
 
 
@@ -164,6 +163,8 @@ class Issuance:
     """
 
     MOST_KEPT = 10_000
+    HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
+    name = "issuance"
 
     def __init__(
         self,
@@ -228,6 +229,13 @@ class Issuance:
         self._begin_next()
         return future
 
+    def is_healthy(self) -> bool:
+        """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
+        now, longest = self.clock.monotonic(), self.seconds + self.HANGING_SECONDS
+        with self._lock:
+            begun = [running.began for running in self._running.values() if running.began is not None]
+        return sum(now - began > longest for began in begun) < self._most_at_once
+
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
         return IssuanceKey(self.identity, request.names, request.key_digest, request.must_staple)
@@ -266,7 +274,7 @@ class Issuance:
                     return
                 key = self._queue.popleft()
                 running = self._running[key]
-                running.has_begun = True
+                running.began = self.clock.monotonic()
                 self._begun += 1
             self.issuer.loop.submit(self._run(key, running))
 
@@ -332,12 +340,7 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        try:
-            chain = chains.parse(pem)
-        except ValueError as error:
-            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
-        chains.verify(chain, accepted.request, self.clock.now())
-        return chain
+        return read_issued(pem, accepted.request, self.clock.now())
 
     def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""

@@ -87,9 +87,8 @@ class TestRetryAfter:
 class TestHeaders:
     def test_fields_of_one_name_are_one(self) -> None:
         """Fields of one name are joined by commas, whatever their case (RFC 9110 section 5.3)."""
-        headers = Headers()
-        for name, value in [("Link", "<a>;rel=x"), ("link", "<b>;rel=x"), ("LINK", "<c>;rel=x"), ("X", "")]:
-            headers.add(name, value)
+        headers = Headers([(b"Link", b"<a>;rel=x"), (b"link", b"\t<b>;rel=x "), (b"X", b"")])
+        headers.add(b"LINK", b"<c>;rel=x")
         assert headers.field("lInK") == "<a>;rel=x, <b>;rel=x, <c>;rel=x"
         assert (headers.field("x"), headers.field("y")) == ("", None)
         assert Response(200, headers, b"", "https://ca.example/x").links("x") == ["a", "b", "c"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -142,8 +143,15 @@ class House:
         storage: Storage | None = None,
         gone: Callable[[], bool] = lambda: False,
     ) -> Delivery:
-        asked = AcceptedRequest(request, (), storage or self.storage, gone=gone)
-        return self.issuance.issue(asked).result(30)
+        return self.begin(request, storage, gone).result(30)
+
+    def begin(
+        self,
+        request: CertificateRequest,
+        storage: Storage | None = None,
+        gone: Callable[[], bool] = lambda: False,
+    ) -> Future[Delivery]:
+        return self.issuance.issue(AcceptedRequest(request, (), storage or self.storage, gone=gone))
 
 
 @pytest.fixture
@@ -381,3 +389,24 @@ class TestClosing:
         first = house.ask(request)
         house.issuance.close(house.time.clock().deadline(0))
         assert house.ask(request).chain == first.chain
+
+
+class TestHealth:
+    """An issuance that hangs occupies a worker; without workers nothing is issued."""
+
+    def test_workers_that_hang(self, house: House) -> None:
+        """While one worker is left it is healthy; when all hang it is not, until one gets on."""
+        house.authority.go.clear()
+        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(7)]
+        wait_until(lambda: len(house.authority.orders) == 7, "seven run")
+        house.time.seconds += house.issuance.seconds + house.issuance.HANGING_SECONDS + 1
+        assert house.issuance.is_healthy()
+        waiting.append(house.begin(make_request("last.example.org")))
+        wait_until(lambda: len(house.authority.orders) == 8, "eight run")
+        assert house.issuance.is_healthy()
+        house.time.seconds += house.issuance.seconds + house.issuance.HANGING_SECONDS + 1
+        assert not house.issuance.is_healthy()
+        house.authority.go.set()
+        for future in waiting:
+            future.result(30)
+        wait_until(house.issuance.is_healthy, "it is healthy again")

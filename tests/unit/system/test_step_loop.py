@@ -132,6 +132,27 @@ class TestSoon:
         settle(loop)
 
 
+class TestHealth:
+    def test_a_step_that_hangs(self, time: LoopTime) -> None:
+        """A loop is healthy before it is needed and while it waits, and not while one call goes on and on."""
+        assert time.loop.is_healthy()
+        go, blocked = threading.Event(), threading.Event()
+
+        def block() -> None:
+            blocked.set()
+            go.wait(PATIENCE)
+
+        time.loop.soon(block)
+        assert blocked.wait(PATIENCE)
+        assert time.loop.is_healthy()
+        time.now += 121
+        assert not time.loop.is_healthy()
+        go.set()
+        settle(time.loop)
+        time.move(3600)
+        assert time.loop.is_healthy()
+
+
 class TestEdges:
     def test_readable_before_the_wait(self, loop: StepLoop, pair: Pair) -> None:
         """What came before anyone waited is not waited for, and stays so until someone has read it."""

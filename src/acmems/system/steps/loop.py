@@ -25,10 +25,9 @@ T = TypeVar("T")
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _MOST_CANCELLED = 1000
+_HANGING_SECONDS = 120.0  # no step may block for as long as this
 _LONGEST_POLL = 3600.0  # seconds; epoll takes no infinity
-_MOST_LAST_WAITS = (
-    10  # that steps may begin after they were given up, in `finally` clauses one within another
-)
+_MOST_LAST_WAITS = 10  # of steps that were given up, in `finally` clauses one within another
 
 
 class _Task:
@@ -75,8 +74,8 @@ class StepLoop:
 
     def __init__(self, clock: Clock = SYSTEM, *, name: str = "acmems-steps", threads: int = 16) -> None:
         self.clock = clock
+        self.name = name
         self.pool: Executor = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-pool")
-        self._name = name
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -86,6 +85,7 @@ class StepLoop:
         self._timers: list[Timer] = []
         self._cancelled = 0  # of the timers
         self._numbers = itertools.count()
+        self._busy_since: float | None = None  # when the turn began that goes on; None while it waits
         self._lock = threading.Lock()  # guards what follows
         self._soon: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
@@ -93,8 +93,10 @@ class StepLoop:
         self._awake = False  # the eventfd was written to, or the thread looks at `_soon` before it waits
 
     def is_healthy(self) -> bool:
-        """Tell whether its thread lives, or was not needed yet."""
-        return self._thread is None or self._thread.is_alive()
+        """Tell whether its thread lives and gets on, or was not needed yet."""
+        since = self._busy_since
+        hangs = since is not None and self.clock.monotonic() - since > _HANGING_SECONDS
+        return self._thread is None or (self._thread.is_alive() and not hangs)
 
     def submit(self, steps: Steps[T]) -> Future[T]:
         """Run steps; return what will hold their result. For any thread.
@@ -152,7 +154,7 @@ class StepLoop:
                 return False
             self._soon.append(call)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
             if not self._awake and threading.current_thread() is not self._thread:
                 self._awake = True
@@ -228,9 +230,12 @@ class StepLoop:
             os.close(self._wake)
 
     def _turn(self) -> None:
+        self._busy_since = None
+        ready = self._epoll.poll(self._patience())
+        now = self._busy_since = self.clock.monotonic()
         seen = []
         # Note all edges first: what runs next may close a descriptor, and open another of the same number.
-        for number, events in self._epoll.poll(self._patience()):
+        for number, events in ready:
             watched = self._watched.get(number)
             if watched is not None:
                 _note(watched, events)
@@ -242,7 +247,6 @@ class StepLoop:
             waiting = self._waiting.get(watched)
             if waiting is not None:
                 _call(waiting[1])
-        now = self.clock.monotonic()
         for until, resume in tuple(self._waiting.values()):
             if until <= now:
                 _call(resume)
