@@ -149,7 +149,7 @@ class FakeSession(Session):
 
 def headers_of(fields: Mapping[str, str]) -> Headers:
     """Return header fields as a response has them."""
-    return Headers((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items())
+    return Headers((name.encode(), value.encode()) for name, value in fields.items())
 
 
 NO_JOURNAL = Journal(Path("/nonexistent"))

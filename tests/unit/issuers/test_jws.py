@@ -16,6 +16,8 @@ from acmems.issuers.acme.session.jws import Signer, external_account_binding
 from acmems.text import Secret
 
 URL = "https://ca.example/order"
+NONCE = "bm9uY2U"
+KID = "https://ca.example/1"
 P256 = AccountKey.generate("ec256")
 KEYS: dict[str, Callable[[], AccountKey]] = {
     "ES256": lambda: P256,
@@ -38,17 +40,17 @@ class TestSigner:
     def test_another_implementation_verifies_what_it_signs(self, algorithm: str) -> None:
         """python-acme reads the JWS of every kind of key, with the algorithm that belongs to it."""
         key = KEYS[algorithm]()
-        signed = Signer(key).sign({"nonce": "bm9uY2U", "url": URL, "kid": "https://ca.example/1"}, b'{"a":1}')
+        signed = Signer(key).sign(URL, NONCE, b'{"a":1}', KID)
         token = jws.JWS.json_loads(signed.decode())
         header = token.signature.combined
         assert token.verify(public(key))
-        assert (header.alg.name, header.url, header.kid) == (algorithm, URL, "https://ca.example/1")
+        assert (header.alg.name, header.url, header.kid) == (algorithm, URL, KID)
         assert header.nonce == b"nonce"
         assert token.payload == b'{"a":1}'
 
     def test_a_changed_payload_does_not_verify(self) -> None:
         """The signature is over the payload."""
-        token = json.loads(Signer(P256).sign({"url": URL}, b"{}"))
+        token = json.loads(Signer(P256).sign(URL, NONCE, b"{}", KID))
         token["payload"] = "e30x"
         assert not jws.JWS.from_json(token).verify(public(P256))
 
@@ -56,26 +58,34 @@ class TestSigner:
     def test_ecdsa_signatures_have_a_fixed_length(self, algorithm: str, length: int) -> None:
         """A signature is r and s at full length, leading zeros kept (RFC 7518 section 3.4)."""
         signer = Signer(KEYS[algorithm]())
-        signatures = {json.loads(signer.sign({"url": URL}, b"%d" % i))["signature"] for i in range(300)}
+        signatures = {json.loads(signer.sign(URL, NONCE, b"%d" % i, KID))["signature"] for i in range(300)}
         assert {len(decode(signature)) for signature in signatures} == {length}
 
     def test_only_the_protected_header_says_anything(self) -> None:
         """A request is a flattened JWS without an unprotected header (RFC 8555 section 6.2)."""
-        signed = json.loads(Signer(P256).sign({"nonce": "x", "url": URL}, b""))
+        kid = 'https://ca.example/"odd\\'
+        signed = json.loads(Signer(P256).sign(URL, "x", b"", kid))
         assert signed.keys() == {"protected", "payload", "signature"}
-        assert json.loads(decode(signed["protected"])) == {"alg": "ES256", "nonce": "x", "url": URL}
+        assert json.loads(decode(signed["protected"])) == {
+            "alg": "ES256",
+            "kid": kid,
+            "nonce": "x",
+            "url": URL,
+        }
 
     def test_a_post_as_get_has_no_payload_at_all(self) -> None:
         """An empty payload is the empty string, not an empty object (RFC 8555 section 6.3)."""
-        assert json.loads(Signer(P256).sign({"url": URL}, b""))["payload"] == ""
+        assert json.loads(Signer(P256).sign(URL, NONCE, b"", KID))["payload"] == ""
 
     @pytest.mark.parametrize("algorithm", KEYS)
     def test_only_the_public_key_is_shown(self, algorithm: str) -> None:
         """The key that a JWS carries has no private parts, and neither has the signer's repr."""
         key = KEYS[algorithm]()
         signer = Signer(key)
-        assert signer.public_jwk == public(key).to_partial_json()
-        assert not signer.public_jwk.keys() & {"d", "p", "q", "dp", "dq", "qi"}
+        header = json.loads(decode(json.loads(signer.sign(URL, NONCE, b"{}", None))["protected"]))
+        assert header.keys() == {"alg", "jwk", "nonce", "url"}
+        assert header["jwk"] == public(key).to_partial_json()
+        assert not header["jwk"].keys() & {"d", "p", "q", "dp", "dq", "qi"}
         assert repr(signer) == f"Signer({algorithm})"
 
 
