@@ -46,7 +46,7 @@ _OTHERS = (
     r"(acme|collections|concurrent|datetime|email|http|josepy|os|pathlib|pyasn1\w*|socket|threading)\..*"
 )
 _INNER = (
-    r"(acmems\.[\w.]+\.)?(Authenticator|Clock|Exchange|Finding|Http01|IPNetwork|Location|ManagementServer|Message"
-    r"|Options|Readable|PlugIns|Section|Validator)"
+    r"(acmems\.[\w.]+\.)?(Authenticator|Clock|Exchange|Finding|Headers|Http01|IPNetwork|Location|ManagementServer|Message"
+    r"|Options|PlugIns|Readable|Section|Validator)"
 )
 nitpick_ignore_regex = [("py:.*", _OTHERS), ("py:class", _INNER)]

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.steps import DirectLoop
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.presented.journal import Journal
 from acmems.exceptions import CAProblem
 from acmems.issuers.acme.directory import Directory
@@ -174,7 +174,7 @@ class FakeValidator:
         self.withdrawn: list[Proof] = []
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Nobody configures it."""
         raise NotImplementedError
 

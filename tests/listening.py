@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable
 
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.net.http import Exchange, Handling, HttpLimits
-from acmems.net.http.connection import HttpConnection, SharedState
+from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
+from acmems.net.http.connection import HttpConnection
+from acmems.net.listening import Listener, ListenerLimits
+from acmems.net.listening import listener as listeners
 from acmems.system.clock import Clock
 
-LIMITS = HttpLimits(
-    read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2, grace_seconds=1
-)
+LIMITS = HttpLimits(read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2)
+GRACE = 1.0
 BIG = b"x" * 1_000_000  # more than the kernel takes at once
 PATIENCE = 30.0  # seconds of real time after which a test gives up; none waits for them
 
@@ -172,25 +173,28 @@ class Client:
 
 
 class Bench:
-    """A connection, its client, and what a listener would do with them."""
+    """A connection, its client, and a listener whose one thread is the test's."""
 
     def __init__(self) -> None:
         self.time = Time()
         self.application = Application()
-        self.epoll = select.epoll()
-        self.closed = 0
-        self.service = SharedState(self.application, LIMITS, self.time.clock, self.epoll, self.on_close)
-        self.sockets = socket.socketpair()
-        self.client = Client(self.sockets[0])
-        self.connection = HttpConnection(self.service, self.sockets[1], ("192.0.2.7", 4711))
-
-    def on_close(self) -> None:
-        self.closed += 1
+        self.listener = Listener(
+            "bench",
+            [],
+            HttpService(self.application, LIMITS),
+            limits=ListenerLimits(connections=1, grace_seconds=GRACE, tick_seconds=0.01),
+            clock=self.time.clock,
+        )
+        ours, theirs = socket.socketpair()
+        self.client = Client(theirs)
+        connection = self.listener.admit(ours, ("192.0.2.7", 4711))
+        assert isinstance(connection, HttpConnection)
+        self.connection = connection
 
     def go(self) -> None:
         """Let the connection do all that it can do now."""
-        while events := self.epoll.poll(0, 1):
-            self.service.open[events[0][0]].wake()
+        while self.listener.turn():
+            pass
 
     def send(self, data: bytes) -> None:
         self.client.send(data)
@@ -200,13 +204,27 @@ class Bench:
         self.send(data)
         return self.client.answer()
 
+    def look_at_deadlines(self) -> None:
+        """Enforce deadlines and limits, without a look at what has come."""
+        self.listener._tick()
+
     def pass_(self, seconds: float) -> None:
         """Let time pass, and enforce deadlines."""
         self.time.now += seconds
-        self.connection.expire(self.time.now)
+        self.look_at_deadlines()
         self.go()
+
+    def make_room(self) -> None:
+        """Have the connection ended for a newcomer, if the rules let that be, when its grace is over."""
+        self.time.now += GRACE
+        self.look_at_deadlines()
+        self.listener._acceptor._end_spare()
+
+    def retire(self) -> None:
+        """Have the connection ended as by a stop, if nothing is going on there."""
+        listeners._retire(self.connection)
 
     @property
     def is_open(self) -> bool:
-        assert len(self.service.open) + self.closed == 1
-        return not self.closed
+        assert self.connection.is_closed is (self.listener.connections == ())
+        return not self.connection.is_closed

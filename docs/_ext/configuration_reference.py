@@ -21,6 +21,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from acmems.auth import Block
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
+from acmems.challenges.context import ValidatorContext
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.logs.options import LoggingOptions
@@ -65,7 +66,7 @@ def _declared(read: Callable[[Options], object]) -> tuple[KeyDeclaration, ...]:
 
 
 def _read_validator(kind: type[Validator], options: Options) -> Validator:
-    return kind.from_options("NAME", options, ChallengeResponses())
+    return kind.from_options("NAME", options, ValidatorContext())
 
 
 def _type(name: str) -> KeyDeclaration:

@@ -17,7 +17,7 @@ from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.usage import cpu_seconds, resident
 from tests.peers import PeerFailed, environment, program
 
-from acmems.dns.server import NameServer, NameService, Zone
+from acmems.dns.server import NameServer, Zone, name_server
 from acmems.net.address import Address
 
 NAMES_PRESENT = 10_000
@@ -98,10 +98,10 @@ def _serve() -> None:
     zone = Zone(ORIGIN, [NameServer(dns.name.from_text("ns.example.org"))])
     for number in range(NAMES_PRESENT):
         zone.add(dns.name.from_text(_name(number), ORIGIN), f"{number:043}", _nobody_asks)
-    service = NameService("bench", zone, [Address("127.0.0.1", 0)], rate_limit=sys.maxsize)
-    print(service.addresses[0].port, flush=True)
+    listener = name_server("bench", zone, [Address("127.0.0.1", 0)], rate_limit=sys.maxsize).open()
+    print(listener.addresses[0].port, flush=True)
     sys.stdin.read()
-    service.close()
+    listener.close()
 
 
 def _nobody_asks() -> None:

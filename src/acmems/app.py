@@ -1,20 +1,20 @@
-"""The composition root: a configuration becomes a running server, and ends in order."""
+"""The composition root: turns a configuration into a running server, and stops it in order."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import resource
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 
-from acmems.challenges import Http01, Listening, ListeningService
+from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
+from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
@@ -22,15 +22,15 @@ from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.net.address import Address
-from acmems.net.http import Application, HttpLimits, Listener
+from acmems.net.http import HttpLimits, HttpService
+from acmems.net.listening import Listener, ListenerLimits
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
+from acmems.system.threads import HealthCheck, PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-# Nobody asked for these, so nobody misses those that this machine cannot have.
-_DEFAULTS = frozenset({*MGMT_LISTENERS, *DEFAULT_LISTENERS})
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
@@ -55,8 +55,10 @@ class Server:
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
-        self.services: list[ListeningService] = []
-        self._stopping = threading.Event()
+        self._management: list[Listener] = []  # those of the listeners that clients ask at
+        # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
+        self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
 
     def start(self) -> None:
         """Check storages, open the account, and listen.
@@ -72,39 +74,44 @@ class Server:
             storage.check()
         self._open_account()
         self._listen()
-        threading.Thread(target=self._upkeep, name="acmems-upkeep", daemon=True).start()
+        for thread in (self._sweeping, self._saving):
+            thread.start()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
-        self._stopping.set()
+        for thread in (self._sweeping, self._saving):
+            thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
-        ours = [listener for listener in self.listeners if listener.name == "mgmt"]
-        for listener in ours:
+        for listener in self._management:
             listener.stop_accepting()
-        for listener in ours:
+        for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.close(deadline)
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
-        for each in (*self.listeners, *self.services):
-            each.close()
+        for listener in self.listeners:
+            listener.close()
         self.issuer.close()
 
     def is_healthy(self) -> bool:
-        """Tell whether every listener still has the threads that serve it."""
-        return self.issuer.loop.is_healthy() and all(
-            each.is_healthy() for each in (*self.listeners, *self.services)
+        """Tell whether all threads that must live do, and get on; log of what that is not true."""
+        watched: tuple[HealthCheck, ...] = (
+            *self.listeners,
+            self.issuer.loop,
+            self.issuance,
+            self._sweeping,
+            self._saving,
         )
+        ailing = [each.name for each in watched if not each.is_healthy()]
+        if ailing:
+            logger.error("ended or hanging: %s", ", ".join(ailing))
+        return not ailing
 
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
-        return [
-            f"{each.name} {address}"
-            for each in (*self.listeners, *self.services)
-            for address in each.addresses
-        ]
+        return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
 
     def _open_account(self) -> None:
         directory = self.issuer.directory
@@ -126,43 +133,40 @@ class Server:
             logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
     def _listen(self) -> None:
-        management = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
-        limits = HttpLimits(
-            connections=self.config.mgmt.max_connections, request_seconds=self.config.mgmt.request_timeout
-        )
+        mgmt = self.config.mgmt
+        front_end = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
+        service = HttpService(front_end, HttpLimits(request_seconds=mgmt.request_timeout))
+        limits = ListenerLimits(connections=mgmt.max_connections)
         try:
-            self._open("mgmt", self.config.mgmt.listeners, management, limits)
+            self._management += self._open("mgmt", mgmt.listeners, service, MGMT_LISTENERS, limits)
             for validator in self.config.validators.values():
                 if isinstance(validator, Http01):
-                    door = Http01FrontEnd(validator, self.bus, self.clock)
-                    self._open(f"http01 {validator.name}", validator.listeners, door, HttpLimits())
+                    service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
+                    self._open(f"http01 {validator.name}", validator.listeners, service, DEFAULT_LISTENERS)
                 elif isinstance(validator, Listening) and validator.listeners:
-                    self.services.append(validator.listen())
+                    self.listeners.append(validator.listen())
         except OSError:
-            for each in (*self.listeners, *self.services):
-                each.close()
+            for listener in self.listeners:
+                listener.close()
             raise
 
     def _open(
-        self, name: str, addresses: Sequence[Address], application: Application, limits: HttpLimits
-    ) -> None:
-        possible = [address for address in addresses if address not in _DEFAULTS or _has_family(address)]
-        if not possible:
-            return
-        listener = Listener(possible, application, limits=limits, clock=self.clock, name=name)
-        listener.bind()
-        listener.start()
-        self.listeners.append(listener)
+        self,
+        name: str,
+        addresses: Sequence[Address],
+        service: HttpService,
+        defaults: Sequence[Address],
+        limits: ListenerLimits | None = None,
+    ) -> list[Listener]:
+        """Listen on these addresses; return nothing where there are none."""
+        if not addresses:
+            return []
+        listener = Listener(name, addresses, service, limits=limits, defaults=defaults, clock=self.clock)
+        self.listeners.append(listener.open())
+        return [listener]
 
-    def _upkeep(self) -> None:
-        pause = 0.0  # what a crash has left on show is withdrawn at once
-        while not self.clock.wait(self._stopping, pause):
-            pause = UPKEEP_SECONDS
-            try:
-                self.issuer.sweep(self.config.validators)
-                self.issuance.save_kept()
-            except AcmeException as error:
-                logger.warning("upkeep: %s", error)
+    def _sweep(self) -> None:
+        self.issuer.sweep(self.config.validators, self._sweeping.progress)
 
 
 def run(config: Configuration) -> None:
@@ -180,6 +184,7 @@ def run(config: Configuration) -> None:
         try:
             with stop.interrupting():
                 server.start()
+            _spare_the_collector()
         except _StoppedEarly:
             logger.info("stopped while starting")
             return
@@ -237,17 +242,11 @@ def _stop_signal() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _has_family(address: Address) -> bool:
-    """Tell whether this machine has IPv6, where an address is of it; in containers it often has not."""
-    if ":" not in address.host:
-        return True
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind((address.host, 0))
-    except OSError:
-        logger.info("there is no IPv6 here: not listening on %s", address)
-        return False
-    return True
+def _spare_the_collector() -> None:
+    """Keep what the start has made out of later garbage collections, and have those come less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _raise_file_limit() -> None:

@@ -10,10 +10,9 @@ import ssl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmems.net.tlsalpn import ChallengeCertificates
-from acmems.net.tlsalpn.connection import HandshakeConnection
+from acmems.net.listening import Listener
+from acmems.net.tlsalpn import ChallengeCertificates, HandshakeService
 from acmems.net.tlsalpn.hello import Hello, read_hello
-from acmems.system.clock import NEVER
 from acmems.x509.identifiers import Identifier
 
 NAME = Identifier.dns("www.example.org")
@@ -64,6 +63,7 @@ def test_a_refusal_is_for_good(data: bytes) -> None:
 
 SHOWN = ChallengeCertificates()
 TOLD: list[None] = []
+LISTENER = Listener("tls", [], HandshakeService(SHOWN))
 SHOWN.put(NAME, "token.thumbprint", lambda: TOLD.append(None))
 
 
@@ -71,15 +71,14 @@ SHOWN.put(NAME, "token.thumbprint", lambda: TOLD.append(None))
 def test_a_connection_survives(data: bytes, sizes: list[int]) -> None:
     """Whatever comes in whatever pieces, nothing is raised, nobody is told, and the end closes it."""
     client, server = socket.socketpair()
-    server.setblocking(False)
-    connection = HandshakeConnection(server, "192.0.2.7", SHOWN.find, NEVER, 0.0)
+    connection = LISTENER.admit(server, ("192.0.2.7", 4711))
     with client:
         for piece in pieces(data, sizes):
             with contextlib.suppress(BrokenPipeError):
                 client.sendall(piece)
             if not connection.is_closed:
-                connection.wake()
+                connection.proceed()
     if not connection.is_closed:
-        connection.wake()
+        connection.proceed()
     assert connection.is_closed
     assert TOLD == []

@@ -18,11 +18,9 @@ from acmems.net.http import Exchange
 def bench() -> Iterator[Bench]:
     """A connection that has just been accepted, without a byte of a request."""
     bench = Bench()
-    bench.connection.start()
     yield bench
-    if bench.is_open:
-        bench.connection.close()
-    bench.epoll.close()
+    bench.listener.close()
+    assert not bench.is_open
     bench.client.socket.close()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.message import Message
 from typing import ClassVar, Protocol
 
+from acmems.auth.headers import Headers, header_values
 from acmems.net.address import IPAddress, IPNetwork, parse_network
 from acmems.settings.options import Options
 from acmems.settings.values import boolean
@@ -37,12 +37,10 @@ class Claim:
     digest: str = field(repr=False)
 
     @classmethod
-    def from_headers(cls, headers: Message | Mapping[str, str]) -> Claim | None:
+    def from_headers(cls, headers: Headers) -> Claim | None:
         """Return the claim of a request; a malformed one is as good as none."""
-        values = headers.get_all("Authentication", []) if isinstance(headers, Message) else []
-        if not isinstance(headers, Message) and "Authentication" in headers:
-            values = [headers["Authentication"]]
-        match = _AUTHENTICATION.fullmatch(str(values[0]).strip(" \t")) if len(values) == 1 else None
+        values = header_values(headers, "Authentication")
+        match = _AUTHENTICATION.fullmatch(values[0].strip(" \t")) if len(values) == 1 else None
         if match is None:
             return None
         algorithm = _ALGORITHMS.get((match["name"] or match["name2"]).lower())

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.message import Message
 from functools import lru_cache
 from typing import Protocol
 
 from acmems.auth.block import Block
+from acmems.auth.headers import Headers, header_values
 from acmems.auth.methods import Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
-from acmems.x509 import csr
+from acmems.x509 import csr, formats
+
+MAX_SIZE = 16 * 1024
+"""Bytes of the largest body, unless told otherwise: enough for RSA-4096 and its text."""
 
 
 @lru_cache(maxsize=1024)
@@ -47,7 +50,7 @@ class Authenticator:
     """
 
     blocks: tuple[Block, ...] = ()
-    max_size: int = 4096
+    max_size: int = MAX_SIZE
     rules: csr.Rules = field(default_factory=csr.Rules)
     trusted_proxies: tuple[IPNetwork, ...] = ()
 
@@ -81,7 +84,7 @@ class Processor:
         self,
         auth: Authenticator,
         client_address: tuple[str, int],
-        headers: Message | Mapping[str, str],
+        headers: Headers,
         rfile: Readable,
     ) -> None:
         self.auth = auth
@@ -124,12 +127,12 @@ class Processor:
             HttpRefusal: there is none, or it is no number.
             PayloadToLarge: it is over `max-size`.
         """
-        announced = self.headers.get("Content-Length")
-        if announced is None:
+        announced = header_values(self.headers, "Content-Length")
+        if not announced:
             raise HttpRefusal(411, "send the CSR with a Content-Length header")
-        if not re.fullmatch(r"[0-9]{1,18}", str(announced), re.ASCII):
+        if len(announced) > 1 or not re.fullmatch(r"[0-9]{1,18}", announced[0], re.ASCII):
             raise HttpRefusal(400, "Content-Length is not a number")
-        size = int(str(announced))
+        size = int(announced[0])
         if size > self.auth.max_size:
             raise PayloadToLarge(size, self.auth.max_size)
         return size
@@ -165,7 +168,7 @@ class Processor:
         body = self.rfile.read(self.admit())
         blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
         if not blocks:
-            raise PolicyRefusal("the HMAC is not that of this body under a block's secret")
+            raise PolicyRefusal(_wrong_hmac(body))
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -177,9 +180,14 @@ class Processor:
         raise PolicyRefusal("; ".join(refusals))
 
 
-def client_ip(
-    peer: str, headers: Message | Mapping[str, str], trusted_proxies: Sequence[IPNetwork]
-) -> IPAddress | None:
+def _wrong_hmac(body: bytes) -> str:
+    """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
+    reason = "the HMAC is not that of this body under a block's secret"
+    form = formats.recognise(body)
+    return f"{reason}; the body is {form.name}: {form.remedy}" if form else reason
+
+
+def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
     """Return the address that a request comes from.
 
     `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
@@ -191,8 +199,7 @@ def client_ip(
         trusted_proxies: peers whose word is believed.
     """
     address = _address(peer)
-    values = headers.get_all("X-Forwarded-For", []) if isinstance(headers, Message) else []
-    hops = [hop.strip() for value in values for hop in str(value).split(",")]
+    hops = [hop.strip() for value in header_values(headers, "X-Forwarded-For") for hop in value.split(",")]
     while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
         address = _address(hops.pop())
     return address

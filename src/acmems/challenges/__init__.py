@@ -1,10 +1,11 @@
-"""How names are proved to the CA: one file per type of challenge, one contract, one table."""
+"""How names are validated: one file per type of challenge, one contract, one table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from acmems.challenges.contract import Listening, ListeningService, Proof, SelfChecking, Validator, Waiter
+from acmems.challenges.context import ValidatorContext
+from acmems.challenges.contract import Listening, Proof, SelfChecking, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.dns01_provider import DnsProvider
@@ -20,10 +21,10 @@ __all__ = [
     "DnsUpdate",
     "Http01",
     "Listening",
-    "ListeningService",
     "Proof",
     "SelfChecking",
     "Validator",
+    "ValidatorContext",
     "Waiter",
 ]
 

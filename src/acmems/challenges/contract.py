@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
-from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
+from acmems.net.listening import Listener
 from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
@@ -89,7 +90,7 @@ class Validator(Protocol):
         """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes.
 
         It MUST NOT touch anything outside.
@@ -97,7 +98,7 @@ class Validator(Protocol):
         Args:
             name: its name in the configuration.
             options: the keys of its section; problems are reported there, not raised.
-            responses: the table that all http-01 listeners answer from.
+            context: what it shares with the other validators of the configuration.
         """
 
     def present(self, proofs: Sequence[Proof]) -> None:
@@ -151,24 +152,6 @@ class SelfChecking(Protocol):
         """
 
 
-class ListeningService(Protocol):
-    """Something that listens."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the log."""
-
-    @property
-    def addresses(self) -> Sequence[Address]:
-        """What it listens on, with the ports that the system chose."""
-
-    def is_healthy(self) -> bool:
-        """Tell whether its threads still run."""
-
-    def close(self) -> None:
-        """Stop listening, and let go of threads and sockets."""
-
-
 @runtime_checkable
 class Listening(Protocol):
     """A validator that answers the CA itself, other than by HTTP."""
@@ -177,8 +160,10 @@ class Listening(Protocol):
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def listen(self) -> ListeningService:
-        """Begin to listen.
+    def listen(self) -> Listener:
+        """Begin to listen, and return what whoever called closes.
+
+        It SHOULD miss in silence those of its default addresses that this machine lacks.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.

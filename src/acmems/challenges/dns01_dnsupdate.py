@@ -13,9 +13,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.update
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from, tsig_key_from
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
@@ -90,7 +90,7 @@ class DnsUpdate:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         servers = options.many(
             "dns-server",

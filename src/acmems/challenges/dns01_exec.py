@@ -13,10 +13,10 @@ from typing import Literal, Self
 
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -66,7 +66,7 @@ class DnsExec:
         self._clock = clock
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         command = options.required(
             "command",

@@ -19,10 +19,10 @@ from urllib.parse import quote
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -30,6 +30,7 @@ from acmems.settings.findings import hint
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int, seconds, text
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.locks import KeyedLocks
 from acmems.text import Secret, one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
@@ -86,6 +87,7 @@ class DnsProvider:
         ttl: time to live of the records, in seconds.
         timeout: how long the calls for one order may take together, in seconds.
         challenge_type: `dns-01` or `dns-account-01`.
+        zone_locks: shared by all validators that may change the same zones.
         clock: where time comes from.
     """
 
@@ -104,6 +106,7 @@ class DnsProvider:
         ttl: int = 60,
         timeout: float = 60.0,
         challenge_type: str = "dns-01",
+        zone_locks: KeyedLocks | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -114,10 +117,11 @@ class DnsProvider:
         self.challenge_type = challenge_type
         self._provider_options = tuple(provider_options)
         self._propagation = propagation
+        self._zone_locks = KeyedLocks() if zone_locks is None else zone_locks
         self._clock = clock
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         provider = options.required(
             "provider",
@@ -160,6 +164,7 @@ class DnsProvider:
             ttl=ttl,
             timeout=timeout,
             challenge_type=challenge_type,
+            zone_locks=context.zone_locks,
         )
 
     def proves(self, identifier: Identifier) -> bool:
@@ -239,20 +244,18 @@ class DnsProvider:
             "options": values,
             "records": [[str(record), record.value] for record in records],
         }
-        # Many providers read all values of a name and write them back: two at a time would undo each other.
-        turn = _turn(self.provider, zone)
-        if not turn.acquire(timeout=deadline.remaining):
-            raise self._late(records[0])
+        command = [sys.executable, "-P", "-m", _WORKER]
+        feed = json.dumps(asked).encode()
         try:
-            command = [sys.executable, "-P", "-m", _WORKER]
-            ended = run(
-                command, environment(*_VARIABLES), deadline, feed=json.dumps(asked).encode(), apart=True
-            )
+            # Many providers read all values of a name and write them back, so that of two changes at the
+            # same time one would be lost.
+            with self._zone_locks.hold((self.provider, zone), deadline):
+                ended = run(command, environment(*_VARIABLES), deadline, feed=feed, apart=True)
+        except TimeoutError:
+            raise self._late(records[0]) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise self._failure(records[0], f"its process cannot be started: {reason}") from None
-        finally:
-            turn.release()
         self._judge(action, records, ended, values)
 
     def _judge(
@@ -313,13 +316,6 @@ def known_providers() -> frozenset[str]:
     files = [file for folder in folders for file in folder.glob("_private/providers/*.py")]
     # "auto" looks at name servers to guess the provider.
     return frozenset(file.stem for file in files) - {"__init__", "auto", "base"}
-
-
-_turns: dict[tuple[str, dns.name.Name], threading.Lock] = {}
-
-
-def _turn(provider: str, zone: dns.name.Name) -> threading.Lock:
-    return _turns.setdefault((provider, zone), threading.Lock())
 
 
 def _answer(output: bytes) -> dict[str, Any] | None:

@@ -10,13 +10,14 @@ from typing import Self
 import dns.exception
 import dns.name
 
-from acmems.challenges.contract import ListeningService, Proof
+from acmems.challenges.context import ValidatorContext
+from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
-from acmems.dns.server import NameServer, NameService, Zone
+from acmems.dns.server import NameServer, Zone, name_server
 from acmems.exceptions import NoChallengeMethodsSupported
 from acmems.net.address import Address, parse_address
+from acmems.net.listening import Listener
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
 from acmems.x509.identifiers import Identifier, IdentifierType
@@ -56,7 +57,7 @@ class DnsServer:
         self._rate_limit = rate_limit
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         origin = options.required(
             "zone", _dns_name, meaning="zone that is delegated to acmems, such as `acme.example.org`"
@@ -139,13 +140,15 @@ class DnsServer:
                 continue  # then none was shown
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
-    def listen(self) -> ListeningService:
+    def listen(self) -> Listener:
         """Begin to answer.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
         """
-        return NameService(f"dns {self.name}", self._zone, self.listeners, self._rate_limit)
+        return name_server(
+            f"dns {self.name}", self._zone, self.listeners, self._rate_limit, defaults=DEFAULT_LISTENERS
+        ).open()
 
     def __repr__(self) -> str:
         return f"DnsServer({self.name!r}, {self.zone.to_text(omit_final_dot=True)})"

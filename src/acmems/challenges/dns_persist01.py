@@ -15,8 +15,8 @@ from typing import Self
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.responses import ChallengeResponses
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.net.address import parse_address
@@ -117,7 +117,7 @@ class DnsPersist:
         self._warned: dict[tuple[dns.name.Name, PersistRecord], datetime.datetime] = {}
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         resolvers = options.many(
             "resolver",

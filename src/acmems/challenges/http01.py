@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
 from acmems.net.address import Address, parse_address
@@ -37,7 +38,7 @@ class Http01:
         self.responses = responses
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
@@ -46,7 +47,7 @@ class Http01:
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` on which the CA's requests are accepted; empty: none",
         )
-        return cls(name, listeners, responses)
+        return cls(name, listeners, context.responses)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes http-01 for a name: for all but wildcards (section 8.3, RFC 8738)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from acmems.challenges.contract import ListeningService, Proof
-from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.context import ValidatorContext
+from acmems.challenges.contract import Proof
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address, parse_address
-from acmems.net.tlsalpn import ChallengeCertificates, TlsAlpnService
+from acmems.net.listening import Listener
+from acmems.net.tlsalpn import HANDSHAKE_LIMITS, ChallengeCertificates, HandshakeService
 from acmems.settings.options import Options
 from acmems.system.clock import SYSTEM, Clock
 from acmems.text import one_line
@@ -39,7 +40,7 @@ class TlsAlpn01:
         self._shown = ChallengeCertificates(clock)
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract's signature
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract's signature
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
@@ -54,13 +55,20 @@ class TlsAlpn01:
         """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
         return not identifier.is_wildcard
 
-    def listen(self) -> ListeningService:
+    def listen(self) -> Listener:
         """Begin to listen.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
         """
-        return TlsAlpnService(self.listeners, self._shown, name=f"tls-alpn01 {self.name}", clock=self._clock)
+        return Listener(
+            f"tls-alpn01 {self.name}",
+            self.listeners,
+            HandshakeService(self._shown),
+            limits=HANDSHAKE_LIMITS,
+            defaults=DEFAULT_LISTENERS,
+            clock=self._clock,
+        ).open()
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Make handshakes for the names from now on.

@@ -293,7 +293,7 @@ def _each(
             yield Comment(f'[verification "{validator.name}"]: {one_line(error)}', fault=True)
     for glob in below:
         try:
-            pattern = needed(_Base("NAME", wildcard=False))
+            pattern = needed(_Base("NAME", wildcard=glob.text == "**"))  # which grants all wildcards, too
         except NoChallengeMethodsSupported:
             continue  # then the zone's own name is too long for any name
         if isinstance(pattern, Comment):

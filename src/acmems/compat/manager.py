@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 from acme import messages
 from josepy.jwk import JWK, JWKEC, JWKRSA
@@ -15,9 +15,7 @@ from acmems.exceptions import AccountError
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
-from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import StepLoop, Steps
-from acmems.x509.csr import CertificateRequest
+from acmems.system.clock import SYSTEM, Clock
 
 logger = logging.getLogger(__name__)
 
@@ -123,33 +121,6 @@ class ACMEManager:
         """The account as the CA last described it, None while it is not known."""
         account = self.issuer.account
         return None if account is None else _registration(account)
-
-    # What an `Issuance` needs, so that scripts can run one.
-
-    @property
-    def loop(self) -> StepLoop:
-        """Runs the steps of `obtain`."""
-        return self.issuer.loop
-
-    @property
-    def account_url(self) -> str | None:
-        """The account's URL, None while it is not known."""
-        return self.issuer.account_url
-
-    @property
-    def key_digest(self) -> str | None:
-        """The SHA-256 of the account's public key, None while it is not loaded."""
-        return self.issuer.key_digest
-
-    def obtain(
-        self,
-        request: CertificateRequest,
-        validators: Sequence[Validator],
-        deadline: Deadline,
-        identity: Hashable,
-    ) -> Steps[bytes]:
-        """Return a new chain, as `AcmeIssuer.obtain` does."""
-        return self.issuer.obtain(request, validators, deadline, identity)
 
     # Validations, one step at a time (section 7.5)
 

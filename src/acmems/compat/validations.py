@@ -109,7 +109,7 @@ class Validations:
     def _prove(
         self, authorization: Authorization, validator: Validator, deadline: Deadline
     ) -> Steps[tuple[Attempt, float]]:
-        """Begin to prove a name unless that has begun; return the attempt, and the seconds it usually takes."""
+        """Begin to prove a name unless that has begun; return the attempt and how long it usually takes."""
         client = yield from self._issuer.opened(deadline)
         name = authorization.name
         attempt = self._attempts.get(name)

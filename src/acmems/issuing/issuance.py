@@ -28,8 +28,7 @@ from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
-from acmems.x509 import chain as chains
-from acmems.x509.chain import Chain
+from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -117,6 +116,7 @@ class _RunningIssuance:
 
     accepted: AcceptedRequest
     looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
+    began: float | None = None  # on the monotonic clock; None while it waits for its turn
     waiting: list[tuple[AcceptedRequest, Future[Delivery]]] = field(default_factory=list)
 
 
@@ -141,6 +141,8 @@ class Issuance:
     """
 
     MOST_KEPT = 10_000
+    HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
+    name = "issuance"
 
     def __init__(
         self,
@@ -201,6 +203,13 @@ class Issuance:
         self._begin_next()
         return future
 
+    def is_healthy(self) -> bool:
+        """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
+        now, longest = self.clock.monotonic(), self.seconds + self.HANGING_SECONDS
+        with self._lock:
+            begun = [running.began for running in self._running.values() if running.began is not None]
+        return sum(now - began > longest for began in begun) < self._most_at_once
+
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
         return IssuanceKey(self.identity, request.names, request.key_digest, request.must_staple)
@@ -239,6 +248,7 @@ class Issuance:
                     return
                 key = self._queue.popleft()
                 running = self._running[key]
+                running.began = self.clock.monotonic()
                 self._begun += 1
             self.issuer.loop.submit(self._run(key, running))
 
@@ -310,12 +320,7 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        try:
-            chain = chains.parse(pem)
-        except ValueError as error:
-            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
-        chains.verify(chain, accepted.request, self.clock.now())
-        return chain
+        return read_issued(pem, accepted.request, self.clock.now())
 
     def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""

@@ -58,6 +58,8 @@ def configure(options: LoggingOptions) -> None:
         old.close()
     root.addHandler(handler)
     logger.setLevel(options.level.upper())
+    # No line tells thread or process: finding them out costs each line a system call and more.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def log_event(event: Event) -> None:

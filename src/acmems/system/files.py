@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
+import random
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 # What a crash leaves behind starts like this; nothing else in a directory of ours does.
@@ -46,14 +46,26 @@ def write_together(directory: Path, contents: Mapping[str, bytes], *, durably: b
     Raises:
         OSError: as `write_atomically` does.
     """
-    with contextlib.ExitStack() as leftovers:
-        temporaries = [leftovers.enter_context(_temporary(directory, data)) for data in contents.values()]
+    temporaries: list[tuple[int, str, str]] = []  # descriptor, its own name, the name that it gets
+    try:
+        for name, data in contents.items():
+            descriptor, temporary = _new_temporary(directory)
+            temporaries.append((descriptor, temporary, f"{directory}/{name}"))
+            write_all(descriptor, data)
         if durably:
             # After all were written: the first sync takes most of what the others would wait for along.
-            for _, descriptor in temporaries:
+            for descriptor, _, _ in temporaries:
                 os.fsync(descriptor)
-        for (temporary, _), name in zip(temporaries, contents, strict=True):
-            os.replace(temporary, directory / name)  # noqa: PTH105 - a hot path
+        while temporaries:
+            descriptor, temporary, path = temporaries[0]
+            os.replace(temporary, path)  # noqa: PTH105 - a hot path
+            del temporaries[0]
+            os.close(descriptor)
+    finally:
+        for descriptor, temporary, _ in temporaries:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - the same
     if durably:
         sync_directory(directory)
 
@@ -69,9 +81,15 @@ def create(path: Path, data: bytes) -> None:
         FileExistsError: something has this name already; it is untouched.
         OSError: it could not be written.
     """
-    with _temporary(path.parent, data) as (temporary, descriptor):
+    descriptor, temporary = _new_temporary(path.parent)
+    try:
+        write_all(descriptor, data)
         os.fsync(descriptor)
         path.hardlink_to(temporary)
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
     sync_directory(path.parent)
 
 
@@ -238,21 +256,8 @@ def read_descriptor(descriptor: int, path: str | Path, limit: int) -> bytes:
     return data
 
 
-@contextlib.contextmanager
-def _temporary(directory: Path, data: bytes) -> Iterator[tuple[str, int]]:
-    """Write a temporary file of mode 0600, and remove it at the end unless it was renamed."""
-    descriptor, name = _new_temporary(directory)
-    try:
-        write_all(descriptor, data)
-        yield name, descriptor
-    finally:
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108 - a hot path
-
-
 def _new_temporary(directory: Path) -> tuple[int, str]:
     while True:
-        name = f"{directory}/{PREFIX}{os.getpid():x}-{secrets.token_hex(6)}{SUFFIX}"
+        name = f"{directory}/{PREFIX}{random.getrandbits(64):016x}{SUFFIX}"
         with contextlib.suppress(FileExistsError):
             return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name

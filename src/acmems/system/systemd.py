@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Notifier:
         self._interval = _watchdog_interval(environment)
         self._clock = clock
         self._stopping = False
-        self._ended = threading.Event()
+        self._watchdog: PeriodicThread | None = None
 
     @property
     def interval(self) -> float | None:
@@ -68,7 +68,8 @@ class Notifier:
 
     def close(self) -> None:
         """Give no more signs of life."""
-        self._ended.set()
+        if self._watchdog is not None:
+            self._watchdog.close()
 
     def watch(self, healthy: Callable[[], bool]) -> None:
         """Give signs of life from now on, as long as the service is healthy.
@@ -76,15 +77,23 @@ class Notifier:
         Args:
             healthy: asked before each sign, from a thread of its own.
         """
-        if self._interval is not None:
-            threading.Thread(target=self._watch, args=(healthy,), name="acmems-watchdog", daemon=True).start()
+        if self._interval is None:
+            return
+        self._watchdog = PeriodicThread(
+            "acmems-watchdog",
+            lambda: self._give_sign(healthy),
+            self._interval,
+            longest_pause=self._interval,
+            delay=self._interval,
+            clock=self._clock,
+        )
+        self._watchdog.start()
 
-    def _watch(self, healthy: Callable[[], bool]) -> None:
-        while not self._clock.wait(self._ended, self._interval or 1.0):
-            if self._stopping or _is_well(healthy):
-                self.notify("WATCHDOG=1")
-            else:
-                logger.error("no sign of life to systemd: the service is not healthy")
+    def _give_sign(self, healthy: Callable[[], bool]) -> None:
+        if self._stopping or _is_well(healthy):
+            self.notify("WATCHDOG=1")
+        else:
+            logger.error("no sign of life to systemd: the service is not healthy")
 
 
 def _is_well(healthy: Callable[[], bool]) -> bool:

@@ -20,7 +20,8 @@ import dns.tsig
 import dns.update
 import pytest
 
-from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof, Waiter
+from acmems.challenges import VALIDATORS, DnsUpdate, Proof, Waiter
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.txt import txt_value
 from acmems.dns.client import servers
 from acmems.dns.client.propagation import Propagation
@@ -43,9 +44,17 @@ def proof(name: str = "www.example.org", token: str = CHALLENGE) -> Proof:
     return Proof(Identifier.dns(name), token, f"{token}.thumbprint", lambda: None)
 
 
+def response(query: dns.message.Message) -> dns.message.Message:
+    """Return an empty response without a signature; dnspython before 2.8 would sign it, with no key."""
+    tsig, query.tsig = query.tsig, None
+    made = dns.message.make_response(query)
+    query.tsig = tsig
+    return made
+
+
 def soa(query: dns.message.Message, owner: str = "example.org.") -> dns.message.Message:
     """Answer as RFC 2308 says for a name within a zone: the zone's SOA, with authority."""
-    answer = dns.message.make_response(query)
+    answer = response(query)
     answer.flags |= dns.flags.AA
     (question,) = query.question
     place = answer.answer if question.name == dns.name.from_text(owner) else answer.authority
@@ -54,7 +63,7 @@ def soa(query: dns.message.Message, owner: str = "example.org.") -> dns.message.
 
 
 def code(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
-    answer = dns.message.make_response(query)
+    answer = response(query)
     answer.set_rcode(rcode)
     return answer
 
@@ -100,7 +109,7 @@ def from_text(text: str) -> tuple[DnsUpdate, list[Finding]]:
     findings: list[Finding] = []
     (section,) = read_sections(text, "a.ini", findings)
     options = Options(section, findings)
-    validator = DnsUpdate.from_options("dns", options, ChallengeResponses())
+    validator = DnsUpdate.from_options("dns", options, ValidatorContext())
     options.finish()
     return validator, findings
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_exec import DnsExec
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -50,7 +50,7 @@ def from_text(text: str) -> tuple[DnsExec, list[str]]:
     findings: list[Finding] = []
     (section,) = read_sections('[verification "hook"]\n' + text, "a.ini", findings)
     options = Options(section, findings)
-    made = DnsExec.from_options("hook", options, ChallengeResponses())
+    made = DnsExec.from_options("hook", options, ValidatorContext())
     options.finish()
     return made, [finding.message for finding in findings]
 

@@ -7,7 +7,7 @@ import datetime
 import dns.name
 import pytest
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.dns_persist01 import DnsPersist, PersistRecord, record_name, record_text
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
@@ -203,7 +203,7 @@ def read(*pairs: tuple[str, str]) -> tuple[DnsPersist, list[Finding]]:
     section = Section(
         "verification", "p", tuple(Option(key, value, NOWHERE) for key, value in pairs), NOWHERE
     )
-    return DnsPersist.from_options("p", Options(section, findings), ChallengeResponses()), findings
+    return DnsPersist.from_options("p", Options(section, findings), ValidatorContext()), findings
 
 
 def test_its_keys() -> None:

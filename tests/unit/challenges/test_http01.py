@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Proof
+from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
 from acmems.settings.findings import Finding
@@ -31,7 +32,7 @@ def from_text(text: str) -> tuple[Http01, list[Finding]]:
     findings: list[Finding] = []
     (section,) = read_sections(text, "a.ini", findings)
     options = Options(section, findings)
-    validator = Http01.from_options("web", options, ChallengeResponses())
+    validator = Http01.from_options("web", options, ValidatorContext())
     options.finish()
     return validator, findings
 

@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.listening import PATIENCE, Time
 from tests.peers import wait_until
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Listening, Proof, Validator
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import DEFAULT_LISTENERS, TlsAlpn01
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
-from acmems.net.tlsalpn import ChallengeCertificates, TlsAlpnService, server_name
-from acmems.net.tlsalpn.service import HandshakeLimits
+from acmems.net.listening import Listener, ListenerLimits
+from acmems.net.tlsalpn import HANDSHAKE_LIMITS, ChallengeCertificates, HandshakeService, server_name
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
@@ -50,10 +50,8 @@ class Door:
 
     def __post_init__(self) -> None:
         self.validator = TlsAlpn01("tls", [LOOPBACK], clock=self.time.clock)
-        service = self.validator.listen()
-        assert isinstance(service, TlsAlpnService)
-        self.service = service
-        self.place = ("127.0.0.1", service.addresses[0].port)
+        self.service = self.validator.listen()
+        self.place = ("127.0.0.1", self.service.addresses[0].port)
 
     def proof(self, token: str, identifier: Identifier = NAME) -> Proof:
         return Proof(identifier, token, f"{token}.thumbprint", lambda: self.requests.append(token))
@@ -91,7 +89,7 @@ class Door:
 
     @property
     def open(self) -> int:
-        return len(self.service._connections)
+        return len(self.service.connections)
 
 
 @pytest.fixture
@@ -101,11 +99,16 @@ def door() -> Iterator[Door]:
         yield door
 
 
+def handshakes(shown: ChallengeCertificates, limits: ListenerLimits, time: Time) -> Listener:
+    service = HandshakeService(shown)
+    return Listener("tls", [LOOPBACK], service, limits=limits, clock=time.clock).open()
+
+
 def options_of(text: str, findings: list[Finding]) -> Options:
     return Options(read_sections(f'[verification "tls"]\n{text}', "acmems.ini", findings)[0], findings)
 
 
-def look_around(service: TlsAlpnService) -> None:
+def look_around(service: Listener) -> None:
     """Have the service look at all its connections, by what the time is now."""
     place = ("127.0.0.1", service.addresses[0].port)
     for _ in range(2):  # one thread does both: with the second answer, what follows the first is done
@@ -142,14 +145,14 @@ class TestOptions:
     def test_listeners(self, text: str, expected: tuple[Address, ...]) -> None:
         """It listens on port 1443 everywhere, on what is given, or, with an empty value, nowhere."""
         findings: list[Finding] = []
-        made = TlsAlpn01.from_options("tls", options_of(text, findings), ChallengeResponses())
+        made = TlsAlpn01.from_options("tls", options_of(text, findings), ValidatorContext())
         assert (made.listeners, findings) == (expected, [])
         assert f"'tls', {', '.join(map(str, expected))}" in repr(made)
 
     def test_a_bad_listener_is_reported(self) -> None:
         """What is no address is a finding."""
         findings: list[Finding] = []
-        TlsAlpn01.from_options("tls", options_of("listener = 443", findings), ChallengeResponses())
+        TlsAlpn01.from_options("tls", options_of("listener = 443", findings), ValidatorContext())
         assert "listener" in findings[0].message
 
     def test_the_contract_is_kept(self, door: Door) -> None:
@@ -388,7 +391,7 @@ class TestLimits:
             door.time.now += 1.1
             assert first.recv(1) == b""
             look_around(door.service)
-            left = [one.client for one in list(door.service._connections)]
+            left = [one.peer[0] for one in door.service.connections]
             assert left.count("127.0.0.1") == 16
 
     def test_whoever_is_proved_does_not_count(self) -> None:
@@ -396,8 +399,8 @@ class TestLimits:
         time = Time()
         shown = ChallengeCertificates(time.clock)
         shown.put(NAME, "token.thumbprint", lambda: None)
-        limits = HandshakeLimits(per_client=1)
-        service = TlsAlpnService([LOOPBACK], shown, limits=limits, clock=time.clock)
+        limits = dataclasses.replace(HANDSHAKE_LIMITS, per_address=1)
+        service = handshakes(shown, limits, time)
         place = ("127.0.0.1", service.addresses[0].port)
         with contextlib.closing(service), contextlib.ExitStack() as stack:
             context = ssl.create_default_context()
@@ -412,24 +415,22 @@ class TestLimits:
                 assert sock.recv(1) == b"\x16"
             time.now += 2
             look_around(service)
-            wait_until(lambda: len(service._connections) == 5, "nobody else is left")
+            wait_until(lambda: len(service.connections) == 5, "nobody else is left")
 
     def test_there_is_a_most(self) -> None:
         """No more connections than the limit are open; the next is served when one has ended."""
         time = Time()
-        limits = HandshakeLimits(connections=2)
-        service = TlsAlpnService(
-            [LOOPBACK], ChallengeCertificates(time.clock), limits=limits, clock=time.clock
-        )
+        limits = dataclasses.replace(HANDSHAKE_LIMITS, connections=2)
+        service = handshakes(ChallengeCertificates(time.clock), limits, time)
         place = ("127.0.0.1", service.addresses[0].port)
         with contextlib.closing(service), contextlib.ExitStack() as stack:
             for _ in range(2):
                 stack.enter_context(socket.create_connection(place, PATIENCE))
-            wait_until(lambda: len(service._connections) == 2, "both are there")
+            wait_until(lambda: len(service.connections) == 2, "both are there")
             third = stack.enter_context(socket.create_connection(place, PATIENCE))
             third.sendall(b"x")
-            wait_until(lambda: not service._is_accepting, "no more are accepted")
-            assert len(service._connections) == 2
+            wait_until(lambda: service.is_crowded, "no more are accepted")
+            assert len(service.connections) == 2
             time.now += 5.1
             assert third.recv(1) == b""
 

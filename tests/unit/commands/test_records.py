@@ -91,7 +91,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("glob", ["**", "w?w.example.org", "**.*.example.org"])
     def test_a_glob_without_a_wildcard(self, glob: str) -> None:
-        """A glob that grants no wildcard and no one name has a pattern only."""
+        """A glob that names no base has a pattern only."""
         (line,) = planned("dns", glob)[len(DELEGATION) :]
         assert line.startswith(f"; for every NAME that matches {glob}: ")
 
@@ -101,6 +101,12 @@ class TestPlan:
             f'_validation-persist.a.example.org. TXT "ca.example; accounturi={ACCOUNT}"',
             f'_validation-persist.b.example.org. TXT "ca.example; accounturi={ACCOUNT}; policy=wildcard"',
         ]
+
+    def test_a_record_of_any_name(self) -> None:
+        """Where any name is granted, so is any wildcard, and it is in the record's pattern."""
+        (line,) = planned("persist", "**")
+        assert line.startswith("; for every NAME that matches **: _validation-persist.NAME. TXT ")
+        assert "policy=wildcard" in line
 
     def test_an_issuer_and_an_end(self) -> None:
         """The configuration's issuer comes before the CA's, and its last day is in the record."""

@@ -330,3 +330,26 @@ class TestClosing:
         first = house.ask(request)
         house.issuance.close(house.time.clock().deadline(0))
         assert house.ask(request).chain == first.chain
+
+
+class TestHealth:
+    """An issuance that hangs takes the place of another; without places nothing is issued."""
+
+    def test_issuances_that_hang(self) -> None:
+        """While there is room for one it is healthy; when all hang it is not, until one gets on."""
+        house = House(most_at_once=8)
+        house.authority.go.clear()
+        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(7)]
+        wait_until(lambda: len(house.authority.orders) == 7, "seven run")
+        house.time.seconds += house.issuance.seconds + house.issuance.HANGING_SECONDS + 1
+        assert house.issuance.is_healthy()
+        waiting.append(house.begin(make_request("last.example.org")))
+        wait_until(lambda: len(house.authority.orders) == 8, "eight run")
+        assert house.issuance.is_healthy()
+        house.time.seconds += house.issuance.seconds + house.issuance.HANGING_SECONDS + 1
+        assert not house.issuance.is_healthy()
+        house.authority.go.set()
+        for future in waiting:
+            future.result(30)
+        wait_until(house.issuance.is_healthy, "it is healthy again")
+        house.close()

@@ -7,8 +7,8 @@ from tests.listening import BIG, Bench, fail, later, post, reply, response
 
 from acmems.exceptions import PayloadInvalid, PolicyRefusal
 from acmems.net.http import Exchange
-from acmems.net.http import channel as channels
-from acmems.net.http.connection import ConnectionState
+from acmems.net.http.states import ConnectionState
+from acmems.net.listening import ClientSocket, Hangup
 
 
 class TestRequests:
@@ -53,16 +53,38 @@ class TestRequests:
         bench.go()
         assert [bench.client.answer()[1] for _ in range(2)] == [b"/first ", b"/second "]
 
-    def test_an_event_of_an_earlier_connection_means_nothing(self, bench: Bench) -> None:
-        """While a thread works on a connection, an event wakes no second one."""
-
-        def run(exchange: Exchange) -> None:
-            bench.connection.wake()
-            assert bench.connection._owned
-            reply(exchange)
-
-        bench.application.on_run = run
-        assert bench.ask(post("/a")) == ("200", b"/a ")
+    @pytest.mark.parametrize("state", ConnectionState)
+    def test_an_event_of_an_earlier_connection_means_nothing(
+        self, bench: Bench, state: ConnectionState
+    ) -> None:
+        """Whatever a connection waits for, it goes on waiting where nothing has happened."""
+        big = len(response("200", BIG))
+        bench.application.on_run = {
+            ConnectionState.ANSWERING: later,
+            ConnectionState.WRITING: lambda exchange: exchange.answer(response("200", BIG)),
+        }.get(state, reply)
+        sent = {
+            ConnectionState.IDLE: post("/kept"),
+            ConnectionState.READING: post()[:-1],
+            ConnectionState.LINGERING: b"nonsense\r\n",
+        }
+        bench.send(sent.get(state, post()))
+        if state is ConnectionState.WRITING:
+            big -= len(bench.client.socket.recv(100))
+        for _ in range(3):
+            bench.connection.proceed()
+        assert bench.connection.state is state
+        assert bench.is_open
+        if state is ConnectionState.WRITING:
+            while big > 0:
+                big -= len(bench.client.socket.recv(big))
+                bench.go()
+        elif state is ConnectionState.ANSWERING:
+            reply(bench.application.running[0])
+        elif state is ConnectionState.READING:
+            bench.send(post()[-1:])
+        if state is not ConnectionState.WRITING:
+            assert bench.client.answer()[0] == ("400" if state is ConnectionState.LINGERING else "200")
 
     def test_a_client_that_wants_it_closed_finds_it_closed(self, bench: Bench) -> None:
         """After `Connection: close` the answer is the last thing that comes."""
@@ -80,7 +102,7 @@ class TestRequests:
             received += len(bench.client.socket.recv(1 << 20))
             bench.go()
         assert received == 2 * len(response("200", BIG))
-        assert bench.connection.state is ConnectionState.READING
+        assert bench.connection.state is ConnectionState.IDLE
 
 
 class TestLateAnswers:
@@ -102,6 +124,7 @@ class TestLateAnswers:
     def test_an_answer_can_close_the_connection(self, bench: Bench, pending: Exchange) -> None:
         """An answer with `close` ends the connection when the client has seen it."""
         pending.answer(response("200"), close=True)
+        bench.go()
         assert bench.client.answer() == ("200", b"")
         assert bench.client.ended
         assert bench.connection.state is ConnectionState.LINGERING
@@ -114,13 +137,13 @@ class TestLateAnswers:
         self, bench: Bench, pending: Exchange, monkeypatch: pytest.MonkeyPatch, close: bool
     ) -> None:
         """An answer that crosses the look for a hangup is sent, and the connection goes on or ends."""
-        look = channels.ClientSocket.hangup
+        look = ClientSocket.hangup
 
-        def hangup(channel: channels.ClientSocket) -> channels.Hangup:
+        def hangup(channel: ClientSocket) -> Hangup:
             pending.answer(response("200"), close=close)
             return look(channel)
 
-        monkeypatch.setattr(channels.ClientSocket, "hangup", hangup)
+        monkeypatch.setattr(ClientSocket, "hangup", hangup)
         bench.application.on_run = reply
         bench.client.send(post("/next"))
         bench.client.finish()

@@ -6,7 +6,7 @@ import pytest
 from tests.listening import BIG, Bench, later, post, reply, response
 
 from acmems.net.http import Exchange
-from acmems.net.http.connection import ConnectionState
+from acmems.net.http.states import ConnectionState
 
 
 class TestDeadlines:
@@ -62,8 +62,8 @@ class TestDeadlines:
         """Where the server is late to look, the client is not to blame."""
         bench.client.send(post())
         bench.time.now += 10
-        bench.connection.expire(bench.time.now)
-        bench.connection.sacrifice()
+        bench.look_at_deadlines()
+        bench.make_room()
         bench.go()
         assert bench.client.answer()[0] == "200"
 
@@ -139,34 +139,35 @@ class TestRoom:
     def test_unproductive_connections_make_room(self, bench: Bench, sent: bytes) -> None:
         """A connection without a complete request can be ended for others."""
         bench.send(sent)
-        bench.connection.sacrifice()
+        bench.make_room()
         assert bench.client.answer()[0] == ("408" if sent else "")
 
     def test_productive_connections_stay(self, bench: Bench, pending: Exchange) -> None:
         """A connection that waits for an answer is not ended for others."""
-        bench.connection.sacrifice()
-        bench.connection.retire()
+        bench.make_room()
+        bench.retire()
         reply(pending)
         assert bench.client.answer()[0] == "200"
 
     def test_idle_connections_retire(self, bench: Bench) -> None:
         """A connection on which nothing goes on retires; one on which a request comes does not."""
         bench.send(post()[:10])
-        bench.connection.retire()
+        bench.retire()
         assert bench.is_open
         assert bench.ask(post()[10:])[0] == "200"
         bench.client.send(post())
-        bench.connection.retire()
+        bench.retire()
         bench.go()
         assert bench.client.answer()[0] == "200"
-        bench.connection.retire()
+        bench.retire()
         assert not bench.is_open
 
     def test_a_draining_connection_closes_after_its_answer(self, bench: Bench, pending: Exchange) -> None:
         """While the server stops, a request is answered and the connection then ends, not reset."""
-        bench.service.draining = True
+        bench.listener.is_draining = True
         bench.client.send(post("/next"))
         reply(pending)
+        bench.go()
         assert bench.client.answer() == ("200", b"/first ")
         assert bench.client.ended
         assert bench.connection.state is ConnectionState.LINGERING
@@ -174,6 +175,6 @@ class TestRoom:
 
     def test_the_last_request_knows_that_it_is_the_last(self, bench: Bench) -> None:
         """While the server stops, the application is told that the connection will not be kept."""
-        bench.service.draining = True
+        bench.listener.is_draining = True
         assert bench.ask(post("/a")) == ("200", b"/a ")
         assert not bench.application.running[0].keep_alive

@@ -22,9 +22,8 @@ from sphinx.errors import ExtensionError
 ROOT = Path(__file__).parents[3]
 EXTENSIONS = str(ROOT / "docs" / "_ext")
 SVG = "{http://www.w3.org/2000/svg}"
-CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-    "contracts"
-]
+TOOL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+CONTRACTS = [contract for contract in TOOL["contracts"] if contract["type"] == "layers"]
 FILES = {
     ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): path
     for path in (ROOT / "src").rglob("*.py")

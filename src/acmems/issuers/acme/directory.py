@@ -20,7 +20,7 @@ class Directory:
     Args:
         urls: the URLs of resources by their names, such as `newOrder`; not checked, but for those required.
         terms_of_service: the URL of the terms, None where there are none.
-        external_account_required: whether accounts must be bound to one of the CA's customers (section 7.3.4).
+        external_account_required: whether accounts must be bound to a customer (section 7.3.4).
         caa_identities: the CA's names in CAA records.
         profiles: the profiles that it offers, and what it says of them.
     """

@@ -71,7 +71,7 @@ class AccountKey:
 
     @cached_property
     def jwk(self) -> dict[str, str]:
-        """The public key as a JWK of its required members, in their order (RFC 7517, RFC 7638 section 3.2)."""
+        """The public key as a JWK of its required members, in order (RFC 7638 section 3.2)."""
         public = self.private.public_key()
         if isinstance(public, rsa.RSAPublicKey):
             numbers = public.public_numbers()

@@ -1,10 +1,10 @@
-"""The server's end of HTTP: sockets, threads, framing, deadlines."""
+"""The server's end of HTTP on a listener: framing, states, deadlines."""
 
 from __future__ import annotations
 
+from acmems.net.http.connection import HttpService
 from acmems.net.http.exchange import Application, Exchange, Handling, HttpLimits
 from acmems.net.http.framing import HeadLimits
-from acmems.net.http.listener import Listener
 from acmems.net.http.response import HttpResponse
 
-__all__ = ["Application", "Exchange", "Handling", "HeadLimits", "HttpLimits", "HttpResponse", "Listener"]
+__all__ = ["Application", "Exchange", "Handling", "HeadLimits", "HttpLimits", "HttpResponse", "HttpService"]

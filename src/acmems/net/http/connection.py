@@ -1,27 +1,23 @@
 """One connection of a client: its states, its deadlines, and the requests on it.
 
-At any time at most one thread owns a connection: it claimed it, and gives it back by arming it in
-the epoll object (one shot) or by closing it. Only the answer to a request may come from elsewhere,
-at any time; the lock is for that meeting alone, and is never held while the application runs.
+The listener's thread does everything here but give answers to requests, which may come from any thread at any
+time. The lock is for that meeting alone, and is never held while the application runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
-import secrets
-import select
-import socket
+import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
-from acmems.net.http.channel import ClientSocket, Hangup, Readiness
 from acmems.net.http.exchange import Application, Exchange, Handling, HttpLimits
 from acmems.net.http.framing import Head, RequestReader
-from acmems.system.clock import Clock, Deadline
+from acmems.net.http.states import TRANSITIONS, USES, ClientEnd, ConnectionEvent, ConnectionState, Ending
+from acmems.net.listening import ClientSocket, Connection, Hangup, Host, Occupancy, Readiness
+from acmems.system.clock import Deadline
 
 _log = logging.getLogger(__name__)
 
@@ -29,299 +25,259 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY_AFTER = 5.0  # seconds after which it is worth asking again for an answer that took too long
 
 
-class ConnectionState(enum.Enum):
-    """What a connection waits for."""
-
-    READING = "a request"
-    ANSWERING = "the application"
-    WRITING = "the client to take an answer"
-    LINGERING = "a refused client to stop sending"
-
-
 @dataclass(slots=True)
-class SharedState:
-    """What all connections of one listener share.
+class _Arriving:
+    """A request whose head is accepted and whose body may still be on its way."""
+
+    exchange: Exchange
+    handling: Handling
+    length: int
+
+
+class HttpService:
+    """HTTP/1.1 on the connections of a listener.
 
     Args:
-        application: answers their requests.
-        limits: how long they may take.
-        clock: measures it.
-        epoll: tells when they can go on.
-        on_close: called after one closed.
-        open: the open ones by file descriptor.
-        draining: whether to close each after its current request.
+        application: answers the requests.
+        limits: how long clients and the application may take.
     """
 
-    application: Application
-    limits: HttpLimits
-    clock: Clock
-    epoll: select.epoll
-    on_close: Callable[[], None]
-    open: dict[int, HttpConnection] = field(default_factory=dict)
-    draining: bool = False
+    def __init__(self, application: Application, limits: HttpLimits | None = None) -> None:
+        self.application = application
+        self.limits = limits or HttpLimits()
+
+    def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HttpConnection:
+        """Return the server's end of a connection that was accepted."""
+        return HttpConnection(host, channel, peer, self)
 
 
-class HttpConnection:
-    """The server's end of one TCP connection; created by the thread that accepted it, which owns it.
+class HttpConnection(Connection):
+    """The server's end of one connection.
 
     Args:
+        host: the listener.
+        channel: the client's bytes.
+        peer: address and port of the client.
         service: what it shares with others.
-        sock: the connected socket.
-        address: the client's address and port.
     """
 
     __slots__ = (
-        "_channel",
-        "_closing",
+        "_arriving",
+        "_began",
+        "_client_end",
         "_current",
-        "_ended",
-        "_half_closed",
-        "_handling",
-        "_length",
-        "_lingers",
+        "_ending",
+        "_is_client_done",
+        "_is_waiting",
         "_lock",
-        "_owned",
         "_reader",
         "_service",
-        "_started",
-        "_waiting",
-        "address",
-        "deadline",
-        "since",
         "state",
     )
 
-    def __init__(self, service: SharedState, sock: socket.socket, address: tuple[str, int]) -> None:
-        self.address = address
-        self.state = ConnectionState.READING
-        self.since = service.clock.monotonic()
+    def __init__(
+        self, host: Host, channel: ClientSocket, peer: tuple[str, int], service: HttpService
+    ) -> None:
+        super().__init__(host, channel, peer)
+        self.state = ConnectionState.IDLE
         self.deadline = self.since + service.limits.arrival_seconds
         self._service = service
-        self._channel = ClientSocket(sock, service.epoll)
         self._reader = RequestReader(service.limits.head)
-        self._lock = threading.Lock()
-        self._half_closed = False  # the client sends no more than what has come; it may still read
-        self._ended = False  # and that is received
-        self._owned = True  # and a closed one stays owned for ever
-        self._started: float | None = None  # when the first byte of the request came
-        self._waiting: Exchange | None = None  # its head is here, its body is not
-        self._handling: Handling | None = None  # what the application will do with that request
-        self._length = 0  # of that body
+        self._client_end = ClientEnd.OPEN
+        self._ending = Ending.KEEP  # after the current answer
+        self._is_client_done = False  # it has said that it asks for nothing else
+        self._began = self.since  # when the first byte of the request came
+        self._arriving: _Arriving | None = None
+        self._lock = threading.Lock()  # guards what follows, and sending
         self._current: Exchange | None = None  # the application has it
-        self._closing = False  # after the answer
-        self._lingers = False  # before closing
-        service.open[self._channel.number] = self
+        self._is_waiting = False  # for an answer, which has to wake it
 
-    @property
-    def unproductive(self) -> bool:
-        """Whether it holds a place without a complete request."""
-        return self.state is ConnectionState.READING or self.state is ConnectionState.LINGERING
-
-    def start(self) -> None:
-        """Read what came with the connection; for the thread that accepted it."""
-        self._receive()
-
-    def wake(self) -> None:
-        """Go on, because epoll said so."""
-        with self._lock:
-            if self._owned:  # an event of an earlier connection with this number; the owner will look
-                return
-            self._owned = True
-        if self.state is ConnectionState.READING:
+    def proceed(self) -> None:
+        """Go on as far as is possible without waiting."""
+        state = self.state
+        if state is ConnectionState.IDLE or state is ConnectionState.READING:
             self._receive()
-        elif self.state is ConnectionState.ANSWERING:
-            self._look_for_hangup()
-        elif self.state is ConnectionState.WRITING:
+        elif state is ConnectionState.ANSWERING:
+            self._look()
+        elif state is ConnectionState.WRITING:
             self._flush()
         else:
             self._discard()
 
-    def expire(self, now: float) -> None:
-        """End whatever took too long, if it did.
+    def expire(self) -> None:
+        """End what took too long, with an answer where one is due."""
+        exchange = self._current
+        if self.state is ConnectionState.ANSWERING and exchange is not None:
+            late = DeadlinePassed("no answer in time; ask again", retry_after=_RETRY_AFTER)
+            self._deliver(exchange, self._refusal(exchange, late), close=True)
+            self._look()
+        elif self.state is ConnectionState.READING:
+            self._refuse(self._unfinished, _late())
+        else:
+            self.close()
 
-        Args:
-            now: the time on the monotonic clock.
-        """
-        if now < self.deadline:
-            return
-        if self.state is ConnectionState.ANSWERING:
-            exchange = self._current
-            if exchange is not None:
-                late = DeadlinePassed("no answer in time; ask again", retry_after=_RETRY_AFTER)
-                self._deliver(exchange, self._refusal(exchange, late), close=True)
-            return
-        with self._lock:
-            if self._owned or now < self.deadline or self._has_unread():
-                return
-            self._owned = True
-        self._give_up()
-
-    def sacrifice(self) -> None:
-        """End this connection to make room for others, unless it has become productive."""
-        with self._lock:
-            if self._owned or not self.unproductive or self._has_unread():
-                return
-            self._owned = True
-        self._give_up()
-
-    def _has_unread(self) -> bool:
-        """Tell whether its first bytes are here and no thread has come to read them.
-
-        That is this server being late, not the client.
-        """
-        return self.state is ConnectionState.READING and self._started is None and self._channel.has_unread()
-
-    def retire(self) -> None:
-        """Close this connection if nothing is going on there."""
-        with self._lock:
-            if self._owned or self.state is not ConnectionState.READING or self._started is not None:
-                return
-            if self._has_unread():
-                return
-            self._owned = True
+    def give_way(self) -> None:
+        """Close at once; whoever has begun to ask is told why, without waiting for it."""
+        if self.state is ConnectionState.READING:
+            self.channel.hint(self._refusal(self._unfinished, _late()))
         self.close()
 
+    def is_overlooked(self) -> bool:
+        """Tell whether bytes of a request have come that nobody has read yet."""
+        return self.state is not ConnectionState.LINGERING and super().is_overlooked()
+
     def close(self) -> None:
-        """Free the socket; for its owner, or when no other thread is left."""
+        """Free the socket; an answer that comes later goes nowhere."""
         with self._lock:
-            self._owned = True
             if self._current is not None:
                 self._current.gone = True
             self._current = None
-        self._service.open.pop(self._channel.number, None)  # before its number can be another's
-        self._channel.close()
-        self._service.on_close()
+            self._is_waiting = False
+        super().close()
 
-    # From here on, only the owner calls.
+    @property
+    def _unfinished(self) -> Exchange | None:
+        """The request whose head has come without its body."""
+        return None if self._arriving is None else self._arriving.exchange
 
-    def _arm(self, event: Readiness) -> None:
-        """Give the connection back until this event."""
-        with self._lock:
-            self._owned = False
-            self._channel.wait_for(event)
+    def _advance(self, event: ConnectionEvent) -> None:
+        self.state = TRANSITIONS[self.state][event]
+        self.awaits, self.occupancy = USES[self.state]
 
     def _receive(self) -> None:
         try:
-            data = self._channel.receive()
+            data = self.channel.receive()
         except OSError:
             self.close()
             return
-        if data:
-            if self._started is None:
-                self._started = self._service.clock.monotonic()
-                self.deadline = self._started + self._service.limits.arrival_seconds
-            self._reader.feed(data)
-        elif data is not None:
-            self._half_closed = self._ended = True
+        if data is None:
+            return
+        if not data:
+            self._client_end = ClientEnd.FINISHED
+        elif self.state is ConnectionState.IDLE:
+            self._begin_to_read(self.host.clock.monotonic())
+        self._reader.feed(data)
         self._serve()
 
+    def _begin_to_read(self, now: float) -> None:
+        if self.occupancy is not Occupancy.NEW:
+            self.since = now
+        self._began = now
+        self.deadline = now + self._service.limits.arrival_seconds
+        self._advance(ConnectionEvent.BYTES)
+
     def _serve(self) -> None:
-        """Serve the requests that are here, one after the other, then wait for more."""
-        while self._complete():
-            if not self._run():
-                return
+        """Serve the requests that are here, one after the other."""
+        while self._complete() and self._run():
+            pass
 
     def _complete(self) -> bool:
         """Tell whether a request is here, head and body; if not, wait for it or refuse it."""
-        if self._waiting is None:
+        if self._arriving is None:
             try:
                 head = self._reader.head()
             except HttpRefusal as refusal:
                 self._refuse(None, refusal)
                 return False
-            if head is None:
-                self._wait_for_more()
-                return False
-            if not self._begin(head):
-                return False
-        body = self._reader.body(self._length)
-        if body is None:
-            self._wait_for_more()
+            if head is not None:
+                self._arriving = self._begin(head)
+                if self._arriving is None:
+                    return False
+        body = None if self._arriving is None else self._reader.body(self._arriving.length)
+        if self._arriving is None or body is None:
+            if self._client_end is ClientEnd.FINISHED:
+                self.close()
             return False
-        if self._waiting is not None:
-            self._waiting.body = body
+        self._arriving.exchange.body = body
         return True
 
-    def _begin(self, head: Head) -> bool:
-        """Ask the application whether it wants the request; tell whether it does."""
-        service = self._service
-        arrived = self.since if self._started is None else self._started
+    def _begin(self, head: Head) -> _Arriving | None:
+        """Ask the application whether it wants a request; None if it does not, and has been told so."""
+        host, limits = self.host, self._service.limits
+        self._is_client_done = not head.keep_alive
         exchange = Exchange(
             head.method,
             head.target,
             head.version,
             head.headers,
-            self.address,
-            secrets.token_hex(4),
-            Deadline(arrived + service.limits.request_seconds, service.clock.monotonic),
-            head.keep_alive and not service.draining,
+            self.peer,
+            f"{random.getrandbits(32):08x}",
+            Deadline(self._began + limits.request_seconds, host.clock.monotonic),
+            head.keep_alive and not host.is_draining and not host.is_crowded,
             self._deliver,
         )
         try:
-            handling = service.application.begin(exchange)
+            handling = self._service.application.begin(exchange)
             if head.length > handling.body_limit:
                 raise PayloadToLarge(head.length, handling.body_limit)  # noqa: TRY301 - answered like begin's own
         except Exception as error:  # noqa: BLE001 - whatever the application raises, the client gets an answer
             self._refuse(exchange, error)
-            return False
-        self._waiting, self._handling = exchange, handling
-        self._length = head.length
+            return None
         if head.expects_continue and head.length and self._reader.empty:
-            self._channel.hint(_CONTINUE)
-        return True
-
-    def _wait_for_more(self) -> None:
-        if self._ended:
-            self.close()
-        else:
-            self._arm(Readiness.READABLE)
-            if self._service.draining:  # a stop that came before this was given back has passed it by
-                self.retire()
+            self.channel.hint(_CONTINUE)
+        return _Arriving(exchange, handling, head.length)
 
     def _run(self) -> bool:
         """Have the complete request answered; tell whether the next one may follow at once."""
-        exchange, self._waiting = self._waiting, None
-        handling, self._handling = self._handling, None
-        if exchange is None or handling is None:
+        arriving, self._arriving = self._arriving, None
+        if arriving is None:
             return False
+        exchange = arriving.exchange
         self.deadline = exchange.deadline.at
-        self.state = ConnectionState.ANSWERING
+        self._advance(ConnectionEvent.REQUEST)
         self._current = exchange
         try:
-            handling.run()
+            arriving.handling.run()
         except Exception as error:  # noqa: BLE001 - whatever the application raises, the client gets an answer
             self._deliver(exchange, self._refusal(exchange, error), close=True)
-        return not self._await_answer() and self._settle()
+        return self._is_answered() and self._settle()
 
-    def _await_answer(self) -> bool:
-        """Give the connection back until its answer or a hangup; False if the answer is there already."""
+    def _is_answered(self) -> bool:
+        """Tell whether the application has answered; if not, its answer or a hangup is waited for."""
         with self._lock:
-            if self._current is None:
+            if self._current is not None:
+                if self._client_end is not ClientEnd.OPEN:
+                    self._current.gone = True
+                    self.awaits = Readiness.NOTHING
+                self._is_waiting = True
                 return False
-            self._current.gone = self._half_closed
-            self._owned = False
-            self._channel.wait_for(Readiness.NOTHING if self._half_closed else Readiness.HANGUP)
-            return True
+        self._advance(ConnectionEvent.ANSWER)
+        return True
+
+    def _look(self) -> None:
+        """Go on after an answer; free the socket of a client that does not wait for its answer any more.
+
+        One that only sends no more may be gone or may still read: it gets its answer all the same.
+        """
+        if self._current is not None:
+            hangup = self.channel.hangup()
+            if hangup is Hangup.WHOLE:
+                self.close()
+                return
+            if hangup is Hangup.HALF and self._client_end is ClientEnd.OPEN:
+                self._client_end = ClientEnd.FINISHING
+        if self._is_answered() and self._settle():
+            self._serve()
 
     def _deliver(self, exchange: Exchange, data: bytes, close: bool) -> None:
-        """Send an answer; the one method that any thread may call, owner or not."""
+        """Send an answer; the one method that any thread may call."""
         with self._lock:
             if self._current is not exchange:
                 return
             self._current = None
-            self._closing = close or not exchange.keep_alive or self._service.draining
-            self._lingers = self._closing and exchange.keep_alive  # otherwise the client said that it is done
+            if close or not exchange.keep_alive or self.host.is_draining:
+                is_at_once = self._is_client_done or self.host.is_crowded
+                self._ending = Ending.CLOSE if is_at_once else Ending.LINGER
             self._send(data)
-            if self._owned:
-                return  # by a thread that sees it before it gives the connection back, and goes on then
-            self._owned = True
-        if self._settle():
-            # What the client sent ahead is for a thread that serves connections, not for this one.
-            self._arm(Readiness.READABLE if self._reader.empty else Readiness.AT_ONCE)
+            is_waiting, self._is_waiting = self._is_waiting, False
+        if is_waiting:
+            self.host.wake(self)
 
     def _refuse(self, exchange: Exchange | None, error: Exception) -> None:
         """Answer an error before the request was read to its end; after it there is nothing to go on with."""
-        self._lingers = self._closing = True
+        self._ending = Ending.LINGER
+        self._arriving = None
+        self._advance(ConnectionEvent.REFUSAL)
         self._send(self._refusal(exchange, error))
         self._settle()
 
@@ -330,80 +286,62 @@ class HttpConnection:
             reference = exchange.reference if exchange else "without a request"
             _log.error("a bug, reference %s", reference, exc_info=error)
         try:
-            return self._service.application.refuse(exchange, error, self.address[0])
+            return self._service.application.refuse(exchange, error, self.peer[0])
         except Exception:  # noqa: BLE001 - logged, and the connection closes without an answer
             _log.exception("a bug: an error could not be answered")
             return b""
 
     def _send(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # where the client is gone, reading will tell
-            self._channel.send(data)
+            self.channel.send(data)
 
     def _flush(self) -> None:
         try:
-            self._channel.flush()
+            self.channel.flush()
         except OSError:
             self.close()
             return
-        if self._channel.pending:
-            self._arm(Readiness.WRITABLE)
-        elif self._settle():
+        if not self.channel.pending and self._settle():
             self._serve()
 
     def _settle(self) -> bool:
-        """Do what follows an answer; tell whether that is the next request."""
-        now, limits = self._service.clock.monotonic(), self._service.limits
-        if self._channel.pending:
-            self.state = ConnectionState.WRITING
+        """Do what follows an answer; tell whether more of the client's bytes are here."""
+        now, limits = self.host.clock.monotonic(), self._service.limits
+        if self.channel.pending:
             self.deadline = now + limits.write_seconds
-            self._arm(Readiness.WRITABLE)
-            return False
-        if self._closing:
-            self._linger(now) if self._lingers else self.close()
-            return False
-        self.since = now
-        self._started = None if self._reader.empty else now
-        self.deadline = now + (limits.idle_seconds if self._reader.empty else limits.arrival_seconds)
-        self.state = ConnectionState.READING
-        return True
+        elif self._ending is Ending.LINGER:
+            self._linger(now)
+        elif self._ending is Ending.CLOSE or (self._reader.empty and self._client_end is ClientEnd.FINISHED):
+            self.close()
+        else:
+            self.since = now
+            self.deadline = now + limits.idle_seconds
+            self._advance(ConnectionEvent.TAKEN)
+            if not self._reader.empty:
+                self._begin_to_read(now)
+                return True
+        return False
 
     def _linger(self, now: float) -> None:
-        """Let the client read its answer: closing while it sends would reset the connection under it.
-
-        RFC 9112 section 9.6.
-        """
+        """Let the client read its answer: closing while it sends would reset the connection under it."""
         try:
-            self._channel.finish()
+            self.channel.finish()
         except OSError:
             self.close()
             return
         self.since = now
         self.deadline = now + self._service.limits.linger_seconds
-        self.state = ConnectionState.LINGERING
+        self._advance(ConnectionEvent.LAST_TAKEN)
         self._discard()
 
     def _discard(self) -> None:
         try:
-            gone = self._channel.receive() == b""
+            gone = self.channel.receive() == b""
         except OSError:
             gone = True
-        self.close() if gone else self._arm(Readiness.READABLE)
-
-    def _look_for_hangup(self) -> None:
-        """Free the socket of a client that does not wait for its answer any more.
-
-        One that only sends no more may be gone or may still read: it gets its answer all the same.
-        """
-        hangup = self._channel.hangup()
-        if hangup is Hangup.WHOLE:
+        if gone:
             self.close()
-            return
-        self._half_closed = self._half_closed or hangup is Hangup.HALF
-        if not self._await_answer() and self._settle():
-            self._serve()
 
-    def _give_up(self) -> None:
-        if self.state is ConnectionState.READING and self._started is not None:
-            self._refuse(self._waiting, HttpRefusal(408, "the request did not arrive in time"))
-        else:
-            self.close()
+
+def _late() -> HttpRefusal:
+    return HttpRefusal(408, "the request did not arrive in time")

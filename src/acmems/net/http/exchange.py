@@ -89,36 +89,25 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How much one listener takes on, and for how long it waits. Times are in seconds.
+    """How long clients and the application may take, in seconds.
 
     Args:
-        connections: open connections in total; further ones wait in the kernel's backlog.
         read_seconds: for a request to arrive, from its first byte (or the connection) to its last.
         request_seconds: from a request's first byte to its answer.
         write_seconds: for the client to take an answer.
         idle_seconds: how long a connection is kept without a further request.
         linger_seconds: how long a refused client may go on sending before it is cut off.
-        grace_seconds: how long a connection may be unproductive before it can be sacrificed for others.
-        tick_seconds: how often deadlines are looked at.
         head: the limits of a request's head.
     """
 
-    connections: int = 2000
     read_seconds: float = 10.0
     request_seconds: float = 120.0
     write_seconds: float = 10.0
     idle_seconds: float = 30.0
     linger_seconds: float = 2.0
-    grace_seconds: float = 1.0
-    tick_seconds: float = 0.25
     head: HeadLimits = field(default_factory=HeadLimits)
 
     @property
     def arrival_seconds(self) -> float:
         """Seconds in which a request must have arrived."""
         return min(self.read_seconds, self.request_seconds)
-
-    @property
-    def unproductive_per_client(self) -> int:
-        """How many connections without a complete request one address may hold."""
-        return max(64, self.connections // 8)

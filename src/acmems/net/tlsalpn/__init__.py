@@ -1,9 +1,9 @@
-"""What answers the CA over TLS for tls-alpn-01 (RFC 8737): certificates, the handshake, a listener."""
+"""Handshakes that prove names to a CA by tls-alpn-01 (RFC 8737): what is on show, and who is shown it."""
 
 from __future__ import annotations
 
 from acmems.net.tlsalpn.certificate import server_name
-from acmems.net.tlsalpn.service import TlsAlpnService
+from acmems.net.tlsalpn.connection import HANDSHAKE_LIMITS, HandshakeService
 from acmems.net.tlsalpn.shown import ChallengeCertificates
 
-__all__ = ["ChallengeCertificates", "TlsAlpnService", "server_name"]
+__all__ = ["HANDSHAKE_LIMITS", "ChallengeCertificates", "HandshakeService", "server_name"]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
-import socket
 import ssl
-from collections.abc import Callable
 
+from acmems.net.listening import ClientSocket, Connection, Host, ListenerLimits, Occupancy, Readiness
 from acmems.net.tlsalpn.certificate import PROTOCOL
 from acmems.net.tlsalpn.hello import Hello, read_hello
-from acmems.net.tlsalpn.shown import ChallengeContext, Watcher
-from acmems.system.clock import Deadline
+from acmems.net.tlsalpn.shown import ChallengeCertificates, Watcher
 
-logger = logging.getLogger(__name__)
+HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
+"""What a listener for handshakes takes on, each of which is short."""
 
-_PIECE = 16_384  # bytes read at once
+_SECONDS = 5.0  # after which a connection is closed, whatever it does
 _MOST = 65_536  # bytes that a client may send in all
 _UNRECOGNIZED_NAME, _NO_PROTOCOL, _DECODE_ERROR = 112, 120, 50  # alerts (RFC 8446 section 6)
 _TLS_FIRST = b"\x16"  # the first byte of whatever is TLS
@@ -30,68 +28,63 @@ class HandshakeState(enum.Enum):
     LINGERING = enum.auto()  # all is said; the client's end of it is waited for
 
 
-class HandshakeConnection:
-    """The server's side of one connection; used by one thread.
+class HandshakeService:
+    """Handshakes for names that are on show; everybody else gets an alert (RFC 8737).
 
     Args:
-        sock: connected and non-blocking.
-        client: the address of the other side.
-        find: returns what to make a handshake for a server name with.
-        deadline: when it is closed, whatever has happened.
-        since: when it was accepted, on the monotonic clock.
+        shown: the proofs on show.
     """
 
+    def __init__(self, shown: ChallengeCertificates) -> None:
+        self.shown = shown
+
+    def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HandshakeConnection:
+        """Return the server's end of a connection that was accepted."""
+        return HandshakeConnection(host, channel, peer, self.shown)
+
+
+class HandshakeConnection(Connection):
+    """The server's end of one connection.
+
+    Args:
+        host: the listener.
+        channel: the client's bytes.
+        peer: address and port of the client.
+        shown: the proofs on show.
+    """
+
+    __slots__ = ("_count", "_incoming", "_outgoing", "_received", "_shown", "_tls", "_watchers", "state")
+
     def __init__(
-        self,
-        sock: socket.socket,
-        client: str,
-        find: Callable[[str], ChallengeContext | None],
-        deadline: Deadline,
-        since: float,
+        self, host: Host, channel: ClientSocket, peer: tuple[str, int], shown: ChallengeCertificates
     ) -> None:
-        self.socket = sock
-        self.client = client
-        self.deadline = deadline
-        self.since = since
+        super().__init__(host, channel, peer)
+        self.deadline = self.since + _SECONDS
         self.state = HandshakeState.HELLO
-        self.is_wanted = False  # whether it has asked for a name that is on show
-        self.is_closed = False
-        self._find = find
+        self._shown = shown
         self._received = b""
         self._count = 0
-        self._out = bytearray()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         self._watchers: tuple[Watcher, ...] = ()
 
-    @property
-    def wants_to_write(self) -> bool:
-        """Whether there is something that the kernel has not taken yet."""
-        return bool(self._out)
-
-    def wake(self) -> None:
-        """Go on as far as can be without waiting; it may be closed afterwards."""
+    def proceed(self) -> None:
+        """Go on as far as is possible without waiting."""
         try:
             self._flush()
-            while not self.is_closed:
-                data = self.socket.recv(_PIECE)
+            while not self.is_closed and (data := self.channel.receive()) is not None:
                 self._count += len(data)
                 if not data or self._count > _MOST:
                     self.close()
                 else:
                     self._take(data)
-        except (BlockingIOError, InterruptedError):
-            return
         except OSError:  # reset by the other side, most often
             self.close()
-
-    def close(self) -> None:
-        """Close it; more calls change nothing."""
-        self.is_closed = True
-        self.socket.close()
+        self.awaits = Readiness.READABLE_OR_WRITABLE if self.channel.pending else Readiness.READABLE
 
     def _take(self, data: bytes) -> None:
         if self.state is HandshakeState.HELLO:
+            self.occupancy = Occupancy.ASKING
             self._received += data
             try:
                 hello = read_hello(self._received)
@@ -112,12 +105,12 @@ class HandshakeConnection:
         if PROTOCOL.encode() not in hello.protocols:
             self._refuse(_NO_PROTOCOL)
             return
-        answer = self._find(hello.server_name)
+        answer = self._shown.find(hello.server_name)
         if answer is None:
             self._refuse(_UNRECOGNIZED_NAME)
             return
-        self.is_wanted = True
         self.state = HandshakeState.HANDSHAKE
+        self.occupancy = Occupancy.BUSY
         self._watchers = answer.watchers
         self._tls = answer.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(self._received)
@@ -146,20 +139,22 @@ class HandshakeConnection:
 
     def _refuse(self, alert: int) -> None:
         """Send a fatal alert, in a record of its own."""
-        self._out += bytes([21, 3, 3, 0, 2, 2, alert])
+        self._outgoing.write(bytes([21, 3, 3, 0, 2, 2, alert]))
         self._finish()
 
     def _finish(self) -> None:
         # Closed at once, with bytes unread, the kernel would throw away what the client is still to get.
         self.state = HandshakeState.LINGERING
+        self.occupancy = Occupancy.LEAVING
+        self.since = self.host.clock.monotonic()
         self._received = b""
         self._flush()
 
     def _flush(self) -> None:
-        self._out += self._outgoing.read()
-        if self._out:
-            with contextlib.suppress(BlockingIOError):
-                del self._out[: self.socket.send(self._out)]
-        if self.state is HandshakeState.LINGERING and not self._out:
+        self.channel.flush()
+        data = self._outgoing.read()
+        if data:
+            self.channel.send(data)
+        if self.state is HandshakeState.LINGERING and not self.channel.pending:
             with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
+                self.channel.finish()

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _MOST_CANCELLED = 1000
+_HANGING_SECONDS = 120.0  # no step may block for as long as this
 _LONGEST_POLL = 3600.0  # seconds; epoll takes no infinity
 
 
@@ -64,8 +65,8 @@ class StepLoop:
 
     def __init__(self, clock: Clock = SYSTEM, *, name: str = "acmems-steps", threads: int = 16) -> None:
         self.clock = clock
+        self.name = name
         self.pool: Executor = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-pool")
-        self._name = name
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -74,6 +75,7 @@ class StepLoop:
         self._timers: list[Timer] = []
         self._cancelled = 0  # of the timers
         self._numbers = itertools.count()
+        self._busy_since: float | None = None  # when the turn began that goes on; None while it waits
         self._lock = threading.Lock()  # guards what follows
         self._soon: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
@@ -81,8 +83,10 @@ class StepLoop:
         self._awake = False  # the eventfd was written to, or the thread is about to look anyway
 
     def is_healthy(self) -> bool:
-        """Tell whether its thread lives, or was not needed yet."""
-        return self._thread is None or self._thread.is_alive()
+        """Tell whether its thread lives and gets on, or was not needed yet."""
+        since = self._busy_since
+        hangs = since is not None and self.clock.monotonic() - since > _HANGING_SECONDS
+        return self._thread is None or (self._thread.is_alive() and not hangs)
 
     def submit(self, steps: Steps[T]) -> Future[T]:
         """Run steps; return what will hold their result. For any thread.
@@ -117,7 +121,7 @@ class StepLoop:
         with self._lock:
             self._soon.append(call)
             if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
             if self._awake or threading.current_thread() is self._thread:
                 return
@@ -197,13 +201,16 @@ class StepLoop:
         self._free()
 
     def _turn(self) -> None:
-        for number, events in self._epoll.poll(self._patience()):
+        self._busy_since = None
+        ready = self._epoll.poll(self._patience())
+        self._busy_since = self.clock.monotonic()
+        for number, events in ready:
             if number == self._wake:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
             else:
                 self._edge(number, events)
-        now = self.clock.monotonic()
+        now = self._busy_since
         for until, resume in tuple(self._waiting.values()):
             if until <= now:
                 resume()

@@ -22,8 +22,8 @@ from acmems.system.steps import StepLoop, Steps, Watched, in_thread
 from acmems.text import Secret, one_line
 
 _IDLE = 30.0
-"""Seconds after which a kept connection is not trusted any more: servers close theirs about then, and the fate
-of a request on a connection that is just being closed is unknown."""
+"""Seconds after which a kept connection is not trusted any more: servers close theirs about then, and the
+fate of a request on a connection that is just being closed is unknown."""
 _CONNECT = 10.0  # seconds that connecting to one of the CA's addresses may take
 _CHUNK = 64 * 1024
 _LONGEST_TUNNEL_HEAD = 16 * 1024
@@ -138,7 +138,10 @@ class CAConnection:
             if isinstance(error, _BROKEN):
                 raise _failure(error, self._origin, sent=sent) from error
             raise
-        if not reader.keeps:
+        if reader.keeps:
+            # Whatever comes from here on makes an edge of its own, so that nobody need try to read.
+            watched.readable = watched.over or _pending(sock)
+        else:
             self.close()
         self._used_at = self._loop.clock.monotonic()
         return reader.response()
@@ -355,10 +358,10 @@ def _is_silent(sock: socket.socket, watched: Watched) -> bool:
 
 def _head(method: str, url: str, origin: Origin, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """Return what stands before the body of a request."""
-    fields = {"Host": origin.authority, "Accept-Encoding": "identity", **headers}
+    lines = [f"{method} {target(url)} HTTP/1.1", f"Host: {origin.authority}", "Accept-Encoding: identity"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if body is not None:
-        fields["Content-Length"] = str(len(body))
-    lines = [f"{method} {target(url)} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 

@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
 
 from acmems.issuers.acme.key import AccountKey
 from acmems.text import Secret
@@ -17,21 +16,27 @@ class Signer:
     """Sign requests with one account key."""
 
     def __init__(self, key: AccountKey) -> None:
-        self.public_jwk: Mapping[str, str] = key.jwk
         self.algorithm = key.algorithm
+        self._jwk = _json(key.jwk)
         self._sign = key.sign
 
     def __repr__(self) -> str:
         return f"Signer({self.algorithm})"
 
-    def sign(self, protected: Mapping[str, object], payload: bytes) -> bytes:
+    def sign(self, url: str, nonce: str, payload: bytes, kid: str | None) -> bytes:
         """Return the JWS, as a JSON text.
 
         Args:
-            protected: the protected header without `alg`.
+            url: where it is sent; checked, so that it needs no escapes in JSON.
+            nonce: the nonce; checked as well.
             payload: the bytes to sign; none at all for a POST-as-GET (RFC 8555 section 6.3).
+            kid: the URL of the account that signs; None: the key itself does (newAccount).
         """
-        header = _base64url(_json({"alg": self.algorithm, **protected}))
+        who = b'"jwk":%b' % self._jwk if kid is None else b'"kid":%b' % _json(kid)
+        header = _base64url(
+            b'{"alg":"%b",%b,"nonce":"%b","url":"%b"}'
+            % (self.algorithm.encode("ascii"), who, nonce.encode("ascii"), url.encode("ascii"))
+        )
         body = _base64url(payload)
         signature = _base64url(self._sign(header + b"." + body))
         # All three parts are base64url: nothing in them needs JSON's escapes.
@@ -61,12 +66,18 @@ def external_account_binding(key: AccountKey, kid: str, hmac_key: Secret, url: s
     }
 
 
-def _json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _json(value: object) -> bytes:
+    return _encode(value).encode("ascii")
+
+
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URLSAFE).rstrip(b"=")
 
 
 def _decode_base64url(text: str) -> bytes:

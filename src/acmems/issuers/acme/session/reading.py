@@ -72,8 +72,9 @@ class ResponseReader:
     def _end(self) -> None:
         if not self._fed:
             raise BrokenResponse("it closed the connection without response")
-        lasts_until_the_end = not {"content-length", "transfer-encoding"} & self._fields.headers.keys()
-        if not self._fields.head_complete or not lasts_until_the_end:
+        headers = self._fields.headers
+        has_length = headers.field("Content-Length") or headers.field("Transfer-Encoding")
+        if not self._fields.head_complete or has_length is not None:
             raise BrokenResponse("its answer is cut short")
         self._fields.complete = self._fields.more = True
 
@@ -113,7 +114,7 @@ class _ResponseRecorder:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_complete:  # else a trailer
-            self.headers.add(name.decode("latin-1"), value.strip(b" \t").decode("latin-1"))
+            self.headers.add(name, value)
 
     def on_headers_complete(self) -> None:
         if self.head_complete:  # of another answer that came along

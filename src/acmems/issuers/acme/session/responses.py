@@ -24,17 +24,32 @@ _LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|
 _RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]*+))', re.IGNORECASE)
 
 
-class Headers(dict[str, str]):
-    """Header fields by lower-case name; those of one name are joined by commas (RFC 9110 section 5.3)."""
+class Headers:
+    """Header fields as they came; few of them are ever looked at.
 
-    def add(self, name: str, value: str) -> None:
+    Args:
+        fields: names and values.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._fields = list(fields)
+
+    def add(self, name: bytes, value: bytes) -> None:
         """Add a field."""
-        key = name.lower()
-        self[key] = f"{self[key]}, {value}" if key in self else value
+        self._fields.append((name, value))
 
     def field(self, name: str) -> str | None:
-        """Return the value of a field, whatever the case of its name."""
-        return self.get(name.lower())
+        """Return the value of a field, whatever the case of its name; None where there is none.
+
+        The values of several fields of one name are joined by commas (RFC 9110 section 5.3).
+        """
+        wanted = name.lower().encode("latin-1")
+        found = [
+            value.strip(b" \t").decode("latin-1") for key, value in self._fields if key.lower() == wanted
+        ]
+        return ", ".join(found) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Retries:
         self._not_before = 0.0  # what an overloaded CA said to one request holds for all
 
     def stop(self) -> None:
-        """End all waiting for a next try, now and from now on, with `CAUnavailable`. For the loop's thread."""
+        """End all waiting for a next try, now and from now on, with `CAUnavailable`."""
         self._stopped.set()
 
     def run(
@@ -93,9 +93,10 @@ class Retries:
 
 
 def judge(response: Response, now: datetime.datetime) -> Response:
-    """Return a good answer, raise what any other means.
+    """Return a good response, raise what any other means.
 
     Args:
+        response: what the CA answered.
         now: the wall clock (aware), which a `Retry-After` date is compared with.
 
     Raises:

@@ -170,8 +170,7 @@ class Session:
             ValueError: there is no key or no account yet to sign with.
         """
         self._check_url(url)
-        signer, protected = self._identity(use_jwk=use_jwk)
-        protected["url"] = url
+        signer, kid = self._identity(use_jwk=use_jwk)
         data = b"" if payload is None else json.dumps(payload).encode("ascii")
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
         new_nonce = (yield from self.directory(deadline))["newNonce"]
@@ -181,7 +180,7 @@ class Session:
             nonce = self._nonces.take()
             for _ in range(NONCE_TRIES):
                 nonce = nonce or (yield from self._fetch_nonce(connection, new_nonce, deadline))
-                body = signer.sign({**protected, "nonce": nonce}, data)
+                body = signer.sign(url, nonce, data, kid)
                 response = yield from self._send(
                     connection, "POST", url, deadline, headers=headers, body=body, max_size=max_size
                 )
@@ -197,18 +196,18 @@ class Session:
             )
         )
 
-    def _identity(self, *, use_jwk: bool) -> tuple[Signer, dict[str, Any]]:
-        """Return what signs, and what the protected header says about who signs."""
+    def _identity(self, *, use_jwk: bool) -> tuple[Signer, str | None]:
+        """Return what signs, and the URL of the account that signs, None where the key itself does."""
         if self._signer is None:
             raise ValueError("there is no account key yet")
-        if use_jwk:
-            return self._signer, {"jwk": self._signer.public_jwk}
-        if self.kid is None:
+        if not use_jwk and self.kid is None:
             raise ValueError("there is no account yet")
-        return self._signer, {"kid": self.kid}
+        return self._signer, None if use_jwk else self.kid
 
     def _check_url(self, url: str) -> None:
         """Refuse URLs elsewhere: requests signed with the account key go to its CA only."""
+        if self._origin.has(url):
+            return
         try:
             origin = Origin.of(url)
         except ValueError as error:

@@ -1,11 +1,12 @@
 """The connections to one CA: how many there are, and who uses which.
 
-What may be sent again is decided in `retries`; here every request is made once, and a failure tells whether the
-CA can have seen it.
+What may be sent again is decided in `retries`; here every request is made once, and a failure tells whether
+the CA can have seen it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,10 @@ T = TypeVar("T")
 class Transport:
     """At most so many connections to one origin, each used for one request at a time.
 
-    A few of them keep a CA busy that answers soon: more would only queue there what can queue here, and there are
-    CAs that this brings down (Pebble 2.10 locks itself up). All of them are used while responses take long, because
-    then it is the distance that has to be filled.
+    How many are used grows with the distance of the CA: by Little's law, `RATE` requests a second take `RATE`
+    times the seconds of one response. To a CA that is near, more than a few would only queue there what can
+    queue here, and there are CAs that this brings down (Pebble 2.10 locks itself up). The distance is the
+    shortest response of late, since the usual one tells as much about the load that this server makes.
 
     Args:
         origin: the CA.
@@ -39,9 +41,8 @@ class Transport:
     """
 
     FEW = 4
-    LONG = 0.08  # seconds; four connections to a CA that answers sooner make fifty requests a second
-    _LONGEST = 1.0  # seconds: what longer ones say more is no news
-    _WEIGHT = 0.05  # of one response in the average
+    RATE = 600.0  # requests a second
+    _FADING = 1.02  # what the shortest response grows by with each one that is longer
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Transport:
         # The one that was used last is used next: few stay warm, others are never made.
         self._free = list(self._connections)
         self._queue: deque[Signal] = deque()  # who waits for a free one
-        self._average: float | None = None  # seconds that a connection is held
+        self._shortest = math.inf  # seconds of a response of late
 
     def use(self, deadline: Deadline, work: Callable[[CAConnection], Steps[T]]) -> Steps[T]:
         """Do some work with a connection, waiting for a free one if need be.
@@ -78,10 +79,8 @@ class Transport:
         try:
             return (yield from work(connection))
         finally:
-            held = min(self._loop.clock.monotonic() - since, self._LONGEST)
-            self._average = (
-                held if self._average is None else self._average + self._WEIGHT * (held - self._average)
-            )
+            took = self._loop.clock.monotonic() - since
+            self._shortest = min(took, self._shortest * self._FADING)
             self._free.append(connection)
             self._call_next()
 
@@ -117,4 +116,5 @@ class Transport:
     def _has_room(self) -> bool:
         """Tell whether one more request helps."""
         used = len(self._connections) - len(self._free)
-        return bool(self._free) and (used < self.FEW or (self._average or 0.0) > self.LONG)
+        wanted = self.FEW if self._shortest == math.inf else self.RATE * self._shortest
+        return bool(self._free) and used < max(self.FEW, wanted)

@@ -11,11 +11,11 @@ _CHUNK = 64 * 1024
 
 
 class Readiness(enum.Enum):
-    """What a channel can be waited for; that its client is gone altogether is told without being asked."""
+    """What a connection can be waited for; that its client is gone altogether is told without being asked."""
 
     READABLE = select.EPOLLIN
     WRITABLE = select.EPOLLOUT
-    AT_ONCE = select.EPOLLIN | select.EPOLLOUT
+    READABLE_OR_WRITABLE = select.EPOLLIN | select.EPOLLOUT
     HANGUP = select.EPOLLRDHUP
     NOTHING = 0
 
@@ -29,37 +29,28 @@ class Hangup(enum.Enum):
 
 
 class ClientSocket:
-    """A connected socket; used by one thread at a time.
+    """A connected socket, of which nothing is ever waited for.
+
+    Protocols know a connection by this only: what carries the bytes can become another thing without them.
 
     Args:
-        sock: the socket, not blocking.
-        epoll: tells when it can go on, once each time it is asked.
+        sock: the socket.
 
     Attributes:
-        number: the file descriptor, which `epoll` names it by.
+        number: the file descriptor.
     """
 
-    __slots__ = ("_epoll", "_known", "_rest", "_socket", "number")
+    __slots__ = ("_rest", "_socket", "number")
 
-    def __init__(self, sock: socket.socket, epoll: select.epoll) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.number = sock.fileno()
         self._socket = sock
-        self._epoll = epoll
-        self._known = False  # to epoll
         self._rest: memoryview | None = None
 
     @property
-    def pending(self) -> bool:
-        """Whether the client has not taken all that was sent yet."""
-        return self._rest is not None
-
-    def wait_for(self, event: Readiness) -> None:
-        """Have epoll tell one event, once."""
-        if self._known:
-            self._epoll.modify(self.number, event.value | select.EPOLLONESHOT)
-        else:
-            self._known = True
-            self._epoll.register(self.number, event.value | select.EPOLLONESHOT)
+    def pending(self) -> int:
+        """How many bytes the client has not taken yet of what was sent."""
+        return 0 if self._rest is None else len(self._rest)
 
     def receive(self) -> bytes | None:
         """Return what has come: None for nothing, no bytes for the end.
@@ -85,7 +76,7 @@ class ClientSocket:
         Raises:
             OSError: the client is gone.
         """
-        self._rest = memoryview(data)
+        self._rest = memoryview(data if self._rest is None else bytes(self._rest) + data)
         self.flush()
 
     def flush(self) -> None:

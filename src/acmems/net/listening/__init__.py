@@ -1,0 +1,34 @@
+"""One core under all protocols that clients speak here: sockets, limits, deadlines, and the end.
+
+A listener binds, accepts within its limits, waits for all its connections in one thread, enforces deadlines,
+ends idle connections for newcomers, and stops in order. A protocol is a `StreamService`: it makes a
+`Connection` of what was accepted, which knows what to do with what comes, how long that may take, and how it
+uses its place.
+
+- `sockets`: listening sockets on every address, and what a machine may lack
+- `channel`: the bytes of one connection
+- `connection`: what protocols implement
+- `limits`: how much is taken on, and who goes first, as pure rules
+- `loop`: the thread, what it waits for, its timer
+- `acceptor`: taking clients on within the limits
+- `listener`: all of them together
+"""
+
+from __future__ import annotations
+
+from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
+from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
+from acmems.net.listening.limits import ListenerLimits
+from acmems.net.listening.listener import Listener
+
+__all__ = [
+    "ClientSocket",
+    "Connection",
+    "Hangup",
+    "Host",
+    "Listener",
+    "ListenerLimits",
+    "Occupancy",
+    "Readiness",
+    "StreamService",
+]

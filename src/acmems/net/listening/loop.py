@@ -1,0 +1,171 @@
+"""One thread that waits for many descriptors, with one timer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from acmems.system.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+_EVENTS = 64  # taken from the kernel at once
+_JOIN_SECONDS = 5.0
+
+Step = Callable[[], None]
+
+
+class EventLoop:
+    """Calls what belongs to descriptors that are ready, to a timer, and what other threads hand over.
+
+    All calls are made in one thread, one after the other; a bug in one of them is logged and hurts no other.
+    `submit`, `stop`, `close` and `is_running` are for any thread, everything else is for that one.
+
+    Args:
+        name: of its thread.
+        clock: for the timer.
+        tick_seconds: from `arm` to the timer's call.
+        on_tick: what the timer calls.
+    """
+
+    def __init__(self, name: str, clock: Clock, tick_seconds: float, on_tick: Step) -> None:
+        self._clock = clock
+        self._tick_seconds = tick_seconds
+        self._on_tick = on_tick
+        self._now = clock.monotonic()  # when the current turn began
+        self._due: float | None = None
+        self._steps: dict[int, Step] = {}
+        self._submitted: deque[Step] = deque()
+        self._is_stopping = False
+        self._lock = threading.Lock()  # guards the descriptor of `_bell` against being another's
+        self._is_closed = False
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Told of each ring once, so that nobody needs to read what it holds.
+        self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread lives."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def watch(self, number: int, events: int, step: Step) -> None:
+        """Call a step whenever one of these events is there.
+
+        Args:
+            number: the descriptor; closing it ends this, but for `forget`.
+            events: of epoll.
+            step: called with nothing, as an event may be stale.
+        """
+        self._steps[number] = step
+        self._epoll.register(number, events)
+
+    def change(self, number: int, events: int) -> None:
+        """Wait for other events of a descriptor."""
+        self._epoll.modify(number, events)
+
+    def forget(self, number: int) -> None:
+        """Make no more calls for a descriptor that is about to be closed."""
+        self._steps.pop(number, None)
+
+    def arm(self) -> None:
+        """Set the timer, unless it is set already."""
+        if self._due is None:
+            self._due = self._now + self._tick_seconds
+
+    def soon(self, step: Step) -> None:
+        """Make a call after those that are due now."""
+        self._submitted.append(step)
+
+    def submit(self, step: Step) -> None:
+        """Have the thread make a call; after the end nothing happens."""
+        self._submitted.append(step)
+        self._ring()
+
+    def perform(self, step: Step) -> None:
+        """Have the thread make a call, and return when it is made."""
+        if not self.is_running or threading.current_thread() is self._thread:
+            step()
+            return
+        done = threading.Event()
+
+        def perform() -> None:
+            try:
+                step()
+            finally:
+                done.set()
+
+        self.submit(perform)
+        while not done.wait(0.1):
+            if not self.is_running:
+                return
+
+    def turn(self, timeout: float | None = None) -> bool:
+        """Wait for something to do, and do it; tell whether there was something.
+
+        Args:
+            timeout: seconds to wait at most; None: until something is to be done.
+        """
+        events = self._epoll.poll(self._timeout(timeout), _EVENTS)
+        self._now = self._clock.monotonic()
+        for number, _ in events:
+            step = self._steps.get(number)
+            if step is not None:
+                _call(step)
+        calls = len(self._submitted)  # what these calls submit is for the next turn
+        for _ in range(calls):
+            _call(self._submitted.popleft())
+        is_due = self._due is not None and self._now >= self._due
+        if is_due:
+            self._due = None
+            _call(self._on_tick)
+        return bool(events or calls or is_due)
+
+    def stop(self) -> bool:
+        """End the thread; tell whether it has ended."""
+        self._is_stopping = True
+        self._ring()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_SECONDS)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Free the descriptors, when the thread has ended."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._epoll.close()
+                os.close(self._bell)
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            self.turn()
+
+    def _timeout(self, timeout: float | None) -> float | None:
+        if self._submitted:
+            return 0
+        if self._due is None:
+            return timeout
+        left = max(0.0, self._due - self._clock.monotonic())
+        return left if timeout is None else min(left, timeout)
+
+    def _ring(self) -> None:
+        with self._lock:
+            if not self._is_closed:
+                os.eventfd_write(self._bell, 1)
+
+
+def _call(step: Step) -> None:
+    try:
+        step()
+    except Exception:
+        logger.exception("a bug: what a listener was to do has failed")
