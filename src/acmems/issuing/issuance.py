@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -234,8 +234,7 @@ class Issuance:
             refused = [self._running.pop(key) for key in self._queue]
             self._queue.clear()
         for running in refused:
-            for _, future in running.waiting:
-                future.set_exception(_stopping())
+            _tell(running.waiting, _stopping())
         while self._running and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
@@ -250,7 +249,12 @@ class Issuance:
                 running = self._running[key]
                 running.began = self.clock.monotonic()
                 self._begun += 1
-            self.issuer.loop.submit(self._run(key, running))
+            try:
+                self.issuer.loop.submit(self._run(key, running))
+            except RuntimeError:  # the loop is closed
+                with self._lock:
+                    waiting = self._end(key)
+                _tell(waiting, _stopping())
 
     def _run(self, key: IssuanceKey, running: _RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
@@ -259,15 +263,10 @@ class Issuance:
             waiting = yield from self._keep(key, running, delivery)
             outcome: Delivery | Exception = delivery
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            outcome = error
+            outcome = _stopping() if isinstance(error, CancelledError) else error
             with self._lock:
                 waiting = self._end(key)
-        for number, (_, future) in enumerate(waiting):
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                joined = number > 0 and outcome.source == "issued"
-                future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
+        _tell(waiting, outcome)
         self._begin_next()
 
     def _end(self, key: IssuanceKey) -> list[tuple[AcceptedRequest, Future[Delivery]]]:
@@ -407,6 +406,16 @@ class Issuance:
             "block": accepted.block,
             "account": self.issuer.account_url,
         }
+
+
+def _tell(waiting: Sequence[tuple[AcceptedRequest, Future[Delivery]]], outcome: Delivery | Exception) -> None:
+    """Tell all who wait for an issuance how it ended."""
+    for number, (_, future) in enumerate(waiting):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            joined = number > 0 and outcome.source == "issued"
+            future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
 
 
 def _stopping() -> CAUnavailable:

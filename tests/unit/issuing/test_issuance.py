@@ -324,6 +324,16 @@ class TestClosing:
         assert first.result(30).source == "issued"
         house.close()
 
+    def test_an_issuer_that_is_closed(self, house: House) -> None:
+        """Where the issuer's loop is closed, those who wait for it, or come later, are told to ask again."""
+        house.authority.go.clear()
+        futures = [house.begin(make_request()) for _ in range(2)]
+        wait_until(lambda: len(house.authority.orders) == 2, "two orders")
+        house.loop.close()
+        request = make_request()
+        futures += [house.begin(request), house.begin(request)]
+        assert [type(future.exception(30)) for future in futures] == [CAUnavailable] * 4
+
     def test_what_is_stored_is_delivered_to_the_end(self, house: House) -> None:
         """A stored chain needs no order, so a stop does not keep it back."""
         request = make_request()
