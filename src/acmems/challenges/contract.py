@@ -13,6 +13,7 @@ from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
 from acmems.settings.options import Options
 from acmems.system.clock import Deadline
+from acmems.system.threads import HealthCheck
 from acmems.x509.identifiers import Identifier
 
 # RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
@@ -137,19 +138,12 @@ class SelfChecking(Protocol):
         """
 
 
-class ListeningService(Protocol):
+class ListeningService(HealthCheck, Protocol):
     """What answers the CA on addresses of its own."""
-
-    @property
-    def name(self) -> str:
-        """The name in the log."""
 
     @property
     def addresses(self) -> Sequence[Address]:
         """What it listens on, with the ports that the system chose."""
-
-    def is_healthy(self) -> bool:
-        """Tell whether all of its threads live and none hangs."""
 
     def close(self) -> None:
         """Stop listening, and let go of threads and sockets."""
