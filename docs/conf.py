@@ -16,6 +16,7 @@ release = version = __version__
 
 extensions = [
     "configuration_reference",
+    "house_picture",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -45,7 +46,7 @@ _OTHERS = (
     r"(acme|collections|concurrent|datetime|email|http|josepy|os|pathlib|pyasn1\w*|socket|threading)\..*"
 )
 _INNER = (
-    r"(acmems\.[\w.]+\.)?(Authenticator|Clock|Exchange|Finding|Http01|IPNetwork|Location|ManagementServer|Message"
-    r"|Options|Readable|Rooms|Section|Validator)"
+    r"(acmems\.[\w.]+\.)?(Authenticator|Clock|Exchange|Finding|Headers|Http01|IPNetwork|Location|ManagementServer|Message"
+    r"|Options|PlugIns|Readable|Section|Validator)"
 )
 nitpick_ignore_regex = [("py:.*", _OTHERS), ("py:class", _INNER)]

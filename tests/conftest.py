@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.peers import CALM, ChallTestSrv, Pebble, Settings
 
+pytest_plugins = ["pytester", "tests.threat_markers"]
+
 
 @pytest.fixture(scope="session")
 def dns() -> Iterator[ChallTestSrv]:

@@ -14,19 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from acme import messages
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from josepy.jwk import JWKEC
-from urllib3 import HTTPHeaderDict
+from tests.steps import DirectLoop
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.presented.journal import Journal
 from acmems.exceptions import CAProblem
-from acmems.issuers.acme.session import Response, Session
+from acmems.issuers.acme.directory import Directory
+from acmems.issuers.acme.key import AccountKey
+from acmems.issuers.acme.session import Headers, Response, Session
 from acmems.settings.options import Options
 from acmems.system.clock import Clock, Deadline
+from acmems.system.steps import Steps
 from acmems.x509 import csr
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
@@ -42,7 +43,7 @@ NEW_ACCOUNT = f"{CA}/new-account"
 NEW_ORDER = f"{CA}/new-order"
 NAME = "a.example.org"
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"  # noqa: S105 - the one of RFC 8555 section 8.3
-KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+KEY = AccountKey.generate("ec256")
 EPOCH = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -60,6 +61,10 @@ class Time:
             now=lambda: EPOCH + datetime.timedelta(seconds=self.seconds),
             wait=self._wait,
         )
+
+    def loop(self) -> DirectLoop:
+        """Return a loop that runs steps by this clock."""
+        return DirectLoop(self.clock())
 
     def within(self, seconds: float = 60.0) -> Deadline:
         """Return a deadline on this clock."""
@@ -112,10 +117,11 @@ class FakeSession(Session):
         """Return how many requests a URL got."""
         return sum(posted.url == url for posted in self.posts)
 
-    def directory(self, deadline: Deadline) -> messages.Directory:
+    def directory(self, deadline: Deadline) -> Steps[Directory]:
         """Return the directory."""
-        entrances = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
-        return messages.Directory.from_json({**entrances, "meta": self._meta})
+        yield from ()
+        resources = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
+        return Directory.parse({**resources, "meta": self._meta})
 
     def post(
         self,
@@ -127,8 +133,9 @@ class FakeSession(Session):
         use_jwk: bool = False,
         max_size: int = 0,
         accept: str = "",
-    ) -> Response:
+    ) -> Steps[Response]:
         """Return the next answer of a URL."""
+        yield from ()
         self.posts.append(Posted(url, payload, repeatable, use_jwk))
         answers = self._answers[url]
         said = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -137,7 +144,12 @@ class FakeSession(Session):
         if not isinstance(said, Said):
             said = Said(said)
         body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-        return Response(200, HTTPHeaderDict(said.headers), body, url)
+        return Response(200, headers_of(said.headers), body, url)
+
+
+def headers_of(fields: Mapping[str, str]) -> Headers:
+    """Return header fields as a response has them."""
+    return Headers((name.encode(), value.encode()) for name, value in fields.items())
 
 
 NO_JOURNAL = Journal(Path("/nonexistent"))
@@ -148,6 +160,7 @@ class FakeValidator:
 
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(self, challenge_type: str = "http-01", error: Exception | None = None) -> None:
         self.name = "fake"
@@ -158,7 +171,7 @@ class FakeValidator:
         self.withdrawn: list[Proof] = []
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Nobody configures it."""
         raise NotImplementedError
 

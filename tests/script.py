@@ -14,7 +14,7 @@ from typing import Self
 from acme import messages
 from tests.peers import ChallTestSrv, Settings, wait_until
 
-from acmems.challenges import ChallengeResponses, Proof, Validator
+from acmems.challenges import Proof, Validator, ValidatorContext
 from acmems.challenges.txt import txt_value
 from acmems.config import Configuration
 from acmems.exceptions import AuthorizationNotYetProcessed, AuthorizationNotYetRequested
@@ -96,13 +96,14 @@ class Records:
     challenge_type = "dns-01"
     sees_requests = False
     leaves_traces = False
+    is_immediate = False
 
     def __init__(self, dns: ChallTestSrv) -> None:
         self.dns = dns
         self.records: set[str] = set()
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         raise NotImplementedError
 
     def proves(self, identifier: Identifier) -> bool:

@@ -16,6 +16,7 @@ from acmems.issuers.acme.session import Response
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import SYSTEM, Deadline
+from acmems.system.steps import StepLoop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -81,6 +82,7 @@ class Server:
         self.requests: list[bytes] = []
         self.connections = 0
         self.closing = threading.Event()
+        self.loop = StepLoop()
         self.ca_file = folder / "tls.pem"
         make_tls_certificate(self.ca_file, folder / "tls.key")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -107,11 +109,12 @@ class Server:
                 self.behave(self, wrapped)
 
     def transport(self, **options: Any) -> Transport:
-        return Transport(self.origin, ca_file=self.ca_file, **options)
+        return Transport(self.origin, options.pop("loop", None) or self.loop, ca_file=self.ca_file, **options)
 
     def close(self) -> None:
         self.closing.set()
         self.stop_listening()
+        self.loop.close()
 
     def stop_listening(self) -> None:
         with contextlib.suppress(OSError):  # closed already
@@ -132,5 +135,9 @@ Serve = Callable[..., Server]
 def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Response:
     options = {"headers": {}, "max_size": 1000, **options}
     deadline = deadline or SYSTEM.deadline(20)
-    with transport.channel(deadline) as channel:
-        return channel.exchange(options.pop("method", "GET"), url, deadline=deadline, **options)
+    method = options.pop("method", "GET")
+    return transport._loop.run(
+        transport.use(
+            deadline, lambda connection: connection.exchange(method, url, deadline=deadline, **options)
+        )
+    )

@@ -21,6 +21,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 from acmems.auth import Block
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
+from acmems.challenges.context import ValidatorContext
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.logs.options import LoggingOptions
@@ -33,8 +34,8 @@ NOTHING = "—"
 _logger = logging.getLogger(__name__)
 
 
-class _Rooms:
-    """Stands in for the configuration that an auth block picks its verification and storage from."""
+class _PlugIns:
+    """The verifications and storages that an auth block chooses from; only the defaults are shown."""
 
     validators: Mapping[str, Validator] = {}
     storages: Mapping[str, Storage] = {}
@@ -48,7 +49,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "account": AccountOptions.from_options,
         "mgmt": MgmtOptions.from_options,
         "logging": LoggingOptions.from_options,
-        "auth": lambda options: Block("NAME", options, _Rooms()),
+        "auth": lambda options: Block("NAME", options, _PlugIns()),
     }
     found = {name: _declared(reader) for name, reader in read.items()}
     for name, validator in VALIDATORS.items():
@@ -65,11 +66,11 @@ def _declared(read: Callable[[Options], object]) -> tuple[KeyDeclaration, ...]:
 
 
 def _read_validator(kind: type[Validator], options: Options) -> Validator:
-    return kind.from_options("NAME", options, ChallengeResponses())
+    return kind.from_options("NAME", options, ValidatorContext())
 
 
 def _type(name: str) -> KeyDeclaration:
-    return KeyDeclaration(("type",), f"`{name}`; the first key of its section", required=True)
+    return KeyDeclaration(("type",), f"`{name}`; must be the first key of its section", required=True)
 
 
 def written(value: object) -> list[str]:
@@ -101,6 +102,8 @@ class ConfigurationKeys(SphinxDirective):
         keys = sections().get(name)
         if keys is None:
             raise self.error(f"no such section: {name}; there are: {', '.join(sections())}")
+        # The keys may change while the page does not.
+        self.env.note_reread()
         self.env.metadata[self.env.docname].setdefault("configuration-keys", []).append(name)
         return [table(keys)]
 

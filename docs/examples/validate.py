@@ -1,4 +1,4 @@
-"""Prove names to a CA by http-01, without getting a certificate for them.
+"""Have a CA validate names by http-01, without getting a certificate for them.
 
 usage: python validate.py CONFIG NAME...
 """
@@ -16,7 +16,7 @@ from acmems.server import ACMEHTTPHandler
 
 
 def main(path: str, *names: str) -> None:
-    """Print each name that the CA holds for proved."""
+    """Print each name that the CA has validated."""
     config = Configuration.load(path)
     validator = config.default_validator
     if not isinstance(validator, Http01):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import re
 import statistics
+import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from scripts.benchmark import csrs
 from scripts.benchmark.by_dns import by_dns
@@ -18,6 +23,7 @@ from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
 from tests.peers import Peer, PeerFailed
+from tests.peers.process import ROOT
 
 CALL = re.compile(r"(?:GET|HEAD|POST) \S+ -> calling handler\(\)")
 """What Pebble logs for every request that it takes up, and for nothing else."""
@@ -25,6 +31,13 @@ BURST = 50
 CONNECTIONS = 4
 """Connections on which stored chains are asked for: macen drops some where there are more than five."""
 WARM_UP = 20
+WARM_UP_FAR = 3
+FAR = 100
+"""Milliseconds of a round trip to a CA that is far away."""
+FAR_CROWD = 200
+FIRST_HOUSE = "first house"
+FIRST_COMMIT = "d56df8f"
+"""The last commit before acmems moved into packages."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,73 @@ def burst(stage: Stage, plan: Plan) -> Measured:
             Row(what, "/s", medians["acmems"], "macen", medians["macen"], at_least(10.0)),
         ]
         return Measured(rows, _costs(floor, ours, rival))
+
+
+def cpu(stage: Stage, plan: Plan) -> Measured:
+    """Measure the CPU time that a certificate costs, beside that of the first house in the same run."""
+    source = first_house()
+    with (
+        stage.acmems(calm=True) as (ours, _),
+        stage.acmems(calm=True, source=source) as (other, _),
+    ):
+        theirs = dataclasses.replace(other, name=FIRST_HOUSE)
+        for contender in (ours, theirs):
+            contender.warm(WARM_UP)
+        rates: dict[str, list[float]] = {ours.name: [], theirs.name: []}
+        for _ in range(plan.rounds):
+            for contender in (ours, theirs):
+                rates[contender.name].append(contender.sign(BURST, BURST).rate)
+        mine, least = ours.cost.each[0], theirs.cost.each[0]
+        rows = [
+            Row(f"CPU a certificate, {BURST} at once", "ms", mine, FIRST_HOUSE, least, at_most(0.5)),
+            Row(
+                f"{BURST} names at once",
+                "/s",
+                statistics.median(rates[ours.name]),
+                FIRST_HOUSE,
+                statistics.median(rates[theirs.name]),
+            ),
+        ]
+        return Measured(rows, _costs(ours, theirs))
+
+
+def far(stage: Stage, plan: Plan) -> Measured:
+    """Measure a CA that is 100 ms away: one certificate, and many at once."""
+    with stage.floor(milliseconds=FAR) as floor, stage.acmems(calm=True, milliseconds=FAR) as (ours, _):
+        ours.warm(WARM_UP_FAR)
+        each: dict[str, list[float]] = {"floor": [], "acmems": []}
+        for _ in range(plan.rounds):
+            for contender in (floor, ours):
+                each[contender.name] += contender.sign(1).each
+        medians = {name: statistics.median(seconds) for name, seconds in each.items()}
+        outcome = ours.do(Job(SIGN, csrs.fresh(FAR_CROWD), FAR_CROWD, plan.patience))
+        rows = [
+            Row(
+                f"one name, CA {FAR} ms away", "s", medians["acmems"], "floor", medians["floor"], at_most(1.1)
+            ),
+            Row(f"{FAR_CROWD} names at once, CA {FAR} ms away", "s", outcome.seconds, target=at_most(3.0)),
+            Row("the same: answered with a chain", "", outcome.chains, target=at_least(FAR_CROWD)),
+        ]
+        return Measured(rows, _costs(floor, ours))
+
+
+def first_house() -> Path:
+    """Return the source of acmems as it was before its second house, from the history of this repository.
+
+    Raises:
+        PeerFailed: the history is not here.
+    """
+    folder = ROOT / ".cache" / "first-house"
+    if not (folder / "src" / "acmems").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = subprocess.run(
+            ["git", "archive", FIRST_COMMIT, "src"], cwd=ROOT, capture_output=True, check=False
+        )
+        if archive.returncode:
+            raise PeerFailed(f"git has no commit {FIRST_COMMIT}: fetch the whole history")
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+    return folder / "src"
 
 
 def crowd(stage: Stage, plan: Plan) -> Measured:
@@ -213,6 +293,8 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "dns-01": dns01,
     "nameserver": lambda _stage, _plan: nameserver(),
     "burst": burst,
+    "cpu": cpu,
+    "far": far,
     "crowd": crowd,
     "requests": requests,
     "stored": stored,

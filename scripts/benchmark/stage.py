@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import urllib.error
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from scripts.benchmark import csrs
+from scripts.benchmark.distance import Distance
 from scripts.benchmark.jobs import SIGN, Client, Job, Outcome
 from scripts.benchmark.rival import CHALLENGE_PORT, Macen
 from scripts.benchmark.usage import Cost, cpu_seconds
@@ -18,6 +21,8 @@ from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Peer, PeerFailed, Se
 
 WARM_UP = 20
 """Certificates that the floor gets before anything is measured."""
+FAR_WARM_UP = 3
+"""The same where the CA is far away."""
 PATIENCE = 40.0
 """Seconds that a set of certificates may take, where nothing else is said."""
 
@@ -124,24 +129,36 @@ class Stage:
     dns: ChallTestSrv
 
     @contextlib.contextmanager
-    def floor(self) -> Iterator[Contender]:
-        """Run the floor, warm."""
-        with Pebble(self.dns.address) as ca:
-            arguments = (ca.directory_url, str(ca.ca_file), str(ca.http_port))
+    def floor(self, *, milliseconds: int = 0) -> Iterator[Contender]:
+        """Run the floor, warm.
+
+        Args:
+            milliseconds: how far away its CA is, as the time of a round trip.
+        """
+        with Pebble(self.dns.address) as ca, _directory(ca, milliseconds) as directory_url:
+            arguments = (directory_url, str(ca.ca_file), str(ca.http_port))
             with Client("floor", *arguments) as client:
-                yield Contender("floor", ca, client).warm(WARM_UP)
+                yield Contender("floor", ca, client).warm(FAR_WARM_UP if milliseconds else WARM_UP)
 
     @contextlib.contextmanager
-    def acmems(self, *, calm: bool = False) -> Iterator[tuple[Contender, Acmems]]:
+    def acmems(
+        self, *, calm: bool = False, milliseconds: int = 0, source: Path | None = None
+    ) -> Iterator[tuple[Contender, Acmems]]:
         """Run acmems, not yet warm.
 
         Args:
             calm: whether its CA runs calmly.
+            milliseconds: how far away its CA is, as the time of a round trip.
+            source: where its modules are, if not in this checkout.
         """
         with (
             Pebble(self.dns.address, env=CALM if calm else None) as ca,
+            _directory(ca, milliseconds) as directory_url,
             tempfile.TemporaryDirectory(prefix="acmems-bench-") as folder,
-            Acmems(_configuration(ca, Path(folder))) as server,
+            Acmems(
+                _configuration(ca, directory_url, Path(folder)),
+                {} if source is None else {"PYTHONPATH": str(source)},
+            ) as server,
             Client("load", str(server.port)) as client,
         ):
             try:
@@ -165,5 +182,17 @@ class Stage:
             yield Contender("macen", ca, client, server), server
 
 
-def _configuration(ca: Pebble, folder: Path) -> str:
-    return Settings.of(ca, folder).text().replace("level = debug", "level = info")
+@contextlib.contextmanager
+def _directory(ca: Pebble, milliseconds: int) -> Iterator[str]:
+    """Yield the URL of a CA's directory, so far away."""
+    if not milliseconds:
+        yield ca.directory_url
+        return
+    url = urllib.parse.urlsplit(ca.directory_url)
+    with Distance(url.port or 443, milliseconds) as distance:
+        yield url._replace(netloc=f"{url.hostname}:{distance.port}").geturl()
+
+
+def _configuration(ca: Pebble, directory_url: str, folder: Path) -> str:
+    settings = dataclasses.replace(Settings.of(ca, folder), directory_url=directory_url)
+    return settings.text().replace("level = debug", "level = info")

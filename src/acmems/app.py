@@ -1,8 +1,9 @@
-"""The composition root: a configuration becomes a running server, and ends in order."""
+"""The composition root: turns a configuration into a running server, and stops it in order."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -13,19 +14,20 @@ from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, AcmeException, CAError, DeadlinePassed, RateLimited
+from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
-from acmems.manager import ACMEManager
 from acmems.net.address import Address
 from acmems.net.http import HttpLimits, HttpService
 from acmems.net.listening import Listener, ListenerLimits
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
+from acmems.system.threads import HealthCheck, PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +49,16 @@ class Server:
         self.clock = clock
         self.bus = Bus()
         self.bus.subscribe(log_event)
-        self.manager = ACMEManager(config, connect=False, clock=clock)
-        origin = IssuerIdentity(config.account.directory_url, config.account.profile)
+        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
+        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
-        self.issuance = Issuance(self.manager, origin, self.bus, seconds=seconds, clock=clock)
+        self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at
-        self._stopping = threading.Event()
+        # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
+        self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
 
     def start(self) -> None:
         """Check storages, open the account, and listen.
@@ -70,11 +74,13 @@ class Server:
             storage.check()
         self._open_account()
         self._listen()
-        threading.Thread(target=self._upkeep, name="acmems-upkeep", daemon=True).start()
+        for thread in (self._sweeping, self._saving):
+            thread.start()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
-        self._stopping.set()
+        for thread in (self._sweeping, self._saving):
+            thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
             listener.stop_accepting()
@@ -82,15 +88,25 @@ class Server:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.close(deadline)
-        self.manager.stop()
+        self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         for listener in self.listeners:
             listener.close()
-        self.manager.close()
+        self.issuer.close()
 
     def is_healthy(self) -> bool:
-        """Tell whether every listener still has the threads that serve it."""
-        return all(listener.is_healthy() for listener in self.listeners)
+        """Tell whether all threads that must live do, and get on; log of what that is not true."""
+        watched: tuple[HealthCheck, ...] = (
+            *self.listeners,
+            self.issuer.loop,
+            self.issuance,
+            self._sweeping,
+            self._saving,
+        )
+        ailing = [each.name for each in watched if not each.is_healthy()]
+        if ailing:
+            logger.error("ended or hanging: %s", ", ".join(ailing))
+        return not ailing
 
     @property
     def addresses(self) -> list[str]:
@@ -98,19 +114,18 @@ class Server:
         return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
 
     def _open_account(self) -> None:
-        directory = self.manager.directory
+        directory = self.issuer.directory
         if not directory.has_key():
             if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
                 raise AccountError(
                     f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
                     f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
                 )
-            self.manager.create_account_key()
+            self.issuer.create_key()
             logger.info("made a new account key: %s", directory.key_file)
-        self.manager.load_private_key()
-        self.manager.init_client()
+        self.issuer.load_key()
         try:
-            self.manager.refresh_registration()
+            self.issuer.refresh()
         except (AccountError, CAError, RateLimited, DeadlinePassed) as error:
             if not directory.has_registration():
                 raise
@@ -150,15 +165,8 @@ class Server:
         self.listeners.append(listener.open())
         return [listener]
 
-    def _upkeep(self) -> None:
-        pause = 0.0  # what a crash has left on show is withdrawn at once
-        while not self.clock.wait(self._stopping, pause):
-            pause = UPKEEP_SECONDS
-            try:
-                self.manager.sweep()
-                self.issuance.save_held()
-            except AcmeException as error:
-                logger.warning("upkeep: %s", error)
+    def _sweep(self) -> None:
+        self.issuer.sweep(self.config.validators, self._sweeping.progress)
 
 
 def run(config: Configuration) -> None:
@@ -176,6 +184,7 @@ def run(config: Configuration) -> None:
         try:
             with stop.interrupting():
                 server.start()
+            _spare_the_collector()
         except _StoppedEarly:
             logger.info("stopped while starting")
             return
@@ -231,6 +240,13 @@ def _stop_signal() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _spare_the_collector() -> None:
+    """Keep what the start has made out of later garbage collections, and have those come less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _raise_file_limit() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from acmems.auth import Authenticator, Block
-from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Listening, Validator
+from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Listening, Validator, ValidatorContext
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.options import MgmtOptions
@@ -74,7 +74,8 @@ class Configuration:
         self.logging = LoggingOptions.from_options(logging)
         for options in (account, mgmt, logging):
             options.finish()
-        self.responses = ChallengeResponses()
+        self._context = ValidatorContext()
+        self.responses: ChallengeResponses = self._context.responses
         validators = _built(
             _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
@@ -152,7 +153,7 @@ class Configuration:
         return self._location
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
-        return made_by.from_options(name, options, self.responses)
+        return made_by.from_options(name, options, self._context)
 
     def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification

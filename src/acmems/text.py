@@ -1,4 +1,4 @@
-"""Texts that need care: strangers' words, made fit for one line, and secrets, which nothing prints."""
+"""Texts that need care: input of strangers, made printable, and secrets, which are never printed."""
 
 from __future__ import annotations
 

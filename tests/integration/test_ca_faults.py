@@ -46,6 +46,7 @@ def csr(tmp_path: Path) -> Path:
 class TestOnce:
     """Nothing is ordered twice, nothing finalized twice."""
 
+    @pytest.mark.threat("ca", "a finalize whose answer is lost")
     def test_a_lost_answer_to_finalize(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """Where the answer to a finalize is lost the order is read, and its certificate delivered."""
         proxy.when(path=FINALIZE).drop_answer()
@@ -59,6 +60,7 @@ class TestOnce:
         assert curl_sign(acmems.sign_url, csr).status == 200
         assert proxy.count(path=NEW_ORDER) == 1
 
+    @pytest.mark.threat("ca", "an order that stays in processing")
     def test_an_order_stuck_in_processing(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """An order that the CA does not finish is a 504; the next request continues the same order."""
         proxy.when(path=f"{ORDER}|{FINALIZE}").set(status="processing", certificate=None)
@@ -83,6 +85,7 @@ class TestOnce:
 class TestPassing:
     """Faults that pass are not seen by clients."""
 
+    @pytest.mark.threat("ca", "broken answers")
     @pytest.mark.parametrize("path", [AUTHORIZATION, CHALLENGE, ORDER, CERTIFICATE])
     @pytest.mark.parametrize(
         "fault",
@@ -97,6 +100,7 @@ class TestPassing:
         assert curl_sign(acmems.sign_url, csr).status == 200
         assert proxy.count(path=NEW_ORDER) == 1
 
+    @pytest.mark.threat("ca", "refused nonces")
     @pytest.mark.parametrize("percent", [5, 20, 50, 90])
     def test_refused_nonces(self, dns: ChallTestSrv, tmp_path: Path, csr: Path, percent: int) -> None:
         """A CA that refuses most nonces still gives a certificate."""
@@ -108,6 +112,7 @@ class TestPassing:
 class TestNonsense:
     """What no CA should say is a 502, and nothing is delivered or stored."""
 
+    @pytest.mark.threat("ca", "another order, other origins")
     @pytest.mark.parametrize(
         ("path", "members"),
         [
@@ -147,6 +152,7 @@ class TestNonsense:
         assert proxy.count(path=FINALIZE) == 0
         assert not list((tmp_path / "storage").glob("*/*/cert.pem"))
 
+    @pytest.mark.threat("ca", "broken answers")
     @pytest.mark.parametrize(
         "body", [b"", b"garbage", b"[1]", b"-----BEGIN CERTIFICATE-----\n", b"{" * 100_000], ids=range(5)
     )
@@ -155,24 +161,31 @@ class TestNonsense:
         proxy.when(path=AUTHZ_OR_CERT).replace(body)
         assert curl_sign(acmems.sign_url, csr).status == 502
 
+    @pytest.mark.threat("ca", "broken answers")
     def test_an_endless_answer(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """An answer of many megabytes is not read to its end."""
         proxy.when(path=NEW_ORDER).replace(b" " * 100_000_000)
         assert curl_sign(acmems.sign_url, csr).status == 502
         assert acmems.peak_memory < 150 * 2**20
 
+    @pytest.mark.threat("ca", "broken answers")
     def test_a_redirect(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """Redirects are not followed."""
         proxy.when(path=NEW_ORDER).redirect("https://127.0.0.1:1/elsewhere")
         assert curl_sign(acmems.sign_url, csr).status == 502
 
+    @pytest.mark.threat("ca", "another certificate")
     def test_another_certificate(self, proxy: FaultProxy, acmems: Acmems, csr: Path, tmp_path: Path) -> None:
         """A certificate for another key and name is neither delivered nor stored."""
         _, other = make_key_and_csr(tmp_path, ["other.example.org"], stem="other")
         theirs = curl_sign(acmems.sign_url, other)
         assert theirs.status == 200
+        stored = set((tmp_path / "storage").rglob("*"))
         proxy.when(path=CERTIFICATE).replace(theirs.body)
-        assert curl_sign(acmems.sign_url, csr).status == 502
+        refused = curl_sign(acmems.sign_url, csr)
+        assert refused.status == 502
+        assert b"BEGIN" not in refused.body
+        assert set((tmp_path / "storage").rglob("*")) == stored
 
     def test_a_leaf_without_its_issuer_in_order(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """A chain in the wrong order is not delivered."""
@@ -190,6 +203,7 @@ class TestNonsense:
 class TestLimits:
     """What a CA says about its limits reaches the client, and the CA is left alone."""
 
+    @pytest.mark.threat("ca", "Retry-After")
     @pytest.mark.parametrize(
         ("value", "least", "most"),
         [
@@ -209,6 +223,7 @@ class TestLimits:
         assert least <= int(first.headers["Retry-After"]) <= most
         assert proxy.count(path=NEW_ORDER) == 1 or value.startswith("Fri")
 
+    @pytest.mark.threat("ca", "Retry-After")
     def test_an_overloaded_ca(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """A 503 with a long Retry-After is passed on at once, not waited for."""
         proxy.when(path=NEW_ORDER).problem(503, "serverInternal", "busy", **{"Retry-After": "120"})
@@ -225,6 +240,7 @@ class TestLimits:
         assert reply.status == 421
         assert "blocked.example.org" in reply.text
 
+    @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_no_challenge_that_fits(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
         """Where the CA offers no http-01 challenge the answer says so."""
         proxy.when(path=AUTHORIZATION).set(challenges=[{"type": "odd-01", "url": "https://127.0.0.1/x"}])
@@ -232,6 +248,7 @@ class TestLimits:
         assert reply.status == 421
         assert "http-01" in reply.text
 
+    @pytest.mark.threat("ca", "new terms, lost accounts")
     def test_a_forgotten_account(self, dns: ChallTestSrv, tmp_path: Path, csr: Path) -> None:
         """A CA that forgets the account under a running server is a 503, and the log says so."""
         with Pebble(dns.address) as ca, Acmems(Settings.of(ca, tmp_path)) as acmems:

@@ -73,6 +73,7 @@ def full(acmems: Acmems, storage: Path) -> Iterator[None]:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.threat("disk", "a storage that cannot be written")
 @pytest.mark.parametrize("broken", [missing, in_the_way, full])
 def test_nothing_is_ordered_that_cannot_be_kept(
     proxy: FaultProxy, acmems: Acmems, csr: Path, storage: Path, broken: Broken
@@ -89,6 +90,7 @@ def test_nothing_is_ordered_that_cannot_be_kept(
     assert proxy.count(path=NEW_ORDER) == 1
 
 
+@pytest.mark.threat("disk", "a disk that is full")
 def test_a_certificate_that_cannot_be_kept_is_not_lost(
     proxy: FaultProxy, acmems: Acmems, csr: Path, storage: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_certificate_that_cannot_be_kept_is_not_lost(
     assert proxy.count(path=NEW_ORDER) == 1
 
 
+@pytest.mark.threat("disk", "something else in a chain's place")
 @pytest.mark.parametrize("left", [0, 1000, -30])
 def test_a_damaged_chain_is_replaced(
     proxy: FaultProxy, acmems: Acmems, csr: Path, storage: Path, left: int

@@ -15,6 +15,7 @@ from acmems.challenges.txt import txt_value
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.tsig import TsigKey
 from acmems.exceptions import ValidatorUnavailable
+from acmems.frontends.problems import status_of
 from acmems.net.address import Address
 from acmems.text import Secret
 from acmems.x509.identifiers import Identifier
@@ -176,6 +177,7 @@ class TestZones:
         validator.withdraw([proof("x.moved.example.org")])
         assert bind.texts("_acme-challenge.x.inner.example.org") == set()
 
+    @pytest.mark.threat("proving", "a CNAME in a circle or to others")
     def test_a_foreign_zone_is_refused(self, bind: Bind, validator: DnsUpdate) -> None:
         """A CNAME that leads out of the zone is followed only into a `zone` that is configured."""
         error = failure(validator, "foreign.example.org")
@@ -188,11 +190,13 @@ class TestZones:
         allowing.withdraw([proof("foreign.example.org"), proof("www.example.org")])
         assert bind.texts("www.sub.example.org") == bind.texts(RECORD) == set()
 
+    @pytest.mark.threat("proving", "a CNAME in a circle or to others")
     def test_a_zone_that_is_not_configured_is_refused(self, bind: Bind) -> None:
         """With `zone`, records of no other zone are added."""
         validator = made(bind, zones=["sub.example.org"])
         assert "in none of the zones that may be changed" in str(failure(validator))
 
+    @pytest.mark.threat("proving", "a DNS server that refuses", "a CNAME in a circle or to others")
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
@@ -204,7 +208,9 @@ class TestZones:
     )
     def test_no_way_is_told(self, validator: DnsUpdate, name: str, reason: str) -> None:
         """Circles, endless chains, and names that the server has no zone for are errors that say so."""
-        assert reason in str(failure(validator, name))
+        error = failure(validator, name)
+        assert status_of(error) == 421
+        assert reason in str(error)
         validator.withdraw([proof(name)])
 
 
@@ -226,6 +232,7 @@ class TestKeys:
             made(server, key=tsig(algorithm=algorithm)).present([proof("www.example.org")])
             assert server.texts(RECORD) == values("token")
 
+    @pytest.mark.threat("proving", "a wrong TSIG key")
     @pytest.mark.parametrize(
         ("key", "reason", "advice"),
         [
@@ -238,12 +245,14 @@ class TestKeys:
     def test_a_wrong_key_is_told(self, keyed: Bind, key: TsigKey | None, reason: str, advice: str) -> None:
         """A key that is missing or wrong in any part is an error that says which part; nothing is added."""
         error = failure(made(keyed, key=key))
+        assert status_of(error) == 421
         assert f"DNS server 127.0.0.1:{keyed.port} {reason}" in str(error)
         assert advice in error.advice
         assert keyed.texts(RECORD) == set()
 
 
 class TestServers:
+    @pytest.mark.threat("proving", "a DNS server that is dead")
     def test_the_second_server_does(self, bind: Bind) -> None:
         """A server that is dead, and one that is no primary, are passed by."""
         with Bind("example.org", primary=bind.port) as secondary:
@@ -253,6 +262,7 @@ class TestServers:
             validator.withdraw([proof("www.example.org")])
             assert bind.texts(RECORD) == set()
 
+    @pytest.mark.threat("proving", "a DNS server that is dead")
     def test_a_server_that_goes_away_is_told(self) -> None:
         """Withdrawing from a server that is gone raises, and does it when the server is back."""
         with Bind() as server:

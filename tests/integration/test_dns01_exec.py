@@ -110,6 +110,7 @@ def test_a_ca_that_asks_bind(bind: Bind, hook: Path, tmp_path: Path) -> None:
     assert bind.texts(RECORD) == set()
 
 
+@pytest.mark.threat("proving", "a hook that fails or hangs")
 def test_a_hook_that_fails_is_the_clients_421(bind: Bind, hook: Path, tmp_path: Path) -> None:
     """The client gets 421 with program, code and record, nothing of the output; the log says what to do."""
     hook.write_text("#!/bin/sh\necho password=hunter2\n[ $2 = withdraw ] || exit 7\n", encoding="utf-8")

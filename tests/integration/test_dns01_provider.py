@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.peers import Bind
 from tests.peers.dns import RECORDS
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns01_provider import DnsProvider
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
@@ -45,7 +45,7 @@ def test_values_in_a_zone_file_are_served(tmp_path: Path) -> None:
         "a.ini",
         findings,
     )
-    validator = DnsProvider.from_options("api", Options(section, findings), ChallengeResponses())
+    validator = DnsProvider.from_options("api", Options(section, findings), ValidatorContext())
     assert not findings
     proofs = [proof("www.example.org", "base"), proof("*.www.example.org", "wildcard")]
     validator.present(proofs)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, program, wait_until
 
 RECORD = "_acme-challenge.left.example.org"
@@ -18,6 +19,7 @@ timeout = 2
 """
 
 
+@pytest.mark.threat("proving", "a crash or a refusal with records in DNS")
 def test_a_crash_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     """After kill -9 with a record in DNS the next start removes it, and others' records stay."""
     with socket.socket(type=socket.SOCK_DGRAM) as silent, Bind("example.org") as bind:
@@ -46,6 +48,7 @@ def test_a_crash_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
                 )
 
 
+@pytest.mark.threat("proving", "a crash or a refusal with records in DNS")
 def test_a_refused_proof_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     """Where the CA finds the name unproved, the client hears 421 and nothing stays in DNS."""
     with Bind("example.org") as bind, Bind("example.org") as other, Pebble(other.address) as ca:
@@ -59,6 +62,7 @@ def test_a_refused_proof_leaves_nothing(settings: Settings, tmp_path: Path) -> N
         assert bind.texts(RECORD) == set()
 
 
+@pytest.mark.threat("proving", "a DNS server that is dead")
 def test_a_dead_server_is_told(settings: Settings, pebble: Pebble, tmp_path: Path) -> None:
     """Where the DNS server does not answer, 421 names it and the record, and the log says what to do."""
     with socket.socket(type=socket.SOCK_DGRAM) as silent:

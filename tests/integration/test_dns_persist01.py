@@ -20,7 +20,7 @@ domain = *.stays.example.org
 
 
 def test_a_record_that_stays(settings: Settings, dns: ChallTestSrv, tmp_path: Path) -> None:
-    """Word by word it is told what is missing; created so, it proves a name and its wildcard each time."""
+    """What is missing for a name, then for its wildcard, is told word by word; created so, it proves both."""
     settings.verification = PERSIST.format(dns=dns.address)
     settings.auth = AUTH
     names = ["stays.example.org", "*.stays.example.org"]
@@ -30,10 +30,16 @@ def test_a_record_that_stays(settings: Settings, dns: ChallTestSrv, tmp_path: Pa
         assert refused.status == 421
         record, _, text = refused.text.partition(', or it has ended: it must be "')
         assert record.endswith("_validation-persist.stays.example.org")
-        value = text.strip().rstrip('"').removesuffix("; policy=wildcard") + "; policy=wildcard"
+        value = text.strip().rstrip('"').removesuffix("; policy=wildcard")
         host = "_validation-persist.stays.example.org."
-        dns.post("set-txt", host=host, value=value)
         try:
+            dns.post("set-txt", host=host, value=value)
+            _, csr = make_key_and_csr(tmp_path, names)
+            refused = curl_sign(acmems.sign_url, csr)
+            assert refused.status == 421
+            assert f'it must be "{value}; policy=wildcard"' in refused.text
+            dns.post("clear-txt", host=host)
+            dns.post("set-txt", host=host, value=f"{value}; policy=wildcard")
             for _ in range(2):
                 _, csr = make_key_and_csr(tmp_path, names)
                 reply = curl_sign(acmems.sign_url, csr)

@@ -1,4 +1,4 @@
-"""The commands that the documentation gives to client machines, each run as it stands there."""
+"""The commands that the documentation gives to client machines, each run exactly as documented."""
 
 from __future__ import annotations
 

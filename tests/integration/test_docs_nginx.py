@@ -1,4 +1,4 @@
-"""The nginx configurations that the documentation shows, each run as it stands there."""
+"""The nginx configurations that the documentation shows, each run exactly as documented."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "validate.py"
 
 @pytest.fixture
 def configuration(dns: ChallTestSrv, tmp_path: Path) -> Iterator[Path]:
-    """The configuration of a CA whose http-01 port nobody else uses; it ends with the test."""
+    """A configuration for a CA whose http-01 port nobody else uses; the CA ends with the test."""
     with Pebble(dns.address) as ca:
         file = tmp_path / "acmems.ini"
         file.write_text(Settings.of(ca, tmp_path).text(), encoding="utf-8")
@@ -33,8 +33,8 @@ def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_prints_what_it_proved(configuration: Path) -> None:
-    """The script makes key and account, proves names over a plain socket, and prints them in order."""
+def test_prints_what_was_validated(configuration: Path) -> None:
+    """The script creates key and account, has names validated over a plain socket, and prints them."""
     done = validate(configuration, "b.example.org", "a.example.org")
     assert (done.stdout, done.stderr, done.returncode) == ("b.example.org\na.example.org\n", "", 0)
     account = configuration.parent / "account"

@@ -1,4 +1,4 @@
-"""What the documentation shows for passing tls-alpn-01 on, each run as it stands there."""
+"""What the documentation shows for forwarding tls-alpn-01, each run exactly as documented."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def on_loopback(kind: type[Forwarder], text: str, port: int, acmems: int, web: i
 def test_one_port_serves_the_ca_and_the_rest(
     dns: ChallTestSrv, tmp_path: Path, kind: type[Forwarder], text: str
 ) -> None:
-    """As documented, a name is proved through the forwarder, and every other connection is the web's."""
+    """As documented, a name is validated through the forwarder, and the rest reaches the web server."""
     port = free_port()
     with contextlib.ExitStack() as stack:
         ca = stack.enter_context(Pebble(dns.address, env=CALM))

@@ -53,7 +53,7 @@ class House:
         self.bus = Bus()
         self.bus.subscribe(self.events.append)
         origin = IssuerIdentity(self.config.account.directory_url, None)
-        self.issuance = Issuance(script.manager, origin, self.bus, seconds=30)
+        self.issuance = Issuance(script.manager.issuer, origin, self.bus, seconds=30)
         self.port = 0
 
     @property

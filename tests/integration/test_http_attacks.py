@@ -103,6 +103,9 @@ def post(
 class TestFraming:
     """Requests that are not as RFC 9112 wants them, or not as we do."""
 
+    @pytest.mark.threat(
+        "http", "no length", "malformed requests", "long lines, many headers", "other methods and paths"
+    )
     @pytest.mark.parametrize(
         ("data", "status"),
         [
@@ -144,6 +147,7 @@ class TestFraming:
         assert reply.body.count(b"\n") == 1
         assert (reply.headers["Connection"] == "close") is (status != 415)
 
+    @pytest.mark.threat("http", "other methods and paths")
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
     def test_other_methods(self, house: House, method: str) -> None:
         """Other methods on /sign are 405, and told what is allowed."""
@@ -161,12 +165,14 @@ class TestFraming:
 class TestBeforeTheBody:
     """What a request's head alone decides; not a byte of these bodies is ever sent."""
 
+    @pytest.mark.threat("http", "a body over max-size")
     @pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "Expect"])
     @pytest.mark.parametrize(("source", "status"), [("127.0.0.1", 413), ("127.0.0.9", 403)])
     def test_refusals(self, house: House, expect: list[str], source: str, status: int) -> None:
         """A stranger gets 403 whatever the length, and only others hear that a body is too long."""
         assert house.ask(post(*expect, length="999999999", body=b""), source).status == status
 
+    @pytest.mark.threat("http", "clients that wait for 100 Continue")
     def test_continue(self, house: House) -> None:
         """Who may send a body, and waits to be told so, is told."""
         with house.connect() as client:
@@ -179,6 +185,7 @@ class TestBeforeTheBody:
 class TestAuthentication:
     """The Authentication header, as strangers write it."""
 
+    @pytest.mark.threat("auth", "a malformed Authentication header", "guessing and timing")
     @pytest.mark.parametrize(
         "value",
         [
@@ -217,6 +224,7 @@ def body(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 class TestForwardedFor:
     """X-Forwarded-For, from a trusted proxy and from anybody else."""
 
+    @pytest.mark.threat("http", "X-Forwarded-For")
     @pytest.mark.parametrize(
         ("source", "forwarded", "status"),
         [
@@ -276,6 +284,7 @@ def presented(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 class TestChallenges:
     """The port on which the CA looks."""
 
+    @pytest.mark.threat("http", "strangers at the CA's port")
     @pytest.mark.parametrize(
         ("line", "hosts", "status"),
         [
@@ -334,6 +343,7 @@ class TestChallenges:
         assert house.ask(post(line=line)).status == 404
 
 
+@pytest.mark.threat("http", "line ends in words of others")
 def test_the_cas_words_stay_words(house: House, tmp_path: Path) -> None:
     """Line ends and control characters in a CA's error reach neither a header nor a line of the log."""
     _, csr = make_key_and_csr(tmp_path, ["words.local.example.org"])
@@ -350,6 +360,7 @@ def test_the_cas_words_stay_words(house: House, tmp_path: Path) -> None:
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.threat("csr", "anything but one PEM request")
 def test_nothing_secret_is_logged(house: House, tmp_path: Path) -> None:
     """Neither secret, nor hash, nor what is in a body, nor the account's key is in the log at level debug."""
     key, csr = make_key_and_csr(tmp_path, ["a.signed.example.org"])
@@ -366,6 +377,7 @@ def test_nothing_secret_is_logged(house: House, tmp_path: Path) -> None:
     assert [secret for secret in (SECRET, "a guess", *digests, *lines) if secret in log] == []
 
 
+@pytest.mark.threat("http", "crowds")
 def test_silent_connections_keep_nobody_out(house: House) -> None:
     """Twice as many silent connections as are allowed cost no thread, and a client is served meanwhile."""
 

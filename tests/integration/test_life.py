@@ -29,6 +29,7 @@ from acmems import app
 from acmems.config import Configuration
 
 
+@pytest.mark.threat("ca", "broken answers")
 def test_stored_chains_outlive_the_ca(dns: ChallTestSrv, tmp_path: Path) -> None:
     """While the CA is down, stored chains are delivered, new ones are 503, and a start is possible."""
     _, csr = make_key_and_csr(tmp_path, ["safe.example.org"])
@@ -46,6 +47,7 @@ def test_stored_chains_outlive_the_ca(dns: ChallTestSrv, tmp_path: Path) -> None
     assert refused.headers["Retry-After"]
 
 
+@pytest.mark.threat("ca", "new terms, lost accounts")
 def test_an_account_that_the_ca_forgot_is_not_replaced(dns: ChallTestSrv, tmp_path: Path) -> None:
     """Where the CA does not know the account any more, stored chains are delivered, orders are 503.
 
@@ -67,6 +69,7 @@ def test_an_account_that_the_ca_forgot_is_not_replaced(dns: ChallTestSrv, tmp_pa
     assert {path: path.read_bytes() for path in (tmp_path / "account").iterdir()} == before
 
 
+@pytest.mark.threat("ca", "new terms, lost accounts")
 def test_changed_terms_are_told(dns: ChallTestSrv, settings: Settings, tmp_path: Path) -> None:
     """Terms that are not accepted stop orders, not the server; the log says which line to add."""
     _, new = make_key_and_csr(tmp_path, ["new.example.org"])
@@ -203,6 +206,7 @@ class TestLife:
             assert f"{config}:5: " in done.stderr
             assert "never replaced silently" in done.stderr
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     def test_a_key_that_others_can_read_is_refused(self, settings: Settings, tmp_path: Path) -> None:
         """An account key that others can read stops the start."""
         config = tmp_path / "acmems.ini"

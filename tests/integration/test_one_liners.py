@@ -120,6 +120,7 @@ def test_without_a_secret(acmems: Acmems, pebble: Pebble, tmp_path: Path, key: s
     assert run("openssl", "pkey", "-in", "host.key", "-pubout", folder=tmp_path) == certified
 
 
+@pytest.mark.threat("csr", "a common name and no SAN")
 def test_names_in_the_cn_alone(acmems: Acmems, tmp_path: Path) -> None:
     """A CSR with a CN only that the CA does not take is answered by the option that makes a better one."""
     line = "openssl req -new -newkey rsa:2048 -nodes -keyout host.key -out host.csr -subj /CN={name}"

@@ -23,6 +23,7 @@ from acmems.exceptions import (
     FateUnknown,
     RateLimited,
 )
+from acmems.frontends.problems import status_of
 from acmems.issuers.acme.session import Response, Session
 from acmems.issuers.acme.session.jws import external_account_binding
 from acmems.system.clock import SYSTEM, Clock, Deadline
@@ -107,6 +108,7 @@ class TestKeys:
 
 
 class TestNonces:
+    @pytest.mark.threat("ca", "refused nonces")
     @pytest.mark.parametrize("percent", [5, 20, 50, 90])
     def test_refused_nonces_do_not_show(self, dns: ChallTestSrv, percent: int) -> None:
         """Whatever share of good nonces a CA refuses, requests succeed while they can."""
@@ -115,12 +117,14 @@ class TestNonces:
             register(session)
             assert [order(session).status for _ in range(10)] == [201] * 10
 
+    @pytest.mark.threat("ca", "refused nonces")
     def test_a_ca_that_refuses_every_nonce_is_unavailable(self, dns: ChallTestSrv) -> None:
         """Tries are bounded, and then the CA counts as unavailable."""
         with Pebble(dns.address, env={"PEBBLE_WFE_NONCEREJECT": "100"}) as ca:
             session = open_session(ca)
-            with pytest.raises(CAUnavailable, match="nonces in a row"):
+            with pytest.raises(CAUnavailable, match="nonces in a row") as caught:
                 register(session)
+            assert status_of(caught.value) == 503
             assert session.requests < 150
 
     def test_a_warm_session_asks_for_no_nonce(self, session: Session, proxy: FaultProxy) -> None:
@@ -228,6 +232,7 @@ class TestFaultsOfTheMoment:
         assert limited.value.retry_after == 77
         assert proxy.count(path=NEW_ORDER) == 1
 
+    @pytest.mark.threat("ca", "broken answers")
     def test_a_silent_ca_costs_no_more_than_the_deadline(self, pebble: Pebble, proxy: FaultProxy) -> None:
         """A CA that never answers is waited for until the deadline, not longer."""
         session = open_session(proxy)

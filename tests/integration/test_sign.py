@@ -68,7 +68,6 @@ def test_a_hundred_names_fit_into_one_certificate(settings: Settings, tmp_path: 
     """A CSR with 100 names is one order, proved in parallel."""
     names = [f"host{number}.example.org" for number in range(100)]
     _, csr = make_key_and_csr(tmp_path, names)
-    settings.mgmt = "max-size = 16k"
     with Acmems(settings) as acmems:
         reply = curl_sign(acmems.sign_url, csr)
     assert reply.status == 200
@@ -146,6 +145,8 @@ class TestPolicy:
         settings.auth = BLOCKS
         return Acmems(settings)
 
+    @pytest.mark.threat("auth", "the hash of one block, names of another")
+    @pytest.mark.threat("csr", "wildcards")
     @pytest.mark.parametrize(
         ("names", "secret", "status"),
         [
@@ -168,6 +169,7 @@ class TestPolicy:
         with acmems:
             assert curl_sign(acmems.sign_url, csr, secret=secret).status == status
 
+    @pytest.mark.threat("auth", "guessing and timing")
     def test_refusals_look_alike(self, acmems: Acmems, tmp_path: Path) -> None:
         """Wrong name, wrong hash and wrong address get the same body; the log tells them apart."""
         _, csr = make_key_and_csr(tmp_path, ["mail.example.org"])
@@ -188,6 +190,7 @@ class TestPolicy:
 class TestRefusals:
     """Each refusal tells the client what to do, and none is a 500."""
 
+    @pytest.mark.threat("http", "other methods and paths")
     @pytest.mark.parametrize(
         ("arguments", "path", "status"),
         [
@@ -198,7 +201,7 @@ class TestRefusals:
             (["-d", "x"], "//sign", 404),
             (["-d", "x"], "/sign?x", 404),
             (["-d", "x"], "/", 404),
-            (["-d", "x" * 5000], "/sign", 413),
+            (["-d", "x" * 20_000], "/sign", 413),
             (["-H", "Transfer-Encoding: chunked", "-d", "x"], "/sign", 501),
             (["-X", "POST"], "/sign", 411),
         ],
@@ -221,6 +224,7 @@ class TestRefusals:
         assert problem["status"] == 415
         assert "PEM" in problem["detail"]
 
+    @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_a_name_that_cannot_be_proved(self, settings: Settings, tmp_path: Path) -> None:
         """Where the CA cannot validate a name its reason is passed on, and it is not asked again at once."""
         settings.challenge_port = free_port()  # not where the CA looks
@@ -234,6 +238,7 @@ class TestRefusals:
         assert int(second.headers["Retry-After"]) >= 1
         assert log.count("/order-plz: ") == 1
 
+    @pytest.mark.threat("csr", "the account's own key")
     def test_the_accounts_own_key_is_no_key_for_a_certificate(
         self, settings: Settings, tmp_path: Path
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from email.message import Message
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def claimed(text: str) -> Claim | None:
     return Claim(name, digest) if re.fullmatch(f"[0-9a-f]{{{LENGTHS[name]}}}", digest) else None
 
 
+@pytest.mark.threat("auth", "a malformed Authentication header")
 @given(TEXTS)
 @example(f"hmac name=sha256, hash={'ab' * 32}\n")
 @example(f"hmac name=sha256,  hash={'ab' * 32}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dns.message
 import dns.name
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)))]) + draw(st.binary(max_size=20))
 
 
+@pytest.mark.threat("proving", "hostile queries to the name server")
 @given(st.one_of(st.binary(max_size=600), damaged()))
 def test_any_bytes(data: bytes) -> None:
     """No bytes make it raise; an answer keeps the ID and its limit, and answers are never answered."""

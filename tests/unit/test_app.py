@@ -65,7 +65,7 @@ class Manager:
         self.key_digest = None
         self.account_url = None
 
-    def sweep(self) -> None:
+    def sweep(self, on_progress: Callable[[], None]) -> None:
         pass
 
     def create_account_key(self) -> None:
@@ -274,22 +274,113 @@ class TestStop:
             monkeypatch.setattr(Issuance, "close", close)
         assert seen[0] == [False, True]
 
-    def test_upkeep(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Chains that could not be stored are tried again from time to time, whatever happens to one try."""
+
+def hurried(event: threading.Event, seconds: float) -> bool:
+    """Wait as a clock does, but not for the next upkeep."""
+    return event.wait(0.001 if seconds >= app.UPKEEP_SECONDS else seconds)
+
+
+class TestUpkeep:
+    """What is done from time to time, whatever happens to one try, and how it shows when it is not."""
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            StorageUnavailable("disk full"),
+            OSError(errno.EROFS, "Read-only file system"),
+            ZeroDivisionError("a bug"),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("work", ["sweep", "save_held"])
+    def test_errors(
+        self,
+        folder: Path,
+        manager: type[Manager],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        work: str,
+    ) -> None:
+        """After an error the same is tried again, the log tells of it once, and the server is healthy."""
         tries, done = iter(range(3)), threading.Event()
 
-        def save_held(_: Issuance) -> None:
+        def fail(*_: object) -> None:
             if next(tries, None) is None:
                 done.set()
                 return
-            raise StorageUnavailable("disk full")
+            raise error
 
-        def wait(event: threading.Event, seconds: float) -> bool:
-            return event.wait(0.001 if seconds == app.UPKEEP_SECONDS else seconds)
-
-        monkeypatch.setattr(Issuance, "save_held", save_held)
-        with running(configuration(folder), Clock(wait=wait)):
+        monkeypatch.setattr(manager if work == "sweep" else Issuance, work, fail)
+        with running(configuration(folder), Clock(wait=hurried)) as server:
             assert done.wait(30)
+            assert server.is_healthy()
+        assert [record.levelname in {"WARNING", "ERROR"} for record in caplog.records] == [True]
+
+    def test_one_that_hangs_keeps_no_other_from_its_work(
+        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While proofs are withdrawn from a DNS server that does not answer, chains are stored."""
+        go_on, stored = threading.Event(), threading.Event()
+        monkeypatch.setattr(manager, "sweep", lambda *_: go_on.wait(30))
+        monkeypatch.setattr(Issuance, "save_held", lambda _: stored.set())
+        with running(configuration(folder)):
+            assert stored.wait(30)
+            go_on.set()
+
+    @pytest.mark.parametrize("work", ["sweep", "save_held"])
+    def test_one_that_hangs_shows(
+        self,
+        folder: Path,
+        manager: type[Manager],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        work: str,
+    ) -> None:
+        """A server with a thread that makes no progress for long is not healthy, and says which."""
+        now, reached, go_on = [0.0], threading.Event(), threading.Event()
+
+        def hang(*_: object) -> None:
+            reached.set()
+            assert go_on.wait(30)
+
+        monkeypatch.setattr(manager if work == "sweep" else Issuance, work, hang)
+        with running(configuration(folder), Clock(monotonic=lambda: now[0])) as server:
+            assert reached.wait(30)
+            assert server.is_healthy()
+            now[0] += 3600
+            assert not server.is_healthy()
+            go_on.set()
+        assert caplog.messages == [f"ended or hanging: acmems-{work.partition('_')[0]}"]
+
+    def test_a_long_sweep_that_gets_on(
+        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A sweep may take hours as long as it makes progress."""
+        now, healthy, done = [0.0], [], threading.Event()
+
+        def sweep(_: Manager, on_progress: Callable[[], None]) -> None:
+            for _step in range(5):
+                now[0] += 1000
+                on_progress()
+                healthy.append(server._sweeping.is_healthy())
+            done.set()
+
+        monkeypatch.setattr(manager, "sweep", sweep)
+        server = app.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
+        server.start()
+        assert done.wait(30)
+        server.stop()
+        assert healthy == [True] * 5
+
+    def test_a_thread_that_ended_shows(
+        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server without one of its threads is not healthy."""
+        with running(configuration(folder)) as server:
+            server._saving.close()
+            server._saving._thread.join(30)
+            assert not server.is_healthy()
 
 
 class Systemd:

@@ -1,4 +1,4 @@
-"""Who asks, and may they: authentication methods, auth blocks, and the processing of one request."""
+"""Decides who may request which names: authentication methods, auth blocks, processing of a request."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from acmems.auth.block import Block
 from acmems.auth.methods import AllAuthMethod, AuthMethod, Caller, Claim, HmacAuthMethod, IPAuthMethod
-from acmems.auth.processor import Authenticator, Processor, client_ip, read_request
+from acmems.auth.processor import MAX_SIZE, Authenticator, Processor, client_ip, read_request
 
 __all__ = [
+    "MAX_SIZE",
     "AllAuthMethod",
     "AuthMethod",
     "Authenticator",

@@ -45,7 +45,6 @@ class Block:
     it matches one of the block's globs. A block without methods or without domains accepts nobody.
 
     Args:
-        name: the block's name.
         options: its options, an `Options` or pairs of key and value.
         config: where the validators and storages that it names are found.
 
@@ -58,12 +57,12 @@ class Block:
         read = options if isinstance(options, Options) else _from_pairs(name, options)
         self.name = name
         self.globs: tuple[Glob, ...] = read.many(
-            "domain", Glob.parse, meaning="glob of names that this block grants; or `address`"
+            "domain", Glob.parse, meaning="glob for names that this block grants; or use `address`"
         )
         self.addresses: tuple[IPNetwork, ...] = read.many(
             "address",
             parse_network,
-            meaning="IP address or network whose addresses this block grants as names; who may ask says `ip`",
+            meaning="IP address or network whose addresses this block grants as names; not the same as `ip`",
         )
         made = [method.from_options(read) for method in METHODS]
         self.methods: tuple[AuthMethod, ...] = tuple(method for method in made if method is not None)
@@ -71,14 +70,14 @@ class Block:
             "verification",
             listed(config.validators),
             config.default_validators,
-            meaning="names of the verifications that prove the names, best first, with commas between; "
-            "used is the first that can prove every name of a request and that the CA offers",
+            meaning="names of verifications, separated by commas, in order of preference; the first that can "
+            "validate every name of a request and that the CA offers is used",
         )
         self.storage = read.one(
             "storage",
             _known(config.storages),
             config.default_storage,
-            meaning="name of the storage that keeps the chains",
+            meaning="name of the storage in which chains are kept",
         )
         self._check(read)
         read.finish()
@@ -106,7 +105,7 @@ class Block:
 
     def accepts(self, caller: Caller, body: bytes) -> bool:
         """Tell whether every method of the block accepts a client."""
-        # A list, not a generator: how long it takes shall not depend on which method says no.
+        # A list, not a generator: all methods are asked, so that the time tells nobody which one refused.
         verdicts = [method.accepts(caller, body) for method in self.methods]
         return bool(verdicts) and all(verdicts)
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.message import Message
 from typing import ClassVar, Protocol
 
-from acmems.net.address import parse_network
+from acmems.auth.headers import Headers, header_values
+from acmems.net.address import IPAddress, IPNetwork, parse_network
 from acmems.settings.options import Options
 from acmems.settings.values import boolean
 from acmems.text import Secret
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
     # OpenSSL 3 prints the second spelling, and 0.3's one-liners pass it on.
@@ -40,12 +37,10 @@ class Claim:
     digest: str = field(repr=False)
 
     @classmethod
-    def from_headers(cls, headers: Message | Mapping[str, str]) -> Claim | None:
+    def from_headers(cls, headers: Headers) -> Claim | None:
         """Return the claim of a request; a malformed one is as good as none."""
-        values = headers.get_all("Authentication", []) if isinstance(headers, Message) else []
-        if not isinstance(headers, Message) and "Authentication" in headers:
-            values = [headers["Authentication"]]
-        match = _AUTHENTICATION.fullmatch(str(values[0]).strip(" \t")) if len(values) == 1 else None
+        values = header_values(headers, "Authentication")
+        match = _AUTHENTICATION.fullmatch(values[0].strip(" \t")) if len(values) == 1 else None
         if match is None:
             return None
         algorithm = _ALGORITHMS.get((match["name"] or match["name2"]).lower())
@@ -83,10 +78,7 @@ class AuthMethod(Protocol):
 
 
 class IPAuthMethod:
-    """Authentication by source IP.
-
-    Args:
-        ips: addresses and networks to accept, such as `192.0.2.7` or `2001:db8::/32`.
+    """Authentication by source IP, which accepts addresses and networks such as `2001:db8::/32`.
 
     Raises:
         ValueError: one of them is neither.
@@ -99,8 +91,8 @@ class IPAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
-        networks = options.many("ip", parse_network, meaning="address or network to accept requests from")
+        """Return the method of a block, None where it has no `ip`."""
+        networks = options.many("ip", parse_network, meaning="address or network that may send requests")
         return cls(networks) if networks else None
 
     def may_accept(self, caller: Caller) -> bool:
@@ -127,17 +119,17 @@ class HmacAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> HmacAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it has no good `hmac_key`."""
         method = cls()
         algorithm = options.one(
             "hmac_type",
             _algorithm,
             None,
-            meaning="hash of the HMAC: `sha256`, `sha384` or `sha512`; `sha256` if absent",
+            meaning="hash function of the HMAC: `sha256`, `sha384` or `sha512`; default: `sha256`",
         )
         method.algorithm = algorithm or method.algorithm
         method.secret = options.one(
-            "hmac_key", _secret, None, meaning="secret shared with the clients, of which they send an HMAC"
+            "hmac_key", _secret, None, meaning="secret shared with the clients, who send an HMAC made with it"
         )
         if algorithm and method.secret is None and not options.has("hmac_key"):
             options.report("hmac_type is given, but no hmac_key", "hmac_type")
@@ -162,7 +154,7 @@ class AllAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> AllAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it does not say `all = yes`."""
         return cls() if options.one("all", boolean, default=False, meaning="`yes`: accept anyone") else None
 
     def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract

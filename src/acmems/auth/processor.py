@@ -1,32 +1,32 @@
-"""The processing of one request: may whoever asks have what is asked for?
+"""The processing of one request: whether whoever asks may have what is asked for.
 
-The order of checks stands here, once: address and form of the header first, then the body is read,
-then the HMAC over its bytes, and only then does a parser see it, so that strangers never reach one.
+The order of checks stands here and nowhere else: address and form of the header, then the body is read,
+then the HMAC over its bytes. Only after that does a parser see the body, so that strangers reach none.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.message import Message
 from functools import lru_cache
 from typing import Protocol
 
 from acmems.auth.block import Block
-from acmems.auth.methods import Caller, Claim, IPAddress, IPNetwork
+from acmems.auth.headers import Headers, header_values
+from acmems.auth.methods import Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
-from acmems.x509 import csr
+from acmems.net.address import IPAddress, IPNetwork
+from acmems.x509 import csr, formats
+
+MAX_SIZE = 16 * 1024
+"""Bytes of the largest body, unless told otherwise: enough for RSA-4096 and its text."""
 
 
 @lru_cache(maxsize=1024)
 def read_request(body: bytes, rules: csr.Rules) -> csr.CertificateRequest:
     """Read a CSR; results are kept, because machines send the same CSR again and again.
-
-    Args:
-        body: the exact bytes that the client sent.
-        rules: what this server allows in a CSR.
 
     Raises:
         PayloadInvalid: it is not one well-formed, acceptable CSR.
@@ -39,14 +39,12 @@ class Authenticator:
     """All auth blocks, in order, and what is allowed of every request.
 
     Args:
-        blocks: tried in this order; the first that accepts wins.
         max_size: largest body, in bytes.
-        rules: what a CSR may hold.
         trusted_proxies: peers whose `X-Forwarded-For` is believed.
     """
 
     blocks: tuple[Block, ...] = ()
-    max_size: int = 4096
+    max_size: int = MAX_SIZE
     rules: csr.Rules = field(default_factory=csr.Rules)
     trusted_proxies: tuple[IPNetwork, ...] = ()
 
@@ -80,7 +78,7 @@ class Processor:
         self,
         auth: Authenticator,
         client_address: tuple[str, int],
-        headers: Message | Mapping[str, str],
+        headers: Headers,
         rfile: Readable,
     ) -> None:
         self.auth = auth
@@ -95,10 +93,10 @@ class Processor:
         self._length: int | None = None  # of the body, once the client is admitted
 
     def admit(self) -> int:
-        """Check what shows before the body is read, once, and return the length of the body in bytes.
+        """Check what is known before the body is read, once, and return the length of the body in bytes.
 
         Raises:
-            Refused: no block could accept the client; the message tells the operator why.
+            PolicyRefusal: no block could accept the client; the message tells the operator why.
             HttpRefusal, PayloadToLarge: as `content_length`.
         """
         if self._length is None:
@@ -123,12 +121,12 @@ class Processor:
             HttpRefusal: there is none, or it is no number.
             PayloadToLarge: it is over `max-size`.
         """
-        announced = self.headers.get("Content-Length")
-        if announced is None:
+        announced = header_values(self.headers, "Content-Length")
+        if not announced:
             raise HttpRefusal(411, "send the CSR with a Content-Length header")
-        if not re.fullmatch(r"[0-9]{1,18}", str(announced), re.ASCII):
+        if len(announced) > 1 or not re.fullmatch(r"[0-9]{1,18}", announced[0], re.ASCII):
             raise HttpRefusal(400, "Content-Length is not a number")
-        size = int(str(announced))
+        size = int(announced[0])
         if size > self.auth.max_size:
             raise PayloadToLarge(size, self.auth.max_size)
         return size
@@ -138,9 +136,6 @@ class Processor:
 
         Afterwards `request` and `block` tell what was asked and which block grants it, or `reason`
         tells the operator why none does.
-
-        Returns:
-            whether the request should be accepted.
 
         Raises:
             HttpRefusal: the body's length is not announced.
@@ -155,16 +150,16 @@ class Processor:
         return True
 
     def grant(self) -> Grant:
-        """Read the request and return what is granted to whom; `acceptable` for those who need to know more.
+        """Read the request and return what is granted, and by which block.
 
         Raises:
-            Refused: no block accepts it; the message tells the operator why.
+            PolicyRefusal: no block accepts it; the message tells the operator why.
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
         body = self.rfile.read(self.admit())
         blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
         if not blocks:
-            raise PolicyRefusal("the HMAC is not that of this body under a block's secret")
+            raise PolicyRefusal(_wrong_hmac(body))
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -176,22 +171,21 @@ class Processor:
         raise PolicyRefusal("; ".join(refusals))
 
 
-def client_ip(
-    peer: str, headers: Message | Mapping[str, str], trusted_proxies: Sequence[IPNetwork]
-) -> IPAddress | None:
-    """Return the address that a request comes from.
+def _wrong_hmac(body: bytes) -> str:
+    """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
+    reason = "the HMAC is not that of this body under a block's secret"
+    form = formats.recognise(body)
+    return f"{reason}; the body is {form.name}: {form.remedy}" if form else reason
+
+
+def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
+    """Return the address that a request comes from; None where it is not understood.
 
     `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
-    proxy itself: everything left of it is the client's own word.
-
-    Args:
-        peer: the address of the TCP peer.
-        headers: the request's headers.
-        trusted_proxies: peers whose word is believed.
+    proxy itself, since the client may have written everything left of it.
     """
     address = _address(peer)
-    values = headers.get_all("X-Forwarded-For", []) if isinstance(headers, Message) else []
-    hops = [hop.strip() for value in values for hop in str(value).split(",")]
+    hops = [hop.strip() for value in header_values(headers, "X-Forwarded-For") for hop in value.split(",")]
     while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
         address = _address(hops.pop())
     return address

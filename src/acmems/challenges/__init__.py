@@ -1,9 +1,10 @@
-"""How names are proved to the CA: one file per type of challenge, one contract, one table."""
+"""How names are validated: one file per type of challenge, one contract, one table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Listening, Proof, SelfChecking, Validator, Waiter
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
@@ -23,6 +24,7 @@ __all__ = [
     "Proof",
     "SelfChecking",
     "Validator",
+    "ValidatorContext",
     "Waiter",
 ]
 

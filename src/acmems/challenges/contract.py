@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
-from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
 from acmems.net.listening import Listener
@@ -16,21 +16,24 @@ from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
 
-# RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is ours.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,512}")
+# RFC 8555 section 8.3: the base64url alphabet, no padding. The upper bound is this server's own.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a validator shows the CA, for one challenge.
+    """What a validator presents to the CA, for one challenge.
+
+    Two proofs are equal where a validator presents the same for both; who is told of the CA's visit does
+    not matter to that.
 
     Args:
         identifier: what is proved, as the CA looks it up: without "*.".
         token: the challenge's token; empty for types that have none (dns-persist-01).
         key_authorization: the token and the account key's thumbprint (RFC 8555 section 8.1).
         on_request: called, from any thread, each time the CA is seen fetching the proof.
-        account_url: the URL of the account, which some types show beside or instead of the token.
-        is_wildcard: whether it is the wildcard name below the identifier that is proved.
+        account_url: the URL of the account, which some types present beside or instead of the token.
+        is_wildcard: whether the wildcard name below the identifier is proved.
         issuers: the domain names of the CA, where the challenge gives them (dns-persist-01).
 
     Raises:
@@ -40,16 +43,21 @@ class Proof:
     identifier: Identifier
     token: str
     key_authorization: str = field(repr=False)
-    on_request: Callable[[], None] = field(repr=False)
+    on_request: Callable[[], None] = field(repr=False, compare=False)
     account_url: str = ""
     is_wildcard: bool = False
     issuers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.token or self.key_authorization) and not _TOKEN.fullmatch(self.token):
+        if (self.token or self.key_authorization) and not is_token(self.token):
             raise CAProtocolError(
                 f"the CA sent a challenge for {self.identifier.value} with a token that is none"
             )
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text can be a token; tokens become table keys and the contents of DNS records."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 class Validator(Protocol):
@@ -74,30 +82,29 @@ class Validator(Protocol):
     def leaves_traces(self) -> bool:
         """Whether what it presents outlives this process, so that a crash leaves it behind."""
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether `present` and `withdraw` only change tables in memory, so that they return at once."""
+
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes.
 
-        It MUST NOT touch anything outside.
-
-        Args:
-            name: its name in the configuration.
-            options: the keys of its section; problems are reported there, not raised.
-            responses: the table that all http-01 listeners answer from.
+        It MUST NOT touch anything outside, and MUST report problems to the options, not raise them.
         """
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Show proofs to the CA, all those of one order at once.
+        """Present proofs to the CA, all those of one order at once.
 
         It MUST be safe to call from several threads, MUST leave other proofs for the same name alone,
         MUST be harmless when repeated, and MUST return within the validator's own timeout. Where it
-        raises, some proofs may be on show: they are withdrawn afterwards.
+        raises, some proofs may be presented: they are withdrawn afterwards.
 
         Raises:
-            ValidatorUnavailable: they cannot be shown now.
+            ValidatorUnavailable: they cannot be presented now.
             NoChallengeMethodsSupported: one of these names can never be proved so.
         """
 

@@ -13,10 +13,10 @@ import dns.rcode
 import dns.rdatatype
 import dns.update
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from, tsig_key_from
-from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
 from acmems.dns.client.servers import ServerFailed, Servers
@@ -49,19 +49,17 @@ class DnsUpdate:
     `*.example.org` are proved under one name.
 
     Args:
-        name: the name of the section.
         servers: DNS servers that take updates; the first that does is enough.
-        ttl: time to live of the records, in seconds.
+        ttl: of the records, in seconds.
         timeout: how long presenting or withdrawing may take, in seconds.
         key: signs the updates; None: nothing does.
         zones: the zones that may be changed; empty: those of the records themselves.
         challenge_type: `dns-01` or `dns-account-01`.
-        propagation: what is waited for.
-        clock: where time comes from.
     """
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,
@@ -89,25 +87,25 @@ class DnsUpdate:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         servers = options.many(
             "dns-server",
             functools.partial(parse_address, default_port=_DEFAULT_SERVER.port),
             (_DEFAULT_SERVER,),
-            meaning="DNS server that takes the updates, `host` or `host:port`; the primary of the zones; "
+            meaning="DNS server that accepts updates (the primary of the zones), `host` or `host:port`; "
             "several are tried in turn",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 5.0, meaning="seconds that one update may take, questions before it included"
+            "timeout", seconds, 5.0, meaning="seconds that one update may take, with the queries before it"
         )
         key = tsig_key_from(options)
         zones = options.many(
             "zone",
             dns_name,
-            meaning="zone that may be changed, also where CNAMEs lead; of several, the longest that fits; "
-            "default: the zone that a record is in, as the server says",
+            meaning="zone that may be changed, also as the target of CNAMEs; of several, the longest match "
+            "counts; default: the zone of the record according to the server",
         )
         return cls(
             name,
@@ -121,7 +119,7 @@ class DnsUpdate:
         )
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -133,12 +131,7 @@ class DnsUpdate:
                 yield "tsig-key-file", error.advice or str(error)
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Add the TXT records, those of one zone in one message.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the DNS server did not add them.
-        """
+        """Add the TXT records, those of one zone in one message."""
         deadline = self._clock.deadline(self.timeout)
         records = list(dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs))
         with self._lock:
@@ -150,11 +143,7 @@ class DnsUpdate:
         self._update(places, deadline, add=True)
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return when the records are seen, as `propagation` says.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return when the records are seen, as `propagation` says."""
         seen = []
         for record in dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs):
             with self._lock:
@@ -165,16 +154,12 @@ class DnsUpdate:
         self.propagation.wait(seen, deadline, stopping)
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4).
-
-        Raises:
-            ValidatorUnavailable: the DNS server did not delete them.
-        """
+        """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4)."""
         deadline = self._clock.deadline(self.timeout)
         known: dict[TxtRecord, Place] = {}
         unknown: list[TxtRecord] = []
         nowhere: list[TxtRecord] = []
-        for record, _ in shown_records(proofs, self.challenge_type):
+        for record, _ in possible_records(proofs, self.challenge_type):
             with self._lock:
                 if record not in self._places:
                     unknown.append(record)

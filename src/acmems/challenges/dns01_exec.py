@@ -13,11 +13,11 @@ from typing import Literal, Self
 
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
-from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.options import Options
@@ -36,16 +36,14 @@ class DnsExec:
     """Proves names by TXT records that a program adds and removes, one call a record.
 
     Args:
-        name: the name of the section.
         command: the program's absolute path, and its fixed arguments.
-        propagation: how to wait until the records are seen.
         timeout: how long the programs of one order may take together, in seconds.
         challenge_type: `dns-01` or `dns-account-01`.
-        clock: where time comes from.
     """
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,
@@ -65,28 +63,29 @@ class DnsExec:
         self._clock = clock
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         command = options.required(
             "command",
             _command,
             meaning="program that adds and removes the TXT records: absolute path and fixed arguments, "
-            "quoted as for a shell, though none sees them. `present` or `withdraw`, the record's name and "
-            "its value are appended; the environment has `ACMEMS_ACTION`, `ACMEMS_NAME` and `ACMEMS_VALUE`, "
-            "the name to be proved as `ACMEMS_DOMAIN`, the section's as `ACMEMS_VERIFICATION`",
+            "quoted as for a shell, although none is used. `present` or `withdraw`, the record's name and "
+            "its value are appended; they are also in the environment as `ACMEMS_ACTION`, `ACMEMS_NAME` and "
+            "`ACMEMS_VALUE`, together with the name to be validated in `ACMEMS_DOMAIN` and the name of this "
+            "section in `ACMEMS_VERIFICATION`",
         )
         timeout = options.one(
             "timeout",
             seconds,
             60.0,
-            meaning="seconds after which the programs of an order are killed, with all that they started",
+            meaning="seconds after which the programs for an order are killed, with all that they started",
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)
         return cls(name, command or (), propagation, timeout, challenge_type)
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -98,28 +97,15 @@ class DnsExec:
             yield "command", f"{program} cannot be executed: chmod +x"
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Have the TXT records added.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the program failed.
-        """
+        """Have the TXT records added."""
         self._each("present", [(record_of(proof, self.challenge_type), proof) for proof in proofs])
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Have exactly these TXT records removed.
-
-        Raises:
-            ValidatorUnavailable: the program failed.
-        """
-        self._each("withdraw", shown_records(proofs, self.challenge_type))
+        """Have exactly these TXT records removed."""
+        self._each("withdraw", possible_records(proofs, self.challenge_type))
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return as soon as the records are seen.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return as soon as the records are seen, as `propagation` says."""
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
@@ -127,7 +113,8 @@ class DnsExec:
         if not jobs:
             return
         deadline = self._clock.deadline(self.timeout)
-        # One after the other where the name is the same: few programs would survive to be their own rival.
+        # The values of one name come one after the other: many programs read all values of a name and write
+        # them back, so that of two at the same time one would undo the other's change.
         by_name: dict[dns.name.Name, dict[str, Proof]] = {}
         for record, proof in jobs:
             by_name.setdefault(record.name, {})[record.value] = proof

@@ -19,17 +19,18 @@ from urllib.parse import quote
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
-from acmems.challenges.responses import ChallengeResponses
-from acmems.challenges.txt import TxtRecord, plain, record_of, shown_records
+from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.findings import hint
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int, seconds, text
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.locks import KeyedLocks
 from acmems.text import Secret, one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
@@ -78,19 +79,19 @@ class DnsProvider:
     """Proves names by TXT records that it adds and removes at a DNS provider.
 
     Args:
-        name: the name of the section.
         provider: the provider, as dns-lexicon calls it.
         propagation: how to wait until the records are seen, and whom to ask for zones.
         provider_options: what the provider wants to know, such as its API token.
         zones: the domains at the provider; empty: asked for in the DNS.
-        ttl: time to live of the records, in seconds.
+        ttl: of the records, in seconds.
         timeout: how long the calls for one order may take together, in seconds.
         challenge_type: `dns-01` or `dns-account-01`.
-        clock: where time comes from.
+        zone_locks: shared by all validators that may change the same zones.
     """
 
     sees_requests = False
     leaves_traces = True
+    is_immediate = False
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class DnsProvider:
         ttl: int = 60,
         timeout: float = 60.0,
         challenge_type: str = "dns-01",
+        zone_locks: KeyedLocks | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -113,15 +115,16 @@ class DnsProvider:
         self.challenge_type = challenge_type
         self._provider_options = tuple(provider_options)
         self._propagation = propagation
+        self._zone_locks = KeyedLocks() if zone_locks is None else zone_locks
         self._clock = clock
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         provider = options.required(
             "provider",
             text,
-            meaning="the DNS provider, by the name that dns-lexicon has for it, such as `gandi`",
+            meaning="name of the DNS provider in dns-lexicon, such as `gandi`",
         )
         if provider is not None:
             known = known_providers()
@@ -135,18 +138,18 @@ class DnsProvider:
             "option",
             _provider_option,
             meaning="`key = value`, an option of the provider as dns-lexicon names it, such as "
-            "`auth_token = …`; the value `file:/path` is read from that file and `env:NAME` from the "
-            "environment, when it is used",
+            "`auth_token = …`; when it is used, the value `file:/path` is read from that file and "
+            "`env:NAME` from the environment",
         )
         zones = options.many(
             "zone",
             _zone,
-            meaning="domain at the provider that records are put into; the longest that fits; default: asked "
-            "for in the DNS",
+            meaning="domain at the provider in which records are created; the longest match counts; default: "
+            "looked up in the DNS",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are given up"
+            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are abandoned"
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)
@@ -159,10 +162,11 @@ class DnsProvider:
             ttl=ttl,
             timeout=timeout,
             challenge_type=challenge_type,
+            zone_locks=context.zone_locks,
         )
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -176,28 +180,15 @@ class DnsProvider:
                 yield "option", f"{option.key}: {error}"
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Add the TXT records, those of one zone in one process.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the provider did not add them.
-        """
+        """Add the TXT records, those of one zone in one process."""
         self._change("present", [record_of(proof, self.challenge_type) for proof in proofs])
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Remove exactly these TXT records.
-
-        Raises:
-            ValidatorUnavailable: the provider did not remove them.
-        """
-        self._change("withdraw", [record for record, _ in shown_records(proofs, self.challenge_type)])
+        """Remove exactly these TXT records."""
+        self._change("withdraw", [record for record, _ in possible_records(proofs, self.challenge_type)])
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return as soon as the records are seen.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return as soon as the records are seen, as `propagation` says."""
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
@@ -210,7 +201,7 @@ class DnsProvider:
         for zone, found in by_zone.items():
             try:
                 self._call(action, zone, tuple(found), deadline)
-            except ValidatorUnavailable as error:  # the other zones have their turn all the same
+            except ValidatorUnavailable as error:  # the records of other zones can be changed all the same
                 failed = failed or error
         if failed is not None:
             raise failed
@@ -238,20 +229,18 @@ class DnsProvider:
             "options": values,
             "records": [[str(record), record.value] for record in records],
         }
-        # Many providers read all values of a name and write them back: two at a time would undo each other.
-        turn = _turn(self.provider, zone)
-        if not turn.acquire(timeout=deadline.remaining):
-            raise self._late(records[0])
+        command = [sys.executable, "-P", "-m", _WORKER]
+        feed = json.dumps(asked).encode()
         try:
-            command = [sys.executable, "-P", "-m", _WORKER]
-            ended = run(
-                command, environment(*_VARIABLES), deadline, feed=json.dumps(asked).encode(), apart=True
-            )
+            # Many providers read all values of a name and write them back, so that of two changes at the
+            # same time one would be lost.
+            with self._zone_locks.hold((self.provider, zone), deadline):
+                ended = run(command, environment(*_VARIABLES), deadline, feed=feed, apart=True)
+        except TimeoutError:
+            raise self._late(records[0]) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise self._failure(records[0], f"its process cannot be started: {reason}") from None
-        finally:
-            turn.release()
         self._judge(action, records, ended, values)
 
     def _judge(
@@ -312,13 +301,6 @@ def known_providers() -> frozenset[str]:
     files = [file for folder in folders for file in folder.glob("_private/providers/*.py")]
     # "auto" looks at name servers to guess the provider.
     return frozenset(file.stem for file in files) - {"__init__", "auto", "base"}
-
-
-_turns: dict[tuple[str, dns.name.Name], threading.Lock] = {}
-
-
-def _turn(provider: str, zone: dns.name.Name) -> threading.Lock:
-    return _turns.setdefault((provider, zone), threading.Lock())
 
 
 def _answer(output: bytes) -> dict[str, Any] | None:

@@ -10,9 +10,9 @@ from typing import Self
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.dns.server import NameServer, Zone, name_server
 from acmems.exceptions import NoChallengeMethodsSupported
@@ -31,7 +31,6 @@ class DnsServer:
     The site points `_acme-challenge.NAME` to `NAME.ZONE` with a CNAME, once.
 
     Args:
-        name: the name of the section.
         zone: what it answers for.
         listeners: where it is asked, UDP and TCP.
         rate_limit: queries a second of one network that are answered in full.
@@ -40,6 +39,7 @@ class DnsServer:
 
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class DnsServer:
         self._rate_limit = rate_limit
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         origin = options.required(
-            "zone", _dns_name, meaning="the zone that is delegated to acmems, such as `acme.example.org`"
+            "zone", _dns_name, meaning="zone that is delegated to acmems, such as `acme.example.org`"
         )
         nameservers = options.many(
             "ns",
             _name_server,
-            meaning="name server in the delegation of the zone: this machine; behind it its addresses, where "
-            "the name lies in the zone itself",
+            meaning="name server in the delegation of the zone, which is this machine; followed by its "
+            "addresses if the name is in the zone itself",
         )
         if not nameservers and not options.has("ns"):
             options.report(f"{options.section} needs 'ns = …', the name of this machine")
@@ -77,22 +77,22 @@ class DnsServer:
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take queries on, UDP and TCP: port 53 is forwarded there; "
-            "empty: none",
+            meaning="`host:port` or `[v6]:port` on which queries are accepted, over UDP and TCP; forward "
+            "port 53 to it; empty: none",
         )
         rate_limit = options.one(
             "rate-limit",
             positive_int,
             200,
-            meaning="queries a second of one network (/24, /56) that are answered in full over UDP; "
-            "more are sent to TCP",
+            meaning="queries per second from one network (/24, /56) that are answered in full over UDP; "
+            "further ones are referred to TCP",
         )
         zone = Zone(origin or dns.name.from_text("invalid"), nameservers, int(time.time()))
         return cls(name, zone, listeners, rate_limit, label_option(options))
 
     @property
     def zone(self) -> dns.name.Name:
-        """The name of the zone."""
+        """The name of the delegated zone."""
         return self._zone.origin
 
     @property
@@ -101,10 +101,7 @@ class DnsServer:
         return self._zone.nameservers
 
     def target(self, base: str) -> dns.name.Name:
-        """Return where the site's CNAME for a name leads.
-
-        Args:
-            base: the name, without "*.".
+        """Return where the site's CNAME for a name (without `*.`) leads.
 
         Raises:
             NoChallengeMethodsSupported: it is too long.
@@ -118,15 +115,11 @@ class DnsServer:
             ) from None
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Answer with these records from now on.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long.
-        """
+        """Answer with these records from now on."""
         for proof, name in [(proof, self.target(proof.identifier.base)) for proof in proofs]:
             self._zone.add(name, txt_value(proof.key_authorization), proof.on_request)
 
@@ -136,7 +129,7 @@ class DnsServer:
             try:
                 name = self.target(proof.identifier.base)
             except NoChallengeMethodsSupported:
-                continue  # then none was shown
+                continue  # then no record was presented for it
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
     def listen(self) -> Listener:

@@ -20,8 +20,8 @@ def label_option(options: Options) -> str:
         "label",
         values.choice(*TYPES),
         "plain",
-        meaning="`plain`: records are `_acme-challenge.NAME` (dns-01); `account`: with the account's label "
-        "in front (dns-account-01), so that several servers can prove one name",
+        meaning="`plain`: records are called `_acme-challenge.NAME` (dns-01); `account`: they begin with a "
+        "label for the account (dns-account-01), so that several servers can have one name validated",
     )
     return TYPES[label]
 
@@ -33,23 +33,23 @@ def propagation_from(options: Options) -> Propagation:
         "propagation",
         values.choice(*MODES),
         "none",
-        meaning="whether to wait until records are seen before the CA is told: `authoritative`: by all "
-        "name servers of the zone; `recursive`: by all `resolver`s; `none`: not at all",
+        meaning="what must return the records before the CA is told to look: `authoritative`: all name "
+        "servers of the zone; `recursive`: all `resolver`s; `none`: nothing",
     )
     resolvers = options.many(
-        "resolver", server, meaning="resolver to ask, `host` or `host:port`; default: those of the system"
+        "resolver", server, meaning="resolver to query, `host` or `host:port`; default: those of the system"
     )
     nameservers = options.many(
         "nameserver",
         server,
-        meaning="name server to ask, `host` or `host:port`, instead of those that the zone names "
+        meaning="name server to query, `host` or `host:port`, instead of those listed in the zone "
         "(split horizon)",
     )
     timeout = options.one(
         "propagation-timeout",
         values.seconds,
         60.0,
-        meaning="seconds that records may take until they are seen",
+        meaning="seconds within which all of the records must be seen",
     )
     if nameservers and mode != "authoritative":
         options.report("nameserver needs 'propagation = authoritative'", "nameserver")
@@ -62,22 +62,22 @@ def tsig_key_from(options: Options) -> TsigKey | None:
         "tsig-name",
         dns_name,
         None,
-        meaning="name of the TSIG key that signs updates; without it, none is signed",
+        meaning="name of the TSIG key that signs updates; without it, updates are not signed",
     )
-    secret = options.one("tsig-key", base64_secret, None, meaning="secret of that key, in base64")
+    secret = options.one("tsig-key", base64_secret, None, meaning="secret of the TSIG key, in base64")
     file = options.one(
         "tsig-key-file",
         values.path,
         None,
-        meaning="file with the key instead, as `tsig-keygen` of BIND writes it, or with its secret alone",
+        meaning="file with the TSIG key instead, as written by BIND's `tsig-keygen`, or with only its secret",
     )
     algorithm = options.one(
         "tsig-algorithm",
         values.choice(*ALGORITHMS),
         None,
-        meaning="algorithm of that key: "
+        meaning="algorithm of the TSIG key: "
         + ", ".join(f"`{word}`" for word in ALGORITHMS)
-        + "; default: what the key file says, else `hmac-sha256`",
+        + "; default: the one in the key file, otherwise `hmac-sha256`",
     )
     has_secret, has_file = options.has("tsig-key"), options.has("tsig-key-file")
     if has_secret and has_file:

@@ -6,6 +6,7 @@ import datetime
 import functools
 import logging
 import re
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Self
 import dns.exception
 import dns.name
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.responses import ChallengeResponses
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.net.address import parse_address
@@ -39,7 +40,7 @@ class PersistRecord:
     """What a record allows: make it with `parse`.
 
     Args:
-        issuer: the CA, by its domain name in lower case.
+        issuer: the CA's domain name, in lower case.
         account_url: whose orders the CA may fulfil.
         wildcard: whether wildcards, and names below, are included.
         until: when it ends, in seconds since 1970; None: never.
@@ -82,17 +83,15 @@ class DnsPersist:
     """Proves names by records that stand in DNS already; it looks, and changes nothing.
 
     Args:
-        name: the name of the section.
-        resolver: where it looks.
         issuer: which of the CA's names the records have; None: the first that the CA gives.
         until: the end for new records, in seconds since 1970; None: none.
         warn_before: how long before the end of a record the log warns.
-        clock: for dates.
     """
 
     challenge_type = "dns-persist-01"
     sees_requests = False
     leaves_traces = False
+    is_immediate = False
 
     def __init__(
         self,
@@ -110,23 +109,24 @@ class DnsPersist:
         self.until = until
         self.warn_before = warn_before
         self._clock = clock
-        # Races only warn twice.
-        self._warned: dict[dns.name.Name, datetime.datetime] = {}
+        self._lock = threading.Lock()  # guards what follows
+        # When the log last warned of a record. A name may have several records, each with an end of its own.
+        self._warned: dict[tuple[dns.name.Name, PersistRecord], datetime.datetime] = {}
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
         """Make the validator that a section describes."""
         resolvers = options.many(
             "resolver",
             functools.partial(parse_address, default_port=53),
-            meaning="resolver to look with, `host` or `host:port`; default: those of the system",
+            meaning="resolver to query, `host` or `host:port`; default: those of the system",
         )
         timeout = options.one("timeout", seconds, 5.0, meaning="seconds that looking up one record may take")
         issuer = options.one(
             "issuer",
             _issuer_option,
             None,
-            meaning="which of its names stands for the CA in new records, such as `letsencrypt.org`; "
+            meaning="which of its names identifies the CA in new records, such as `letsencrypt.org`; "
             "default: the first that the CA gives",
         )
         until = options.one(
@@ -136,21 +136,16 @@ class DnsPersist:
             "warn-before",
             days,
             _WARN_BEFORE,
-            meaning="days before the end of a record from which on the log warns",
+            meaning="how many days before the end of a record warnings are logged",
         )
         return cls(name, Resolver(resolvers, timeout), issuer, until, warn)
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """See that the record of each name is there; the CA is not asked before.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: a record is missing or ended; the words say which to create.
-        """
+        """See that the record of each name is there; an error says which one to create."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(proofs)), thread_name_prefix="acmems-persist") as pool:
             list(pool.map(self._look, proofs))
 
@@ -160,13 +155,13 @@ class DnsPersist:
     def covers(
         self, texts: Iterable[str], issuers: Collection[str], account_url: str, *, wildcard: bool
     ) -> bool:
-        """Tell whether one of the TXT values of a name allows what is asked for, now.
+        """Tell whether one of the TXT values of a name lets a CA issue for an account now.
 
         Args:
             texts: the values.
-            issuers: the names of the CA.
+            issuers: the names by which the CA calls itself.
             account_url: the account.
-            wildcard: whether the wildcard below the name is asked for.
+            wildcard: whether it is asked for the wildcard below the name.
         """
         return self._best(texts, issuers, account_url, wildcard=wildcard) is not None
 
@@ -218,11 +213,16 @@ class DnsPersist:
             return
         now = self._clock.now()
         left = best.until - now.timestamp()
-        last = self._warned.get(name)
-        if left < self.warn_before.total_seconds() and (last is None or now - last >= _ONCE_IN):
-            self._warned[name] = now
+        if left >= self.warn_before.total_seconds():
+            return
+        with self._lock:
+            recent = {key: told for key, told in self._warned.items() if now - told < _ONCE_IN}
+            known = (name, best) in recent
+            self._warned = {(name, best): now, **recent}
+        if not known:
             logger.warning(
-                "the TXT record %s ends in %d days (persistUntil=%d): replace it, or its names are lost then",
+                "the TXT record %s ends in %d days (persistUntil=%d): replace it, or its names cannot be "
+                "proved any more",
                 name.to_text(omit_final_dot=True),
                 left // 86400,
                 best.until,
@@ -233,10 +233,7 @@ class DnsPersist:
 
 
 def record_name(base: str) -> dns.name.Name:
-    """Return the name of the record that stands for a name.
-
-    Args:
-        base: the name, without "*.".
+    """Return the name of the record that stands for a name (without `*.`).
 
     Raises:
         NoChallengeMethodsSupported: the name is too long to have one.
@@ -251,14 +248,7 @@ def record_name(base: str) -> dns.name.Name:
 
 
 def record_text(issuer: str, account_url: str, *, wildcard: bool, until: int | None) -> str:
-    """Return the text of a record.
-
-    Args:
-        issuer: the CA's domain name.
-        account_url: the URL of the account.
-        wildcard: whether wildcards are included.
-        until: when it ends, in seconds since 1970; None: never.
-    """
+    """Return the text of a record; `until` is its end in seconds since 1970, None for none."""
     parts: Mapping[str, str | None] = {
         "accounturi": account_url,
         "policy": "wildcard" if wildcard else None,

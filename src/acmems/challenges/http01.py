@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
 from acmems.net.address import Address, parse_address
@@ -21,14 +22,14 @@ class Http01:
     """Proves names by answers in a table that http-01 listeners deliver from.
 
     Args:
-        name: the name of the section.
-        listeners: where requests for this table are taken; whoever serves binds them.
+        listeners: where requests for this table are taken; the server opens them.
         responses: the table.
     """
 
     challenge_type = "http-01"
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
         self.name = name
@@ -36,16 +37,16 @@ class Http01:
         self.responses = responses
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take the CA's requests on; empty: none",
+            meaning="`host:port` or `[v6]:port` on which the CA's requests are accepted; empty: none",
         )
-        return cls(name, listeners, responses)
+        return cls(name, listeners, context.responses)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes http-01 for a name: for all but wildcards (section 8.3, RFC 8738)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.responses import ChallengeResponses
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address, parse_address
 from acmems.net.listening import Listener
@@ -20,33 +20,28 @@ DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S10
 
 
 class TlsAlpn01:
-    """Proves names by certificates that a listener of its own shows to who speaks `acme-tls/1`.
-
-    Args:
-        name: the name of the section.
-        listeners: where it takes the CA's connections.
-        clock: for the dates in certificates, and for deadlines.
-    """
+    """Proves names by certificates, with which a listener of its own answers whoever speaks `acme-tls/1`."""
 
     challenge_type = "tls-alpn-01"
     sees_requests = True
     leaves_traces = False
+    is_immediate = True
 
     def __init__(self, name: str, listeners: Sequence[Address], *, clock: Clock = SYSTEM) -> None:
         self.name = name
         self.listeners = tuple(listeners)
         self._clock = clock
-        self._shown = ChallengeCertificates(clock)
+        self._certificates = ChallengeCertificates(clock)
 
     @classmethod
-    def from_options(cls, name: str, options: Options, responses: ChallengeResponses) -> Self:  # noqa: ARG003 - the contract's signature
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract's signature
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
             parse_address,
             DEFAULT_LISTENERS,
             empty_is_none=True,
-            meaning="`host:port` or `[v6]:port` to take the CA's TLS connections on; empty: none",
+            meaning="`host:port` or `[v6]:port` on which the CA's TLS connections are accepted; empty: none",
         )
         return cls(name, listeners)
 
@@ -63,21 +58,17 @@ class TlsAlpn01:
         return Listener(
             f"tls-alpn01 {self.name}",
             self.listeners,
-            HandshakeService(self._shown),
+            HandshakeService(self._certificates),
             limits=HANDSHAKE_LIMITS,
             defaults=DEFAULT_LISTENERS,
             clock=self._clock,
         ).open()
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Make handshakes for the names from now on.
-
-        Raises:
-            ValidatorUnavailable: a certificate cannot be made; the machine lacks something.
-        """
+        """Make handshakes for the names from now on."""
         for proof in proofs:
             try:
-                self._shown.put(proof.identifier, proof.key_authorization, proof.on_request)
+                self._certificates.put(proof.identifier, proof.key_authorization, proof.on_request)
             except OSError as error:
                 raise ValidatorUnavailable(
                     f"the certificate that proves {proof.identifier.value} by tls-alpn-01 cannot be made: "
@@ -86,9 +77,9 @@ class TlsAlpn01:
                 ) from error
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Make no more."""
+        """Make no more handshakes for the names."""
         for proof in proofs:
-            self._shown.remove(proof.identifier, proof.key_authorization, proof.on_request)
+            self._certificates.remove(proof.identifier, proof.key_authorization, proof.on_request)
 
     def __repr__(self) -> str:
         return f"TlsAlpn01({self.name!r}, {', '.join(map(str, self.listeners))})"

@@ -1,1 +1,1 @@
-"""What only the published Python API needs; nothing that serves imports it."""
+"""What only the published Python API needs."""

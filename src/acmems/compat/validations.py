@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TypeVar
 
 from acme import messages
 
 from acmems.challenges import Validator
+from acmems.compat import resources
 from acmems.exceptions import (
     AcmeException,
     AuthorizationNotYetProcessed,
@@ -21,30 +22,22 @@ from acmems.exceptions import (
     ChallengesUnknownStatus,
     InvalidDomainName,
 )
-from acmems.issuers.acme import authorization as authz
-from acmems.issuers.acme.order import Orders, translating
-from acmems.issuers.acme.proving import Attempt, Authorizations
-from acmems.issuers.acme.session import Session
-from acmems.issuers.acme.worker_pool import WorkerPool
+from acmems.issuers.acme.authorization import Authorization, parse
+from acmems.issuers.acme.issuer import AcmeIssuer, Client
+from acmems.issuers.acme.problems import translating
+from acmems.issuers.acme.proving import Attempt
 from acmems.system.clock import Clock, Deadline
+from acmems.system.steps import Steps, gather
 from acmems.x509.identifiers import Identifier
 
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """What speaks to the CA for one key."""
-
-    session: Session
-    authorizations: Authorizations
-    orders: Orders
+T = TypeVar("T")
 
 
 class Validations:
     """The authorizations that a script has asked for, and their proofs.
 
     Args:
-        connected: returns the way to the CA, and connects first if need be.
-        workers: who makes several requests at once.
+        issuer: speaks to the CA.
         clock: for deadlines and dates.
         seconds: how long one step may take.
 
@@ -52,13 +45,10 @@ class Validations:
         authzrs: the authorizations by name, wildcards under their `*.` name.
     """
 
-    def __init__(
-        self, connected: Callable[[Deadline], Client], workers: WorkerPool, clock: Clock, seconds: float
-    ) -> None:
+    def __init__(self, issuer: AcmeIssuer, clock: Clock, seconds: float) -> None:
         self.authzrs: dict[str, messages.AuthorizationResource] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._connected = connected
-        self._workers = workers
+        self._issuer = issuer
         self._clock = clock
         self._seconds = seconds
 
@@ -66,26 +56,28 @@ class Validations:
         """Do what `ACMEManager.acquire_domain_validations` says."""
         deadline = self._deadline()
         names = [_identifier(domain) for domain in domains]
-        missing = [name for name in dict.fromkeys(names) if not self._is_proved(name)]
+        missing = [name for name in dict.fromkeys(names) if not self._is_validated(name)]
         if missing:
-            authzrs = self._workers.each(lambda name: self._request(name, deadline), missing)
-            urls = [authzr.uri for authzr in authzrs]
-            try:
-                proved = self._authorizations(deadline).prove(urls, missing, [validator], deadline)
-            except ChallengeFailed:
-                self._keep_invalid(urls, deadline)
-                raise
-            for authzr in proved:
-                self.authzrs[authz.name_of(authzr)] = authzr
+            for authorization in self._run(self._acquire(validator, missing, deadline)):
+                self.authzrs[authorization.name] = resources.to_resource(authorization)
         return [self.authzrs[name.value] for name in names]
 
-    def _keep_invalid(self, urls: Sequence[str], deadline: Deadline) -> None:
-        """Remember which authorizations failed, so that the CA is not asked for the same again."""
-        for url in urls:
-            with contextlib.suppress(AcmeException):
-                authzr, _ = self._authorizations(deadline).fetch(url, deadline)
-                if authzr.body.status == messages.STATUS_INVALID:
-                    self.authzrs[authz.name_of(authzr)] = authzr
+    def _acquire(
+        self, validator: Validator, names: Sequence[Identifier], deadline: Deadline
+    ) -> Steps[list[Authorization]]:
+        client = yield from self._issuer.opened(deadline)
+        requested = yield from gather(self._request(client, name, deadline) for name in names)
+        urls = [authorization.url for authorization in requested]
+        try:
+            return (yield from client.proving.prove(urls, names, [validator], deadline))
+        except ChallengeFailed:
+            # So that the CA is not asked for the same again.
+            for url in urls:
+                with contextlib.suppress(AcmeException):
+                    authorization, _ = yield from client.proving.fetch(url, deadline)
+                    if authorization.status == "invalid":
+                        self.authzrs[authorization.name] = resources.to_resource(authorization)
+            raise
 
     def evaluate(
         self,
@@ -94,35 +86,46 @@ class Validations:
         refresh_timer: float | None = None,
     ) -> messages.AuthorizationResource:
         """Do what `ACMEManager.evaluate_domain_authorization` says."""
-        name = authz.name_of(authzr)
+        name = resources.name_of(authzr)
         status = authzr.body.status
-        if status in authz.ENDED:
+        if status in resources.ENDED:
             self._settle(name)
             return self.new(validator, name)
         self.authzrs[name] = authzr
-        if status not in authz.KNOWN:
+        if status not in resources.KNOWN:
             self._settle(name)
             raise ChallengesUnknownStatus(f"the authorization of {name} has the unknown status {status}")
-        deadline = self._deadline()
-        authorizations = self._authorizations(deadline)
-        if not authz.is_open(authzr):
+        authorization = resources.from_resource(authzr)
+        if not authorization.is_undecided:
             self._settle(name)
-            authz.is_valid(authzr)
+            authorization.is_valid()
             return authzr
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.authzr.uri != authzr.uri:
-            self._settle(name)
-            try:
-                attempt = authorizations.begin(
-                    authzr, validator, deadline, functools.partial(self._attempts.__setitem__, name)
-                )
-            except AcmeException:
-                self._settle(name)
-                raise
+        attempt, expected = self._run(self._prove(authorization, validator, self._deadline()))
         if not attempt.requested.is_set() and attempt.sees_requests:
             raise AuthorizationNotYetRequested(attempt.requested)
-        wait = authorizations.seen.expected if refresh_timer is None else refresh_timer
+        wait = expected if refresh_timer is None else refresh_timer
         raise AuthorizationNotYetProcessed(self._clock.now() + datetime.timedelta(seconds=wait))
+
+    def _prove(
+        self, authorization: Authorization, validator: Validator, deadline: Deadline
+    ) -> Steps[tuple[Attempt, float]]:
+        """Begin to prove a name unless that has begun; return the attempt and how long it usually takes."""
+        client = yield from self._issuer.opened(deadline)
+        name = authorization.name
+        attempt = self._attempts.get(name)
+        if attempt is None or attempt.authorization.url != authorization.url:
+            yield from self._settle_steps(name)
+            try:
+                attempt = yield from client.proving.begin(
+                    authorization,
+                    validator,
+                    deadline,
+                    functools.partial(self._attempts.__setitem__, name),
+                )
+            except AcmeException:
+                yield from self._settle_steps(name)
+                raise
+        return attempt, client.proving.after_request.expected
 
     def refresh(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
         """Do what `ACMEManager.refresh_domain_authorization` says."""
@@ -130,61 +133,71 @@ class Validations:
         known = self.authzrs.get(name)
         if known is None:
             return self.new(validator, name)
-        deadline = self._deadline()
         try:
-            authzr, retry_after = self._authorizations(deadline).fetch(known.uri, deadline)
+            authorization, retry_after = self._run(self._fetch(known.uri, self._deadline()))
         except (CAProblem, ChallengesUnknownStatus):
             self._settle(name)
             raise
-        return self.evaluate(authzr, validator, retry_after)
+        return self.evaluate(resources.to_resource(authorization), validator, retry_after)
+
+    def _fetch(self, url: str, deadline: Deadline) -> Steps[tuple[Authorization, float | None]]:
+        client = yield from self._issuer.opened(deadline)
+        return (yield from client.proving.fetch(url, deadline))
 
     def new(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
         """Do what `ACMEManager.new_domain_authorization` says."""
-        authzr = self._request(_identifier(domain), self._deadline())
-        return self.evaluate(authzr, validator)
+        deadline, name = self._deadline(), _identifier(domain)
 
-    def _request(self, name: Identifier, deadline: Deadline) -> messages.AuthorizationResource:
+        def request() -> Steps[Authorization]:
+            client = yield from self._issuer.opened(deadline)
+            return (yield from self._request(client, name, deadline))
+
+        return self.evaluate(resources.to_resource(self._run(request())), validator)
+
+    def _request(self, client: Client, name: Identifier, deadline: Deadline) -> Steps[Authorization]:
         """Return a new authorization: by newAuthz where the CA has it (section 7.4.1), else by an order."""
-        client = self._connected(deadline)
         with translating([name.value]):
-            directory = client.session.directory(deadline)
-            if "newAuthz" in directory.to_partial_json() and not name.is_wildcard:
-                authzr = _new_authz(client.session, directory["newAuthz"], name, deadline)
+            directory = yield from client.session.directory(deadline)
+            if "newAuthz" in directory and not name.is_wildcard:
+                authorization = yield from _new_authz(client, directory["newAuthz"], name, deadline)
             else:
-                order = client.orders.create([name], deadline)
-                authzr, _ = client.authorizations.fetch(order.body.authorizations[0], deadline)
-        if authz.identifier_of(authzr) != name:
+                order = yield from client.ordering.create([name], deadline)
+                authorization, _ = yield from client.proving.fetch(order.authorizations[0], deadline)
+        if authorization.identifier != name:
             raise CAProtocolError("the CA answered with an authorization for another name than was asked for")
-        return authzr
+        return authorization
 
-    def _is_proved(self, name: Identifier) -> bool:
+    def _is_validated(self, name: Identifier) -> bool:
         authzr = self.authzrs.get(name.value)
-        if authzr is None or authzr.body.status in authz.ENDED:
+        if authzr is None or authzr.body.status in resources.ENDED:
             return False
-        expired = authzr.body.expires is not None and authzr.body.expires <= self._clock.now()
-        return not expired and authz.is_valid(authzr)
+        expired = resources.has_expired(authzr, self._clock.now())
+        return not expired and resources.from_resource(authzr).is_valid()
 
     def _settle(self, name: str) -> None:
+        if name in self._attempts:
+            self._run(self._settle_steps(name))
+
+    def _settle_steps(self, name: str) -> Steps[None]:
         attempt = self._attempts.pop(name, None)
         if attempt is not None:
-            self._authorizations(self._deadline()).withdraw(attempt)
+            client = yield from self._issuer.opened(self._deadline())
+            yield from client.proving.withdraw(attempt)
 
-    def _authorizations(self, deadline: Deadline) -> Authorizations:
-        return self._connected(deadline).authorizations
+    def _run(self, steps: Steps[T]) -> T:
+        return self._issuer.loop.run(steps)
 
     def _deadline(self) -> Deadline:
         return self._clock.deadline(self._seconds)
 
 
-def _new_authz(
-    session: Session, url: str, name: Identifier, deadline: Deadline
-) -> messages.AuthorizationResource:
+def _new_authz(client: Client, url: str, name: Identifier, deadline: Deadline) -> Steps[Authorization]:
     """Ask for an authorization without an order (section 7.4.1)."""
     payload = {"identifier": {"type": name.type.value, "value": name.value}}
-    answer = session.post(url, payload, deadline=deadline, repeatable=False)
-    if answer.location is None:
+    response = yield from client.session.post(url, payload, deadline=deadline, repeatable=False)
+    if response.location is None:
         raise CAProtocolError("the CA answered a new authorization without its URL")
-    return authz.parse(answer, answer.location)
+    return parse(response, response.location)
 
 
 def _identifier(domain: str) -> Identifier:

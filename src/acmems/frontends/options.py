@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from acmems.auth import MAX_SIZE
 from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -47,41 +48,44 @@ class MgmtOptions:
                 parse_address,
                 MGMT_LISTENERS,
                 empty_is_none=True,
-                meaning="`host:port` or `[v6]:port` to take clients' requests on; empty: none",
+                meaning="`host:port` or `[v6]:port` on which clients' requests are accepted; empty: none",
             ),
             max_size=options.one(
-                "max-size", values.size, 4096, meaning="largest CSR, in bytes; `4k` is 4096, `1m` is 1048576"
+                "max-size",
+                values.size,
+                MAX_SIZE,
+                meaning="largest CSR, in bytes; `16k` is 16384, `1m` is 1048576",
             ),
             max_connections=options.one(
                 "max-connections",
                 values.positive_int,
                 2000,
-                meaning="most connections of clients at one time; further ones wait",
+                meaning="maximum number of simultaneous client connections; further ones wait",
             ),
             request_timeout=options.one(
                 "request-timeout",
                 values.seconds,
                 120.0,
-                meaning="seconds from a request to its answer, at most; asking again goes on from there",
+                meaning="seconds from a request to its answer, at most; repeating it continues the work",
             ),
             trusted_proxies=options.many(
                 "trusted-proxy",
                 parse_network,
-                meaning="address or network of a proxy whose `X-Forwarded-For` is believed",
+                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted",
             ),
             csr_rules=csr.Rules(
                 must_staple=options.one(
                     "must-staple",
                     values.boolean,
                     default=False,
-                    meaning="`yes`: CSRs may ask for must-staple certificates",
+                    meaning="`yes`: CSRs may request must-staple certificates",
                 ),
                 extra_curves=frozenset(
                     options.many(
                         "extra-curve",
                         values.choice(*EXTRA_CURVES),
-                        meaning="curve to accept beside P-256 and P-384, for private CAs: "
-                        "`secp256k1`, `secp521r1`, `brainpoolP256r1`, `brainpoolP384r1` or `brainpoolP512r1`",
+                        meaning="curve to accept in addition to P-256 and P-384, for private CAs: "
+                        + ", ".join(f"`{curve}`" for curve in EXTRA_CURVES),
                     )
                 ),
             ),
@@ -89,14 +93,14 @@ class MgmtOptions:
                 "default-verification",
                 str,
                 None,
-                meaning="verification of auth blocks that name none; empty: none. Without this key it is the "
-                "only one defined, else an `http01` with its default listeners",
+                meaning="verification for auth blocks that name none; empty: none. Without this key: the "
+                "only one that is defined, otherwise an `http01` with its default listeners",
             ),
             default_storage=options.one(
                 "default-storage",
                 str,
                 None,
-                meaning="storage of auth blocks that name none; empty: none. Without this key it is the only "
-                "one defined, else one of `type = none`",
+                meaning="storage for auth blocks that name none; empty: none. Without this key: the only one "
+                "that is defined, otherwise one with `type = none`",
             ),
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,33 +24,54 @@ from acmems.exceptions import (
     StorageUnavailable,
 )
 from acmems.issuing.cooldown import Cooldown
+from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.x509 import chain as chains
-from acmems.x509.chain import Chain
+from acmems.system.steps import StepLoop, Steps
+from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
 
-class Orderer(Protocol):
-    """What an issuance needs of an ACME manager."""
+class Issuer(Protocol):
+    """What turns a certificate request into a chain."""
 
-    key_digest: str | None
+    @property
+    def loop(self) -> StepLoop:
+        """Runs the steps of `obtain`, and those of the issuances around it."""
 
     @property
     def account_url(self) -> str | None:
-        """The account's URL, for events."""
+        """The URL of its account, for events; None where there is none."""
+
+    @property
+    def key_digest(self) -> str | None:
+        """The SHA-256 of its account's public key, which nobody gets a certificate for."""
 
     def obtain(
-        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
-    ) -> bytes:
-        """Return a new chain, as the CA sent it."""
+        self,
+        request: CertificateRequest,
+        validators: Sequence[Validator],
+        deadline: Deadline,
+        identity: Hashable,
+    ) -> Steps[bytes]:
+        """Return a new chain in PEM, as it was issued.
+
+        Args:
+            request: what is asked for.
+            validators: what can prove its names, best first.
+            deadline: when to give up.
+            identity: what makes two requests the same; what was begun for the same is continued.
+
+        Raises:
+            AcmeException: why there is none.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRequest:
-    """An accepted request.
+    """A request that policy grants.
 
     Args:
         request: what is asked for.
@@ -83,7 +104,7 @@ class Delivery:
 class IssuanceKey:
     """What makes two requests the same: the same names and key of the same account and profile."""
 
-    origin: IssuerIdentity
+    issuer: IssuerIdentity
     names: tuple[str, ...]
     public_key: str
     must_staple: bool
@@ -91,11 +112,12 @@ class IssuanceKey:
 
 @dataclass(slots=True)
 class _RunningIssuance:
-    """An issuance in running, and everyone who waits for it."""
+    """An issuance that runs or waits for its turn, and everyone who waits for it."""
 
-    asked: AcceptedRequest
+    accepted: AcceptedRequest
+    looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
+    began: float | None = None  # on the monotonic clock; None while it waits for its turn
     waiting: list[tuple[AcceptedRequest, Future[Delivery]]] = field(default_factory=list)
-    job: Future[None] | None = None
 
 
 @dataclass(slots=True)
@@ -110,43 +132,46 @@ class Issuance:
     """Turns accepted requests into chains; each thing is ordered once, however many ask for it.
 
     Args:
-        manager: speaks to the CA.
-        origin: whose chains these are.
+        issuer: issues chains.
+        identity: whose chains these are.
         bus: told of what happens.
         seconds: how long one issuance may take.
         clock: for deadlines and dates.
-        workers: how many issuances run at once; further ones wait.
+        most_at_once: how many issuances run at once; further ones wait.
     """
 
-    MOST_HELD = 10_000
+    MOST_KEPT = 10_000
+    HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
+    name = "issuance"
 
     def __init__(
         self,
-        manager: Orderer,
-        origin: IssuerIdentity,
+        issuer: Issuer,
+        identity: IssuerIdentity,
         bus: Bus,
         *,
         seconds: float = 110.0,
         clock: Clock = SYSTEM,
-        workers: int = 64,
+        most_at_once: int = 256,
     ) -> None:
-        self.manager = manager
-        self.origin = origin
+        self.issuer = issuer
+        self.identity = identity
         self.bus = bus
         self.seconds = seconds
         self.clock = clock
         self.cooldown = Cooldown(clock)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="acmems-issuance")
-        self._lock = threading.Lock()
+        self._most_at_once = most_at_once
+        self._storages = StorageAccess(issuer.loop, identity)
+        self._lock = threading.Lock()  # guards what follows
         self._closing = False
+        self._begun = 0  # issuances that run
+        self._ended = 0  # issuances that have run
         self._running: dict[IssuanceKey, _RunningIssuance] = {}
-        self._held: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
+        self._queue: deque[IssuanceKey] = deque()
+        self._kept: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
 
-    def issue(self, asked: AcceptedRequest) -> Future[Delivery]:
+    def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
         """Return a chain for an accepted request, at once if it is stored and fresh.
-
-        Args:
-            asked: the request.
 
         Returns:
             a future; it holds the chain, or an `AcmeException` that tells why there is none.
@@ -156,42 +181,47 @@ class Issuance:
             StorageUnavailable: the storage cannot tell what it holds.
             CAUnavailable: nothing is stored, and the server is stopping.
         """
-        request = asked.request
-        if request.key_digest == self.manager.key_digest:
+        request = accepted.request
+        if request.key_digest == self.issuer.key_digest:
             raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
-        self.bus.emit(RequestedEvent(**self._who(asked)))
+        self.bus.emit(RequestedEvent(**self._known(accepted)))
         key = self.key(request)
         future: Future[Delivery] = Future()
-        known = self._fresh(key, asked)
-        if known is not None:
-            future.set_result(Delivery(known, "stored"))
+        ended = self._ended
+        fresh = self._fresh(key, accepted)
+        if fresh is not None:
+            future.set_result(Delivery(fresh, "stored"))
             return future
         with self._lock:
             if self._closing:
                 raise _stopping()
             running = self._running.get(key)
             if running is None:
-                running = self._running[key] = _RunningIssuance(asked)
-                running.job = self._pool.submit(self._run, key, running)
-            running.waiting.append((asked, future))
+                running = self._running[key] = _RunningIssuance(accepted, self._ended != ended)
+                self._queue.append(key)
+            running.waiting.append((accepted, future))
+        self._begin_next()
         return future
 
+    def is_healthy(self) -> bool:
+        """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
+        now, longest = self.clock.monotonic(), self.seconds + self.HANGING_SECONDS
+        with self._lock:
+            begun = [running.began for running in self._running.values() if running.began is not None]
+        return sum(now - began > longest for began in begun) < self._most_at_once
+
     def key(self, request: CertificateRequest) -> IssuanceKey:
-        """Return what makes requests the same as this one.
+        """Return what makes requests the same as this one."""
+        return IssuanceKey(self.identity, request.names, request.key_digest, request.must_staple)
 
-        Args:
-            request: the request.
-        """
-        return IssuanceKey(self.origin, request.names, request.key_digest, request.must_staple)
-
-    def save_held(self) -> None:
+    def save_kept(self) -> None:
         """Try again to store the chains that could not be stored; called from time to time."""
         with self._lock:
-            unsaved = [(key, held) for key, held in self._held.items() if held.unsaved]
-        for key, held in unsaved:
-            held.unsaved = [asked for asked in held.unsaved if not self._store(asked, held.chain)]
-            if not held.unsaved:
-                self._release(key)
+            unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
+        for key, kept in unsaved:
+            kept.unsaved = [accepted for accepted in kept.unsaved if not self._save(accepted, kept.chain)]
+            if not kept.unsaved:
+                self._release(key, kept)
 
     def close(self, deadline: Deadline) -> None:
         """Begin no further issuance, and wait for those that run; those that have not begun are refused.
@@ -201,88 +231,100 @@ class Issuance:
         """
         with self._lock:
             self._closing = True
-            unfinished = list(self._running.items())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for key, running in unfinished:
-            if running.job is not None and running.job.cancelled():
-                self._finish(key, _stopping())
+            refused = [self._running.pop(key) for key in self._queue]
+            self._queue.clear()
+        for running in refused:
+            _tell(running.waiting, _stopping())
         while self._running and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
-        self.save_held()
+        self.save_kept()
 
-    def _run(self, key: IssuanceKey, running: _RunningIssuance) -> None:
+    def _begin_next(self) -> None:
+        """Begin issuances in the order of their arrival, as far as there is room."""
+        while True:
+            with self._lock:
+                if not self._queue or self._begun >= self._most_at_once:
+                    return
+                key = self._queue.popleft()
+                running = self._running[key]
+                running.began = self.clock.monotonic()
+                self._begun += 1
+            try:
+                self.issuer.loop.submit(self._run(key, running))
+            except RuntimeError:  # the loop is closed
+                with self._lock:
+                    waiting = self._end(key)
+                _tell(waiting, _stopping())
+
+    def _run(self, key: IssuanceKey, running: _RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
         try:
-            outcome: Delivery | Exception = self._obtain(key, running)
+            delivery = yield from self._obtain(key, running.accepted, looks_again=running.looks_again)
+            waiting = yield from self._keep(key, running, delivery)
+            outcome: Delivery | Exception = delivery
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            outcome = error
-        self._finish(key, outcome)
+            outcome = _stopping() if isinstance(error, CancelledError) else error
+            with self._lock:
+                waiting = self._end(key)
+        _tell(waiting, outcome)
+        self._begin_next()
 
-    def _finish(self, key: IssuanceKey, outcome: Delivery | Exception) -> None:
-        """Tell everyone who waits for an issuance how it ended; whoever asks now begins another."""
-        with self._lock:
-            waiting = self._running.pop(key).waiting
-        for number, (_, future) in enumerate(waiting):
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                joined = number > 0 and outcome.source == "issued"
-                future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
+    def _end(self, key: IssuanceKey) -> list[tuple[AcceptedRequest, Future[Delivery]]]:
+        """Let nobody join any more, and return who waits; the lock is held.
 
-    def _obtain(self, key: IssuanceKey, running: _RunningIssuance) -> Delivery:
-        asked = running.asked
-        # Another running for the same may have landed between our look at the storage and our start.
-        known = self._fresh(key, asked)
-        if known is not None:
-            return Delivery(known, "stored")
+        All at once: whoever does not find the issuance any more must see that one has ended.
+        """
+        self._begun -= 1
+        self._ended += 1
+        return self._running.pop(key).waiting
+
+    def _obtain(self, key: IssuanceKey, accepted: AcceptedRequest, *, looks_again: bool) -> Steps[Delivery]:
+        if looks_again:
+            fresh = yield from self._storages.call(accepted.storage, lambda: self._fresh(key, accepted))
+            if fresh is not None:
+                return Delivery(fresh, "stored")
         try:
-            chain = self._order(key, asked)
+            chain = yield from self._order(key, accepted)
         except AcmeException as error:
-            stale = self._usable(asked)
+            stale = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
             if stale is None:
                 raise
-            self.bus.emit(
-                FailedEvent(
-                    stage="renew", status=200, reason=f"{error}; the stored chain is sent", **self._who(asked)
-                )
-            )
+            reason = f"{error}; the stored chain is sent"
+            self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **self._known(accepted)))
             return Delivery(stale, "stale")
-        self._keep(key, running, chain)
         return Delivery(chain, "issued")
 
-    def _order(self, key: IssuanceKey, asked: AcceptedRequest) -> Chain:
-        self.cooldown.check([key, *asked.request.names])
-        asked.storage.check()
+    def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
+        subjects: list[Hashable] = [key, *accepted.request.names]
+        self.cooldown.check(subjects)
+        yield from self._storages.check(accepted.storage)
         began = self.clock.monotonic()
         try:
-            chain = self._ask_ca(key, asked)
+            chain = yield from self._issue(key, accepted)
         except AcmeException as error:
-            self._note(key, asked, error)
+            self._note(key, accepted, error)
             raise
-        self.cooldown.clear([key, *asked.request.names])
+        self.cooldown.clear(subjects)
+        seconds = self.clock.monotonic() - began
         self.bus.emit(
             IssuedEvent(
-                directory=self.origin.directory,
+                directory=self.identity.directory,
                 not_after=chain.not_after,
-                seconds=self.clock.monotonic() - began,
-                **self._who(asked),
+                seconds=seconds,
+                **self._known(accepted),
             )
         )
         return chain
 
-    def _ask_ca(self, key: IssuanceKey, asked: AcceptedRequest) -> Chain:
-        pem = self.manager.obtain(asked.request, asked.validators, self.clock.deadline(self.seconds), key)
-        try:
-            chain = chains.parse(pem)
-        except ValueError as error:
-            raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
-        chains.verify(chain, asked.request, self.clock.now())
-        return chain
+    def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
+        deadline = self.clock.deadline(self.seconds)
+        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
+        return read_issued(pem, accepted.request, self.clock.now())
 
-    def _note(self, key: IssuanceKey, asked: AcceptedRequest, error: AcmeException) -> None:
+    def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""
         if isinstance(error, (ChallengeFailed, InvalidDomainName)):
-            names = asked.request.names
+            names = accepted.request.names
             failed = [error.domain] if error.domain in names else names
             for name in failed:
                 self.cooldown.note(name, error)
@@ -291,59 +333,89 @@ class Issuance:
         elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported, PayloadInvalid)):
             self.cooldown.note(key, error)
 
-    def _keep(self, key: IssuanceKey, running: _RunningIssuance, chain: Chain) -> None:
-        """Store a new chain; hold it in memory where that fails, or where nobody is left to take it."""
-        with self._lock:
-            waiting = [asked for asked, _ in running.waiting]
-        places = {id(asked.storage): asked for asked in reversed(waiting)}
-        unsaved = [asked for asked in places.values() if not self._store(asked, chain)]
-        if unsaved or all(asked.gone() for asked in waiting):
+    def _keep(
+        self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery
+    ) -> Steps[list[tuple[AcceptedRequest, Future[Delivery]]]]:
+        """Store a new chain wherever those who wait keep theirs; return them once nobody else can join.
+
+        Where storing fails, or nobody is left to take the chain, it is kept in memory.
+        """
+        done: set[str] = set()
+        unsaved: list[AcceptedRequest] = []
+        while True:
             with self._lock:
-                self._held[key] = _KeptChain(chain, unsaved)
-                while len(self._held) > self.MOST_HELD:
-                    self._held.popitem(last=False)
+                places = {accepted.storage.name: accepted for accepted, _ in reversed(running.waiting)}
+                missing = [accepted for name, accepted in places.items() if name not in done]
+                if delivery.source != "issued" or not missing:
+                    if done:
+                        self._kept.pop(key, None)  # an older chain, which must not replace the new one
+                    if unsaved or (done and all(accepted.gone() for accepted, _ in running.waiting)):
+                        self._kept[key] = _KeptChain(delivery.chain, unsaved)
+                        while len(self._kept) > self.MOST_KEPT:
+                            self._kept.popitem(last=False)
+                    return self._end(key)
+            for accepted in missing:
+                done.add(accepted.storage.name)
+                error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
+                if error is not None:
+                    self._report_unsaved(accepted, error)
+                    unsaved.append(accepted)
 
-    def _store(self, asked: AcceptedRequest, chain: Chain) -> bool:
-        try:
-            asked.storage.store(asked.request, chain, self.origin)
-        except StorageUnavailable as error:
-            reason = f"{error}; the chain is kept in memory, storing is tried again"
-            self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **self._who(asked)))
-            return False
-        return True
+    def _save(self, accepted: AcceptedRequest, chain: Chain) -> bool:
+        """Store a chain that is kept in memory; tell whether that worked."""
+        error = self._storages.store_now(accepted.storage, accepted.request, chain)
+        if error is not None:
+            self._report_unsaved(accepted, error)
+        return error is None
 
-    def _fresh(self, key: IssuanceKey, asked: AcceptedRequest) -> Chain | None:
-        """Return a chain that needs no renewal: held in memory or stored."""
-        now = self.clock.now()
+    def _report_unsaved(self, accepted: AcceptedRequest, error: Exception) -> None:
+        reason = f"{error}; the chain is kept in memory, storing is tried again"
+        self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **self._known(accepted)))
+
+    def _fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
+        """Return a chain that needs no renewal: kept in memory or stored."""
+        now, renew_within = self.clock.now(), accepted.storage.renew_within
         with self._lock:
-            held = self._held.get(key)
-        if held is not None and held.chain.is_fresh(now, asked.storage.renew_within):
-            if not held.unsaved:
-                self._release(key)
-            return held.chain
-        stored = asked.storage.find(asked.request, self.origin)
-        return stored if stored is not None and stored.is_fresh(now, asked.storage.renew_within) else None
+            kept = self._kept.get(key)
+        if kept is not None and kept.chain.is_fresh(now, renew_within):
+            if not kept.unsaved:
+                self._release(key, kept)
+            return kept.chain
+        stored = accepted.storage.find(accepted.request, self.identity)
+        return stored if stored is not None and stored.is_fresh(now, renew_within) else None
 
-    def _usable(self, asked: AcceptedRequest) -> Chain | None:
+    def _usable(self, accepted: AcceptedRequest) -> Chain | None:
         """Return a stored chain that is due for renewal and still valid, None if there is none."""
         try:
-            stored = asked.storage.find(asked.request, self.origin)
+            stored = accepted.storage.find(accepted.request, self.identity)
         except StorageUnavailable:
             return None
         return stored if stored is not None and stored.is_valid(self.clock.now()) else None
 
-    def _release(self, key: IssuanceKey) -> None:
+    def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
         with self._lock:
-            self._held.pop(key, None)
+            if self._kept.get(key) is kept:  # and not a newer one
+                del self._kept[key]
 
-    def _who(self, asked: AcceptedRequest) -> dict[str, Any]:
+    def _known(self, accepted: AcceptedRequest) -> dict[str, Any]:
+        """Return what is known of a request, as fields of an event."""
         return {
-            "reference": asked.reference,
-            "client": asked.client,
-            "names": asked.request.names,
-            "block": asked.block,
-            "account": self.manager.account_url,
+            "reference": accepted.reference,
+            "client": accepted.client,
+            "names": accepted.request.names,
+            "block": accepted.block,
+            "account": self.issuer.account_url,
         }
+
+
+def _tell(waiting: Sequence[tuple[AcceptedRequest, Future[Delivery]]], outcome: Delivery | Exception) -> None:
+    """Tell all who wait for an issuance how it ended."""
+    for number, (_, future) in enumerate(waiting):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            joined = number > 0 and outcome.source == "issued"
+            future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
 
 
 def _stopping() -> CAUnavailable:

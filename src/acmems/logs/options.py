@@ -1,4 +1,4 @@
-"""`[logging]`: what is logged, where to, and in which form."""
+"""The keys of `[logging]`."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class LoggingOptions:
                 "level",
                 values.choice("debug", "info", "warning", "error"),
                 "info",
-                meaning="least severity that is logged: `debug`, `info`, `warning` or `error`",
+                meaning="lowest severity that is logged: `debug`, `info`, `warning` or `error`",
             ),
             destination=options.one(
                 "destination",
                 _destination,
                 "stderr",
-                meaning="`stderr`, `stdout`, `syslog`, `journal`, or the path of a file, with a `/` in it",
+                meaning="`stderr`, `stdout`, `syslog`, `journal`, or a file's path, which contains a `/`",
             ),
             format=options.one(
-                "format", values.choice("text", "json"), "text", meaning="form of a line: `text` or `json`"
+                "format", values.choice("text", "json"), "text", meaning="line format: `text` or `json`"
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Where chains are kept: the contract, and the table of what keeps it."""
+"""Where chains are kept: a contract and its implementations."""
 
 from __future__ import annotations
 

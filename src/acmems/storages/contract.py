@@ -1,9 +1,9 @@
-"""What a storage promises."""
+"""The contract between an issuance and what keeps its chains."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -40,6 +40,10 @@ class Storage(Protocol):
     def renew_within(self) -> datetime.timedelta | None:
         """How long before its end a chain is to be replaced, None for the share of its lifetime."""
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether its methods return at once, without I/O."""
+
     def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong outside with what its section names, as pairs of a key and a reason.
 
@@ -47,7 +51,7 @@ class Storage(Protocol):
         """
 
     def check(self) -> None:
-        """Find out whether a chain could be stored now; called at start and before every order.
+        """Find out whether a chain could be stored now; called at start and before orders.
 
         MUST try a write rather than guess: a certificate that cannot be kept is not ordered.
 
@@ -55,40 +59,36 @@ class Storage(Protocol):
             StorageUnavailable: it could not.
         """
 
-    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:
-        """Return the stored chain of this origin that expires last.
+    def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:
+        """Return the stored chain of this issuer that expires last.
 
         MUST return only a chain that `chain.matches` the request. Anything damaged or foreign MUST be
         a miss: moved aside, logged, never delivered and never an error.
-
-        Args:
-            request: what is asked for.
-            origin: whose chain it must be.
 
         Raises:
             StorageUnavailable: only if it cannot tell whether there is one.
         """
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         """Keep a chain, durably, in place of older ones.
 
         MUST be atomic: whoever looks meanwhile finds the old chain or the new one, and the old one
         stays if this fails.
 
-        Args:
-            request: what was asked for.
-            chain: the verified chain that answers it.
-            origin: whose chain it is.
-
         Raises:
             StorageUnavailable: it could not be kept.
         """
 
+    def store_all(self, entries: Sequence[tuple[CertificateRequest, Chain]], issuer: IssuerIdentity) -> None:
+        """Keep several chains, as `store` does, with fewer waits for a disk.
+
+        Raises:
+            StorageUnavailable: at least one could not be kept; each can be tried alone.
+        """
+
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:
-        """Make one from its section of the configuration, and touch nothing outside.
+        """Make the storage that a section describes.
 
-        Args:
-            name: its name in the configuration.
-            options: the keys of its section; problems are reported there, not raised.
+        It MUST NOT touch anything outside, and MUST report problems to the options, not raise them.
         """

@@ -3,7 +3,7 @@
     <directory>/<2 hex>/<94 hex>/csr.pem       the SHA-384 of the CSR's bytes names the folder
                                  cert.pem      the chain
                                  acmems.json   whose chain that is; 0.3 to 0.5 know no such file
-    <directory>/identities/<64 hex>.pem        the newest chain for one origin, key and set of names
+    <directory>/identities/<64 hex>.pem        the newest chain for one issuer, key and set of names
 
 A machine that makes a new CSR for the same key and names finds its chain through the index. The index
 is what this version goes by: its file is one rename, its name says whose chain it holds. The tree is
@@ -23,8 +23,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -67,6 +66,8 @@ class FileStorage:
         now: the wall clock, in seconds since 1970.
     """
 
+    is_immediate = False
+
     def __init__(
         self,
         name: str,
@@ -81,19 +82,18 @@ class FileStorage:
         self._identities = directory / _IDENTITIES
         self._now = now
         self._sweep_at = 0.0
-        self._probe: Future[None] | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
-        directory = options.required("directory", values.path, meaning="where chains are kept; must exist")
+        directory = options.required("directory", values.path, meaning="directory for the chains; must exist")
         renew_within = options.one(
             "renew-within",
             values.days,
             None,
-            meaning="days before its end from which a certificate is replaced; at most, and without this "
-            "key, a third of its lifetime (half, under ten days)",
+            meaning="how many days before it expires a certificate is replaced; at most, and without this "
+            "key, a third of its lifetime (half for lifetimes under ten days)",
         )
         return cls(name, directory or Path(), renew_within)
 
@@ -105,61 +105,65 @@ class FileStorage:
             yield "directory", f"the directory {self.directory} is not writable"
 
     def check(self) -> None:
-        """Write a test file to both places that a chain goes to; those who ask meanwhile share it.
-
-        Of a thousand orders at once, each would else wait for the test files of all others.
-        """
-        with self._lock:
-            running = self._probe
-            probe = self._probe = running or Future()
-        if running is None:
-            try:
-                self._try_writing()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                probe.set_exception(error)
-            else:
-                probe.set_result(None)
-            with self._lock:
-                self._probe = None
+        """Write a test file to both places that a chain goes to."""
         try:
-            probe.result()
+            self._try_writing()
         except OSError as error:
             raise self._unavailable("is not writable", error) from error
 
-    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:
+    def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:
         """Look under what is asked for, then under the CSR, and return what expires last."""
-        indexed = self._sound(self._identity_path(request, origin), request)
+        indexed = self._sound(f"{self._identities}/{self._identity(request, issuer)}.pem", request)
         entry = self._entry(request)
         kept = self._sound(f"{entry}/cert.pem", request)
         if kept is None or (indexed is not None and indexed.not_after >= kept.not_after):
             return indexed  # most often both hold the same bytes, and whose they are need not be read
-        return kept if self._belongs(entry, kept, origin) else indexed
+        return kept if self._belongs(entry, kept, issuer) else indexed
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         """Write the index, which makes the chain found, then the tree of 0.5."""
+        self.store_all([(request, chain)], issuer)
+
+    def store_all(self, entries: Sequence[tuple[CertificateRequest, Chain]], issuer: IssuerIdentity) -> None:
+        """Write all to the index with one wait for the disk, then to the tree of 0.5.
+
+        The tree need not survive a crash of the machine, because the index does.
+        """
+        index = {f"{self._identity(request, issuer)}.pem": chain.pem for request, chain in entries}
+        try:
+            try:
+                files.write_together(self._identities, index)
+            except FileNotFoundError:
+                files.make_directory(self._identities)
+                files.write_together(self._identities, index)
+            for request, chain in entries:
+                self._store_in_tree(request, chain, issuer)
+        except OSError as error:
+            raise self._unavailable("cannot keep a chain", error) from error
+
+    def _store_in_tree(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         entry = Path(self._entry(request))
         description = {
-            "directory": origin.directory,
-            "profile": origin.profile,
+            "directory": issuer.directory,
+            "profile": issuer.profile,
             # Tells this chain from one that somebody else, or half a write, put beside this file.
             "sha256": hashlib.sha256(chain.pem).hexdigest(),
         }
+        contents = {
+            "csr.pem": request.pem,
+            "acmems.json": json.dumps(description).encode(),
+            "cert.pem": chain.pem,
+        }
         try:
-            files.make_directory(self._identities)
-            files.write_atomically(Path(self._identity_path(request, origin)), chain.pem)
-            files.make_directory(entry.parent)
-            files.make_directory(entry)
-            files.write_together(
-                entry,
-                {
-                    "csr.pem": request.pem,
-                    "acmems.json": json.dumps(description).encode(),
-                    "cert.pem": chain.pem,
-                },
-            )
+            os.mkdir(entry, 0o700)  # noqa: PTH102 - a hot path
+        except FileNotFoundError:
+            files.make_directory(entry.parent, durably=False)
+            files.make_directory(entry, durably=False)
+        except FileExistsError:
+            if not entry.is_dir():
+                raise
             files.sweep(entry, self._now() - _DAY)
-        except OSError as error:
-            raise self._unavailable("cannot keep a chain", error) from error
+        files.write_together(entry, contents, durably=False)
 
     def _try_writing(self) -> None:
         if not self.directory.is_dir():
@@ -175,9 +179,8 @@ class FileStorage:
         digest = request.body_digest
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
 
-    def _identity_path(self, request: CertificateRequest, origin: IssuerIdentity) -> str:
-        digest = _identity(origin, request.key_digest, request.must_staple, request.identifiers)
-        return f"{self._identities}/{digest}.pem"
+    def _identity(self, request: CertificateRequest, issuer: IssuerIdentity) -> str:
+        return _identity(issuer, request.key_digest, request.must_staple, request.identifiers)
 
     def _sound(self, path: str, request: CertificateRequest) -> Chain | None:
         """Return the chain in a file; move the file aside if it holds none, or not this request's."""
@@ -221,8 +224,8 @@ class FileStorage:
             self._warn("a damaged stored chain was moved aside", path, reason, aside=aside)
         return None
 
-    def _belongs(self, entry: str, chain: Chain, origin: IssuerIdentity) -> bool:
-        """Tell whether the chain in a folder of the tree is of this origin; 0.3 to 0.5 did not say."""
+    def _belongs(self, entry: str, chain: Chain, issuer: IssuerIdentity) -> bool:
+        """Tell whether the chain in a folder of the tree is of this issuer; 0.3 to 0.5 did not say."""
         path = f"{entry}/acmems.json"
         try:
             found = json.loads(files.read(path, _LARGEST_ORIGIN))
@@ -236,7 +239,7 @@ class FileStorage:
         except (ValueError, LookupError, TypeError, RecursionError):
             reason = "it does not say whose chain lies beside it"
         else:
-            return told == (origin.directory, origin.profile, hashlib.sha256(chain.pem).hexdigest())
+            return told == (issuer.directory, issuer.profile, hashlib.sha256(chain.pem).hexdigest())
         # Left where it is until the next chain is stored here: without it, a chain of another CA would
         # look like one of 0.5's.
         self._warn("a damaged description of a stored chain, which is not used", path, reason)
@@ -268,9 +271,9 @@ def _asides(path: str) -> itertools.chain[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _identity(
-    origin: IssuerIdentity, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]
+    issuer: IssuerIdentity, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]
 ) -> str:
     """Return the digest of what makes requests the same, which names the file of the index."""
     names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
-    identity = [origin.directory, origin.profile, key_digest, must_staple, names]
+    identity = [issuer.directory, issuer.profile, key_digest, must_staple, names]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

@@ -1,8 +1,9 @@
-"""A storage that keeps nothing: every request is answered by a new certificate."""
+"""The storage that keeps nothing."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Self
 
 from acmems.settings.options import Options
@@ -12,20 +13,17 @@ from acmems.x509.csr import CertificateRequest
 
 
 class NoStorage:
-    """Keeps nothing; its methods do what `acmems.storages.Storage` says, trivially.
-
-    Args:
-        name: its name in the configuration.
-    """
+    """Keeps nothing, so that every request is ordered."""
 
     renew_within: datetime.timedelta | None = None
+    is_immediate = True
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:  # noqa: ARG003 - the contract's; it has none
-        """Make one; it has no options."""
+        """Make the storage that a section describes, which has no keys of its own."""
         return cls(name)
 
     def self_check(self) -> tuple[()]:
@@ -35,9 +33,12 @@ class NoStorage:
     def check(self) -> None:
         """Find nothing to check."""
 
-    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:  # noqa: ARG002 - the contract's
+    def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:  # noqa: ARG002 - the contract's
         """Return None."""
         return None
 
-    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
+    def store(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
+        """Keep nothing."""
+
+    def store_all(self, entries: Sequence[tuple[CertificateRequest, Chain]], issuer: IssuerIdentity) -> None:
         """Keep nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-# What a crash leaves behind starts like this; nothing else in a directory of ours does.
+# The names of temporary files, which a crash leaves; no other file of acmems is called so.
 PREFIX = ".acmems-"
 SUFFIX = ".tmp"
 
@@ -19,11 +19,7 @@ PROBE_SIZE = 64 * 1024
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 in place of whatever is there, durably.
-
-    Args:
-        path: the file; a link at this place is replaced, not followed.
-        data: its whole content.
+    """Write a file of mode 0600 in place of whatever is there, durably; a link is replaced, not followed.
 
     Raises:
         OSError: it could not be written; what was there before is intact. (Where only the directory
@@ -32,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     write_together(path.parent, {path.name: data})
 
 
-def write_together(directory: Path, contents: Mapping[str, bytes]) -> None:
+def write_together(directory: Path, contents: Mapping[str, bytes], *, durably: bool = True) -> None:
     """Write several files of one directory, each as `write_atomically` does.
 
     Nothing is renamed before everything is on disk, so a full disk changes nothing at all. A crash
@@ -41,67 +37,100 @@ def write_together(directory: Path, contents: Mapping[str, bytes]) -> None:
     Args:
         directory: where the files lie.
         contents: content by file name, renamed in this order.
+        durably: whether to wait until it is on disk; otherwise a crash of the machine may leave files empty.
 
     Raises:
         OSError: as `write_atomically` does.
     """
-    with contextlib.ExitStack() as leftovers:
-        temporaries = [leftovers.enter_context(_temporary(directory, data)) for data in contents.values()]
-        for temporary, name in zip(temporaries, contents, strict=True):
-            temporary.replace(directory / name)
-    sync_directory(directory)
+    temporaries: list[tuple[int, str, str]] = []  # descriptor, its own name, the name that it gets
+    try:
+        for name, data in contents.items():
+            descriptor, temporary = _new_temporary(directory)
+            temporaries.append((descriptor, temporary, f"{directory}/{name}"))
+            write_all(descriptor, data)
+        if durably:
+            # After all were written: the first sync takes most of what the others would wait for along.
+            for descriptor, _, _ in temporaries:
+                os.fsync(descriptor)
+        while temporaries:
+            descriptor, temporary, path = temporaries[0]
+            os.replace(temporary, path)  # noqa: PTH105 - a hot path
+            del temporaries[0]
+            os.close(descriptor)
+    finally:
+        for descriptor, temporary, _ in temporaries:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - the same
+    if durably:
+        sync_directory(directory)
 
 
 def create(path: Path, data: bytes) -> None:
     """Write a new file of mode 0600, durably, and never over an existing one.
 
-    Args:
-        path: the file.
-        data: its whole content.
-
     Raises:
         FileExistsError: something has this name already; it is untouched.
         OSError: it could not be written.
     """
-    with _temporary(path.parent, data) as temporary:
+    descriptor, temporary = _new_temporary(path.parent)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
         path.hardlink_to(temporary)
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
     sync_directory(path.parent)
 
 
 def probe(directory: Path) -> None:
     """Write a test file, claim room on the disk for it, and remove it.
 
-    The claim tells a full disk at once; waiting for the disk as well would make every order wait that long.
-
-    Args:
-        directory: where writing must work.
+    The claim fails at once on a full disk. The file is not synced, because every order would wait for that.
 
     Raises:
-        OSError: it does not.
+        OSError: the directory cannot be written to.
     """
-    descriptor, name = tempfile.mkstemp(SUFFIX, PREFIX, directory)
+    descriptor, name = _new_temporary(directory)
     try:
-        os.write(descriptor, b"test")
+        write_all(descriptor, b"test")
         try:
             os.posix_fallocate(descriptor, 0, PROBE_SIZE)
         except OSError as error:
             if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
                 raise
-            os.write(descriptor, bytes(PROBE_SIZE))  # this file system knows no claims
+            write_all(descriptor, bytes(PROBE_SIZE))  # this file system knows no claims
     finally:
         os.close(descriptor)
         with contextlib.suppress(OSError):
             Path(name).unlink()
 
 
-def make_directory(path: Path) -> None:
-    """Make one directory of mode 0700, durably, unless it exists.
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of some data; write(2) alone may take only a part, as it does when the disk becomes full.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    left = memoryview(data)
+    while left:
+        written = os.write(descriptor, left)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        left = left[written:]
+
+
+def make_directory(path: Path, *, durably: bool = True) -> None:
+    """Make one directory of mode 0700 unless it exists.
 
     Args:
         path: the directory; its parent must exist.
+        durably: whether to wait until it is on disk.
 
     Raises:
-        OSError: it could not be made, or something else has this name.
+        OSError: it could not be made, for want of a parent for instance, or something else has this name.
     """
     try:
         path.mkdir(mode=0o700)
@@ -109,17 +138,15 @@ def make_directory(path: Path) -> None:
         if not path.is_dir():
             raise
     else:
-        sync_directory(path.parent)
+        if durably:
+            sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory survive a crash.
 
-    Args:
-        path: the directory.
-
     Raises:
-        OSError: the disk does not obey.
+        OSError: the disk reports an error.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -133,8 +160,7 @@ def sweep(directory: Path, before: float) -> None:
 
     Args:
         directory: where to look; folders within are left alone.
-        before: only files last written before this time (seconds since 1970): younger ones may
-            belong to someone who is writing.
+        before: seconds since 1970; files written later than that may belong to someone who is writing.
     """
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
@@ -147,26 +173,20 @@ def sweep(directory: Path, before: float) -> None:
 def read(path: str | Path, limit: int) -> bytes:
     """Return the content of a file, in as few system calls as that takes.
 
-    Args:
-        path: the file; links are followed, pipes and devices never waited for.
-        limit: the most bytes it may have.
+    Links are followed; pipes and devices are never waited for.
 
     Raises:
         OSError: it cannot be read; with `EFBIG` where it is larger than the limit.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return _read(descriptor, path, limit)
+        return read_descriptor(descriptor, path, limit)
     finally:
         os.close(descriptor)
 
 
 def read_private(path: str | Path, limit: int = 64 * 1024) -> bytes:
     """Return the content of a file that only its owner may read.
-
-    Args:
-        path: the file.
-        limit: the most bytes it may have.
 
     Raises:
         PermissionError: it is a link, no regular file, or open to group or others; `strerror` says
@@ -186,7 +206,7 @@ def read_private(path: str | Path, limit: int = 64 * 1024) -> bytes:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             reason = f"is open to others than its owner (mode {stat.S_IMODE(mode):04o}); chmod 600 it"
             raise _not_private(reason, path)
-        return _read(descriptor, path, limit)
+        return read_descriptor(descriptor, path, limit)
     finally:
         os.close(descriptor)
 
@@ -195,7 +215,12 @@ def _not_private(reason: str, path: str | Path) -> PermissionError:
     return PermissionError(errno.EPERM, reason, str(path))
 
 
-def _read(descriptor: int, path: str | Path, limit: int) -> bytes:
+def read_descriptor(descriptor: int, path: str | Path, limit: int) -> bytes:
+    """Return what an open file holds from here on; its path is only for errors.
+
+    Raises:
+        OSError: it cannot be read; with `EFBIG` where it is larger than the limit.
+    """
     data = os.read(descriptor, limit + 1)
     # A file system may give less than there is; only an empty answer is the end.
     while len(data) <= limit and (more := os.read(descriptor, limit + 1)):
@@ -205,17 +230,8 @@ def _read(descriptor: int, path: str | Path, limit: int) -> bytes:
     return data
 
 
-@contextlib.contextmanager
-def _temporary(directory: Path, data: bytes) -> Iterator[Path]:
-    """Write a synced temporary file of mode 0600, and remove it at the end unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(SUFFIX, PREFIX, directory)
-    path = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+def _new_temporary(directory: Path) -> tuple[int, str]:
+    while True:
+        name = f"{directory}/{PREFIX}{random.getrandbits(64):016x}{SUFFIX}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name

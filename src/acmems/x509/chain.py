@@ -79,11 +79,15 @@ def parse(pem: bytes) -> Chain:
     Raises:
         ValueError: it is not a chain, or its leaf names something that acmems never asks for.
     """
+    return _read(pem)[0]
+
+
+def _read(pem: bytes) -> tuple[Chain, list[x509.Certificate]]:
     with der.reading("the certificate chain", ValueError):
         certificates = _certificates(pem)
         leaf = certificates[0]
         normal = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-        return Chain(
+        chain = Chain(
             pem=pem if pem == normal else normal,  # not both: thousands are kept
             spki=leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
             identifiers=_identifiers(leaf),
@@ -92,6 +96,7 @@ def parse(pem: bytes) -> Chain:
             serial=leaf.serial_number,
             issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
         )
+        return chain, certificates
 
 
 def matches(chain: Chain, request: CertificateRequest) -> bool:
@@ -99,13 +104,13 @@ def matches(chain: Chain, request: CertificateRequest) -> bool:
     return chain.spki == request.spki and chain.identifiers == request.identifiers
 
 
-def verify(
-    chain: Chain, request: CertificateRequest, now: datetime.datetime, *, skew: timedelta = SKEW
-) -> None:
-    """See that a chain, just issued, is what was asked for.
+def read_issued(
+    pem: bytes, request: CertificateRequest, now: datetime.datetime, *, skew: timedelta = SKEW
+) -> Chain:
+    """Read a chain that was just issued, and see that it is what was asked for.
 
     Args:
-        chain: the chain.
+        pem: the chain as the CA sent it.
         request: what was asked for.
         now: the time (aware).
         skew: how far the CA's clock may be ahead.
@@ -113,6 +118,10 @@ def verify(
     Raises:
         CertificateUnusable: it is for another key or other names, is not valid now, or is no chain.
     """
+    try:
+        chain, certificates = _read(pem)
+    except ValueError as error:
+        raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
     if chain.spki != request.spki:
         raise CertificateUnusable("the CA issued a certificate for another public key")
     if chain.identifiers != request.identifiers:
@@ -123,13 +132,14 @@ def verify(
         raise CertificateUnusable(f"the CA issued a certificate that is not valid before {chain.not_before}")
     if now > chain.not_after:
         raise CertificateUnusable(f"the CA issued a certificate that expired at {chain.not_after}")
-    for certificate, issuer in itertools.pairwise(_certificates(chain.pem)):
+    for certificate, issuer in itertools.pairwise(certificates):
         try:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             raise CertificateUnusable(
                 "the CA sent a broken chain: a certificate in it was not issued by the next"
             ) from None
+    return chain
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import io
 import ipaddress
-from collections.abc import Mapping
+import json
+import urllib.parse
+from collections.abc import Callable, Mapping
 from email.message import Message
 
 import pytest
@@ -99,6 +102,7 @@ class TestClaims:
         """Separators are comma, space or both; OpenSSL 3's names are the same algorithms."""
         assert Claim.from_headers(headers(Authentication=value)) == Claim("sha256", DIGEST)
 
+    @pytest.mark.threat("auth", "a malformed Authentication header", "other hash algorithms")
     @pytest.mark.parametrize(
         "value",
         [
@@ -163,6 +167,7 @@ class TestMethods:
         assert method.accepts(caller, b"body")
         assert not method.accepts(caller, b"body ")
 
+    @pytest.mark.threat("auth", "blocks without secret, method or domain")
     def test_a_fresh_hmac_method_accepts_nobody(self) -> None:
         """Without a secret there is nothing to know, so nobody is accepted."""
         caller = Caller(None, Claim("sha256", hmac.new(b"", b"", "sha256").hexdigest()))
@@ -182,6 +187,7 @@ class TestMethods:
 class TestBlocks:
     """What makes a block."""
 
+    @pytest.mark.threat("auth", "other hash algorithms", "blocks without secret, method or domain")
     @pytest.mark.parametrize(
         ("pairs", "words"),
         [
@@ -203,6 +209,7 @@ class TestBlocks:
         with pytest.raises(ConfigurationError, match=words):
             block(*pairs)
 
+    @pytest.mark.threat("auth", "the hash of one block, names of another")
     def test_every_method_must_accept(self) -> None:
         """A block with two methods accepts only whom both accept."""
         both = block(("domain", "a.example.org"), ("ip", "192.0.2.7"), ("hmac_key", "s"))
@@ -212,10 +219,12 @@ class TestBlocks:
         assert not both.accepts(Caller(other, Claim("sha256", digest)), b"body")
         assert not both.accepts(Caller(good, None), b"body")
 
+    @pytest.mark.threat("csr", "no names")
     def test_no_names_are_not_all_names(self) -> None:
         """A request without names is refused, although every one of its names matches."""
         assert block(("domain", "**"), ("all", "yes")).refusal(()) is not None
 
+    @pytest.mark.threat("csr", "wildcards")
     def test_wildcards_need_dns(self) -> None:
         """A wildcard is refused where the block's verification is http-01, whatever its globs."""
         refusal = block(("domain", "*.example.org"), ("all", "yes")).refusal(
@@ -224,6 +233,7 @@ class TestBlocks:
         assert refusal is not None
         assert "DNS" in refusal
 
+    @pytest.mark.threat("csr", "names other than DNS names")
     def test_addresses_are_not_granted(self) -> None:
         """No glob grants an IP address."""
         everything = block(("domain", "**"), ("all", "yes"))
@@ -242,6 +252,7 @@ class TestProcessor:
         assert processor.request.names == ("a.example.org",)
         assert processor.block is not None
 
+    @pytest.mark.threat("auth", "the hash of one block, names of another")
     def test_hash_of_one_block_names_of_another(self) -> None:
         """The hash of one block does not unlock the names of another."""
         body = csr("b.example.org")
@@ -250,6 +261,7 @@ class TestProcessor:
         assert not process(body, one, two, Authentication=claim(body, "one")).acceptable()
         assert process(body, one, two, Authentication=claim(body, "two")).acceptable()
 
+    @pytest.mark.threat("http", "a body over max-size")
     def test_the_body_of_a_stranger_is_not_read(self) -> None:
         """Where no block can accept the address, the body stays unread, however large."""
         processor = process(b"x" * 10_000, block(("domain", "**"), ("ip", "192.0.2.7")))
@@ -258,16 +270,55 @@ class TestProcessor:
 
     def test_the_parser_never_sees_what_is_not_signed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A body with a wrong HMAC is refused before it is parsed."""
-        monkeypatch.setattr(auth, "read_request", lambda *_: pytest.fail("parsed"))
+        monkeypatch.setattr(auth.processor, "read_request", lambda *_: pytest.fail("parsed"))
         body = csr("a.example.org")
         locked = block(("domain", "**"), ("hmac_key", "s"))
         assert not process(body, locked, Authentication=claim(body, "other")).acceptable()
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            pytest.param(lambda body: body.replace(b"\n", b""), "line ends are lost", id="curl -d"),
+            pytest.param(lambda body: b"csr=" + urllib.parse.quote(body).encode(), "URL encoding", id="form"),
+            pytest.param(
+                lambda body: b"--a\r\nContent-Disposition: form-data\r\n\r\n" + body,
+                "multipart",
+                id="curl -F",
+            ),
+            pytest.param(lambda body: json.dumps(body.decode()).encode(), "JSON", id="JSON"),
+            pytest.param(lambda body: body.decode().encode("utf-16"), "UTF-16", id="UTF-16"),
+            pytest.param(lambda body: base64.b64decode(body[36:-34]), "DER, not PEM", id="DER"),
+            pytest.param(lambda body: body[36:-34], "bare base64", id="base64"),
+            pytest.param(lambda _: b"host.csr", "the name of a file", id="no @"),
+            pytest.param(lambda _: b"", "the body is empty", id="nothing"),
+        ],
+    )
+    def test_a_body_that_is_not_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], words: str
+    ) -> None:
+        """Where a body is not the file whose HMAC came with it, the operator learns what it is."""
+        monkeypatch.setattr(auth.processor, "read_request", lambda *_: pytest.fail("parsed"))
+        file = csr("a.example.org")
+        locked = block(("domain", "**"), ("hmac_key", "s"))
+        processor = process(change(file), locked, Authentication=claim(file, "s"))
+        assert not processor.acceptable()
+        assert words in processor.reason
+        assert "REQUEST-----M" not in processor.reason
+
+    def test_a_wrong_secret(self) -> None:
+        """Where the body may be the file, nothing is said of it."""
+        body = csr("a.example.org")
+        processor = process(
+            body, block(("domain", "**"), ("hmac_key", "s")), Authentication=claim(body, "other")
+        )
+        assert not processor.acceptable()
+        assert processor.reason == "the HMAC is not that of this body under a block's secret"
+
     def test_too_large(self) -> None:
         """A body over the limit is refused with both sizes."""
         with pytest.raises(PayloadToLarge) as caught:
-            process(b"x" * 4097, block(("domain", "**"), ("all", "yes"))).acceptable()
-        assert (caught.value.size, caught.value.allowed) == (4097, 4096)
+            process(b"x" * 16385, block(("domain", "**"), ("all", "yes"))).acceptable()
+        assert (caught.value.size, caught.value.allowed) == (16385, 16384)
 
     @pytest.mark.parametrize("length", ["-1", "+5", "1_0", "5 5", "٣", "9" * 5000, ""])
     def test_odd_lengths(self, length: str) -> None:
@@ -316,6 +367,7 @@ class TestSubjectAltName:
 class TestClientAddress:
     """Where a request comes from."""
 
+    @pytest.mark.threat("http", "X-Forwarded-For")
     @pytest.mark.parametrize(
         ("peer", "forwarded", "address"),
         [

@@ -12,6 +12,7 @@ from acmems.auth import Caller, Claim, HmacAuthMethod, IPAuthMethod
 from acmems.text import Secret
 
 
+@pytest.mark.threat("auth", "guessing and timing")
 def test_digests_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a claim says is compared with what it should say by the function that is made for it."""
     compared: list[set[str]] = []
@@ -27,6 +28,7 @@ def test_digests_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
     assert compared == [{"0" * 64, hmac.new(b"s", b"body", "sha256").hexdigest()}]
 
 
+@pytest.mark.threat("auth", "guessing and timing")
 def test_every_method_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block asks each of its methods, also after one has said no, so that time tells nothing."""
     asked: list[type] = []

@@ -20,7 +20,8 @@ import dns.tsig
 import dns.update
 import pytest
 
-from acmems.challenges import VALIDATORS, ChallengeResponses, DnsUpdate, Proof, Waiter
+from acmems.challenges import VALIDATORS, DnsUpdate, Proof, Waiter
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.txt import txt_value
 from acmems.dns.client import servers
 from acmems.dns.client.propagation import Propagation
@@ -43,9 +44,17 @@ def proof(name: str = "www.example.org", token: str = CHALLENGE) -> Proof:
     return Proof(Identifier.dns(name), token, f"{token}.thumbprint", lambda: None)
 
 
+def response(query: dns.message.Message) -> dns.message.Message:
+    """Return an empty response without a signature; dnspython before 2.8 would sign it, with no key."""
+    tsig, query.tsig = query.tsig, None
+    made = dns.message.make_response(query)
+    query.tsig = tsig
+    return made
+
+
 def soa(query: dns.message.Message, owner: str = "example.org.") -> dns.message.Message:
     """Answer as RFC 2308 says for a name within a zone: the zone's SOA, with authority."""
-    answer = dns.message.make_response(query)
+    answer = response(query)
     answer.flags |= dns.flags.AA
     (question,) = query.question
     place = answer.answer if question.name == dns.name.from_text(owner) else answer.authority
@@ -54,7 +63,7 @@ def soa(query: dns.message.Message, owner: str = "example.org.") -> dns.message.
 
 
 def code(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
-    answer = dns.message.make_response(query)
+    answer = response(query)
     answer.set_rcode(rcode)
     return answer
 
@@ -100,7 +109,7 @@ def from_text(text: str) -> tuple[DnsUpdate, list[Finding]]:
     findings: list[Finding] = []
     (section,) = read_sections(text, "a.ini", findings)
     options = Options(section, findings)
-    validator = DnsUpdate.from_options("dns", options, ChallengeResponses())
+    validator = DnsUpdate.from_options("dns", options, ValidatorContext())
     options.finish()
     return validator, findings
 
@@ -263,6 +272,7 @@ class TestFailures:
         assert message.startswith("TXT record _acme-challenge.www.example.org: DNS server ")
         return message.partition(": ")[2].replace(str(server), "SERVER")
 
+    @pytest.mark.threat("proving", "a DNS server that refuses")
     @pytest.mark.parametrize("rcode", [dns.rcode.REFUSED, dns.rcode.NOTAUTH, dns.rcode.SERVFAIL])
     def test_a_refused_update_is_told(self, rcode: dns.rcode.Rcode) -> None:
         """A server that does not take the update is named, with the record and its reason."""
@@ -294,6 +304,7 @@ class TestFailures:
             "DNS server SERVER answered SERVFAIL when asked for the zone of _acme-challenge.www.example.org"
         )
 
+    @pytest.mark.threat("proving", "a DNS server that refuses")
     def test_a_server_of_other_zones_is_told(self) -> None:
         """A server that has authority for no zone of the name gets no update."""
         assert "DNS server SERVER is not authoritative for _acme-challenge.www.example.org" in (
@@ -352,10 +363,12 @@ class TestFailures:
             lambda query: soa(dns.message.make_query("example.com", "CNAME", id=query.id)), timeout=0.1
         ).endswith("did not answer within 0.1 s")
 
+    @pytest.mark.threat("proving", "a DNS answer that is forged or broken")
     def test_an_answer_without_a_signature_is_not_believed(self) -> None:
         """With a TSIG key, an unsigned answer counts for nothing, whatever it says."""
         assert self.failure(willing, key=KEY) == "DNS server SERVER did not sign its answer with the TSIG key"
 
+    @pytest.mark.threat("proving", "a DNS answer that is forged or broken")
     def test_an_answer_with_a_wrong_signature_is_not_believed(self) -> None:
         """With a TSIG key, an answer that is signed with another secret counts for nothing."""
         forger = dns.tsig.Key("acmems", "Zm9yZ2Vk", "hmac-sha256")
@@ -370,6 +383,7 @@ class TestFailures:
             "DNS server SERVER signed its answer wrongly for the TSIG key acmems"
         )
 
+    @pytest.mark.threat("proving", "a DNS answer that is forged or broken")
     def test_a_hostile_datagram_breaks_nothing(self) -> None:
         """Bytes that are cut off or that point into themselves are told of in words, signed or not."""
         loop = b"\x84\x00\x00\x01\x00\x01\x00\x00\x00\x00\xc0\x0c\x00\x05\x00\x01"

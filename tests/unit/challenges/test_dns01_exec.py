@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_exec import DnsExec
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.txt import txt_value
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -50,7 +50,7 @@ def from_text(text: str) -> tuple[DnsExec, list[str]]:
     findings: list[Finding] = []
     (section,) = read_sections('[verification "hook"]\n' + text, "a.ini", findings)
     options = Options(section, findings)
-    made = DnsExec.from_options("hook", options, ChallengeResponses())
+    made = DnsExec.from_options("hook", options, ValidatorContext())
     options.finish()
     return made, [finding.message for finding in findings]
 
@@ -110,6 +110,7 @@ def test_a_failure_names_program_record_and_code(tmp_path: Path, caplog: pytest.
     assert told == {(logging.DEBUG, "password=hunter2"), (logging.DEBUG, "more")}
 
 
+@pytest.mark.threat("proving", "a hook that fails or hangs")
 def test_control_characters_of_the_output_are_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_missing_program_is_told(tmp_path: Path) -> None:
         validator(path).present([proof()])
 
 
+@pytest.mark.threat("proving", "a hook that fails or hangs")
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     """At the time limit the whole group is killed, a grandchild that holds the output open included."""
     children = tmp_path / "children"

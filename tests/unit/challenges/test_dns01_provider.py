@@ -6,20 +6,27 @@ import importlib.util
 import json
 import logging
 import os
+import queue
 import subprocess
 import sys
+import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dns.name
 import pytest
 from tests.stub_powerdns import KEY, StubPowerDns
 
+from acmems.challenges import Validator, dns01_provider
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_provider import DnsProvider, known_providers
-from acmems.challenges.responses import ChallengeResponses
+from acmems.challenges.programs.program import ProgramResult
 from acmems.challenges.txt import txt_value
+from acmems.config import Configuration
 from acmems.exceptions import ValidatorUnavailable
+from acmems.frontends.problems import status_of
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
@@ -51,7 +58,7 @@ def from_text(text: str) -> tuple[DnsProvider, list[str]]:
     findings: list[Finding] = []
     (section,) = read_sections('[verification "api"]\n' + text, "a.ini", findings)
     options = Options(section, findings)
-    made = DnsProvider.from_options("api", options, ChallengeResponses())
+    made = DnsProvider.from_options("api", options, ValidatorContext())
     options.finish()
     return made, [finding.message for finding in findings]
 
@@ -63,6 +70,86 @@ def at(stub: StubPowerDns, key: str = KEY, more: str = "") -> DnsProvider:
     )
     assert not findings
     return made
+
+
+class TestTurns:
+    """Changes of one zone follow each other, whichever section makes them."""
+
+    SECTIONS = """
+    [account]
+    dir = x
+    [verification "one"]
+    type = dns01-provider
+    provider = gandi
+    zone = example.org
+    zone = example.net
+    timeout = {timeout}
+    [verification "two"]
+    type = dns01-provider
+    provider = gandi
+    zone = example.org
+    timeout = {timeout}
+    """
+
+    @pytest.fixture
+    def began(self, monkeypatch: pytest.MonkeyPatch) -> queue.SimpleQueue[tuple[str, threading.Event]]:
+        """The zones of programs that were begun, each with what lets the program end."""
+        running: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
+
+        def run(
+            command: object, environ: object, deadline: object, *, feed: bytes, apart: bool
+        ) -> ProgramResult:
+            end = threading.Event()
+            running.put((json.loads(feed)["zone"], end))
+            assert end.wait(30)
+            return ProgramResult(0, b"{}", b"")
+
+        monkeypatch.setattr(dns01_provider, "run", run)
+        return running
+
+    def validators(self, timeout: float = 30) -> tuple[Validator, Validator]:
+        text = textwrap.dedent(self.SECTIONS).format(timeout=timeout)
+        configured = Configuration.from_text(text).validators
+        return configured["one"], configured["two"]
+
+    def test_two_sections(self, began: queue.SimpleQueue[tuple[str, threading.Event]]) -> None:
+        """Two sections with one provider change a zone one after the other, and another zone meanwhile."""
+        one, two = self.validators()
+        with ThreadPoolExecutor(3) as pool:
+            pool.submit(one.present, [proof("a.example.org")])
+            first, end_first = began.get(timeout=30)
+            pool.submit(two.present, [proof("b.example.org")])
+            pool.submit(one.present, [proof("c.example.net")])
+            second, end_second = began.get(timeout=30)
+            assert (first, second) == ("example.org", "example.net")
+            end_second.set()
+            assert began.empty()
+            end_first.set()
+            third, end_third = began.get(timeout=30)
+            end_third.set()
+        assert third == "example.org"
+
+    def test_who_waits_too_long(self, began: queue.SimpleQueue[tuple[str, threading.Event]]) -> None:
+        """Whoever does not have its turn in time hears so, and the zone is free afterwards."""
+        one, two = self.validators(timeout=0.05)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(one.present, [proof("a.example.org")])
+            _, end = began.get(timeout=30)
+            with pytest.raises(ValidatorUnavailable, match=r"not done within 0\.05 s"):
+                two.present([proof("b.example.org")])
+            end.set()
+            running.result(30)
+
+    def test_configurations_share_nothing(
+        self, began: queue.SimpleQueue[tuple[str, threading.Event]]
+    ) -> None:
+        """What one configuration does keeps no other waiting, and nothing is kept in the module."""
+        with ThreadPoolExecutor(2) as pool:
+            for validator in (self.validators()[0], self.validators()[0]):
+                pool.submit(validator.present, [proof("a.example.org")])
+            ends = [began.get(timeout=30)[1] for _ in range(2)]
+            for end in ends:
+                end.set()
 
 
 class TestSection:
@@ -80,6 +167,7 @@ class TestSection:
         assert not mine.proves(Identifier.ip("192.0.2.1"))
         mine.wait([proof()], SYSTEM.deadline(1), threading.Event())
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -171,20 +259,21 @@ class TestHttpProvider:
         """The values of several threads are all there, though the API only knows whole sets."""
         with StubPowerDns("example.org") as stub:
             marks = ["a", "b", "c", "d"]
-            threads = [
-                threading.Thread(target=at(stub).present, args=([proof(mark=mark)],)) for mark in marks
-            ]
+            mine = at(stub)
+            threads = [threading.Thread(target=mine.present, args=([proof(mark=mark)],)) for mark in marks]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
             assert stub.texts(RECORD) == {value(mark) for mark in marks}
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_a_wrong_key_is_told_and_never_shown(self, caplog: pytest.LogCaptureFixture) -> None:
         """The client hears of HTTP 401, provider and record; the key is nowhere, the log included."""
         caplog.set_level(logging.DEBUG)
         with StubPowerDns("example.org") as stub, pytest.raises(ValidatorUnavailable) as told:
             at(stub, "hunter2/wrong").present([proof()])
+        assert status_of(told.value) == 421
         assert str(told.value) == (
             f"provider powerdns failed for record {RECORD}: authentication was refused: HTTP 401"
         )
@@ -211,12 +300,14 @@ class TestHttpProvider:
             mine.withdraw([proof()])
             assert stub.texts(RECORD) == set()
 
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_an_api_that_hangs_is_given_up(self) -> None:
         """A provider that does not answer costs no more than the time limit, and the next call may begin."""
         with StubPowerDns("example.org") as stub:
             stub.hang.set()
-            with pytest.raises(ValidatorUnavailable, match=r"not done within 2 s"):
+            with pytest.raises(ValidatorUnavailable, match=r"not done within 2 s") as told:
                 at(stub, more="timeout = 2\n").present([proof()])
+            assert status_of(told.value) == 421
             stub.hang.clear()
             at(stub).present([proof()])
             assert stub.texts(RECORD) == {value()}
@@ -237,6 +328,7 @@ class TestHttpProvider:
 
 
 class TestWorker:
+    @pytest.mark.threat("proving", "a DNS provider that fails or hangs")
     def test_only_the_provider_is_called(self, tmp_path: Path) -> None:
         """A worker with a home of its own connects to the API and to nothing else; no list is fetched."""
         with StubPowerDns("example.internal") as stub:

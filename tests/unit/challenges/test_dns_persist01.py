@@ -7,7 +7,7 @@ import datetime
 import dns.name
 import pytest
 
-from acmems.challenges import ChallengeResponses, Proof
+from acmems.challenges import Proof, ValidatorContext
 from acmems.challenges.dns_persist01 import DnsPersist, PersistRecord, record_name, record_text
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
@@ -35,7 +35,7 @@ class Records(Resolver):
         text = name.to_text(omit_final_dot=True).removeprefix("_validation-persist.")
         self.asked.append(text)
         found = self.records.get(text.replace(".", "_"))
-        return frozenset() if found is None else frozenset({"v=spf1 -all", found})
+        return frozenset() if found is None else frozenset({"v=spf1 -all", *found.splitlines()})
 
 
 def proof(name: str, *, wildcard: bool = False) -> Proof:
@@ -157,6 +157,35 @@ class TestLooking:
         )
         assert caplog.records == []
 
+    def test_each_record_of_a_name_has_an_end_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A warning of one record does not silence that of another, which stands for the wildcard."""
+        start = int(NOW.timestamp())
+        longer = f"{GOOD}; persistUntil={start + 20 * DAY}"
+        shorter = f"{GOOD}; policy=wildcard; persistUntil={start + 10 * DAY}"
+        checking = validator(Records(a_example_org=f"{longer}\n{shorter}"))
+        checking.present([proof("a.example.org")])
+        checking.present([proof("a.example.org", wildcard=True)])
+        assert [record.getMessage().partition(" ends ")[2][:10] for record in caplog.records] == [
+            "in 20 days",
+            "in 10 days",
+        ]
+
+    def test_warnings_are_repeated_each_day(self, caplog: pytest.LogCaptureFixture) -> None:
+        """After a day the log warns again, and what it warned of before is forgotten."""
+        ending = f"{GOOD}; persistUntil={int(NOW.timestamp()) + 20 * DAY}"
+        now = [NOW]
+        checking = DnsPersist(
+            "persist", Records(a_example_org=ending, b_example_org=ending), clock=Clock(now=lambda: now[0])
+        )
+        for name in ("a.example.org", "b.example.org", "b.example.org"):
+            checking.present([proof(name)])
+            now[0] += datetime.timedelta(hours=23)
+        assert ["19 days" in record.getMessage() for record in caplog.records] == [False, True]
+        now[0] += datetime.timedelta(hours=23)
+        checking.present([proof("b.example.org")])
+        assert len(caplog.records) == 3
+        assert len(checking._warned) == 1
+
     def test_nothing_is_withdrawn(self) -> None:
         """The record stays."""
         records = Records()
@@ -174,7 +203,7 @@ def read(*pairs: tuple[str, str]) -> tuple[DnsPersist, list[Finding]]:
     section = Section(
         "verification", "p", tuple(Option(key, value, NOWHERE) for key, value in pairs), NOWHERE
     )
-    return DnsPersist.from_options("p", Options(section, findings), ChallengeResponses()), findings
+    return DnsPersist.from_options("p", Options(section, findings), ValidatorContext()), findings
 
 
 def test_its_keys() -> None:

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Proof
+from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
 from acmems.settings.findings import Finding
@@ -31,15 +32,16 @@ def from_text(text: str) -> tuple[Http01, list[Finding]]:
     findings: list[Finding] = []
     (section,) = read_sections(text, "a.ini", findings)
     options = Options(section, findings)
-    validator = Http01.from_options("web", options, ChallengeResponses())
+    validator = Http01.from_options("web", options, ValidatorContext())
     options.finish()
     return validator, findings
 
 
 class TestProof:
-    @pytest.mark.parametrize("token", ["", "a/b", "../x", "a+b", "a=", "a b", "a\n", "ä", "a" * 513])
+    @pytest.mark.threat("http", "strangers at the CA's port")
+    @pytest.mark.parametrize("token", ["", "a/b", "../x", "a+b", "a=", "a b", "a\n", "ä", "a" * 257])
     def test_a_token_that_is_not_base64url_is_refused(self, token: str) -> None:
-        """A token is base64url without padding (RFC 8555 section 8.3), or there is no proof."""
+        """A token is base64url without padding (RFC 8555 section 8.1), or there is no proof."""
         with pytest.raises(CAProtocolError, match=r"www\.example\.org"):
             proof(token=token)
 
@@ -150,6 +152,39 @@ class TestChallengeResponses:
         assert responses.fetch(HOST, PATH) == "answer"
         responses.remove(HOST, PATH, second)
         assert responses == {}
+
+    def test_putting_the_same_again(self) -> None:
+        """An answer put twice by one order is told of once, and removed at once."""
+        asked: list[int] = []
+
+        def told() -> None:
+            asked.append(1)
+
+        responses = ChallengeResponses()
+        for _ in range(2):
+            responses.put(HOST, PATH, "answer", told)
+        responses.fetch(HOST, PATH)
+        assert asked == [1]
+        responses.remove(HOST, PATH, told)
+        assert responses == {}
+
+    def test_different_answers_for_one_path(self) -> None:
+        """The newest answer is given, and only who put that is told; the one before it comes back."""
+        asked: list[int] = []
+        first, second = (lambda: asked.append(1)), (lambda: asked.append(2))
+        responses = ChallengeResponses()
+        responses.put(HOST, PATH, "old", first)
+        responses.put(HOST, PATH, "new", second)
+        assert (responses.fetch(HOST, PATH), asked) == ("new", [2])
+        responses.remove(HOST, PATH, second)
+        assert (responses.fetch(HOST, PATH), asked) == ("old", [2, 1])
+
+    def test_removing_what_was_not_put(self) -> None:
+        """An answer that a script wrote into the dict stays when somebody removes one of his own."""
+        responses = ChallengeResponses()
+        responses[HOST] = {PATH: "answer"}
+        responses.remove(HOST, PATH, nothing)
+        assert responses == {HOST: {PATH: "answer"}}
 
     def test_removing_without_saying_whose_removes(self) -> None:
         """Without a callback, an answer is removed whoever put it."""

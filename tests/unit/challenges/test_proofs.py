@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fake_ca import NAME, TOKEN, FakeValidator, Time
 
 from acmems.challenges import Proof
 from acmems.challenges.presented.journal import Journal
-from acmems.challenges.presented.proofs import Proofs
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import DeadlinePassed, ValidatorUnavailable
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier
@@ -58,8 +60,8 @@ class Slow(FakeValidator):
         super().withdraw(proofs)
 
 
-def in_thread(pool: ThreadPoolExecutor, proofs: Proofs, validator: FakeValidator) -> Future[None]:
-    return pool.submit(proofs.show, validator, [proof()], SYSTEM.deadline(30))
+def in_thread(pool: ThreadPoolExecutor, proofs: PresentedProofs, validator: FakeValidator) -> Future[None]:
+    return pool.submit(proofs.present, validator, [proof()], SYSTEM.deadline(30))
 
 
 class TestSharing:
@@ -67,24 +69,72 @@ class TestSharing:
 
     def test_once_for_all(self) -> None:
         """The first presents, the last withdraws, and every one is told of the CA's visit."""
-        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), FakeValidator(), Time().within()
+        proofs, validator, deadline = (
+            PresentedProofs(Time().clock(), NOWHERE),
+            FakeValidator(),
+            Time().within(),
+        )
         visits: list[str] = []
         shared = [proof(lambda: visits.append("first")), proof(lambda: visits.append("second"))]
         for each in shared:
-            proofs.show(validator, [each], deadline)
+            proofs.present(validator, [each], deadline)
         (presented,) = validator.presented
         presented.on_request()
         assert visits == ["first", "second"]
-        proofs.hide(validator, shared[:1])
+        proofs.withdraw(validator, shared[:1])
         assert validator.withdrawn == []
         presented.on_request()
         assert visits == ["first", "second", "second"]
-        proofs.hide(validator, shared[1:])
+        proofs.withdraw(validator, shared[1:])
         assert validator.withdrawn == validator.presented
+
+    def test_a_name_and_its_wildcard_without_tokens(self) -> None:
+        """A name and its wildcard are two proofs where no token tells them apart, as in dns-persist-01."""
+        proofs, validator = PresentedProofs(Time().clock(), NOWHERE), FakeValidator("dns-persist-01")
+        both = [
+            Proof(
+                Identifier.dns(NAME), "", "", lambda: None, account_url="https://ca/1", is_wildcard=wildcard
+            )
+            for wildcard in (False, True)
+        ]
+        proofs.present(validator, both, Time().within())
+        assert [proof.is_wildcard for proof in validator.presented] == [False, True]
+        proofs.withdraw(validator, both)
+        assert validator.withdrawn == validator.presented
+
+    @pytest.mark.parametrize(
+        "difference",
+        [
+            {"identifier": Identifier.dns("b.example.org")},
+            {"token": "other"},
+            {"key_authorization": "other.thumbprint"},
+            {"account_url": "https://ca/2"},
+            {"is_wildcard": True},
+            {"issuers": ("ca.example",)},
+        ],
+        ids=lambda difference: str(*difference),
+    )
+    def test_what_differs_is_not_shared(self, difference: dict[str, Any]) -> None:
+        """Orders share a proof only where the same is presented in every respect."""
+        proofs, validator, deadline = (
+            PresentedProofs(Time().clock(), NOWHERE),
+            FakeValidator(),
+            Time().within(),
+        )
+        proofs.present(validator, [proof()], deadline)
+        proofs.present(validator, [dataclasses.replace(proof(), **difference)], deadline)
+        assert len(validator.presented) == 2
+
+    def test_validators_of_one_name(self) -> None:
+        """Validators share nothing because of their names, which scripts may give twice."""
+        proofs, validators = PresentedProofs(Time().clock(), NOWHERE), [FakeValidator(), FakeValidator()]
+        for validator in validators:
+            proofs.present(validator, [proof()], Time().within())
+        assert [len(validator.presented) for validator in validators] == [1, 1]
 
     def test_others_wait_until_it_is_presented(self) -> None:
         """Nobody goes on before the proof is there."""
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(2) as pool:
             first = in_thread(pool, proofs, validator)
             assert validator.presenting.reached.wait(30)
@@ -98,12 +148,12 @@ class TestSharing:
 
     def test_what_takes_too_long(self) -> None:
         """Whoever waits for another's proof gives up at its own deadline; the proof stays the other's."""
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(1) as pool:
             first = in_thread(pool, proofs, validator)
             assert validator.presenting.reached.wait(30)
             with pytest.raises(DeadlinePassed):
-                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
+                proofs.present(validator, [proof()], SYSTEM.deadline(0.01))
             assert validator.withdrawn == []
             validator.presenting.open.set()
             first.result(30)
@@ -125,11 +175,11 @@ class TestFailures:
                 if len(self.presented) == 1:
                     raise error
 
-        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
+        proofs, validator, deadline = PresentedProofs(Time().clock(), NOWHERE), Broken(), Time().within()
         with pytest.raises(type(error)):
-            proofs.show(validator, [proof()], deadline)
+            proofs.present(validator, [proof()], deadline)
         assert len(validator.withdrawn) == 1
-        proofs.show(validator, [proof()], deadline)
+        proofs.present(validator, [proof()], deadline)
         assert len(validator.presented) == 2
 
     @pytest.mark.parametrize(
@@ -145,13 +195,13 @@ class TestFailures:
                 super().present(proofs)
                 raise error
 
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Broken()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Broken()
         validator.withdrawing.open.set()
         with ThreadPoolExecutor(3) as pool:
             first = in_thread(pool, proofs, validator)
             assert validator.presenting.reached.wait(30)
             others = [in_thread(pool, proofs, validator) for _ in range(2)]
-            while len(next(iter(proofs._shown.values())).watchers) < 3:
+            while len(next(iter(proofs._presentations.values())).watchers) < 3:
                 SYSTEM.sleep(0.001)
             validator.presenting.open.set()
             assert first.exception(30) is error
@@ -168,11 +218,11 @@ class TestFailures:
             def withdraw(self, proofs: Sequence[Proof]) -> None:
                 raise RuntimeError("a bug")
 
-        proofs, validator, deadline = Proofs(Time().clock(), NOWHERE), Broken(), Time().within()
+        proofs, validator, deadline = PresentedProofs(Time().clock(), NOWHERE), Broken(), Time().within()
         for _ in range(2):
             shown = proof()
-            proofs.show(validator, [shown], deadline)
-            proofs.hide(validator, [shown])
+            proofs.present(validator, [shown], deadline)
+            proofs.withdraw(validator, [shown])
         assert len(validator.presented) == 2
         assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
         assert TOKEN not in caplog.text
@@ -183,12 +233,12 @@ class TestOrder:
 
     def test_what_is_being_withdrawn_is_presented_anew(self) -> None:
         """Whoever comes during a withdrawal waits for its end: else it would take the new proof away."""
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        proofs.present(validator, [shown], SYSTEM.deadline(30))
         with ThreadPoolExecutor(2) as pool:
-            leaving = pool.submit(proofs.hide, validator, [shown])
+            leaving = pool.submit(proofs.withdraw, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             coming = in_thread(pool, proofs, validator)
             with pytest.raises(TimeoutError):
@@ -201,31 +251,31 @@ class TestOrder:
 
     def test_a_withdrawal_that_takes_too_long(self) -> None:
         """Whoever waits for the end of a withdrawal gives up at its deadline."""
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        proofs.present(validator, [shown], SYSTEM.deadline(30))
         with ThreadPoolExecutor(1) as pool:
-            leaving = pool.submit(proofs.hide, validator, [shown])
+            leaving = pool.submit(proofs.withdraw, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             with pytest.raises(DeadlinePassed):
-                proofs.show(validator, [proof()], SYSTEM.deadline(0.01))
+                proofs.present(validator, [proof()], SYSTEM.deadline(0.01))
             validator.withdrawing.open.set()
             leaving.result(30)
         assert len(validator.presented) == 1
 
     def test_another_proof_waits_for_nobody(self) -> None:
         """What is being withdrawn holds up no other proof."""
-        proofs, validator = Proofs(SYSTEM, NOWHERE), Slow()
+        proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()
         shown = proof()
-        proofs.show(validator, [shown], SYSTEM.deadline(30))
+        proofs.present(validator, [shown], SYSTEM.deadline(30))
         other = Proof(Identifier.dns("b.example.org"), "other", "other.thumbprint", lambda: None)
         with ThreadPoolExecutor(1) as pool:
-            leaving = pool.submit(proofs.hide, validator, [shown])
+            leaving = pool.submit(proofs.withdraw, validator, [shown])
             assert validator.withdrawing.reached.wait(30)
             quick = FakeValidator()
-            proofs.show(quick, [other], SYSTEM.deadline(30))
+            proofs.present(quick, [other], SYSTEM.deadline(30))
             assert [each.identifier for each in quick.presented] == [other.identifier]
             validator.withdrawing.open.set()
             leaving.result(30)

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.listening import PATIENCE, Time
 from tests.peers import wait_until
 
+from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Listening, Proof, Validator
-from acmems.challenges.responses import ChallengeResponses
 from acmems.challenges.tls_alpn01 import DEFAULT_LISTENERS, TlsAlpn01
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
@@ -145,14 +145,14 @@ class TestOptions:
     def test_listeners(self, text: str, expected: tuple[Address, ...]) -> None:
         """It listens on port 1443 everywhere, on what is given, or, with an empty value, nowhere."""
         findings: list[Finding] = []
-        made = TlsAlpn01.from_options("tls", options_of(text, findings), ChallengeResponses())
+        made = TlsAlpn01.from_options("tls", options_of(text, findings), ValidatorContext())
         assert (made.listeners, findings) == (expected, [])
         assert f"'tls', {', '.join(map(str, expected))}" in repr(made)
 
     def test_a_bad_listener_is_reported(self) -> None:
         """What is no address is a finding."""
         findings: list[Finding] = []
-        TlsAlpn01.from_options("tls", options_of("listener = 443", findings), ChallengeResponses())
+        TlsAlpn01.from_options("tls", options_of("listener = 443", findings), ValidatorContext())
         assert "listener" in findings[0].message
 
     def test_the_contract_is_kept(self, door: Door) -> None:
@@ -276,6 +276,7 @@ class TestHandshakes:
         wait_until(lambda: door.requests == ["token"], "the order was told")
         wait_until(lambda: not door.open, "the connection is closed")
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     @pytest.mark.parametrize(
         ("name", "alpn", "reason"),
         [
@@ -321,6 +322,7 @@ class TestHandshakes:
         wait_until(lambda: not door.open, "the connection is closed")
         assert door.requests == []
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     @pytest.mark.parametrize(
         ("data", "answer"),
         [
@@ -358,6 +360,7 @@ class TestLimits:
                 assert slow.recv(1) == b""
         wait_until(lambda: not door.open, "both are forgotten")
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     def test_a_stalled_handshake_is_closed_after_five_seconds(self, door: Door) -> None:
         """A client that never answers the server's part of a handshake is closed as well."""
         door.validator.present([door.proof("token")])
@@ -375,6 +378,7 @@ class TestLimits:
                 pass
         assert door.requests == []
 
+    @pytest.mark.threat("proving", "hostile TLS clients")
     def test_a_client_has_its_share(self, door: Door) -> None:
         """Of idle connections of one address, those beyond sixteen are closed, the oldest first."""
         with contextlib.ExitStack() as stack:

@@ -151,6 +151,7 @@ class TestRecords:
 class TestRefusals:
     """What it has no answer for."""
 
+    @pytest.mark.threat("proving", "hostile queries to the name server")
     @pytest.mark.parametrize(
         ("name", "kind", "rdclass"),
         [
@@ -178,6 +179,7 @@ class TestRefusals:
         assert reply is not None
         assert (reply[3], len(reply)) == (dns.rcode.NOTIMP, 12)
 
+    @pytest.mark.threat("proving", "hostile queries to the name server")
     def test_broken(self, zone: Zone) -> None:
         """A header that promises more than there is brings FORMERR, with the same ID."""
         query = dns.message.make_query("acme.example.org", "SOA").to_wire()

@@ -100,6 +100,7 @@ def test_a_name_of_others_may_lead_into_a_zone_of_ours() -> None:
     assert found == Place(name("example.org"), name("y.example.org"))
 
 
+@pytest.mark.threat("proving", "a CNAME in a circle or to others")
 def test_without_zone_no_name_of_others_is_followed_to_ours() -> None:
     """Whoever owns another zone cannot have records put into ours, unless `zone` allows it."""
     with pytest.raises(ValidatorUnavailable, match=r"in the zone example\.org that is not its own"):
@@ -123,6 +124,7 @@ def test_a_resolver_that_fails_is_told() -> None:
     )
 
 
+@pytest.mark.threat("proving", "a CNAME in a circle or to others")
 def test_eight_cnames_are_followed_and_no_more() -> None:
     """A chain of eight is followed to its end; one of nine is refused."""
     chain = {f"{number}.example.org": f"{number + 1}.example.org." for number in range(LONGEST)}
@@ -131,6 +133,7 @@ def test_eight_cnames_are_followed_and_no_more() -> None:
         place("0.example.org", {**chain, "8.example.org": "9.example.org."})
 
 
+@pytest.mark.threat("proving", "a CNAME in a circle or to others")
 def test_a_circle_is_told() -> None:
     """CNAMEs that lead back are refused, and the name where the circle closes is told."""
     with pytest.raises(ValidatorUnavailable, match=r"in a circle, back to a\.example\.org"):

@@ -64,6 +64,7 @@ def test_bugs_are_a_reference() -> None:
     assert "internal" not in reason
 
 
+@pytest.mark.threat("http", "line ends in words of others")
 def test_reasons_are_one_line() -> None:
     """Line ends in a CA's words cannot reach a header or break a line."""
     assert "\n" not in reason_of(exceptions.ChallengeFailed("a", "x\r\nSet-Cookie: y", ""), "r")

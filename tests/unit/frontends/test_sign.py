@@ -35,6 +35,7 @@ class TestChallenges:
             running.shutdown()
             thread.join()
 
+    @pytest.mark.threat("http", "strangers at the CA's port")
     @pytest.mark.parametrize(
         ("host", "path", "status"),
         [

@@ -139,6 +139,7 @@ class TestLoadKey:
         ):
             directory.load_key()
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o700 | 0o010])
     def test_a_key_that_others_can_read(self, directory: AccountDirectory, mode: int) -> None:
         """A key file that is open to others is refused with the command that closes it."""
@@ -146,6 +147,7 @@ class TestLoadKey:
         with pytest.raises(AccountError, match="chmod 600"):
             directory.load_key()
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     def test_a_link(self, directory: AccountDirectory, tmp_path: Path) -> None:
         """A key file that is a link is refused, whatever it leads to."""
         real = tmp_path / "real.pem"

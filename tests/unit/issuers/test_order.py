@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from acmems.issuers.acme.worker_pool import WorkerPool
 from tests.fake_ca import (
     AUTHORIZATION,
     CERTIFICATE,
@@ -43,13 +44,14 @@ from acmems.exceptions import (
 from acmems.issuers.acme.order import Orders, parse, translate
 from acmems.issuers.acme.proving import Authorizations
 from acmems.issuers.acme.session import Response
-from acmems.issuers.acme.worker_pool import WorkerPool
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
 CHAIN = b"the chain"
 PLACED = Said(order(), {"Location": ORDER})
 CSR = make_request()
+ODD_IDENTIFIERS: tuple[object, ...] = ([], None, NAME, {"type": "dns", "value": NAME})
+ODD_STATUSES: tuple[object, ...] = ("perhaps", None, 7, "Valid", [], {"valid": 1})
 
 
 def answer(value: object) -> Response:
@@ -107,18 +109,12 @@ class TestParse:
         """Each state of section 7.1.6 is known."""
         assert parse(answer(order(status)), ORDER, CSR.identifiers).body.status.name == status
 
+    @pytest.mark.threat("ca", "another order, other origins")
     @pytest.mark.parametrize(
         "members",
         [
-            {"status": "perhaps"},
-            {"status": None},
-            {"status": 7},
-            {"status": "Valid"},
-            {"status": []},
-            {"status": {"valid": 1}},
-            {"identifiers": []},
-            {"identifiers": None},
-            {"identifiers": "a.example.org"},
+            *({"status": status} for status in ODD_STATUSES),
+            *({"identifiers": identifiers} for identifiers in ODD_IDENTIFIERS),
             {"identifiers": [{"type": "dns", "value": "b.example.org"}]},
             {"identifiers": [{"type": "ip", "value": NAME}]},
             {"identifiers": [{"type": "dns", "value": f"*.{NAME}"}]},
@@ -126,7 +122,6 @@ class TestParse:
             {"identifiers": [{"type": "dns"}]},
             {"identifiers": [{"type": "dns", "value": 7}]},
             {"identifiers": [{"type": [], "value": NAME}]},
-            {"identifiers": {"type": "dns", "value": NAME}},
             {"identifiers": [{"type": "odd", "value": NAME}]},
             {"identifiers": [NAME]},
             {"identifiers": [[["dns", NAME]]]},
@@ -341,6 +336,7 @@ class TestObtain:
         with pytest.raises(CAProtocolError):
             desk.obtain()
 
+    @pytest.mark.threat("csr", "a common name and no SAN")
     def test_a_common_name_that_the_ca_does_not_take(self, desk: Desk) -> None:
         """A CSR with a CN only that the CA refuses is refused with the option that makes a better one."""
         desk.say(FINALIZE, problem("badCSR", "no SAN"))
@@ -376,6 +372,7 @@ class TestObtain:
 class TestLostAnswers:
     """Where nobody knows what became of a request, the order is read."""
 
+    @pytest.mark.threat("ca", "a finalize whose answer is lost")
     @pytest.mark.parametrize("status", ["processing", "valid"])
     def test_a_finalize_that_arrived(self, desk: Desk, status: str) -> None:
         """An order that went on was finalized: nothing is sent again."""
@@ -384,6 +381,7 @@ class TestLostAnswers:
         assert desk.obtain() == CHAIN
         assert desk.count(FINALIZE) == 1
 
+    @pytest.mark.threat("ca", "a finalize whose answer is lost")
     def test_a_finalize_that_did_not_arrive(self, desk: Desk) -> None:
         """An order that stays ready, look after look, was not finalized: then it is."""
         desk.say(FINALIZE, FateUnknown("lost"), order("valid"))
@@ -412,6 +410,7 @@ class TestResume:
         desk.say(FINALIZE, order("valid"))
         desk.say(ORDER, order("valid"))
 
+    @pytest.mark.threat("ca", "an order that stays in processing")
     def test_an_open_order_is_continued(self, desk: Desk) -> None:
         """The second request reads the order, downloads, and neither orders nor finalizes."""
         self.leave_open(desk)

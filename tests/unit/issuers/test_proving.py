@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from acmems.issuers.acme.worker_pool import WorkerPool
 from tests.fake_ca import (
     AUTHORIZATION,
     CA,
@@ -41,7 +42,6 @@ from acmems.issuers.acme.account import thumbprint
 from acmems.issuers.acme.authorization import parse
 from acmems.issuers.acme.proving import Authorizations
 from acmems.issuers.acme.session import Response
-from acmems.issuers.acme.worker_pool import WorkerPool
 from acmems.system.clock import SYSTEM, Clock
 from acmems.x509.identifiers import Identifier
 
@@ -196,6 +196,7 @@ class TestProve:
         (proof,) = validator.presented
         assert (proof.token, proof.key_authorization, proof.issuers) == ("", "", ("ca.example",))
 
+    @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_a_type_that_is_not_offered(self, desk: Desk) -> None:
         """Where the CA offers no challenge of the validator's type the error names both."""
         with pytest.raises(NoChallengeMethodsSupported, match=rf"dns-01 challenge for {NAME}"):

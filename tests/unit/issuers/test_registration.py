@@ -222,6 +222,7 @@ class TestKnown:
         desk.refresh()
         assert desk.payloads == [None]
 
+    @pytest.mark.threat("ca", "new terms, lost accounts")
     @pytest.mark.parametrize("status", ["deactivated", "revoked", "perhaps", None])
     def test_an_account_that_is_not_valid(self, tmp_path: Path, status: object) -> None:
         """An account in any other state stops everything; key and registration stay as they are."""
@@ -282,6 +283,7 @@ class TestKnown:
         with pytest.raises(CAUnavailable):
             desk.refresh()
 
+    @pytest.mark.threat("disk", "another CA or account than before")
     def test_an_account_of_another_ca(self, tmp_path: Path) -> None:
         """A registration of another CA is not sent there; an unknown key is not registered beside it."""
         desk = Desk(tmp_path, ACCEPT)

@@ -173,6 +173,7 @@ class TestFailures:
 
 
 class TestLimits:
+    @pytest.mark.threat("ca", "broken answers")
     @pytest.mark.parametrize(
         "head",
         [b"Content-Length: 1001\r\n\r\n", b"\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"],

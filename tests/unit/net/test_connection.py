@@ -210,6 +210,7 @@ class TestLateAnswers:
 class TestContinue:
     HEAD = post("/a", b"body", "Expect: 100-continue").removesuffix(b"body")
 
+    @pytest.mark.threat("http", "clients that wait for 100 Continue")
     def test_a_waiting_client_is_told_to_go_on(self, bench: Bench) -> None:
         """100 comes at once, the final answer after the body."""
         assert bench.ask(self.HEAD) == ("100", b"")
@@ -222,6 +223,7 @@ class TestContinue:
         assert bench.client.silent
         assert bench.ask(b"dy") == ("200", b"/a body")
 
+    @pytest.mark.threat("http", "clients that wait for 100 Continue")
     def test_a_waiting_client_hears_the_final_error_at_once(self, bench: Bench) -> None:
         """What is refused by its head is refused before the body is sent."""
         bench.application.on_begin = fail(PolicyRefusal("no"))
@@ -240,6 +242,7 @@ class TestContinue:
 
 
 class TestRefusals:
+    @pytest.mark.threat("http", "a body over max-size")
     def test_a_body_over_the_limit_is_not_read(self, bench: Bench) -> None:
         """A body longer than the application wants is refused by its announcement."""
         head = post("/a", b"x" * 101).removesuffix(b"x" * 101)

@@ -10,6 +10,7 @@ from acmems.net.http.states import ConnectionState
 
 
 class TestDeadlines:
+    @pytest.mark.threat("http", "slow clients")
     def test_a_silent_client(self, bench: Bench) -> None:
         """A connection on which nothing comes is closed in time, without a word."""
         bench.pass_(9.9)
@@ -18,6 +19,7 @@ class TestDeadlines:
         assert not bench.is_open
         assert bench.client.ended
 
+    @pytest.mark.threat("http", "slow clients")
     @pytest.mark.parametrize(
         "start", [b"P", post()[:-2], post("/", b"body")[:-1]], ids=["line", "headers", "body"]
     )
@@ -83,6 +85,7 @@ class TestDeadlines:
         bench.send(post()[1:])
         assert bench.application.running[0].deadline.remaining == 91
 
+    @pytest.mark.threat("http", "slow clients")
     def test_a_client_that_does_not_read(self, bench: Bench) -> None:
         """A client that does not take its answer in time is cut off, however often it takes a little."""
         bench.application.on_run = lambda exchange: exchange.answer(response("200", BIG))
@@ -112,6 +115,7 @@ class TestHangups:
         bench.go()
         assert not bench.is_open
 
+    @pytest.mark.threat("http", "slow clients")
     @pytest.mark.parametrize("sent", [post()[:20], post("/", b"body")[:-1]])
     def test_within_a_request(self, bench: Bench, sent: bytes) -> None:
         """A request that ends in the middle is nobody's."""

@@ -112,6 +112,7 @@ class TestLengths:
         """A length is digits, at most eighteen."""
         assert good(request(length=length)).length == int(length)
 
+    @pytest.mark.threat("http", "malformed requests")
     @pytest.mark.parametrize(
         "length",
         [b"", b"-1", b"+1", b"1_0", b"1 0", b"1,1", b"0x10", b"1.0", b"1e3", b"\xb2", b"9" * 19, b"9" * 5000],
@@ -121,11 +122,13 @@ class TestLengths:
         """Signs, underscores, fractions, lists, other digits and thousands of digits are 400."""
         assert refusal(request(length=length)).status == 400
 
+    @pytest.mark.threat("http", "malformed requests")
     @pytest.mark.parametrize("second", [b"5", b"6"])
     def test_two_lengths(self, second: bytes) -> None:
         """Two Content-Length headers are 400, whether they differ or not."""
         assert refusal(request(b"Content-Length: " + second, length=b"5")).status == 400
 
+    @pytest.mark.threat("http", "no length")
     @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH"])
     def test_no_length(self, method: bytes) -> None:
         """A method that sends something needs a length: 411."""
@@ -136,6 +139,7 @@ class TestLengths:
         """Other methods without a length have no body."""
         assert good(request(line=method + b" / HTTP/1.1", length=None)).length == 0
 
+    @pytest.mark.threat("http", "no length")
     @pytest.mark.parametrize("coding", [b"chunked", b"gzip, chunked", b"identity", b"\tCHUNKED", b"x"])
     @pytest.mark.parametrize("method", [b"POST", b"GET"])
     def test_transfer_codings(self, method: bytes, coding: bytes) -> None:
@@ -143,6 +147,7 @@ class TestLengths:
         head = request(b"Transfer-Encoding: " + coding, line=method + b" /sign HTTP/1.1", length=None)
         assert refusal(head).status == 501
 
+    @pytest.mark.threat("http", "no length")
     @pytest.mark.parametrize("first", [True, False])
     def test_a_length_and_a_transfer_coding(self, first: bool) -> None:
         """A request that says its length in two ways is refused."""
@@ -228,6 +233,7 @@ MALFORMED = {
 
 
 class TestMalformed:
+    @pytest.mark.threat("http", "malformed requests")
     @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
     def test_what_is_not_http_is_refused(self, data: bytes) -> None:
         """Whatever two readers could understand in two ways is 400."""
@@ -275,6 +281,7 @@ class TestSizes:
         assert read(request(line=line % (b"x" * 99)), limits=self.LIMITS) is not None
         assert refusal(request(line=line % (b"x" * 100)), limits=self.LIMITS).status == 414
 
+    @pytest.mark.threat("http", "long lines, many headers")
     def test_a_line_of_70_kb(self) -> None:
         """An endless line is 414 long before it ends, whether it ends or not."""
         assert refusal(b"GET /" + b"x" * 70_000).status == 414
@@ -286,12 +293,14 @@ class TestSizes:
         assert read(b"G" * (longest - 1), limits=self.LIMITS) is None
         assert refusal(b"G" * longest, limits=self.LIMITS).status == 414
 
+    @pytest.mark.threat("http", "long lines, many headers")
     def test_many_headers(self) -> None:
         """A hundred headers are taken; with one more it is 431."""
         fields = [b"X-%d: y" % number for number in range(98)]
         assert len(good(request(*fields)).headers) == 100
         assert refusal(request(*fields, b"X: y")).status == 431
 
+    @pytest.mark.threat("http", "long lines, many headers")
     def test_long_headers(self) -> None:
         """A head is taken up to its limit, and 431 from there, whether it ends or not."""
         room = self.LIMITS.size - len(request(b"X: "))
@@ -321,6 +330,7 @@ PACKETS = {
 
 
 class TestPackets:
+    @pytest.mark.threat("http", "malformed requests")
     @pytest.mark.parametrize("data", PACKETS.values(), ids=PACKETS.keys())
     def test_packets_do_not_matter(self, data: bytes) -> None:
         """Cut in two at any byte, or sent byte by byte, a head is read or refused as it is in one piece."""

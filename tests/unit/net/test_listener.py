@@ -139,6 +139,7 @@ class TestServing:
             for number, client in enumerate(clients):
                 assert client.answer() == ("200", b"/%d/%d " % (number, turn))
 
+    @pytest.mark.threat("http", "crowds")
     def test_waiting_costs_no_thread(self, house: House) -> None:
         """While many requests wait for their answers, others are served by the same few threads."""
         threads = threading.active_count()
@@ -178,6 +179,7 @@ class TestServing:
 
 
 class TestDeadlines:
+    @pytest.mark.threat("http", "slow clients")
     @pytest.mark.parametrize(
         ("sent", "status"),
         [(b"", ""), (b"POST /", "408"), (post()[:-2], "408"), (post("/", b"body")[:-1], "408")],
@@ -212,6 +214,7 @@ class TestDeadlines:
         house.time.now += 2
         house.wait_for(0)
 
+    @pytest.mark.threat("http", "slow clients")
     def test_a_client_that_does_not_read(self, house: House) -> None:
         """A client that does not take its answer costs a socket for some seconds, and no thread."""
         house.application.on_run = lambda exchange: exchange.answer(response("200", b"x" * 20_000_000))
@@ -246,6 +249,7 @@ class TestDeadlines:
 
 
 class TestLimits:
+    @pytest.mark.threat("http", "crowds")
     def test_an_attack_is_bounded(self, house: House) -> None:
         """Of hundreds of silent connections as many are taken as the limit says, and others are served."""
         idle = house.connect()
@@ -261,6 +265,7 @@ class TestLimits:
         assert not all(client.silent for client in attack)
         assert idle.ask(post())[0] == "200"
 
+    @pytest.mark.threat("http", "crowds")
     def test_one_address_holds_few_places(self, house: House) -> None:
         """One address keeps some idle connections; the oldest go first, and nobody else's."""
         others = [house.connect("127.0.0.9") for _ in range(30)]
@@ -328,6 +333,7 @@ class TestAcceptErrors:
         yield house, kind
         house.close()
 
+    @pytest.mark.threat("http", "crowds")
     @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
     def test_no_descriptors(
         self, failing: tuple[House, type[Failing]], caplog: pytest.LogCaptureFixture, number: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -136,12 +135,3 @@ def test_commands_are_those_of_the_program() -> None:
         [sys.executable, "-m", "acmems", "--help"], capture_output=True, text=True, check=True
     )
     assert named == set(re.findall(r"(?m)^    (\w+) ", done.stdout)) - {"COMMAND"}
-
-
-def test_floors_are_those_that_are_checked() -> None:
-    """The page of the design lists the floors of the house as import-linter checks them, from the top."""
-    [drawn, *_] = blocks(DOCS / "design.md", "text")
-    floors = [re.split(r"\s{2,}", line)[0].split(", ") for line in drawn.splitlines()]
-    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    layers = tool["contracts"][0]["layers"]
-    assert [["__main__"], *floors] == [layer.split(" | ") for layer in layers]

@@ -95,6 +95,7 @@ def read_once(content: bytes, then: Callable[[], object]) -> Callable[[str, int]
 
 
 class TestDamage:
+    @pytest.mark.threat("disk", "something else in a chain's place")
     @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
     def test_it_is_moved_aside(
         self,

@@ -102,6 +102,7 @@ class TestFind:
             assert storage.find(other, ORIGIN) is None
         assert everything_in(storage.directory) == before
 
+    @pytest.mark.threat("disk", "another CA or account than before")
     @pytest.mark.parametrize("other", OTHERS, ids=["CA", "profile"])
     def test_another_origin(self, storage: FileStorage, other: IssuerIdentity) -> None:
         """A chain of another CA or profile is not found; each origin finds its own, side by side."""
@@ -168,6 +169,7 @@ class TestTree:
         assert (entry_of(storage) / "cert.pem").read_bytes() == NEWER.pem
         assert storage.find(REQUEST, ORIGIN) == NEWER
 
+    @pytest.mark.threat("disk", "another CA or account than before")
     @pytest.mark.parametrize("other", OTHERS, ids=["CA", "profile"])
     def test_whose_a_chain_is(self, storage: FileStorage, other: IssuerIdentity) -> None:
         """Without the index, the description beside a chain tells whose it is."""
@@ -234,6 +236,7 @@ class TestStore:
         assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
         assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
 
+    @pytest.mark.threat("disk", "a disk that is full")
     @pytest.mark.parametrize(
         ("call", "nth"),
         [("fsync", nth) for nth in range(1, 7)] + [("replace", nth) for nth in range(1, 5)],
@@ -401,6 +404,7 @@ class TestCheck:
         with pytest.raises(StorageUnavailable, match=f"^storage 'disk' is not writable: .*{path}"):
             FileStorage("disk", tmp_path / "storage").check()
 
+    @pytest.mark.threat("disk", "a storage that cannot be written")
     @pytest.mark.parametrize("place", [".", "identities"])
     @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC], ids=errno.errorcode.get)
     def test_a_directory_that_cannot_be_written(

@@ -116,6 +116,7 @@ class TestWriteAtomically:
         files.write_atomically(old, NEW)
         assert steps == ["sync file", "rename", "sync directory"]
 
+    @pytest.mark.threat("disk", "a disk that is full")
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
     @pytest.mark.parametrize(
         ("module", "step"),
@@ -244,11 +245,36 @@ class TestProbe:
             files.probe(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_nearly_full_disk_that_knows_no_claims(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where room cannot be claimed the whole probe is written, also after a write that took a part."""
+        monkeypatch.setattr(os, "posix_fallocate", failing(os.posix_fallocate, errno.EOPNOTSUPP))
+        with pytest.raises(OSError, match="File too large"), largest_file(files.PROBE_SIZE // 2):
+            files.probe(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
     def test_no_directory(self, old: Path) -> None:
         """Where there is no directory, that is an error."""
         for path in (old, old.with_name("missing")):
             with pytest.raises(OSError):
                 files.probe(path)
+
+
+class TestWriteAll:
+    def test_short_writes(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What one call does not take the next one gets."""
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:999]))
+        with old.open("wb") as file:
+            files.write_all(file.fileno(), NEW)
+        assert old.read_bytes() == NEW
+
+    def test_a_call_that_takes_nothing(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that takes no further byte and gives no error is an error, not an endless loop."""
+        monkeypatch.setattr(os, "write", lambda *_: 0)
+        with old.open("wb") as file, pytest.raises(OSError, match="Input/output error"):
+            files.write_all(file.fileno(), NEW)
 
 
 class TestMakeDirectory:
@@ -352,6 +378,7 @@ class TestReadPrivate:
         old.chmod(mode)
         assert files.read_private(old) == OLD
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     @pytest.mark.parametrize("mode", [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644], ids=oct)
     def test_open_to_others(self, old: Path, mode: int) -> None:
         """Any right of group or others is refused; the reason tells the mode, and what to do."""
@@ -361,6 +388,7 @@ class TestReadPrivate:
         assert caught.value.strerror == f"is open to others than its owner (mode {mode:04o}); chmod 600 it"
         assert caught.value.filename == str(old)
 
+    @pytest.mark.threat("disk", "a key file open to others, or a link")
     def test_a_link(self, old: Path) -> None:
         """A link is refused, though it leads to a private file."""
         old.chmod(0o600)

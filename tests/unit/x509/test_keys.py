@@ -57,6 +57,7 @@ class TestGood:
 
 
 class TestWeak:
+    @pytest.mark.threat("csr", "weak keys")
     @pytest.mark.parametrize(
         ("key", "reason"),
         [
@@ -80,6 +81,7 @@ class TestWeak:
         """Keys that public CAs refuse are refused, with a reason that says what to make instead."""
         assert reason in (keys.weakness(key) or "")
 
+    @pytest.mark.threat("csr", "weak keys")
     @pytest.mark.parametrize("distance", [0, 2**200, 2**512])
     def test_close_primes(self, distance: int) -> None:
         """A modulus of two primes close to each other is refused."""

@@ -1,12 +1,18 @@
-"""The journal of proofs that outlive this process: what a crash leaves behind is found in it and withdrawn.
+"""The journal of proofs that outlive this process: after a crash it says what is still to be withdrawn.
 
-One file for each batch of proofs, there before the first of them is presented and gone after the last is
-withdrawn. A file is locked by the process that will remove it, so a file without a lock is left behind.
+Each batch of proofs has one file, a note, which is there before the first of them is presented and is
+removed after the last of them is withdrawn. Whoever will remove a note holds a lock on it (flock(2)), and
+the kernel drops that lock when the process ends, however it ends: a note without a lock is abandoned.
+
+A note is written under a name that begins with a dot and renamed when all of it is on disk, so a name
+without a dot always stands for a whole note. Between opening a file and locking it, another process may
+lock or remove it. Therefore a lock counts only where the file still has its name once it is locked.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -19,15 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from acmems.challenges import Proof
+from acmems.exceptions import CAProtocolError
 from acmems.system import files
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 logger = logging.getLogger(__name__)
 
-_MOST = 1024 * 1024  # octets of one note: an order has a hundred names
+_LARGEST = 1024 * 1024  # octets of one note: an order has a hundred names
+_DAMAGED = ".damaged"  # the end of the name of a file that holds no note and was moved aside
 
 
-class Entry:
+class JournalNote:
     """A batch of proofs that are noted in one file.
 
     Args:
@@ -41,10 +49,10 @@ class Entry:
         self._descriptor = descriptor
         self._left = size
         self._failed = False
-        self._lock = threading.Lock()  # guards the three before
+        self._lock = threading.Lock()  # guards the two before
 
     def settle(self, *, withdrawn: bool) -> None:
-        """Take note that one proof was withdrawn, or could not be; after the last one the entry is over.
+        """Take note that one proof was withdrawn, or could not be; remove the file after the last one.
 
         Args:
             withdrawn: whether it is gone; otherwise the file stays, for `Journal.abandoned`.
@@ -56,6 +64,7 @@ class Entry:
         if not over:
             return
         if self._path is not None and not failed:
+            # Where this fails the note is abandoned, and a sweep withdraws once more, which does no harm.
             with contextlib.suppress(OSError):
                 self._path.unlink()
         if self._descriptor is not None:
@@ -63,8 +72,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonedProofs:
-    """Proofs that nobody will withdraw any more but whoever finds them.
+class AbandonedNote:
+    """Proofs that whoever noted them does not withdraw any more.
 
     Args:
         verification: the name of the validator that presented them.
@@ -76,9 +85,12 @@ class AbandonedProofs:
     _path: Path
 
     def forget(self) -> None:
-        """Remove them from the journal, once they are withdrawn."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        """Remove the note, once its proofs are withdrawn.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._path.unlink(missing_ok=True)
 
 
 class Journal:
@@ -90,73 +102,137 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._unreadable: set[Path] = set()  # files of which the log has told that they cannot be read
 
-    def note(self, verification: str, proofs: Sequence[Proof]) -> Entry:
+    def note(self, verification: str, proofs: Sequence[Proof]) -> JournalNote:
         """Write down, durably, what will be presented.
 
-        A disk that cannot take it stops no order: then it is logged.
+        A disk that does not take it stops no order; the log then says what a crash would mean.
 
         Args:
             verification: the name of the validator.
             proofs: what it will present.
         """
-        name = secrets.token_hex(8)
-        hidden, path = self.folder / f".{name}", self.folder / name
         try:
             files.make_directory(self.folder)
-            descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            path, descriptor = self._write(_encoded(verification, proofs))
         except OSError as error:
-            _complain(path, error)
-            return Entry(None, None, len(proofs))
+            _complain(self.folder, error)
+            return JournalNote(None, None, len(proofs))
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.write(descriptor, _encoded(verification, proofs))
-            os.fsync(descriptor)
-            hidden.rename(path)
             files.sync_directory(self.folder)
-        except OSError as error:
-            _complain(path, error)
-        return Entry(path, descriptor, len(proofs))
+        except OSError as error:  # the note is there, and only a crash of the whole machine could lose it
+            _complain(self.folder, error)
+        return JournalNote(path, descriptor, len(proofs))
 
     @contextlib.contextmanager
-    def abandoned(self) -> Iterator[Sequence[AbandonedProofs]]:
-        """Yield what no living process will withdraw; it is this one's while the context lasts."""
-        found: list[AbandonedProofs] = []
+    def abandoned(self) -> Iterator[Sequence[AbandonedNote]]:
+        """Yield the notes of no living process; no other process gets them while the context lasts."""
+        found: list[AbandonedNote] = []
         with contextlib.ExitStack() as locks:
             for path in self._files():
-                if not _locked(path, locks):
+                descriptor = self._take(path, locks)
+                if descriptor is None:
                     continue
-                if path.name.startswith("."):  # noted half: nothing of it was presented
-                    with contextlib.suppress(FileNotFoundError):
-                        path.unlink()
-                    continue
-                try:
-                    found.append(_decoded(path))
-                except (OSError, ValueError, KeyError, TypeError) as error:
-                    logger.warning("%s is no note of proofs and is removed: %s", path, type(error).__name__)
+                if path.name.startswith("."):  # not yet renamed, so nothing of it was presented
                     with contextlib.suppress(OSError):
                         path.unlink()
+                    continue
+                note = self._read(path, descriptor)
+                if note is not None:
+                    found.append(note)
             yield found
+
+    def _write(self, data: bytes) -> tuple[Path, int]:
+        """Return the path of a new note, and the descriptor that holds its lock."""
+        if len(data) > _LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        name, descriptor = self._create()
+        hidden, path = self.folder / f".{name}", self.folder / name
+        try:
+            files.write_all(descriptor, data)
+            os.fsync(descriptor)
+            hidden.rename(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                hidden.unlink()
+            os.close(descriptor)
+            raise
+        return path, descriptor
+
+    def _create(self) -> tuple[str, int]:
+        """Return the name of a new empty file, without its dot, and a descriptor that holds its lock."""
+        while True:
+            name = secrets.token_hex(8)
+            path = self.folder / f".{name}"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                if _locked(path, descriptor):
+                    return name, descriptor
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                os.close(descriptor)
+                raise
+            # A sweep was faster and removes the file. It listed the folder before, and takes no second one.
+            os.close(descriptor)
+
+    def _take(self, path: Path, locks: contextlib.ExitStack) -> int | None:
+        """Return a descriptor that locks a file until `locks` ends; None where the file has an owner."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._warn_once(path, error)
+            return None
+        try:
+            if _locked(path, descriptor):
+                locks.callback(os.close, descriptor)
+                return descriptor
+        except OSError as error:
+            self._warn_once(path, error)
+        os.close(descriptor)
+        return None
+
+    def _read(self, path: Path, descriptor: int) -> AbandonedNote | None:
+        try:
+            data = files.read_descriptor(descriptor, path, _LARGEST)
+        except OSError as error:  # the note may be whole, so it stays, and the next sweep tries again
+            self._warn_once(path, error)
+            return None
+        try:
+            return _decoded(data, path)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, CAProtocolError) as error:
+            aside = path.with_name(path.name + _DAMAGED)
+            logger.warning("%s is no note of proofs and becomes %s: %s", path, aside, type(error).__name__)
+            with contextlib.suppress(OSError):
+                path.rename(aside)
+            return None
+
+    def _warn_once(self, path: Path, error: OSError) -> None:
+        if path not in self._unreadable:
+            self._unreadable.add(path)
+            logger.warning(
+                "%s cannot be read, so the proofs in it stay where they are: %s", path, error.strerror
+            )
 
     def _files(self) -> list[Path]:
         try:
-            return sorted(self.folder.iterdir())
+            found = sorted(path for path in self.folder.iterdir() if path.suffix != _DAMAGED)
         except OSError:
             return []
+        self._unreadable.intersection_update(found)
+        return found
 
 
-def _locked(path: Path, locks: contextlib.ExitStack) -> bool:
-    """Lock a file until `locks` ends, and tell whether nobody else holds it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    locks.callback(os.close, descriptor)
+def _locked(path: Path, descriptor: int) -> bool:
+    """Lock a file; tell whether it is ours now: nobody else holds it, and it still has its name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except (BlockingIOError, FileNotFoundError):
         return False
-    return True
 
 
 def _encoded(verification: str, proofs: Sequence[Proof]) -> bytes:
@@ -168,14 +244,15 @@ def _encoded(verification: str, proofs: Sequence[Proof]) -> bytes:
             "token": proof.token,
             "key-authorization": proof.key_authorization,
             "account": proof.account_url,
+            "issuers": proof.issuers,
         }
         for proof in proofs
     ]
     return json.dumps({"verification": verification, "proofs": noted}).encode("ascii")
 
 
-def _decoded(path: Path) -> AbandonedProofs:
-    noted: dict[str, Any] = json.loads(files.read(path, _MOST))
+def _decoded(data: bytes, path: Path) -> AbandonedNote:
+    noted: dict[str, Any] = json.loads(data)
     proofs = tuple(
         Proof(
             Identifier(IdentifierType(proof["type"]), str(proof["name"])),
@@ -184,11 +261,16 @@ def _decoded(path: Path) -> AbandonedProofs:
             lambda: None,
             account_url=str(proof["account"]),
             is_wildcard=bool(proof["wildcard"]),
+            issuers=tuple(map(str, proof.get("issuers", ()))),  # older versions noted none
         )
         for proof in noted["proofs"]
     )
-    return AbandonedProofs(str(noted["verification"]), proofs, path)
+    return AbandonedNote(str(noted["verification"]), proofs, path)
 
 
-def _complain(path: Path, error: OSError) -> None:
-    logger.warning("%s: %s; a crash now would leave proofs behind in DNS", path, error.strerror)
+def _complain(folder: Path, error: OSError) -> None:
+    logger.warning(
+        "a note of proofs cannot be written to %s: %s; a crash now would leave them in DNS",
+        folder,
+        error.strerror,
+    )

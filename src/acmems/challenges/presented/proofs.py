@@ -1,4 +1,4 @@
-"""What is on show for the CA: each proof presented once, and withdrawn when the last order is done."""
+"""The proofs that are presented to the CA: each presented once, and withdrawn after the last order."""
 
 from __future__ import annotations
 
@@ -6,49 +6,52 @@ import copy
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator, Waiter
-from acmems.challenges.presented.journal import Entry, Journal
+from acmems.challenges.presented.journal import AbandonedNote, Journal, JournalNote
 from acmems.exceptions import AcmeException, DeadlinePassed, ValidatorUnavailable
 from acmems.system.clock import Clock, Deadline
 
 logger = logging.getLogger(__name__)
 
-_Key = tuple[str, str, str]
+# The validator as an object, because names are unique in one configuration only; a presentation keeps it
+# alive. Of the proof all that a validator goes by: one order may hold two proofs of one name and token.
+_Key = tuple[int, Proof]
 
 
 @dataclass(slots=True)
 class _Presentation:
-    """One proof on show; orders that share a pending authorization share it."""
+    """One presented proof, which orders that share a pending authorization share."""
 
+    validator: Validator
     proof: Proof
     watchers: list[Callable[[], None]] = field(default_factory=list)
     ready: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
-    leaving: bool = False  # nobody joins any more
-    entry: Entry | None = None  # in the journal
+    ending: bool = False  # it is being withdrawn, so nobody joins any more
+    note: JournalNote | None = None
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Tell every order that shares the proof that the CA came for it."""
         for watcher in tuple(self.watchers):
             watcher()
 
 
-class Proofs:
-    """The proofs on show, each by validator, name and token.
+class PresentedProofs:
+    """The proofs that are presented, by validator and proof.
 
-    Presenting and withdrawing of one proof never overlap: whoever wants one that is being withdrawn
-    waits for the end of that, and presents it anew.
+    Presenting and withdrawing one proof never overlap: whoever wants a proof that is being withdrawn waits
+    for the end of that, and presents it anew.
 
     Args:
         clock: for waits.
         journal: where proofs are noted that outlive this process.
     """
 
-    SWEEPS = (30.0, 3600.0)  # seconds between tries to withdraw what is left behind: at first, at most
+    SWEEPS = (30.0, 3600.0)  # seconds between tries to withdraw what is abandoned: at first, at most
 
     def __init__(self, clock: Clock, journal: Journal) -> None:
         self.stopping = threading.Event()
@@ -56,14 +59,12 @@ class Proofs:
         self._clock = clock
         self._journal = journal
         self._lock = threading.Lock()  # guards what follows; never held while a validator works
-        self._shown: dict[_Key, _Presentation] = {}
+        self._presentations: dict[_Key, _Presentation] = {}
         self._next_sweep = 0.0
         self._sweep_pause = self.SWEEPS[0]
 
-    def show(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> None:
-        """Present proofs, or share those that are on show, and return when the CA can see them.
-
-        `hide` takes them away.
+    def present(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> None:
+        """Present proofs, or share those that are presented, and return when the CA can see them.
 
         Args:
             validator: what presents them.
@@ -71,7 +72,7 @@ class Proofs:
             deadline: when to give up waiting.
 
         Raises:
-            AcmeException: what the validator raised; then there is nothing to hide.
+            AcmeException: what the validator raised; then there is nothing to withdraw.
             DeadlinePassed: others were not done in time.
         """
         joined: list[Proof] = []
@@ -79,142 +80,181 @@ class Proofs:
         others: list[_Presentation] = []
         try:
             for proof in proofs:
-                shown, first = self._join(_key(validator, proof), proof, deadline)
+                presentation, first = self._join(validator, proof, deadline)
                 joined.append(proof)
-                (firsts if first else others).append(shown)
+                (firsts if first else others).append(presentation)
             self._present(validator, firsts, deadline)
-            for shown in others:
-                self._await(shown, deadline)
+            for presentation in others:
+                self._await(presentation, deadline)
         except BaseException as error:
             self._fail(firsts, error)
-            self.hide(validator, joined)
+            self.withdraw(validator, joined)
             raise
 
-    def hide(self, validator: Validator, proofs: Sequence[Proof]) -> None:
-        """Leave proofs that were shown; the last one to leave withdraws them.
+    def withdraw(self, validator: Validator, proofs: Sequence[Proof]) -> None:
+        """Leave proofs that were presented; each is withdrawn when the last order has left it.
 
         Args:
-            validator: as they were shown.
-            proofs: as they were shown.
+            validator: as for `present`.
+            proofs: as for `present`.
         """
-        leaving: dict[_Key, _Presentation] = {}
+        ending: dict[_Key, _Presentation] = {}
         with self._lock:
             for proof in proofs:
                 key = _key(validator, proof)
-                shown = self._shown[key]
-                shown.watchers.remove(proof.on_request)
-                if not shown.watchers:
-                    shown.leaving = True
-                    leaving[key] = shown
-        if not leaving:
+                presentation = self._presentations[key]
+                presentation.watchers.remove(proof.on_request)
+                if not presentation.watchers:
+                    presentation.ending = True
+                    ending[key] = presentation
+        if not ending:
             return
         withdrawn = False
         try:
-            withdrawn = _withdraw(validator, [shown.proof for shown in leaving.values()])
+            withdrawn = _withdraw(validator, [presentation.proof for presentation in ending.values()])
         finally:
-            with self._lock:
-                for key in leaving:
-                    del self._shown[key]
-            for shown in leaving.values():
-                if shown.entry is not None:
-                    shown.entry.settle(withdrawn=withdrawn)
-                shown.gone.set()
+            self._end(ending)
+            for presentation in ending.values():
+                if presentation.note is not None:
+                    presentation.note.settle(withdrawn=withdrawn)
 
-    def sweep(self, validators: Mapping[str, Validator]) -> None:
-        """Withdraw what crashes and failed withdrawals have left behind; ever rarer while that fails.
+    def sweep(
+        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """Withdraw what crashes and failed withdrawals have left; less and less often while that fails.
 
         Args:
             validators: what may have presented it, by name.
+            on_progress: called after each batch of proofs.
         """
         now = self._clock.monotonic()
         if now < self._next_sweep:
             return
         done = True
-        with self._journal.abandoned() as found:
-            for left in found:
-                validator = validators.get(left.verification)
-                if validator is None:
-                    names = ", ".join(proof.identifier.value for proof in left.proofs)
-                    logger.warning(
-                        "proofs for %s may have stayed on show: there is no [verification %s] any more",
-                        names,
-                        left.verification,
-                    )
-                elif not _withdraw(validator, left.proofs):
-                    done = False
-                    continue
-                left.forget()
+        with self._journal.abandoned() as notes:
+            for note in notes:
+                done = self._clear(note, validators.get(note.verification)) and done
+                on_progress()
         self._sweep_pause = self.SWEEPS[0] if done else min(self.SWEEPS[1], self._sweep_pause * 2)
         self._next_sweep = now + self._sweep_pause
 
-    def _join(self, key: _Key, proof: Proof, deadline: Deadline) -> tuple[_Presentation, bool]:
-        """Return the entry of a proof, and whether the caller is the one to present it."""
+    def _clear(self, note: AbandonedNote, validator: Validator | None) -> bool:
+        """Withdraw the proofs of an abandoned note, and remove it; return False where that failed."""
+        if validator is None:
+            logger.warning(
+                "proofs for %s may still be in DNS: there is no [verification %s] any more",
+                _names(note.proofs),
+                note.verification,
+            )
+        else:
+            ending = self._claim(validator, note.proofs)
+            if ending is None:
+                return True  # an order presents one of them at this moment; the next sweep comes soon
+            try:
+                if not _withdraw(validator, note.proofs):
+                    return False
+            finally:
+                self._end(ending)
+        try:
+            note.forget()
+        except OSError as error:
+            logger.warning("a note of withdrawn proofs cannot be removed: %s", error)
+            return False
+        return True
+
+    def _claim(self, validator: Validator, proofs: Iterable[Proof]) -> dict[_Key, _Presentation] | None:
+        """Keep orders from presenting proofs until `_end`; None where one of them is presented now.
+
+        The CA may give a later order the same token, which is then in the same record: withdrawn for the
+        abandoned note, it would be missing for that order.
+        """
+        claimed = {_key(validator, proof): _Presentation(validator, proof, ending=True) for proof in proofs}
+        with self._lock:
+            if not claimed.keys().isdisjoint(self._presentations):
+                return None
+            self._presentations.update(claimed)
+        return claimed
+
+    def _end(self, ending: Mapping[_Key, _Presentation]) -> None:
+        """Let those go on who wait to present proofs anew."""
+        with self._lock:
+            for key in ending:
+                del self._presentations[key]
+        for presentation in ending.values():
+            presentation.gone.set()
+
+    def _join(self, validator: Validator, proof: Proof, deadline: Deadline) -> tuple[_Presentation, bool]:
+        """Return the presentation of a proof, and whether the caller is the one to begin it."""
+        key = _key(validator, proof)
         while True:
             with self._lock:
-                shown = self._shown.get(key)
-                first = shown is None
-                if shown is None:
-                    shown = self._shown[key] = _entry(proof)
-                if not shown.leaving:
-                    shown.watchers.append(proof.on_request)
-                    return shown, first
-            if not self._clock.wait(shown.gone, deadline.remaining):
+                presentation = self._presentations.get(key)
+                first = presentation is None
+                if presentation is None:
+                    presentation = self._presentations[key] = _presentation(validator, proof)
+                if not presentation.ending:
+                    presentation.watchers.append(proof.on_request)
+                    return presentation, first
+            if not self._clock.wait(presentation.gone, deadline.remaining):
                 raise _late()
 
     def _present(self, validator: Validator, firsts: Sequence[_Presentation], deadline: Deadline) -> None:
         if not firsts:
             return
-        proofs = [shown.proof for shown in firsts]
+        proofs = [presentation.proof for presentation in firsts]
         if validator.leaves_traces:
-            entry = self._journal.note(validator.name, proofs)
-            for shown in firsts:
-                shown.entry = entry
+            note = self._journal.note(validator.name, proofs)
+            for presentation in firsts:
+                presentation.note = note
         validator.present(proofs)
         if isinstance(validator, Waiter):
             validator.wait(proofs, deadline, self.stopping)
-        for shown in firsts:
-            shown.ready.set()
+        for presentation in firsts:
+            presentation.ready.set()
 
     def _fail(self, firsts: Sequence[_Presentation], error: BaseException) -> None:
         """Tell those who wait for proofs that these could not be presented."""
-        for shown in firsts:
-            if not shown.ready.is_set():
+        for presentation in firsts:
+            if not presentation.ready.is_set():
                 with self._lock:
-                    shown.error, shown.leaving = error, True
-                shown.ready.set()
+                    presentation.error, presentation.ending = error, True
+                presentation.ready.set()
 
-    def _await(self, shown: _Presentation, deadline: Deadline) -> None:
+    def _await(self, presentation: _Presentation, deadline: Deadline) -> None:
         """Wait for another order that presents the same."""
-        if not self._clock.wait(shown.ready, deadline.remaining):
+        if not self._clock.wait(presentation.ready, deadline.remaining):
             raise _late()
-        if shown.error is not None:
-            raise _like(shown.error)
+        if presentation.error is not None:
+            raise _like(presentation.error)
 
 
 def _withdraw(validator: Validator, proofs: Sequence[Proof]) -> bool:
     """Take proofs away; return whether they are gone."""
-    names = ", ".join(proof.identifier.value for proof in proofs)
     try:
         validator.withdraw(proofs)
     except ValidatorUnavailable as error:
-        logger.warning("the proof for %s could not be withdrawn: %s; %s", names, error, error.advice)
+        logger.warning("the proof for %s could not be withdrawn: %s; %s", _names(proofs), error, error.advice)
     except AcmeException as error:
-        logger.warning("the proof for %s could not be withdrawn: %s", names, error)
-    except Exception:  # a bug of one validator must not keep other proofs on show
-        logger.exception("the proof for %s could not be withdrawn", names)
+        logger.warning("the proof for %s could not be withdrawn: %s", _names(proofs), error)
+    except Exception:  # a bug of one validator must not keep other proofs presented
+        logger.exception("the proof for %s could not be withdrawn", _names(proofs))
     else:
         return True
     return False
 
 
-def _entry(proof: Proof) -> _Presentation:
-    shown = _Presentation(proof)
-    shown.proof = dataclasses.replace(proof, on_request=shown.tell)
-    return shown
+def _names(proofs: Iterable[Proof]) -> str:
+    return ", ".join(proof.identifier.value for proof in proofs)
+
+
+def _presentation(validator: Validator, proof: Proof) -> _Presentation:
+    made = _Presentation(validator, proof)
+    made.proof = dataclasses.replace(proof, on_request=made.notify)
+    return made
 
 
 def _key(validator: Validator, proof: Proof) -> _Key:
-    return validator.name, proof.identifier.value, proof.token
+    return id(validator), proof
 
 
 def _late() -> DeadlinePassed:

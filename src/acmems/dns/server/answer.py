@@ -14,12 +14,12 @@ import dns.rdatatype
 import dns.rrset
 
 from acmems.dns.server.zone import Zone
+from acmems.x509.identifiers import LONGEST_LABEL
 
 MOST_UDP = 1232
 """Octets of the longest datagram that is sent: what passes everywhere in one piece."""
 _PLAIN_UDP = 512  # where the client says nothing (RFC 1035 section 4.2.1)
 _HEADER = 12
-_LONGEST_LABEL = 63
 _LONGEST_QUESTION = 255 + 4
 _TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
 
@@ -138,7 +138,7 @@ def _end_of_question(query: bytes) -> int | None:
     """Return where the first question of a message ends, None where it is none."""
     at = _HEADER
     while at < len(query) and query[at]:
-        if query[at] > _LONGEST_LABEL:
+        if query[at] > LONGEST_LABEL:
             return None
         at += 1 + query[at]
     end = at + 5  # the root, type and class

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from acme import messages
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from josepy.b64 import b64encode
-from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from acmems.exceptions import AccountError
+from acmems.issuers.acme.key import AccountKey
 from acmems.system import files
 
-# Members of an account that are kept, and their types: its binding python-acme could not write again.
+# Members of an account object that are kept, and their types.
 _MEMBERS: Mapping[str, type] = {
     "key": dict,
     "contact": list,
@@ -25,33 +24,65 @@ _MEMBERS: Mapping[str, type] = {
     "status": str,
     "termsOfServiceAgreed": bool,
 }
-AccountKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-_CURVES = {"ec256": ec.SECP256R1, "ec384": ec.SECP384R1}
-_RSA_SIZES = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096}
-KEY_TYPES = (*_CURVES, *_RSA_SIZES)
 _SMALLEST_RSA = 2048  # bits
 _SMALLEST_EXPONENT = 65537
 
 
-def generate_key(key_type: str) -> AccountKey:
-    """Make a new account key.
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at a CA, as the CA last described it.
 
     Args:
-        key_type: one of `KEY_TYPES`.
+        url: its URL, which names it in requests.
+        body: the account object: those of its members that are kept, without what is empty.
+        terms_of_service: the URL of the terms that it was registered under, None where it is not known.
+        new_authzr_uri: what registrations of the first ACME draft had, kept as it was found.
     """
-    if key_type in _CURVES:
-        return ec.generate_private_key(_CURVES[key_type]())
-    return generate_rsa_key(_RSA_SIZES[key_type])
 
+    url: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    terms_of_service: str | None = None
+    new_authzr_uri: str | None = None
 
-def generate_rsa_key(key_size: int) -> rsa.RSAPrivateKey:
-    """Make a new RSA account key.
+    @classmethod
+    def of(cls, url: str, document: Mapping[str, Any], terms_of_service: str | None) -> Self:
+        """Read the account object that a CA sent.
 
-    Args:
-        key_size: its size in bits.
-    """
-    return rsa.generate_private_key(public_exponent=65537, key_size=key_size)
+        Raises:
+            ValueError: a member has a type that it cannot have.
+        """
+        return cls(url, _kept(document), terms_of_service)
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """Read what a registration file holds: a `RegistrationResource` as python-acme writes it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(document, dict) or not isinstance(document.get("body"), dict):
+            raise ValueError("there is no account in it")  # noqa: TRY004 - the file's content is wrong, not a type of ours
+        url = document.get("uri")
+        texts = [document.get(name) for name in ("terms_of_service", "new_authzr_uri")]
+        if not isinstance(url, str) or not all(isinstance(text, str | None) for text in texts):
+            raise ValueError("it does not name its account by a URL")
+        return cls(url, _kept(document["body"]), *texts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a registration file holds."""
+        optional = {"new_authzr_uri": self.new_authzr_uri, "terms_of_service": self.terms_of_service}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"body": dict(self.body), "uri": self.url, **given}
+
+    @property
+    def status(self) -> str:
+        """Its status; `valid` where the CA did not say."""
+        return str(self.body.get("status", "valid"))
+
+    @property
+    def contacts(self) -> tuple[str, ...]:
+        """Its contact URLs."""
+        return tuple(self.body.get("contact", ()))
 
 
 class AccountDirectory:
@@ -78,7 +109,7 @@ class AccountDirectory:
         """Tell whether there is a registration."""
         return self.registration_file.exists()
 
-    def load_key(self) -> JWK:
+    def load_key(self) -> AccountKey:
         """Return the account's key.
 
         Raises:
@@ -103,9 +134,11 @@ class AccountDirectory:
             raise AccountError(f"{self.key_file} holds no private key in PEM without a password") from None
         if isinstance(key, rsa.RSAPrivateKey):
             self._check_rsa(key)
-            return JWKRSA(key=key)
-        if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in {"secp256r1", "secp384r1"}:
-            return JWKEC(key=key)
+        try:
+            if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+                return AccountKey(key)
+        except ValueError:
+            pass
         raise AccountError(f"{self.key_file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
 
     def _check_rsa(self, key: rsa.RSAPrivateKey) -> None:
@@ -140,13 +173,10 @@ class AccountDirectory:
             raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
         if not force and (self.has_key() or self.key_file.is_symlink()):
             raise AccountError(f"there is an account key already: {self.key_file}")
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        self._write(self.key_file, pem)
+        self._write(self.key_file, key.pem())
 
-    def load_registration(self) -> messages.RegistrationResource | None:
-        """Return the account resource that the CA once answered, None if there is none.
+    def load_registration(self) -> Account | None:
+        """Return the account as the CA once described it, None if it never did.
 
         Raises:
             AccountError: the file cannot be read.
@@ -158,20 +188,20 @@ class AccountDirectory:
         except (OSError, UnicodeDecodeError) as error:
             raise AccountError(f"{self.registration_file} cannot be read: {error}") from error
         try:
-            return _registration(json.loads(text))
+            return Account.from_json(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise AccountError(
                 f"{self.registration_file} holds no registration: remove it, and the next start asks the CA "
                 f"for the account that belongs to the key"
             ) from error
 
-    def save_registration(self, registration: messages.RegistrationResource) -> None:
-        """Write the account resource, as python-acme serialises it.
+    def save_registration(self, account: Account) -> None:
+        """Write the account, as python-acme serialises it.
 
         Raises:
             AccountError: the directory is missing or not writable.
         """
-        self._write(self.registration_file, registration.json_dumps(indent=2).encode())
+        self._write(self.registration_file, json.dumps(account.to_json(), indent=2).encode())
 
     def _write(self, path: Path, data: bytes) -> None:
         try:
@@ -180,67 +210,12 @@ class AccountDirectory:
             raise AccountError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def account_body(document: Mapping[str, Any]) -> messages.Registration:
-    """Return an account object (RFC 8555 section 7.1.2) as python-acme has it, without its binding.
-
-    Args:
-        document: a JSON object.
-
-    Raises:
-        ValueError: a member has another type than it should have.
-    """
-    # What is empty is left out: python-acme would not write it, and the file would seem to have changed.
+def _kept(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an account object that are kept; ValueError where one cannot be read."""
+    # What is empty is left out: 0.3 to 0.5 would not write it, and the file would seem to have changed.
     kept = {name: document[name] for name in _MEMBERS if document.get(name)}
     if not all(isinstance(value, _MEMBERS[name]) for name, value in kept.items()):
         raise ValueError("a member of the account has a type that it cannot have")
     if not all(isinstance(contact, str) for contact in kept.get("contact", ())):
         raise ValueError("a contact of the account is no text")
-    try:
-        body: messages.Registration = messages.Registration.from_json(kept)
-    except Exception as error:
-        raise ValueError("the account's key cannot be read") from error
-    return body
-
-
-def _registration(document: object) -> messages.RegistrationResource:
-    """Return what a registration file holds; ValueError where that is anything else."""
-    if not isinstance(document, dict) or not isinstance(document.get("body"), dict):
-        raise ValueError("there is no account in it")  # noqa: TRY004 - the file's content is wrong, not a type of ours
-    texts = {name: document.get(name) for name in ("uri", "new_authzr_uri", "terms_of_service")}
-    if not isinstance(texts["uri"], str) or not all(isinstance(t, str | None) for t in texts.values()):
-        raise ValueError("it does not name its account by a URL")
-    return messages.RegistrationResource(body=account_body(document["body"]), **texts)
-
-
-def key_digest(key: JWK) -> str:
-    """Return the SHA-256 of the key's public half, as a CSR for that key would show it.
-
-    Args:
-        key: an account key.
-    """
-    public = key.public_key().key
-    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(spki)
-    return digest.finalize().hex()
-
-
-def describe_key(key: JWK) -> str:
-    """Return what kind of key it is, for a person: `P-256`, `RSA 4096`.
-
-    Args:
-        key: an account key.
-    """
-    public = key.public_key().key
-    if isinstance(key, JWKRSA):
-        return f"RSA {public.key_size}"
-    return {"secp256r1": "P-256", "secp384r1": "P-384"}[public.curve.name]
-
-
-def thumbprint(key: JWK) -> str:
-    """Return the key's thumbprint (RFC 7638), base64url.
-
-    Args:
-        key: an account key.
-    """
-    return str(b64encode(key.thumbprint()).decode())
+    return kept

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from acmems.issuers.acme.account import KEY_TYPES
+from acmems.issuers.acme.key import KEY_TYPES
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.text import Secret
@@ -47,7 +47,7 @@ class AccountOptions:
         terms = options.many(
             "accept-terms-of-service",
             _terms,
-            meaning="`yes`, or the URL of terms of service that are accepted; none: no account is made",
+            meaning="`yes`, or the URL of accepted terms of service; without this, no account is registered",
         )
         account = cls(
             directory_url=options.one(
@@ -57,11 +57,11 @@ class AccountOptions:
                 meaning="URL of the CA's ACME directory",
             ),
             dir=options.required(
-                "dir", values.path, meaning="directory of `account.pem` and `registration.json`; must exist"
+                "dir", values.path, meaning="directory for `account.pem` and `registration.json`; must exist"
             )
             or Path(),
             accepted_terms=True if True in terms else frozenset(url for url in terms if isinstance(url, str)),
-            emails=options.many("email", _email, meaning="contact address, told to the CA"),
+            emails=options.many("email", _email, meaning="contact address for the CA"),
             key_type=options.one(
                 "key-type",
                 values.choice(*KEY_TYPES),
@@ -72,22 +72,22 @@ class AccountOptions:
                 "ca-file",
                 values.path,
                 None,
-                meaning="PEM file with trust anchors for the CA's own HTTPS, beside those of the system",
+                meaning="PEM file with trust anchors for HTTPS to the CA, in addition to those of the system",
             ),
             eab_kid=options.one(
                 "eab-kid",
                 values.text,
                 None,
-                meaning="key identifier of the external account binding, where the CA wants one",
+                meaning="key identifier for external account binding, if the CA requires it",
             ),
             eab_hmac_key=options.one(
                 "eab-hmac-key",
                 _mac_key,
                 None,
-                meaning="MAC key of the external account binding, base64url; together with `eab-kid`",
+                meaning="MAC key for external account binding, in base64url; together with `eab-kid`",
             ),
             profile=options.one(
-                "profile", values.text, None, meaning="ACME profile to order; none: the CA's own choice"
+                "profile", values.text, None, meaning="ACME profile to order; without it, the CA chooses"
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):

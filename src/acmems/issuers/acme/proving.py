@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from acme import messages
-from josepy.b64 import b64encode
-from josepy.jwk import JWK
-
 from acmems.challenges import Proof, Validator
-from acmems.challenges.presented.journal import Journal
-from acmems.challenges.presented.proofs import Proofs
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
-from acmems.issuers.acme.authorization import (
-    check_names,
-    fitting,
-    identifier_of,
-    is_open,
-    is_valid,
-    name_of,
-    parse,
-    pick,
-)
+from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
+from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.session import Session
-from acmems.issuers.acme.worker_pool import WorkerPool
-from acmems.system.clock import Clock, Deadline
+from acmems.system.clock import Deadline
+from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One authorization on its way to a decision.
 
     Args:
-        authzr: the authorization, as last seen.
+        authorization: as last seen.
         challenge: the challenge that is answered.
         validator: what answers it.
-        requested: set as soon as the CA was seen fetching the answer.
-        next_look: when to look at the authorization again, in seconds of the monotonic clock.
+        requested: set as soon as the CA was seen fetching the answer, by any thread.
+        next_poll: when to look at the authorization again, in seconds of the monotonic clock.
         since: when the CA could start to decide, on the same clock.
-        looks: how many looks found it undecided since then.
+        polls: how many looks found it undecided since then.
+        proof: what is presented, None once it is withdrawn.
     """
 
-    authzr: messages.AuthorizationResource
-    challenge: messages.ChallengeBody
+    authorization: Authorization
+    challenge: Challenge
     validator: Validator
     requested: threading.Event = field(default_factory=threading.Event)
-    next_look: float = 0.0
+    next_poll: float = 0.0
     since: float = 0.0
-    looks: int = 0
+    polls: int = 0
     proof: Proof | None = None
 
     @property
@@ -63,44 +52,35 @@ class Attempt:
         return self.validator.sees_requests
 
 
-class Authorizations:
-    """The authorizations of one account that are being proved.
+class Proving:
+    """Has the names of an account's orders validated.
 
     Args:
         session: the way to the CA.
         key: the account's key.
-        workers: who makes several requests at once.
-        clock: for deadlines and waits.
-        journal: where proofs are noted that outlive this process.
+        loop: runs the steps.
+        proofs: what is presented to the CA at this moment.
     """
 
-    def __init__(
-        self, session: Session, key: JWK, workers: WorkerPool, clock: Clock, journal: Journal
-    ) -> None:
+    def __init__(self, session: Session, key: AccountKey, loop: StepLoop, proofs: PresentedProofs) -> None:
         self.session = session
-        self.key = key
-        self.thumbprint = b64encode(key.thumbprint()).decode("ascii")
-        self.workers = workers
-        self.clock = clock
-        self.seen = PollInterval()  # from the CA's fetch of the answer to its decision
+        self.proofs = proofs
+        self.after_request = PollInterval()  # from the CA's fetch of the proof to its decision
         self.unseen = PollInterval(first=0.05, longest=3.0)  # the same where no fetch can be seen
-        self.proofs = Proofs(clock, journal)
-        self._lock = threading.Lock()  # guards what follows
-        self._waiting: set[threading.Event] = set()
-        self._stopped = False
+        self._thumbprint = key.thumbprint
+        self._loop = loop
+        self._clock = loop.clock
+        self._waiting: set[Signal] = set()
+        self._is_stopped = False
 
-    def fetch(self, url: str, deadline: Deadline) -> tuple[messages.AuthorizationResource, float | None]:
+    def fetch(self, url: str, deadline: Deadline) -> Steps[tuple[Authorization, float | None]]:
         """Return an authorization as the CA sees it now, and the seconds not to ask again, if it said so.
-
-        Args:
-            url: the authorization's URL.
-            deadline: when to give up.
 
         Raises:
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        answer = self.session.post(url, None, deadline=deadline)
-        return parse(answer, url), answer.retry_after(self.clock.now())
+        response = yield from self.session.post(url, None, deadline=deadline)
+        return parse(response, url), response.retry_after(self._clock.now())
 
     def prove(
         self,
@@ -108,16 +88,16 @@ class Authorizations:
         wanted: Collection[Identifier],
         validators: Sequence[Validator],
         deadline: Deadline,
-    ) -> list[messages.AuthorizationResource]:
+    ) -> Steps[list[Authorization]]:
         """Prove names to the CA, all at once, and return their valid authorizations.
 
-        Challenges are withdrawn as soon as it is decided, also after errors.
+        Proofs are withdrawn as soon as it is decided, also after errors.
 
         Args:
             urls: the authorizations.
             wanted: the names to prove; an authorization for any other name stops everything.
             validators: what can prove them; the first that the CA takes for all that is yet to be
-                proved does. None are needed where all is proved already.
+                proved does. None are needed where all is valid already.
             deadline: when to give up.
 
         Raises:
@@ -126,152 +106,56 @@ class Authorizations:
             ValidatorUnavailable: the validator could not present its proof.
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably, or in time.
         """
-        authzrs = [authzr for authzr, _ in self.workers.each(lambda url: self.fetch(url, deadline), urls)]
-        check_names(authzrs, wanted)
-        undecided = [authzr for authzr in authzrs if not is_valid(authzr)]
+        fetched = yield from gather(self.fetch(url, deadline) for url in urls)
+        authorizations = [authorization for authorization, _ in fetched]
+        check_names(authorizations, wanted)
+        undecided = [each for each in authorizations if not each.is_valid()]
+        if not undecided:
+            return authorizations
         attempts: list[Attempt] = []
-        wake = threading.Event()
-        with self._lock:
-            self._waiting.add(wake)
+        wake = Signal()
+        self._waiting.add(wake)
         try:
-            if undecided:
-                self._begin(undecided, pick(undecided, validators), deadline, attempts.append, wake.set)
-            self._wait(list(attempts), wake, deadline)
+            validator = pick(undecided, validators)
+            yield from self._begin(undecided, validator, deadline, attempts.append, wake)
+            yield from self._await_decisions(list(attempts), wake, deadline)
         finally:
-            with self._lock:
-                self._waiting.discard(wake)
-            self.withdraw(*attempts)
-        proved = {attempt.authzr.uri: attempt.authzr for attempt in attempts}
-        return [proved.get(authzr.uri, authzr) for authzr in authzrs]
+            self._waiting.discard(wake)
+            yield from self.withdraw(*attempts)
+        proved = {attempt.authorization.url: attempt.authorization for attempt in attempts}
+        return [proved.get(each.url, each) for each in authorizations]
 
     def stop(self) -> None:
         """End all waiting for the CA, now and from now on, with `CAUnavailable`; proofs are withdrawn."""
         self.proofs.stopping.set()
-        with self._lock:
-            self._stopped = True
-            waiting = tuple(self._waiting)
-        for wake in waiting:
+        self._is_stopped = True
+        for wake in tuple(self._waiting):
             wake.set()
 
     def begin(
         self,
-        authzr: messages.AuthorizationResource,
+        authorization: Authorization,
         validator: Validator | None,
         deadline: Deadline,
         register: Callable[[Attempt], None],
-        on_request: Callable[[], object] = lambda: None,
-    ) -> Attempt:
+    ) -> Steps[Attempt]:
         """Present the proof for one authorization and tell the CA that it may come (section 7.5.1).
 
         Args:
-            authzr: a pending authorization.
+            authorization: a pending one.
             validator: what presents the proof.
             deadline: when to give up.
             register: told of the attempt once something may have to be withdrawn.
-            on_request: called when the CA is first seen fetching the proof.
 
         Raises:
-            NoChallengeMethodsSupported, ValidatorUnavailable: there is no proof to show.
+            NoChallengeMethodsSupported, ValidatorUnavailable: there is no proof to present.
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        (attempt,) = self._begin(
-            [authzr], pick([authzr], [validator] if validator else []), deadline, register, on_request
-        )
+        chosen = pick([authorization], [validator] if validator else [])
+        (attempt,) = yield from self._begin([authorization], chosen, deadline, register, Signal())
         return attempt
 
-    def _begin(
-        self,
-        authzrs: Sequence[messages.AuthorizationResource],
-        validator: Validator,
-        deadline: Deadline,
-        register: Callable[[Attempt], None],
-        on_request: Callable[[], object],
-    ) -> list[Attempt]:
-        attempts = [
-            Attempt(authzr, offered, validator)
-            for authzr in authzrs
-            if (offered := fitting(authzr, validator)) is not None
-        ]
-        proofs = [self._proof(attempt, on_request) for attempt in attempts]
-        self.proofs.show(validator, proofs, deadline)
-        for attempt, proof in zip(attempts, proofs, strict=True):
-            attempt.proof = proof
-            register(attempt)
-        self.workers.each(lambda attempt: self._answer(attempt, deadline), attempts)
-        return attempts
-
-    def _proof(self, attempt: Attempt, on_request: Callable[[], object]) -> Proof:
-        def seen() -> None:
-            if not attempt.requested.is_set():
-                attempt.since = self.clock.monotonic()
-                attempt.looks = 0
-                attempt.next_look = attempt.since + self.seen.interval(0)
-                attempt.requested.set()
-                on_request()
-
-        named = identifier_of(attempt.authzr)
-        kind = attempt.challenge.chall
-        token = kind.token.decode("ascii")
-        return Proof(
-            Identifier(named.type, named.base),
-            token,
-            f"{token}.{self.thumbprint}" if token else "",
-            seen,
-            account_url=self.session.kid or "",
-            is_wildcard=named.is_wildcard,
-            issuers=getattr(kind, "issuers", ()),
-        )
-
-    def _answer(self, attempt: Attempt, deadline: Deadline) -> None:
-        """Tell the CA that it may come, if it does not know (section 7.5.1)."""
-        attempt.since = self.clock.monotonic()
-        attempt.next_look = attempt.since + self.unseen.interval(0)
-        if attempt.challenge.status != messages.STATUS_PENDING:
-            return
-        try:
-            self.session.post(attempt.challenge.uri, {}, deadline=deadline)
-        except CAProblem as problem:
-            # Somebody else may have answered it, or it is decided already: then a look tells.
-            logger.debug("the CA did not take the answer to a challenge: %s", problem)
-            attempt.next_look = self.clock.monotonic()
-
-    def look(self, attempt: Attempt, deadline: Deadline) -> None:
-        """Look at an authorization that is being decided, and note when to look again.
-
-        Args:
-            attempt: what to look at.
-            deadline: when to give up.
-
-        Raises:
-            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
-        """
-        pace = self.seen if attempt.requested.is_set() else self.unseen
-        attempt.authzr, retry_after = self.fetch(attempt.authzr.uri, deadline)
-        attempt.looks += 1
-        now = self.clock.monotonic()
-        if is_open(attempt.authzr):
-            attempt.next_look = now + max(retry_after or 0.0, pace.interval(attempt.looks))
-        else:
-            pace.learn(now - attempt.since, attempt.looks)
-
-    def _wait(self, waiting: list[Attempt], wake: threading.Event, deadline: Deadline) -> None:
-        while waiting:
-            if self._stopped:
-                raise CAUnavailable("this server is stopping; ask again")
-            now = self.clock.monotonic()
-            due = [attempt for attempt in waiting if attempt.next_look <= now]
-            if due:
-                self.workers.each(lambda attempt: self.look(attempt, deadline), due)
-                waiting = [attempt for attempt in waiting if not is_valid(attempt.authzr)]
-                continue
-            if deadline.passed:
-                names = ", ".join(name_of(attempt.authzr) for attempt in waiting)
-                raise DeadlinePassed(f"the CA has not yet decided on {names}", retry_after=10.0)
-            pause = min(attempt.next_look for attempt in waiting) - now
-            self.clock.wait(wake, min(pause, deadline.remaining))
-            wake.clear()
-
-    def withdraw(self, *attempts: Attempt) -> None:
+    def withdraw(self, *attempts: Attempt) -> Steps[None]:
         """Take the proofs of attempts away; once.
 
         Args:
@@ -283,4 +167,103 @@ class Authorizations:
                 proofs.append(attempt.proof)
                 attempt.proof = None
         if proofs:
-            self.proofs.hide(attempts[0].validator, proofs)
+            validator = attempts[0].validator
+            yield from self._act(validator, lambda: self.proofs.withdraw(validator, proofs))
+
+    def _begin(
+        self,
+        authorizations: Sequence[Authorization],
+        validator: Validator,
+        deadline: Deadline,
+        register: Callable[[Attempt], None],
+        wake: Signal,
+    ) -> Steps[list[Attempt]]:
+        attempts = [
+            Attempt(each, challenge, validator)
+            for each in authorizations
+            if (challenge := each.challenge_for(validator)) is not None
+        ]
+        proofs = [self._proof(attempt, wake) for attempt in attempts]
+        yield from self._act(validator, lambda: self.proofs.present(validator, proofs, deadline))
+        for attempt, proof in zip(attempts, proofs, strict=True):
+            attempt.proof = proof
+            register(attempt)
+        yield from gather(self._answer(attempt, deadline) for attempt in attempts)
+        return attempts
+
+    def _act(self, validator: Validator, act: Callable[[], None]) -> Steps[None]:
+        """Have a validator do something, in a thread unless it does it at once."""
+        if validator.is_immediate:
+            act()
+        else:
+            yield from in_thread(act)
+
+    def _proof(self, attempt: Attempt, wake: Signal) -> Proof:
+        def on_request() -> None:  # by any thread
+            if not attempt.requested.is_set():
+                attempt.requested.set()
+                self._loop.soon(functools.partial(self._note_request, attempt, wake))
+
+        identifier, challenge = attempt.authorization.identifier, attempt.challenge
+        token = challenge.token
+        return Proof(
+            Identifier(identifier.type, identifier.base),
+            token,
+            f"{token}.{self._thumbprint}" if token else "",
+            on_request,
+            account_url=self.session.kid or "",
+            is_wildcard=identifier.is_wildcard,
+            issuers=challenge.issuers,
+        )
+
+    def _note_request(self, attempt: Attempt, wake: Signal) -> None:
+        """Expect the decision soon: the CA has come for the proof."""
+        attempt.since = self._clock.monotonic()
+        attempt.polls = 0
+        attempt.next_poll = attempt.since + self.after_request.interval(0)
+        wake.set()
+
+    def _answer(self, attempt: Attempt, deadline: Deadline) -> Steps[None]:
+        """Tell the CA that it may come, if it does not know (section 7.5.1)."""
+        attempt.since = self._clock.monotonic()
+        attempt.next_poll = attempt.since + self.unseen.interval(0)
+        if attempt.challenge.status != "pending":
+            return
+        try:
+            yield from self.session.post(attempt.challenge.url, {}, deadline=deadline)
+        except CAProblem as problem:
+            # Somebody else may have answered it, or it is decided already: the authorization tells.
+            logger.debug("the CA did not take the answer to a challenge: %s", problem)
+            attempt.next_poll = self._clock.monotonic()
+
+    def poll(self, attempt: Attempt, deadline: Deadline) -> Steps[None]:
+        """Look at an authorization that is being decided, and note when to look again.
+
+        Raises:
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        interval = self.after_request if attempt.requested.is_set() else self.unseen
+        attempt.authorization, retry_after = yield from self.fetch(attempt.authorization.url, deadline)
+        attempt.polls += 1
+        now = self._clock.monotonic()
+        if attempt.authorization.is_undecided:
+            attempt.next_poll = now + max(retry_after or 0.0, interval.interval(attempt.polls))
+        else:
+            interval.learn(now - attempt.since, attempt.polls)
+
+    def _await_decisions(self, waiting: list[Attempt], wake: Signal, deadline: Deadline) -> Steps[None]:
+        while waiting:
+            if self._is_stopped:
+                raise CAUnavailable("this server is stopping; ask again")
+            now = self._clock.monotonic()
+            due = [attempt for attempt in waiting if attempt.next_poll <= now]
+            if due:
+                yield from gather(self.poll(attempt, deadline) for attempt in due)
+                waiting = [attempt for attempt in waiting if not attempt.authorization.is_valid()]
+                continue
+            if deadline.passed:
+                names = ", ".join(attempt.authorization.name for attempt in waiting)
+                raise DeadlinePassed(f"the CA has not yet decided on {names}", retry_after=10.0)
+            until = min(attempt.next_poll for attempt in waiting) - now
+            yield wake.wait(min(until, deadline.remaining))
+            wake.clear()

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from acme import messages
-from josepy.jwk import JWK
-
 from acmems.exceptions import AccountError, CAProblem, CAProtocolError, NeedToAgreeToTOS
-from acmems.issuers.acme.account import AccountDirectory, account_body
+from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.directory import Directory
+from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.session import Response, Session
 from acmems.issuers.acme.session.jws import external_account_binding
 from acmems.issuers.acme.session.origin import Origin
 from acmems.system.clock import Deadline
+from acmems.system.steps import Steps
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ class Registrar:
     """
 
     def __init__(
-        self, options: AccountOptions, directory: AccountDirectory, session: Session, key: JWK
+        self, options: AccountOptions, directory: AccountDirectory, session: Session, key: AccountKey
     ) -> None:
         self.options = options
         self.directory = directory
         self.session = session
         self.key = key
 
-    def refresh(self, deadline: Deadline, *, register: bool = True) -> messages.RegistrationResource:
+    def refresh(self, deadline: Deadline, *, register: bool = True) -> Steps[Account]:
         """Return the account as the CA knows it, registering it if it never was.
 
         An account that was registered before is never replaced: where the CA does not know it any
@@ -54,28 +54,26 @@ class Registrar:
             AccountError: the CA does not accept the account.
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        directory = self.session.directory(deadline)
-        terms = directory.meta.terms_of_service
+        directory = yield from self.session.directory(deadline)
+        terms = directory.terms_of_service
         self._check_terms(terms)
         known = self.directory.load_registration()
-        if known is not None and _origin(known.uri) == _origin(self.options.directory_url):
-            return self._read(known, terms, deadline)
-        url = self._find(deadline)
+        if known is not None and _origin(known.url) == _origin(self.options.directory_url):
+            return (yield from self._read(known.url, terms, deadline))
+        url = yield from self._find(deadline)
         if url is None:
             if known is not None:
                 raise AccountError(
-                    f"{self.directory.registration_file} is of another CA ({_origin(known.uri)}), and "
+                    f"{self.directory.registration_file} is of another CA ({_origin(known.url)}), and "
                     f"{self.options.directory_url} does not know its key: give this CA a 'dir' of its own"
                 )
             if not register:
                 raise AccountError("the CA knows no account with this key: run 'acmems account register'")
-            return self._register(terms, deadline)
+            return (yield from self._register(directory, deadline))
         logger.info("the CA knows the account already: %s", url)
-        return self._read(
-            messages.RegistrationResource(uri=url, body=messages.Registration()), terms, deadline
-        )
+        return (yield from self._read(url, terms, deadline))
 
-    def deactivate(self, deadline: Deadline) -> messages.RegistrationResource:
+    def deactivate(self, deadline: Deadline) -> Steps[Account]:
         """Deactivate the account, for good, and return what has become of it (section 7.3.6).
 
         Args:
@@ -87,7 +85,7 @@ class Registrar:
         """
         if self.session.kid is None:
             raise AccountError("the account is not known: call connect() first")
-        answer = self.session.post(self.session.kid, {"status": "deactivated"}, deadline=deadline)
+        answer = yield from self.session.post(self.session.kid, {"status": "deactivated"}, deadline=deadline)
         return self._save(answer, self.session.kid, None)
 
     def _check_terms(self, terms: str | None) -> None:
@@ -95,10 +93,10 @@ class Registrar:
         if terms is not None and accepted is not True and terms not in accepted:
             raise NeedToAgreeToTOS(terms)
 
-    def _find(self, deadline: Deadline) -> str | None:
+    def _find(self, deadline: Deadline) -> Steps[str | None]:
         """Return the URL of the account that belongs to the key, None if there is none (section 7.3.1)."""
         try:
-            answer = self._new_account({"onlyReturnExisting": True}, deadline)
+            answer = yield from self._new_account({"onlyReturnExisting": True}, deadline)
         except CAProblem as problem:
             if problem.code == "accountDoesNotExist":
                 return None
@@ -107,47 +105,43 @@ class Registrar:
             raise
         return answer.location
 
-    def _register(self, terms: str | None, deadline: Deadline) -> messages.RegistrationResource:
+    def _register(self, directory: Directory, deadline: Deadline) -> Steps[Account]:
+        terms = directory.terms_of_service
         payload: dict[str, Any] = {"termsOfServiceAgreed": True} if terms is not None else {}
         payload["contact"] = self._contact
         if self.options.eab_kid is not None and self.options.eab_hmac_key is not None:
             payload["externalAccountBinding"] = external_account_binding(
-                self.key,
-                self.options.eab_kid,
-                self.options.eab_hmac_key,
-                self.session.directory(deadline)["newAccount"],
+                self.key, self.options.eab_kid, self.options.eab_hmac_key, directory["newAccount"]
             )
-        elif self.session.directory(deadline).meta.external_account_required:
+        elif directory.external_account_required:
             raise AccountError(
                 "the CA wants accounts bound to one of its customers: ask it for a key identifier and "
                 "an HMAC key, and add them to [account] as eab-kid and eab-hmac-key"
             )
-        answer = self._new_account(payload, deadline)
+        answer = yield from self._new_account(payload, deadline)
         if answer.location is None or _origin(answer.location) != _origin(self.options.directory_url):
             raise CAProtocolError("the CA answered a new account without its URL, or with one of another CA")
         logger.info("registered a new account: %s", answer.location)
         return self._save(answer, answer.location, terms)
 
-    def _read(
-        self, known: messages.RegistrationResource, terms: str | None, deadline: Deadline
-    ) -> messages.RegistrationResource:
-        self.session.kid = known.uri
+    def _read(self, url: str, terms: str | None, deadline: Deadline) -> Steps[Account]:
+        self.session.kid = url
         try:
-            answer = self.session.post(known.uri, None, deadline=deadline)
+            answer = yield from self.session.post(url, None, deadline=deadline)
             if self._contact and answer.json().get("contact") != self._contact:
-                answer = self.session.post(known.uri, {"contact": self._contact}, deadline=deadline)
+                answer = yield from self.session.post(url, {"contact": self._contact}, deadline=deadline)
         except CAProblem as problem:
-            meaning = self._refused(known.uri, problem)
+            meaning = self._refused(url, problem)
             if meaning is None:
                 raise
             raise meaning from problem
         status = answer.json().get("status")
         if status != "valid":
             raise AccountError(
-                f"the account {known.uri} is {one_line(status, 40)}: to begin a new one, move "
+                f"the account {url} is {one_line(status, 40)}: to begin a new one, move "
                 f"{self.directory.both_files} away"
             )
-        return self._save(answer, known.uri, terms)
+        return self._save(answer, url, terms)
 
     def _refused(self, url: str, problem: CAProblem) -> AccountError | None:
         """Return what a CA's refusal of a registered account asks of a person, None if it is another's."""
@@ -172,21 +166,20 @@ class Registrar:
             f"to begin a new one, with a new key, move {self.directory.both_files} away"
         )
 
-    def _save(self, answer: Response, url: str, terms: str | None) -> messages.RegistrationResource:
+    def _save(self, answer: Response, url: str, terms: str | None) -> Account:
         try:
-            body = account_body(answer.json())
+            account = Account.of(url, answer.json(), terms)
         except ValueError as error:
             raise CAProtocolError("the CA's account resource cannot be read") from error
-        registration = messages.RegistrationResource(body=body, uri=url, terms_of_service=terms)
         self.session.kid = url
-        if self.directory.load_registration() != registration:
-            self.directory.save_registration(registration)
-        return registration
+        if self.directory.load_registration() != account:
+            self.directory.save_registration(account)
+        return account
 
-    def _new_account(self, payload: Mapping[str, Any], deadline: Deadline) -> Response:
-        url = self.session.directory(deadline)["newAccount"]
+    def _new_account(self, payload: Mapping[str, Any], deadline: Deadline) -> Steps[Response]:
+        url = (yield from self.session.directory(deadline))["newAccount"]
         # Section 7.3.1: repeating it finds the account that the first try made.
-        return self.session.post(url, payload, deadline=deadline, use_jwk=True)
+        return (yield from self.session.post(url, payload, deadline=deadline, use_jwk=True))
 
     @property
     def _contact(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
+import random
 import threading
 from dataclasses import dataclass
 
@@ -201,7 +201,7 @@ class HttpConnection(Connection):
             head.version,
             head.headers,
             self.peer,
-            secrets.token_hex(4),
+            f"{random.getrandbits(32):08x}",
             Deadline(self._began + limits.request_seconds, host.clock.monotonic),
             head.keep_alive and not host.is_draining and not host.is_crowded,
             self._deliver,

@@ -7,54 +7,43 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from josepy.jwk import JWK, JWKEC, JWKRSA
-
+from acmems.issuers.acme.key import AccountKey
 from acmems.text import Secret
-
-_CURVES: Mapping[str, tuple[str, hashes.HashAlgorithm]] = {
-    "secp256r1": ("ES256", hashes.SHA256()),
-    "secp384r1": ("ES384", hashes.SHA384()),
-}
 
 
 class Signer:
-    """Sign requests with one account key.
+    """Sign requests with one account key."""
 
-    Args:
-        key: a private RSA key (signs RS256) or an EC key on P-256 (ES256) or P-384 (ES384).
-
-    Raises:
-        ValueError: the key is none of these.
-    """
-
-    def __init__(self, key: JWK) -> None:
-        self.public_jwk: dict[str, Any] = key.public_key().to_partial_json()
-        self.algorithm, self._sign = _signing(key)
+    def __init__(self, key: AccountKey) -> None:
+        self.algorithm = key.algorithm
+        self._jwk = _json(key.jwk)
+        self._sign = key.sign
 
     def __repr__(self) -> str:
         return f"Signer({self.algorithm})"
 
-    def sign(self, protected: Mapping[str, object], payload: bytes) -> bytes:
+    def sign(self, url: str, nonce: str, payload: bytes, kid: str | None) -> bytes:
         """Return the JWS, as a JSON text.
 
         Args:
-            protected: the protected header without `alg`.
+            url: where it is sent; checked, so that it needs no escapes in JSON.
+            nonce: the nonce; checked as well.
             payload: the bytes to sign; none at all for a POST-as-GET (RFC 8555 section 6.3).
+            kid: the URL of the account that signs; None: the key itself does (newAccount).
         """
-        header = _base64url(_json({"alg": self.algorithm, **protected}))
+        who = b'"jwk":%b' % self._jwk if kid is None else b'"kid":%b' % _json(kid)
+        header = _base64url(
+            b'{"alg":"%b",%b,"nonce":"%b","url":"%b"}'
+            % (self.algorithm.encode("ascii"), who, nonce.encode("ascii"), url.encode("ascii"))
+        )
         body = _base64url(payload)
         signature = _base64url(self._sign(header + b"." + body))
         # All three parts are base64url: nothing in them needs JSON's escapes.
         return b'{"protected":"%b","payload":"%b","signature":"%b"}' % (header, body, signature)
 
 
-def external_account_binding(key: JWK, kid: str, hmac_key: Secret, url: str) -> dict[str, str]:
+def external_account_binding(key: AccountKey, kid: str, hmac_key: Secret, url: str) -> dict[str, str]:
     """Return the JWS that binds an account key to an account outside ACME (RFC 8555 section 7.3.4).
 
     Args:
@@ -68,7 +57,7 @@ def external_account_binding(key: JWK, kid: str, hmac_key: Secret, url: str) -> 
     """
     secret = _decode_base64url(hmac_key.reveal())
     header = _base64url(_json({"alg": "HS256", "kid": kid, "url": url}))
-    body = _base64url(_json(key.public_key().to_partial_json()))
+    body = _base64url(_json(key.jwk))
     mac = hmac.digest(secret, header + b"." + body, hashlib.sha256)
     return {
         "protected": header.decode("ascii"),
@@ -77,36 +66,18 @@ def external_account_binding(key: JWK, kid: str, hmac_key: Secret, url: str) -> 
     }
 
 
-def _signing(key: JWK) -> tuple[str, Callable[[bytes], bytes]]:
-    """Return the JWS algorithm that fits a key, and what signs with it."""
-    if not hasattr(key.key, "sign"):
-        raise ValueError("an account needs a private RSA or EC key")
-    if isinstance(key, JWKRSA):
-        return "RS256", lambda data: bytes(key.key.sign(data, padding.PKCS1v15(), hashes.SHA256()))
-    if isinstance(key, JWKEC) and key.key.curve.name in _CURVES:
-        algorithm, digest = _CURVES[key.key.curve.name]
-        return algorithm, _ecdsa(key, digest)
-    raise ValueError("an account key must be RSA, P-256 or P-384")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _ecdsa(key: JWKEC, digest: hashes.HashAlgorithm) -> Callable[[bytes], bytes]:
-    """Return what signs as RFC 7518 section 3.4 says: r and s at full length, not as DER."""
-    length = (key.key.key_size + 7) // 8
-    scheme = ec.ECDSA(digest)
-
-    def sign(data: bytes) -> bytes:
-        r, s = decode_dss_signature(key.key.sign(data, scheme))
-        return r.to_bytes(length, "big") + s.to_bytes(length, "big")
-
-    return sign
+def _json(value: object) -> bytes:
+    return _encode(value).encode("ascii")
 
 
-def _json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URLSAFE).rstrip(b"=")
 
 
 def _decode_base64url(text: str) -> bytes:

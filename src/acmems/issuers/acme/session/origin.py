@@ -9,10 +9,8 @@ from urllib.parse import urlsplit
 from acmems.text import one_line
 
 _LONGEST_URL = 2048
-_URL = re.compile(
-    r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
-    r"(?:/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?"
-)
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?")
+_URL = re.compile(rf"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_PATH.pattern}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,15 @@ class Origin:
 
     def __str__(self) -> str:
         return f"https://{self.authority}"
+
+    def has(self, url: str) -> bool:
+        """Tell whether a URL is one of this origin, spelled as this server spells it."""
+        start = str(self)
+        return (
+            url.startswith(start)
+            and len(url) <= _LONGEST_URL
+            and _PATH.fullmatch(url, len(start)) is not None
+        )
 
     @classmethod
     def of(cls, url: str) -> Origin:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import threading
 from collections.abc import Callable
 from http import HTTPStatus
 
 from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed, FateUnknown
-from acmems.issuers.acme.session.answers import Response
-from acmems.issuers.acme.session.transport import Failure
+from acmems.issuers.acme.session.connection import Failure
+from acmems.issuers.acme.session.responses import Response
 from acmems.system.clock import Clock, Deadline
+from acmems.system.steps import Signal, Steps
 
 TRIES = 5
 """How often a request is made that fails for reasons of the moment."""
@@ -26,20 +26,25 @@ class Retries:
     Args:
         clock: time.
         random: numbers in [0, 1), which spread the tries of many.
+
+    Attributes:
+        stopped: set by `stop`.
     """
 
     def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random
-        self._stopped = threading.Event()
+        self.stopped = Signal()
         self._not_before = 0.0  # what an overloaded CA said to one request holds for all
 
     def stop(self) -> None:
         """End all waiting for a next try, now and from now on, with `CAUnavailable`."""
-        self._stopped.set()
+        self.stopped.set()
 
-    def run(self, attempt: Callable[[], Response], deadline: Deadline, *, repeatable: bool) -> Response:
-        """Return the first good answer.
+    def run(
+        self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool
+    ) -> Steps[Response]:
+        """Return the first good response.
 
         Args:
             attempt: makes the request once; raises Failure.
@@ -56,24 +61,25 @@ class Retries:
         while True:
             if deadline.passed:
                 raise DeadlinePassed("there was no time left to ask the CA")
-            self._hold_off(deadline)
+            yield from self._hold_off(deadline)
             try:
-                return judge(attempt(), self._clock.now())
+                response = yield from attempt()
+                return judge(response, self._clock.now())
             except Failure as failure:
                 if failure.sent and not repeatable:
                     raise FateUnknown(str(failure), retry_after=failure.retry_after) from failure
                 tries += 1
-                self._pause(tries, failure, deadline)
+                yield from self._pause(tries, failure, deadline)
 
-    def _hold_off(self, deadline: Deadline) -> None:
+    def _hold_off(self, deadline: Deadline) -> Steps[None]:
         """Wait as long as the CA wants not to be asked, or raise where that is too long."""
         seconds = self._not_before - self._clock.monotonic()
         if seconds <= 0:
             return
-        if seconds >= deadline.remaining or self._clock.wait(self._stopped, seconds):
+        if seconds >= deadline.remaining or (yield self.stopped.wait(seconds)):
             raise CAUnavailable("the CA is overloaded and wants no requests for now", retry_after=seconds)
 
-    def _pause(self, tries: int, failure: Failure, deadline: Deadline) -> None:
+    def _pause(self, tries: int, failure: Failure, deadline: Deadline) -> Steps[None]:
         """Wait for the next try, never shorter than the CA wants, or raise that there is none."""
         if deadline.passed:
             raise DeadlinePassed(str(failure), retry_after=failure.retry_after) from failure
@@ -84,16 +90,16 @@ class Retries:
             failure.final
             or tries >= TRIES
             or seconds >= deadline.remaining
-            or self._clock.wait(self._stopped, seconds)
+            or (yield self.stopped.wait(seconds))
         ):
             raise CAUnavailable(str(failure), retry_after=failure.retry_after) from failure
 
 
-def judge(answer: Response, now: datetime.datetime) -> Response:
-    """Return a good answer, raise what any other means.
+def judge(response: Response, now: datetime.datetime) -> Response:
+    """Return a good response, raise what any other means.
 
     Args:
-        answer: what the CA answered.
+        response: what the CA answered.
         now: the wall clock (aware), which a `Retry-After` date is compared with.
 
     Raises:
@@ -102,17 +108,17 @@ def judge(answer: Response, now: datetime.datetime) -> Response:
         CAProblem: it refuses.
         CAProtocolError: it redirects.
     """
-    if answer.status < 300:  # noqa: PLR2004 - HTTP's own
-        return answer
-    if answer.status < 400:  # noqa: PLR2004 - HTTP's own
-        raise CAProtocolError(f"the CA redirects {answer.url}, which ACME does not know")
-    error = answer.error(now)
-    if answer.status in _OF_THE_MOMENT and isinstance(error, CAProblem):
+    if response.status < 300:  # noqa: PLR2004 - HTTP's own
+        return response
+    if response.status < 400:  # noqa: PLR2004 - HTTP's own
+        raise CAProtocolError(f"the CA redirects {response.url}, which ACME does not know")
+    error = response.error(now)
+    if response.status in _OF_THE_MOMENT and isinstance(error, CAProblem):
         # 503 says "not now". A gateway's 502 or 504 does not know what became of the request, and
         # neither does whoever answers 500.
         raise Failure(
-            f"the CA answers {answer.status}: {error.detail}",
-            sent=answer.status != HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the CA answers {response.status}: {error.detail}",
+            sent=response.status != HTTPStatus.SERVICE_UNAVAILABLE,
             retry_after=error.retry_after,
         )
     raise error

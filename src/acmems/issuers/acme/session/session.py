@@ -5,67 +5,63 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from acme import messages
-from josepy.jwk import JWK
-
 from acmems import __version__
-from acmems.exceptions import CAProblem, CAProtocolError
-from acmems.issuers.acme.session.answers import Response
+from acmems.exceptions import CAProblem, CAProtocolError, DeadlinePassed
+from acmems.issuers.acme.directory import Directory
+from acmems.issuers.acme.key import AccountKey
+from acmems.issuers.acme.session.connection import CAConnection, Failure
 from acmems.issuers.acme.session.jws import Signer
 from acmems.issuers.acme.session.nonces import NoncePool, well_formed
 from acmems.issuers.acme.session.origin import Origin
+from acmems.issuers.acme.session.rates import RequestRates
+from acmems.issuers.acme.session.responses import Response
 from acmems.issuers.acme.session.retries import Retries, judge
-from acmems.issuers.acme.session.transport import CAConnection, Failure, Transport
-from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.text import one_line
-
-__all__ = ["Response", "Session"]
+from acmems.issuers.acme.session.transport import Transport
+from acmems.system.clock import Deadline
+from acmems.system.steps import Signal, StepLoop, Steps
 
 NONCE_TRIES = 100
 """How often a request is made whose nonce is refused: against a CA that refuses nine in ten, one in
 forty thousand requests fails."""
 DIRECTORY_AGE = 3600.0
 """Seconds after which the directory is read anew."""
-MAX_ANSWER = 1024 * 1024
+MAX_BODY = 1024 * 1024
 MAX_DIRECTORY = 64 * 1024
 
 _BAD_NONCE = CAProblem.PREFIX + "badNonce"
-_ENTRANCES = ("newNonce", "newAccount", "newOrder")
-_META: Mapping[str, type] = {"termsOfService": str, "externalAccountRequired": bool, "profiles": dict}
 
 _log = logging.getLogger(__name__)
 
 
 class Session:
-    """Speak to one CA, from any number of threads.
+    """Speaks to one CA; its steps run in one loop, and its other methods are for that loop's thread.
 
     Args:
         directory_url: where the CA's directory is; every other URL must have the same origin.
         key: the account key; None until there is one.
+        loop: runs the steps.
         ca_file: PEM file with trust anchors for the CA's own HTTPS, beside those of the system.
-        clock: time.
         random: numbers in [0, 1), which spread the retries of many.
         connections: how many connections are made at most.
-        try_limit: seconds that one request may take, however slowly its answer drips.
+        try_limit: seconds that one request may take, however slowly its response drips.
 
     Raises:
-        ValueError: the directory URL is not https, or the file or the key cannot be used.
+        ValueError: the directory URL is not https, or the file cannot be used.
     """
 
     def __init__(
         self,
         directory_url: str,
-        key: JWK | None = None,
+        key: AccountKey | None,
+        loop: StepLoop,
         *,
         ca_file: Path | None = None,
-        clock: Clock = SYSTEM,
         random: Callable[[], float] = random.random,
-        connections: int = 16,
+        connections: int = 64,
         try_limit: float = 30.0,
     ) -> None:
         self.kid: str | None = None
@@ -73,42 +69,33 @@ class Session:
         self.directory_url = directory_url
         self._origin = Origin.of(directory_url)
         self._transport = Transport(
-            self._origin,
-            ca_file=ca_file,
-            connections=connections,
-            try_limit=try_limit,
-            monotonic=clock.monotonic,
+            self._origin, loop, ca_file=ca_file, connections=connections, try_limit=try_limit
         )
-        self._clock = clock
-        self._retries = Retries(clock, random)
+        self._clock = loop.clock
+        self._loop = loop
+        self._retries = Retries(loop.clock, random)
         self._signer = None if key is None else Signer(key)
-        self._nonces = NoncePool(monotonic=clock.monotonic)
-        self._lock = threading.Lock()  # guards what follows; never held while the CA is asked
+        self._nonces = NoncePool(monotonic=loop.clock.monotonic)
+        self._rates = RequestRates(self._origin.host)
         self._requests = 0
-        self._directory: messages.Directory | None = None
+        self._directory: Directory | None = None
         self._directory_at = 0.0
-        self._directory_awaited = False
+        self._directory_read: Signal | None = None  # set when the reading of it that goes on has ended
 
     @property
     def requests(self) -> int:
         """How many requests were sent to the CA, repeated ones included."""
         return self._requests
 
-    def use_key(self, key: JWK) -> None:
-        """Sign with another account key from now on, and forget the account URL.
-
-        Raises:
-            ValueError: the key is none that ACME accounts have here.
-        """
-        self._signer = Signer(key)
-        self.kid = None
-
     def close(self) -> None:
-        """End all that goes on with the CA, now and from now on, with `CAUnavailable` or `FateUnknown`."""
-        self._retries.stop()
-        self._transport.close()
+        """End all that goes on with the CA, now and from now on, with `CAUnavailable` or `FateUnknown`.
 
-    def directory(self, deadline: Deadline) -> messages.Directory:
+        For any thread.
+        """
+        self._transport.close()
+        self._loop.soon(self._retries.stop)
+
+    def directory(self, deadline: Deadline) -> Steps[Directory]:
         """Return the CA's directory, at most an hour old (RFC 8555 section 7.1.1).
 
         Args:
@@ -118,41 +105,37 @@ class Session:
             CAError: there is none, as for `get`, or it lacks what every CA must offer.
             DeadlinePassed: the time is over.
         """
-        with self._lock:
+        while True:
+            known, reading = self._directory, self._directory_read
             fresh = self._clock.monotonic() - self._directory_at < DIRECTORY_AGE
-            if self._directory is not None and (fresh or self._directory_awaited):
-                return self._directory  # old, but someone is reading it anew: no stampede
-            self._directory_awaited = True
-        try:
-            answer = self.get(self.directory_url, deadline=deadline, max_size=MAX_DIRECTORY)
-            directory = self._parse_directory(answer)
-        finally:
-            with self._lock:
-                self._directory_awaited = False
-        with self._lock:
-            self._directory, self._directory_at = directory, self._clock.monotonic()
-        return directory
+            if known is not None and (fresh or reading is not None):
+                return known  # an old one while it is read anew
+            if reading is None:
+                return (yield from self._read_directory(deadline))
+            if not (yield reading.wait(deadline.remaining)):
+                raise DeadlinePassed("the CA's directory was not read in time")
 
-    def get(self, url: str, *, deadline: Deadline, max_size: int = MAX_ANSWER) -> Response:
+    def get(self, url: str, *, deadline: Deadline, max_size: int = MAX_BODY) -> Steps[Response]:
         """Fetch what needs no signature: the directory, renewal information.
 
         Args:
             url: a URL of the CA.
             deadline: when to give up.
-            max_size: bytes that the answer's body may have.
+            max_size: bytes that the response's body may have.
 
         Raises:
             As `post`, but for FateUnknown.
         """
         self._check_url(url)
 
-        def fetch() -> Response:
-            with self._transport.channel(deadline) as channel:
-                answer = self._send(channel, "GET", url, deadline, max_size=max_size)
-            self._keep_nonce(answer)
-            return answer
+        def fetch() -> Steps[Response]:
+            response = yield from self._transport.use(
+                deadline, lambda connection: self._send(connection, "GET", url, deadline, max_size=max_size)
+            )
+            self._keep_nonce(response)
+            return response
 
-        return self._retries.run(fetch, deadline, repeatable=True)
+        return (yield from self._retries.run(fetch, deadline, repeatable=True))
 
     def post(
         self,
@@ -162,10 +145,10 @@ class Session:
         deadline: Deadline,
         repeatable: bool = True,
         use_jwk: bool = False,
-        max_size: int = MAX_ANSWER,
+        max_size: int = MAX_BODY,
         accept: str = "application/json",
-    ) -> Response:
-        """Send a signed request and return the CA's answer, which has a status of 200 to 299.
+    ) -> Steps[Response]:
+        """Send a signed request and return the CA's response, which has a status of 200 to 299.
 
         Args:
             url: a URL of the CA.
@@ -173,55 +156,57 @@ class Session:
             deadline: when to give up.
             repeatable: whether it does no harm if the CA gets the request twice.
             use_jwk: sign as the key, not as the account (newAccount; RFC 8555 section 6.2).
-            max_size: bytes that the answer's body may have.
+            max_size: bytes that the response's body may have.
             accept: the media type wanted.
 
         Raises:
             RateLimited: the CA has had enough of us for now.
             CAUnavailable: it cannot be reached, fails, or wants to be asked after the deadline.
-            FateUnknown: the request is not repeatable, was sent, and its answer was lost.
+            FateUnknown: the request is not repeatable, was sent, and its response was lost.
             CAProblem: the CA refuses.
-            CAProtocolError: its answer is nonsense, or the URL is not one of its own.
+            CAProtocolError: its response is nonsense, or the URL is not one of its own.
             DeadlinePassed: the time is over.
             ValueError: there is no key or no account yet to sign with.
         """
         self._check_url(url)
-        signer, protected = self._identity(use_jwk=use_jwk)
-        protected["url"] = url
+        signer, kid = self._identity(use_jwk=use_jwk)
         data = b"" if payload is None else json.dumps(payload).encode("ascii")
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
-        new_nonce: str = self.directory(deadline)["newNonce"]
+        new_nonce = (yield from self.directory(deadline))["newNonce"]
 
-        def send_signed() -> Response:
-            # The connection comes first: a nonce that is taken before would age in the queue for one.
-            with self._transport.channel(deadline) as channel:
-                nonce = self._nonces.take()
-                for _ in range(NONCE_TRIES):
-                    nonce = nonce or self._fetch_nonce(channel, new_nonce, deadline)
-                    body = signer.sign({**protected, "nonce": nonce}, data)
-                    answer = self._send(
-                        channel, "POST", url, deadline, headers=headers, body=body, max_size=max_size
-                    )
-                    if answer.problem_type != _BAD_NONCE:
-                        self._keep_nonce(answer)
-                        return answer
-                    nonce = well_formed(answer.headers.get("Replay-Nonce"))
+        def send_signed(connection: CAConnection) -> Steps[Response]:
+            # Only now: a nonce that is taken before would age in the queue for a connection.
+            nonce = self._nonces.take()
+            for _ in range(NONCE_TRIES):
+                nonce = nonce or (yield from self._fetch_nonce(connection, new_nonce, deadline))
+                body = signer.sign(url, nonce, data, kid)
+                response = yield from self._send(
+                    connection, "POST", url, deadline, headers=headers, body=body, max_size=max_size
+                )
+                if response.problem_type != _BAD_NONCE:
+                    self._keep_nonce(response)
+                    return response
+                nonce = well_formed(response.headers.field("Replay-Nonce"))
             raise Failure(f"the CA refused {NONCE_TRIES} nonces in a row", sent=False, final=True)
 
-        return self._retries.run(send_signed, deadline, repeatable=repeatable)
+        return (
+            yield from self._retries.run(
+                lambda: self._transport.use(deadline, send_signed), deadline, repeatable=repeatable
+            )
+        )
 
-    def _identity(self, *, use_jwk: bool) -> tuple[Signer, dict[str, Any]]:
-        """Return what signs, and what the protected header says about who signs."""
+    def _identity(self, *, use_jwk: bool) -> tuple[Signer, str | None]:
+        """Return what signs, and the URL of the account that signs, None where the key itself does."""
         if self._signer is None:
             raise ValueError("there is no account key yet")
-        if use_jwk:
-            return self._signer, {"jwk": self._signer.public_jwk}
-        if self.kid is None:
+        if not use_jwk and self.kid is None:
             raise ValueError("there is no account yet")
-        return self._signer, {"kid": self.kid}
+        return self._signer, None if use_jwk else self.kid
 
     def _check_url(self, url: str) -> None:
         """Refuse URLs elsewhere: requests signed with the account key go to its CA only."""
+        if self._origin.has(url):
+            return
         try:
             origin = Origin.of(url)
         except ValueError as error:
@@ -229,22 +214,38 @@ class Session:
         if origin != self._origin:
             raise CAProtocolError(f"the CA sent a URL of {origin}, not of {self._origin}")
 
-    def _fetch_nonce(self, channel: CAConnection, url: str, deadline: Deadline) -> str:
-        """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
+    def _read_directory(self, deadline: Deadline) -> Steps[Directory]:
+        ended = self._directory_read = Signal()
         try:
-            answer = self._send(channel, "HEAD", url, deadline)
-            judge(answer, self._clock.now())
+            response = yield from self.get(self.directory_url, deadline=deadline, max_size=MAX_DIRECTORY)
+            directory = Directory.parse(response.json())
+            for url in directory.required:
+                self._check_url(url)
+        finally:
+            self._directory_read = None
+            ended.set()
+        self._directory, self._directory_at = directory, self._clock.monotonic()
+        return directory
+
+    def _fetch_nonce(self, connection: CAConnection, url: str, deadline: Deadline) -> Steps[str]:
+        """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
+        seconds = self._rates.reserve("newNonce", self._clock.monotonic())
+        if seconds:
+            yield self._retries.stopped.wait(min(seconds, deadline.remaining))
+        try:
+            response = yield from self._send(connection, "HEAD", url, deadline)
+            judge(response, self._clock.now())
         except Failure as failure:
             failure.sent = False
             raise
-        nonce = well_formed(answer.headers.get("Replay-Nonce"))
+        nonce = well_formed(response.headers.field("Replay-Nonce"))
         if nonce is None:
             raise CAProtocolError("the CA's newNonce gives no usable nonce")
         return nonce
 
     def _send(
         self,
-        channel: CAConnection,
+        connection: CAConnection,
         method: str,
         url: str,
         deadline: Deadline,
@@ -252,36 +253,19 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         max_size: int = 0,
-    ) -> Response:
-        with self._lock:
-            self._requests += 1
+    ) -> Steps[Response]:
+        self._requests += 1
         started = self._clock.monotonic()
         fields = {"User-Agent": f"acmems/{__version__}", **(headers or {})}
-        answer = channel.exchange(
+        response = yield from connection.exchange(
             method, url, headers=fields, body=body, deadline=deadline, max_size=max_size
         )
         if _log.isEnabledFor(logging.DEBUG):
             milliseconds = (self._clock.monotonic() - started) * 1000
-            _log.debug("%s %s: %d in %.0f ms", method, url, answer.status, milliseconds)
-        return answer
+            _log.debug("%s %s: %d in %.0f ms", method, url, response.status, milliseconds)
+        return response
 
-    def _keep_nonce(self, answer: Response) -> None:
-        nonce = well_formed(answer.headers.get("Replay-Nonce"))
+    def _keep_nonce(self, response: Response) -> None:
+        nonce = well_formed(response.headers.field("Replay-Nonce"))
         if nonce is not None:
             self._nonces.put(nonce)
-
-    def _parse_directory(self, answer: Response) -> messages.Directory:
-        # Whatever else is no text is none of the entrances that a CA may offer besides.
-        members = {k: v for k, v in answer.json().items() if k == "meta" or isinstance(v, str)}
-        for name in _ENTRANCES:
-            if name not in members:
-                raise CAProtocolError(f"the CA's directory lacks {name}")
-            self._check_url(members[name])
-        meta = members.setdefault("meta", {})
-        if not isinstance(meta, dict) or not all(
-            isinstance(meta.get(name, kind()), kind) for name, kind in _META.items()
-        ):
-            raise CAProtocolError("the CA's directory has a broken 'meta'")
-        if "termsOfService" in meta:
-            meta["termsOfService"] = one_line(meta["termsOfService"])
-        return messages.Directory.from_json(members)

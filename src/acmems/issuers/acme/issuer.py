@@ -1,0 +1,258 @@
+"""An ACME CA as an issuer: one account, opened when it is first needed, and its orders."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from acmems.challenges import Validator
+from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.proofs import PresentedProofs
+from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
+from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.key import AccountKey
+from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.acme.ordering import Ordering
+from acmems.issuers.acme.problems import translating
+from acmems.issuers.acme.proving import Proving
+from acmems.issuers.acme.registration import Registrar
+from acmems.issuers.acme.session import Session
+from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.steps import Signal, StepLoop, Steps
+from acmems.x509.csr import CertificateRequest
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What speaks to the CA with one key."""
+
+    key: AccountKey
+    session: Session
+    proving: Proving
+    ordering: Ordering
+
+
+@dataclass(slots=True)
+class _Opening:
+    """An opening of the account that goes on, and how it ended."""
+
+    ended: Signal = field(default_factory=Signal)
+    error: BaseException | None = None
+
+
+class AcmeIssuer:
+    """Turns certificate requests into chains at one CA.
+
+    Methods that return steps run in `loop`; the others are for any thread but that of the loop, and wait.
+
+    Args:
+        options: the account and its CA.
+        timeout: how long one conversation about the account may take, in seconds.
+        clock: for deadlines, waits and dates.
+
+    Attributes:
+        directory: where the account's key and registration lie.
+        loop: runs the steps.
+        account: the account as the CA last described it, None while it is not known.
+    """
+
+    def __init__(self, options: AccountOptions, timeout: float, clock: Clock = SYSTEM) -> None:
+        self.options = options
+        self.clock = clock
+        self.directory = AccountDirectory(options.dir)
+        self.loop = StepLoop(clock, name="acmems-issuer")
+        self.account: Account | None = None
+        self._timeout = timeout
+        self._journal = Journal(options.dir / "presented")
+        self._client: Client | None = None
+        self._is_stopped = False
+        self._opening: _Opening | None = None
+
+    # The account (RFC 8555 section 7.3)
+
+    @property
+    def account_url(self) -> str | None:
+        """The account's URL, None while it is not known."""
+        return None if self.account is None else self.account.url
+
+    @property
+    def key(self) -> AccountKey | None:
+        """The account's key, None while it is not loaded."""
+        return None if self._client is None else self._client.key
+
+    @property
+    def key_digest(self) -> str | None:
+        """The SHA-256 of the account's public key as a CSR would show it, None while it is not loaded."""
+        return None if self._client is None else self._client.key.digest
+
+    @property
+    def client(self) -> Client:
+        """What speaks to the CA.
+
+        Raises:
+            AccountError: the key is not loaded.
+        """
+        if self._client is None:
+            raise AccountError("the account key is not loaded yet")
+        return self._client
+
+    def create_key(self) -> None:
+        """Create a new private key of the configured `key-type`.
+
+        Raises:
+            AccountError: the account directory does not exist, or there is a key or registration already.
+        """
+        if self.directory.has_registration():
+            raise AccountError(
+                f"{self.directory.registration_file} exists, but its key does not: a lost account key is "
+                f"never replaced silently. Restore account.pem, or remove registration.json to begin anew"
+            )
+        self.directory.save_key(AccountKey.generate(self.options.key_type))
+
+    def load_key(self) -> AccountKey:
+        """Load the account's key, and get ready to speak to the CA with it.
+
+        Raises:
+            AccountError: the key cannot be used, or `ca-file` cannot.
+        """
+        key = self.directory.load_key()
+        known = self._client
+        if known is not None and known.key.digest == key.digest:
+            return known.key
+        try:
+            session = Session(self.options.directory_url, key, self.loop, ca_file=self.options.ca_file)
+        except ValueError as error:
+            raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
+        proving = Proving(session, key, self.loop, PresentedProofs(self.clock, self._journal))
+        ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
+        self._client = Client(key, session, proving, ordering)
+        if known is not None:
+            known.session.close()
+        if self._is_stopped:
+            self._stop(self._client)
+        return key
+
+    def open(self, *, register: bool = True) -> Account:
+        """Load the key, and ask the CA for the account.
+
+        Args:
+            register: whether a key that has no account yet gets one.
+
+        Raises:
+            AccountError: the account cannot be loaded, or the CA does not accept it.
+            NeedToAgreeToTOS: the terms of service are not accepted.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        self.load_key()
+        return self.refresh(register=register)
+
+    def refresh(self, *, register: bool = True) -> Account:
+        """Ask the CA for the account, and register it if there is none; errors are those of `open`."""
+        return self.loop.run(self._refresh(self.clock.deadline(self._timeout), register=register))
+
+    def deactivate(self) -> Account:
+        """Deactivate the account at the CA, for good (section 7.3.6).
+
+        Raises:
+            AccountError, CAError, RateLimited, DeadlinePassed: it could not be done.
+        """
+        deadline = self.clock.deadline(self._timeout)
+        self.account = self.loop.run(self._registrar().deactivate(deadline))
+        return self.account
+
+    # Orders (section 7.4)
+
+    def obtain(
+        self,
+        request: CertificateRequest,
+        validators: Sequence[Validator],
+        deadline: Deadline,
+        identity: Hashable,
+    ) -> Steps[bytes]:
+        """Return a new chain for a request, as the CA sent it (PEM); open the account first if need be.
+
+        Args:
+            request: what is asked for.
+            validators: what can prove the names, best first.
+            deadline: when to give up; the order stays open then.
+            identity: what makes two requests the same; an open order for the same is continued.
+
+        Raises:
+            AcmeException: one of the errors of `Ordering.obtain` or `open`.
+        """
+        client = yield from self.opened(deadline)
+        return (yield from client.ordering.obtain(request, validators, deadline, identity))
+
+    def opened(self, deadline: Deadline) -> Steps[Client]:
+        """Return what speaks to the CA; open the account first if need be, once however many wait for it.
+
+        Raises:
+            AcmeException: one of the errors of `open`.
+        """
+        opening = self._opening
+        if self.account is None and opening is None:
+            yield from self._open(deadline)
+        elif opening is not None:
+            if not (yield opening.ended.wait(deadline.remaining)):
+                raise DeadlinePassed("the account could not be opened at the CA in time")
+            if opening.error is not None:
+                raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
+        return self.client
+
+    def sweep(
+        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """Withdraw the proofs that a crash, or a validator that did not work, has left behind.
+
+        Args:
+            validators: what may have presented them, by name.
+            on_progress: called after each batch of proofs.
+        """
+        if self._client is not None:
+            self._client.proving.proofs.sweep(validators, on_progress)
+
+    def stop(self) -> None:
+        """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""
+        self._is_stopped = True
+        if self._client is not None:
+            self._stop(self._client)
+
+    def close(self) -> None:
+        """Stop, and let go of threads."""
+        self.stop()
+        self.loop.close()
+
+    def _stop(self, client: Client) -> None:
+        self.loop.soon(client.ordering.stop)
+        self.loop.soon(client.proving.stop)
+        client.session.close()
+
+    def _open(self, deadline: Deadline) -> Steps[None]:
+        if self._is_stopped:
+            raise CAUnavailable("this server is stopping; ask again")
+        opening = self._opening = _Opening()
+        try:
+            self.load_key()
+            yield from self._refresh(deadline, register=True)
+        except BaseException as error:
+            opening.error = error
+            raise
+        finally:
+            self._opening = None
+            opening.ended.set()
+
+    def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
+        with translating(()):
+            self.account = yield from self._registrar().refresh(deadline, register=register)
+        return self.account
+
+    def _registrar(self) -> Registrar:
+        client = self.client
+        return Registrar(self.options, self.directory, client.session, client.key)

@@ -1,0 +1,87 @@
+"""What may go wrong, and what must happen then.
+
+The tests that show it carry `pytest.mark.threat(section, case, ...)`. `pytest --threats` counts them, and
+fails where a case has none, or where none of them has a status that is expected here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+THREATS: Mapping[str, Mapping[str, str]] = {
+    "csr": {
+        "no names": "415: that all names match says nothing where there are none",
+        "names other than DNS names": "415, and 403 for an IP address that no block grants",
+        "a common name and no SAN": "the common name is the name; 415 where the CA wants a SAN",
+        "a SAN and no common name": "200: most requests are like that",
+        "common names beside the SAN": "each is a name like the others: 403 unless it is granted",
+        "capital letters": "200: made small before anything is compared or ordered",
+        "names that are no host names": "415",
+        "wildcards": "403 before any order, unless a glob grants them and the verification can prove them",
+        "a star elsewhere than in front": "415",
+        "too many names, or one twice": "415, and 200 for the one",
+        "anything but one PEM request": "415, and not a byte of it in the log",
+        "what parsers read differently": "415: extensions or attributes twice or elsewhere, bytes left over",
+        "a parser that fails": "415, whatever it raised",
+        "a wrong signature": "415",
+        "weak keys": "415; further curves by option",
+        "extensions that ask for more": "415; must-staple by option",
+        "the account's own key": "415",
+    },
+    "http": {
+        "no length": "411, or 501 for a transfer coding, and the end of the connection",
+        "malformed requests": "400, and the end of the connection",
+        "a body over max-size": "413 before it is read; 403 for those who may not ask at all",
+        "slow clients": "408 at deadlines that nothing moves; the others are served meanwhile",
+        "crowds": "few threads, limits in total and for each address, the rest in the backlog",
+        "clients that wait for 100 Continue": "100 or the final error, at once",
+        "long lines, many headers": "414, 431",
+        "other methods and paths": "405 with Allow; 404",
+        "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
+        "line ends in words of others": "never as they are in a header or in the log",
+        "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",
+    },
+    "auth": {
+        "a malformed Authentication header": "403: as good as none",
+        "other hash algorithms": "a configuration error; no name is looked up among attributes",
+        "blocks without secret, method or domain": "a configuration error",
+        "the hash of one block, names of another": "403: one block must accept everything",
+        "guessing and timing": "one 403 for all reasons; all methods are asked, in constant time",
+    },
+    "disk": {
+        "a disk that is full": "200, and the old file intact; an error is logged, storing tried again",
+        "a storage that cannot be written": "503 before an order is placed",
+        "something else in a chain's place": "200 with a new chain; what was there is moved aside and logged",
+        "a key file open to others, or a link": "refused at the start",
+        "another CA or account than before": "no chain of the one is delivered as the other's",
+    },
+    "ca": {
+        "refused nonces": "200 while it is possible, then 503 after a bounded number of tries",
+        "broken answers": "502, 503 or 504; only repeated where safe; stored chains are delivered",
+        "Retry-After": "429 or 503, passed on within limits, and the CA is left alone",
+        "an order that stays in processing": "504 at the deadline; the next request continues it",
+        "a finalize whose answer is lost": "200: the order is read, neither finalized twice nor placed again",
+        "a name that cannot be validated": "421 with the CA's words, and no further try at once",
+        "another certificate": "502; neither delivered nor stored",
+        "another order, other origins": "502, and nothing further is sent",
+        "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
+    },
+    "proving": {
+        "a wrong TSIG key": "421 with server and record; the log says which key to correct",
+        "a DNS server that refuses": "421 with server, record and reason",
+        "a DNS server that is dead": "the next one is asked; where there is none, 421 that names it",
+        "a DNS answer that is forged or broken": "not believed",
+        "a CNAME in a circle or to others": "refused before anything is changed",
+        "a crash or a refusal with records in DNS": "421 for the refusal; no record stays",
+        "a hook that fails or hangs": "421 without its output; killed with its children; no secret is logged",
+        "a DNS provider that fails or hangs": "421, or a configuration error; killed; no secret is logged",
+        "hostile queries to the name server": "silence, FORMERR, REFUSED, or TCP; bounded memory",
+        "hostile TLS clients": "an alert, or closed within five seconds; few connections for each address",
+    },
+}
+
+
+def statuses(expected: str) -> frozenset[str]:
+    """Return the HTTP statuses that stand in what is expected."""
+    return frozenset(re.findall(r"\b[1-5][0-9][0-9]\b", expected))
