@@ -149,10 +149,7 @@ class FakeSession(Session):
 
 def headers_of(fields: Mapping[str, str]) -> Headers:
     """Return header fields as a response has them."""
-    headers = Headers()
-    for name, value in fields.items():
-        headers.add(name, value)
-    return headers
+    return Headers((name.encode(), value.encode()) for name, value in fields.items())
 
 
 NO_JOURNAL = Journal(Path("/nonexistent"))

@@ -1,4 +1,4 @@
-"""Steps run in the calling thread, by a clock that a test moves."""
+"""Steps in tests: run in the calling thread, or in a loop whose clock a test moves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from acmems.system.clock import Clock
 from acmems.system.steps import StepLoop, Steps
 from acmems.system.steps.waits import EdgeWait, GatherWait, SignalWait, ThreadWait, Wait
+
+PATIENCE = 20.0  # seconds of real time after which a test gives up; none waits for them
 
 T = TypeVar("T")
 
@@ -85,3 +87,58 @@ class _Direct(Executor):
         except BaseException as error:  # noqa: BLE001 - as an executor does
             future.set_exception(error)
         return future
+
+
+class LoopTime:
+    """A clock that stands still until it is moved, and a loop that goes by it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.loop = StepLoop(Clock(monotonic=lambda: self.now))
+
+    def move(self, seconds: float) -> None:
+        """Let time pass, and return when the loop has seen it."""
+        self.now += seconds
+        settle(self.loop)
+
+
+def in_loop(loop: StepLoop, function: Callable[[], T]) -> T:
+    """Call a function in the loop's thread, and return its result."""
+
+    def steps() -> Steps[T]:
+        yield from ()
+        return function()
+
+    return loop.submit(steps()).result(PATIENCE)
+
+
+def settle(loop: StepLoop) -> None:
+    """Return when the loop has looked at its descriptors and timers, and has run what came of that."""
+    for _ in range(3):
+        in_loop(loop, lambda: None)
+
+
+def steps_of(wait: Wait) -> Steps[Any]:
+    """Wait, and return the outcome."""
+    return (yield wait)
+
+
+def returning(value: int, first: Wait | None = None) -> Steps[int]:
+    """Return a number, after a wait."""
+    if first is not None:
+        yield first
+    return value
+
+
+def raising(error: BaseException, first: Wait | None = None) -> Steps[Any]:
+    """Raise an error, after a wait."""
+    if first is not None:
+        yield first
+    raise error
+
+
+def begin(loop: StepLoop, steps: Steps[T]) -> Future[T]:
+    """Begin steps, and return when they wait."""
+    future = loop.submit(steps)
+    settle(loop)
+    return future

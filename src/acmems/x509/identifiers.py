@@ -190,19 +190,22 @@ def _label_fault(label: str) -> str | None:
 
 
 def _decodes(label: str) -> bool:
-    """Tell whether a label is the Punycode (RFC 3492) of text in NFC, and the only one to be so.
+    """Tell whether a label is the Punycode (RFC 3492) of text in NFC.
 
     Public CAs ask for no more. What IDNA 2008 disallows beyond that, emoji say, some registries delegate.
+    No text has two labels: each step of the decoding can be undone in one way, but for a delimiter with
+    nothing before it, which encoders leave out.
     """
+    encoded = label.removeprefix(_ACE_PREFIX)
+    if encoded.startswith("-"):
+        return False
     try:
-        text = label.removeprefix(_ACE_PREFIX).encode("ascii").decode("punycode")
-        return (
-            _ace(text) == label
-            and unicodedata.is_normalized("NFC", text)
-            and not any(unicodedata.category(character) in _NO_TEXT for character in text)
-        )
+        text = encoded.encode("ascii").decode("punycode")
     except ValueError:  # a UnicodeError
         return False
+    return unicodedata.is_normalized("NFC", text) and not any(
+        unicodedata.category(character) in _NO_TEXT for character in text
+    )
 
 
 def _ace(text: str) -> str:

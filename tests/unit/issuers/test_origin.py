@@ -55,6 +55,27 @@ class TestOrigin:
         """Only plain https URLs have an origin here: no user, no fragment, no odd characters."""
         with pytest.raises(ValueError):
             Origin.of(url)
+        assert not Origin("ca.example", 443).has(url)
+
+    @pytest.mark.parametrize(
+        ("url", "own"),
+        [
+            ("https://ca.example", True),
+            ("https://ca.example/", True),
+            ("https://ca.example/a/b?c=/d@e", True),
+            ("https://ca.example:443/a", False),
+            ("https://CA.example/a", False),
+            ("https://ca.example:8443/a", False),
+            ("https://ca.example.evil.example/a", False),
+            ("https://ca.example@evil.example/a", False),
+            ("https://evil.example/https://ca.example/", False),
+        ],
+    )
+    def test_its_own_urls(self, url: str, own: bool) -> None:
+        """A URL that it spells like this is its own; of all others `of` tells."""
+        origin = Origin("ca.example", 443)
+        assert origin.has(url) is own
+        assert not own or Origin.of(url) == origin
 
     @pytest.mark.parametrize(
         "text", ["https://ca.example", "https://ca.example:14000", "https://[::1]:14000"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acmems.exceptions import CAProtocolError
-from acmems.issuers.acme.session.reading import AnswerReader, BrokenAnswer
+from acmems.issuers.acme.session.reading import BrokenResponse, ResponseReader
 
 URL = "https://ca.example/x"
 KNOWN = b"HTTP/1.1 200 OK\r\nReplay-Nonce: a\r\nContent-Length: 2\r\n\r\nok"
@@ -16,8 +16,8 @@ OLD = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
 EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def read(*parts: bytes, bodiless: bool = False) -> AnswerReader:
-    reader = AnswerReader(URL, 10, bodiless=bodiless)
+def read(*parts: bytes, bodiless: bool = False) -> ResponseReader:
+    reader = ResponseReader(URL, 10, bodiless=bodiless)
     for part in parts:
         reader.feed(part)
     return reader
@@ -42,19 +42,19 @@ def test_answers(data: bytes, status: int, body: bytes, keeps: bool) -> None:
         if data is UNTIL_END:
             assert not reader.complete
             reader.feed(b"")
-        answer = reader.answer()
-        assert (reader.complete, answer.status, answer.body, reader.keeps) == (True, status, body, keeps)
-        assert "X" not in answer.headers
+        response = reader.response()
+        assert (reader.complete, response.status, response.body, reader.keeps) == (True, status, body, keeps)
+        assert response.headers.field("X") is None
 
 
 @pytest.mark.parametrize("data", [KNOWN, CHUNKED, CLOSING])
 def test_an_early_end(data: bytes) -> None:
     """Wherever an answer of known length ends too early, it is none."""
     for cut in range(len(data) - 1):
-        reader = AnswerReader(URL, 10)
+        reader = ResponseReader(URL, 10)
         if cut:
             reader.feed(data[:cut])
-        with pytest.raises(BrokenAnswer):
+        with pytest.raises(BrokenResponse):
             reader.feed(b"")
 
 
@@ -63,8 +63,8 @@ def test_an_early_end(data: bytes) -> None:
 def test_what_follows_is_nobodys(data: bytes, extra: bytes) -> None:
     """Bytes after an answer change nothing of it, and nobody reads on where they came from."""
     reader = read(data + extra)
-    assert (reader.complete, reader.answer().body, reader.keeps) == (True, b"ok", False)
-    assert reader.answer().status == read(data).answer().status
+    assert (reader.complete, reader.response().body, reader.keeps) == (True, b"ok", False)
+    assert reader.response().status == read(data).response().status
 
 
 @pytest.mark.parametrize(("field", "keeps"), [(b"", True), (b"Connection: close\r\n", False)])
@@ -72,7 +72,7 @@ def test_an_answer_to_head(field: bytes, keeps: bool) -> None:
     """An answer to a HEAD ends with its head, whatever length it names."""
     for length in (b"", b"Content-Length: 500\r\n"):
         reader = read(b"HTTP/1.1 200 OK\r\n" + length + field + b"\r\n", bodiless=True)
-        assert (reader.complete, reader.answer().body, reader.keeps) == (True, b"", keeps)
+        assert (reader.complete, reader.response().body, reader.keeps) == (True, b"", keeps)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a CA's answers mean."""
+"""What a CA's responses mean."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import datetime
 import json
 
 import pytest
-from acmems.issuers.acme.session.answers import Response
-from urllib3 import HTTPHeaderDict
+from tests.fake_ca import headers_of
 
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
+from acmems.issuers.acme.session import Headers, Response
 from acmems.text import one_line
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
@@ -19,19 +19,19 @@ ACME = "urn:ietf:params:acme:error:"
 DEEP = b'{"a":' + b"[" * 200 + b"]" * 200 + b"}"  # Python's parser reads it; what prints it may not
 
 
-def answer(status: int = 200, body: bytes = b"", **headers: str) -> Response:
-    fields = HTTPHeaderDict({name.replace("_", "-"): value for name, value in headers.items()})
+def response(status: int = 200, body: bytes = b"", **headers: str) -> Response:
+    fields = headers_of({name.replace("_", "-"): value for name, value in headers.items()})
     return Response(status, fields, body, "https://ca.example/x")
 
 
 def problem(status: int = 400, **members: object) -> CAProblem | RateLimited:
-    return answer(status, json.dumps(members).encode()).error(NOW)
+    return response(status, json.dumps(members).encode()).error(NOW)
 
 
 class TestJson:
     def test_an_object_is_returned(self) -> None:
         """The body of most answers is a JSON object."""
-        assert answer(body=b'{"status": "valid"}').json() == {"status": "valid"}
+        assert response(body=b'{"status": "valid"}').json() == {"status": "valid"}
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"[]", b"7", b"null", b"\xff", b"<html>", b"[" * 100_000, DEEP]
@@ -39,11 +39,11 @@ class TestJson:
     def test_anything_else_is_nonsense(self, body: bytes) -> None:
         """What is no JSON object is refused, whatever it is."""
         with pytest.raises(CAProtocolError, match=r"https://ca\.example/x"):
-            answer(body=body).json()
+            response(body=body).json()
 
     def test_a_body_is_not_shown(self) -> None:
         """The repr of an answer does not show what the CA answered."""
-        assert "valid" not in repr(answer(body=b'{"status": "valid"}'))
+        assert "valid" not in repr(response(body=b'{"status": "valid"}'))
 
 
 class TestRetryAfter:
@@ -68,27 +68,35 @@ class TestRetryAfter:
     )
     def test_seconds_and_dates_are_seconds_from_now(self, header: str, seconds: float) -> None:
         """A wait is seconds or a date in UTC, never below zero, never beyond an hour."""
-        assert answer(503, Retry_After=header).retry_after(NOW) == seconds
+        assert response(503, Retry_After=header).retry_after(NOW) == seconds
 
     @pytest.mark.parametrize("header", ["", "-1", "1.5", "soon", "1e3", "١٢", "Tue, 99 Foo 2026 12:00 GMT"])
     def test_what_makes_no_sense_says_nothing(self, header: str) -> None:
         """A header that is neither is as good as none."""
-        assert answer(503, Retry_After=header).retry_after(NOW) is None
+        assert response(503, Retry_After=header).retry_after(NOW) is None
 
     def test_the_limit_can_be_another(self) -> None:
         """Some waits, as between two looks at renewal information, may be longer."""
-        assert answer(Retry_After="21600").retry_after(NOW, longest=86400) == 21600
+        assert response(Retry_After="21600").retry_after(NOW, longest=86400) == 21600
 
     def test_no_header_says_nothing(self) -> None:
         """Most answers name no wait."""
-        assert answer().retry_after(NOW) is None
+        assert response().retry_after(NOW) is None
 
 
 class TestHeaders:
+    def test_fields_of_one_name_are_one(self) -> None:
+        """Fields of one name are joined by commas, whatever their case (RFC 9110 section 5.3)."""
+        headers = Headers([(b"Link", b"<a>;rel=x"), (b"link", b"\t<b>;rel=x "), (b"X", b"")])
+        headers.add(b"LINK", b"<c>;rel=x")
+        assert headers.field("lInK") == "<a>;rel=x, <b>;rel=x, <c>;rel=x"
+        assert (headers.field("x"), headers.field("y")) == ("", None)
+        assert Response(200, headers, b"", "https://ca.example/x").links("x") == ["a", "b", "c"]
+
     def test_header_names_have_no_case(self) -> None:
         """Header fields are found however the CA writes them."""
-        assert answer(lOcAtIoN="https://ca.example/1").location == "https://ca.example/1"
-        assert answer().location is None
+        assert response(lOcAtIoN="https://ca.example/1").location == "https://ca.example/1"
+        assert response().location is None
 
     @pytest.mark.parametrize(
         ("header", "found"),
@@ -105,13 +113,13 @@ class TestHeaders:
     )
     def test_links_are_found_by_relation(self, header: str, found: list[str]) -> None:
         """Alternate chains are named in Link headers (RFC 8555 section 7.4.2, RFC 8288)."""
-        assert answer(Link=header).links("alternate") == found
+        assert response(Link=header).links("alternate") == found
 
     @pytest.mark.timeout(10)
     @pytest.mark.parametrize("part", ["<", "<a>;a" + " " * 60_000, "<a>" + ";a=" * 20_000, "; rel" * 12_000])
     def test_a_hostile_link_costs_no_time(self, part: str) -> None:
         """However long a Link header is, reading it takes no more than a moment."""
-        assert answer(Link=part * (65_000 // len(part))).links("alternate") == []
+        assert response(Link=part * (65_000 // len(part))).links("alternate") == []
 
 
 class TestError:
@@ -145,7 +153,7 @@ class TestError:
     def test_what_a_person_is_to_do_is_kept(self) -> None:
         """The page in `instance` and the terms that the answer links to (RFC 8555 section 7.3.3) are kept."""
         body = json.dumps({"type": ACME + "userActionRequired", "instance": "https://ca.example/agree"})
-        error = answer(403, body.encode(), Link='<https://ca.example/terms>;rel="terms-of-service"').error(
+        error = response(403, body.encode(), Link='<https://ca.example/terms>;rel="terms-of-service"').error(
             NOW
         )
         assert isinstance(error, CAProblem)
@@ -154,7 +162,7 @@ class TestError:
     @pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", b"[]", b"\xff"])
     def test_errors_need_no_problem_document(self, body: bytes) -> None:
         """What a proxy in between answers counts by its status."""
-        error = answer(502, body).error(NOW)
+        error = response(502, body).error(NOW)
         assert isinstance(error, CAProblem)
         assert (error.status, error.detail) == (502, "HTTP status 502")
 
@@ -162,13 +170,13 @@ class TestError:
     def test_a_rate_limit_is_known_by_status_and_by_type(self, status: int, code: str) -> None:
         """Both 429 and the type rateLimited mean: later (RFC 8555 section 6.6)."""
         body = json.dumps({"type": ACME + code, "detail": "too many"}).encode()
-        error = answer(status, body, Retry_After="60").error(NOW)
+        error = response(status, body, Retry_After="60").error(NOW)
         assert isinstance(error, RateLimited)
         assert (str(error), error.retry_after) == ("too many", 60)
 
     def test_a_wait_is_kept(self) -> None:
         """The wait that an error answer names is on the exception."""
-        assert answer(503, Retry_After="60").error(NOW).retry_after == 60
+        assert response(503, Retry_After="60").error(NOW).retry_after == 60
 
     @pytest.mark.threat("http", "line ends in words of others")
     def test_its_words_are_safe_to_log(self) -> None:
@@ -182,9 +190,9 @@ class TestError:
     def test_the_type_is_that_of_errors_only(self) -> None:
         """A good answer with a member `type` is no problem."""
         body = json.dumps({"type": ACME + "badNonce"}).encode()
-        assert answer(400, body).problem_type == ACME + "badNonce"
-        assert answer(200, body).problem_type is None
-        assert answer(400, b"no").problem_type is None
+        assert response(400, body).problem_type == ACME + "badNonce"
+        assert response(200, body).problem_type is None
+        assert response(400, b"no").problem_type is None
 
 
 class TestOneLine:

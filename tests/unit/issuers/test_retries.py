@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from tests.fake_ca import headers_of
+from tests.steps import PATIENCE, DirectLoop, LoopTime, begin
 
 from acmems.exceptions import (
     CAProblem,
@@ -19,18 +22,19 @@ from acmems.exceptions import (
     FateUnknown,
     RateLimited,
 )
-from acmems.issuers.acme.session import Response
+from acmems.issuers.acme.session import Headers, Response
+from acmems.issuers.acme.session.connection import Failure
 from acmems.issuers.acme.session.retries import TRIES, Retries
-from acmems.issuers.acme.session.transport import Failure
 from acmems.system.clock import NEVER, Clock, Deadline
+from acmems.system.steps import Steps
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
-GOOD = Response(200, {}, b"", "https://ca.example/")
+GOOD = Response(200, Headers(), b"", "https://ca.example/")
 
 
 def bad(status: int, code: str = "serverInternal", **headers: str) -> Response:
     body = json.dumps({"type": CAProblem.PREFIX + code, "detail": "told to"}).encode()
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = headers_of({name.replace("_", "-"): value for name, value in headers.items()})
     return Response(status, fields, body, "https://ca.example/")
 
 
@@ -51,7 +55,8 @@ class Script:
         self.waits.append(seconds)
         return event.is_set()
 
-    def _attempt(self) -> Response:
+    def _attempt(self) -> Steps[Response]:
+        yield from ()
         step = self.steps[min(self.made, len(self.steps) - 1)]
         self.made += 1
         if isinstance(step, Failure):
@@ -59,7 +64,12 @@ class Script:
         return step
 
     def run(self, deadline: Deadline = NEVER, *, repeatable: bool = True) -> Response:
-        return self.retries.run(self._attempt, deadline, repeatable=repeatable)
+        return self.spend(self._attempt, deadline, repeatable=repeatable)
+
+    def spend(
+        self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool
+    ) -> Response:
+        return DirectLoop(self.clock).run(self.retries.run(attempt, deadline, repeatable=repeatable))
 
 
 LOST = Failure("reset", sent=True)
@@ -137,7 +147,7 @@ class TestWaiting:
         assert script.waits == [0.25, 0.5, 1.0, 2.0]
 
     def test_waits_are_spread(self) -> None:
-        """Chance spreads the waits of many threads over a factor of three."""
+        """Chance spreads the waits of many over a factor of three."""
         low, high = Script([LOST, GOOD], lambda: 0.0), Script([LOST, GOOD], lambda: 1.0)
         low.run()
         high.run()
@@ -176,23 +186,25 @@ class TestWaiting:
         """A try that took all the time ends in DeadlinePassed, with what was wrong."""
         script = Script([])
 
-        def slow() -> Response:
+        def slow() -> Steps[Response]:
+            yield from ()
             script.waits.append(10)
             raise LOST
 
         with pytest.raises(DeadlinePassed, match="reset"):
-            script.retries.run(slow, script.clock.deadline(10), repeatable=True)
+            script.spend(slow, script.clock.deadline(10), repeatable=True)
 
     def test_a_lost_answer_is_more_than_a_passed_deadline(self) -> None:
         """Whoever must not repeat has to know that the request was sent."""
         script = Script([])
 
-        def slow() -> Response:
+        def slow() -> Steps[Response]:
+            yield from ()
             script.waits.append(10)
             raise LOST
 
         with pytest.raises(FateUnknown):
-            script.retries.run(slow, script.clock.deadline(10), repeatable=False)
+            script.spend(slow, script.clock.deadline(10), repeatable=False)
 
     def test_stopping_ends_the_wait(self) -> None:
         """After `stop` nobody waits for a next try."""
@@ -201,6 +213,27 @@ class TestWaiting:
         with pytest.raises(CAUnavailable, match="reset"):
             script.run(script.clock.deadline(math.inf))
         assert script.made == 1
+
+    @pytest.mark.parametrize("header", [None, "30"], ids=["for the next try", "for the CA"])
+    def test_stopping_ends_a_wait_that_goes_on(self, header: str | None) -> None:
+        """Who waits, for the next try or because the CA wants no requests, ends at once when told to stop."""
+        time, made = LoopTime(), 0
+        retries = Retries(time.loop.clock, lambda: 0.5)
+
+        def attempt() -> Steps[Response]:
+            nonlocal made
+            yield from ()
+            made += 1
+            if header is None:
+                raise LOST
+            return bad(503, Retry_After=header)
+
+        with contextlib.closing(time.loop):
+            waiting = [begin(time.loop, retries.run(attempt, NEVER, repeatable=True)) for _ in range(2)]
+            assert made == (2 if header is None else 1)
+            assert not any(each.done() for each in waiting)
+            time.loop.soon(retries.stop)
+            assert all(isinstance(each.exception(PATIENCE), CAUnavailable) for each in waiting)
 
 
 class TestOverload:

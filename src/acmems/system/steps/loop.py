@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import logging
@@ -11,11 +12,11 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from acmems.system.clock import SYSTEM, Clock
-from acmems.system.steps.waits import PENDING, Loop, Resume, Steps, Timer, Watched
+from acmems.system.steps.waits import PENDING, Resume, Steps, Timer, Watched
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +27,17 @@ _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _MOST_CANCELLED = 1000
 _HANGING_SECONDS = 120.0  # no step may block for as long as this
 _LONGEST_POLL = 3600.0  # seconds; epoll takes no infinity
+_MOST_LAST_WAITS = 10  # of steps that were given up, in `finally` clauses one within another
 
 
 class _Task:
     """One generator that a loop runs."""
 
-    __slots__ = ("_done", "_loop", "_steps")
+    __slots__ = ("_done", "_loop", "_steps", "_tasks")
 
-    def __init__(self, loop: Loop, steps: Steps[Any], done: Resume) -> None:
+    def __init__(self, tasks: set[_Task], loop: StepLoop, steps: Steps[Any], done: Resume) -> None:
+        tasks.add(self)
+        self._tasks = tasks
         self._loop = loop
         self._steps = steps
         self._done = done
@@ -43,13 +47,18 @@ class _Task:
         while True:
             try:
                 wait = self._steps.send(value) if error is None else self._steps.throw(error)
-                value, error = wait.begin(self._loop, self.go_on), None
             except StopIteration as end:
+                self._tasks.discard(self)
                 self._done(end.value, None)
                 return
             except BaseException as raised:  # noqa: BLE001 - whoever waits for the outcome hears of it
+                self._tasks.discard(self)
                 self._done(None, raised)
                 return
+            try:
+                value, error = wait.begin(self._loop, self.go_on), None
+            except Exception as failed:  # noqa: BLE001 - the steps that wanted to wait hear of it
+                value, error = None, failed
             if value is PENDING:
                 return
 
@@ -72,6 +81,7 @@ class StepLoop:
         self._epoll.register(self._wake, select.EPOLLIN)
         self._watched: dict[int, Watched] = {}
         self._waiting: dict[Watched, tuple[float, Callable[[], None]]] = {}  # until when, and what resumes it
+        self._tasks: set[_Task] = set()  # those that have not ended
         self._timers: list[Timer] = []
         self._cancelled = 0  # of the timers
         self._numbers = itertools.count()
@@ -80,7 +90,7 @@ class StepLoop:
         self._soon: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._awake = False  # the eventfd was written to, or the thread is about to look anyway
+        self._awake = False  # the eventfd was written to, or the thread looks at `_soon` before it waits
 
     def is_healthy(self) -> bool:
         """Tell whether its thread lives and gets on, or was not needed yet."""
@@ -91,21 +101,22 @@ class StepLoop:
     def submit(self, steps: Steps[T]) -> Future[T]:
         """Run steps; return what will hold their result. For any thread.
 
+        Who cancels the future does not want to hear of the result; the steps go on.
+
         Raises:
             RuntimeError: the loop is closed.
         """
         future: Future[T] = Future()
 
         def done(value: Any, error: BaseException | None) -> None:
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
+            with contextlib.suppress(InvalidStateError):  # it was cancelled
+                if error is None:
+                    future.set_result(value)
+                else:
+                    future.set_exception(error)
 
-        with self._lock:
-            if self._closing:
-                raise RuntimeError("the loop is closed")
-        self.soon(_Task(self, steps, done).go_on)
+        if not self._enqueue(lambda: self.start(steps, done)):
+            raise RuntimeError("the loop is closed")
         return future
 
     def run(self, steps: Steps[T]) -> T:
@@ -113,40 +124,49 @@ class StepLoop:
 
         Raises:
             BaseException: what they raise.
+            RuntimeError: the loop is closed.
+            CancelledError: it was closed before they had ended.
         """
         return self.submit(steps).result()
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call a function in the loop's thread. For any thread."""
-        with self._lock:
-            self._soon.append(call)
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                self._thread.start()
-            if self._awake or threading.current_thread() is self._thread:
-                return
-            self._awake = True
-        with contextlib.suppress(OSError):
-            os.eventfd_write(self._wake, 1)
+        """Call a function in the loop's thread, unless the loop is closed. For any thread."""
+        self._enqueue(call)
 
     def close(self) -> None:
-        """Let the thread go; steps that wait are given up."""
+        """Let the thread go. Steps that wait are given up: their waits fail with `CancelledError`."""
         with self._lock:
+            thread, was_closing = self._thread, self._closing
             self._closing = True
-            thread = self._thread
+            if thread is not None and not was_closing:
+                os.eventfd_write(self._wake, 1)
         self.pool.shutdown(wait=False, cancel_futures=True)
         if thread is None:
-            self._free()
+            if not was_closing:
+                self._free()
         elif thread is not threading.current_thread():
-            with contextlib.suppress(OSError):
-                os.eventfd_write(self._wake, 1)
             thread.join(5.0)
+
+    def _enqueue(self, call: Callable[[], None]) -> bool:
+        """Have a function called in the loop's thread; return whether it will be."""
+        with self._lock:
+            if self._closing:
+                return False
+            self._soon.append(call)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                self._thread.start()
+            if not self._awake and threading.current_thread() is not self._thread:
+                self._awake = True
+                # Under the lock, because after `close` the number of the descriptor may be that of another.
+                os.eventfd_write(self._wake, 1)
+        return True
 
     # From here on for the loop's thread.
 
     def start(self, steps: Steps[Any], done: Resume) -> None:
         """Run steps until their first wait, and call a function with their outcome when they have ended."""
-        _Task(self, steps, done).go_on()
+        _Task(self._tasks, self, steps, done).go_on()
 
     def at(self, moment: float, call: Callable[[], None]) -> Timer:
         """Call a function at a time of the monotonic clock."""
@@ -188,38 +208,58 @@ class StepLoop:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(watched.number)
 
-    def _free(self) -> None:
-        self._epoll.close()
-        os.close(self._wake)
-
     def _run(self) -> None:
         while not self._closing:
-            try:
-                self._turn()
-            except Exception:  # one bad callback must not end all others
-                logger.exception("a bug in a step")
+            self._turn()
+        self._call_those_of_soon()
+        self._give_up()
         self._free()
+
+    def _give_up(self) -> None:
+        """End the steps that wait, and those that wait again while they end."""
+        for _ in range(_MOST_LAST_WAITS):
+            for task in tuple(self._tasks):
+                _call(functools.partial(task.go_on, None, CancelledError("the loop was closed")))
+            if not self._tasks:
+                return
+        logger.error("steps did not end when their loop was closed: %d", len(self._tasks))
+
+    def _free(self) -> None:
+        with self._lock:
+            self._epoll.close()
+            os.close(self._wake)
 
     def _turn(self) -> None:
         self._busy_since = None
         ready = self._epoll.poll(self._patience())
-        self._busy_since = self.clock.monotonic()
+        now = self._busy_since = self.clock.monotonic()
+        seen = []
+        # Note all edges first: what runs next may close a descriptor, and open another of the same number.
         for number, events in ready:
-            if number == self._wake:
+            watched = self._watched.get(number)
+            if watched is not None:
+                _note(watched, events)
+                seen.append(watched)
+            elif number == self._wake:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
-            else:
-                self._edge(number, events)
-        now = self._busy_since
+        for watched in seen:
+            waiting = self._waiting.get(watched)
+            if waiting is not None:
+                _call(waiting[1])
         for until, resume in tuple(self._waiting.values()):
             if until <= now:
-                resume()
+                _call(resume)
         while self._timers and self._timers[0].at <= now:
-            call = heapq.heappop(self._timers).call
+            timer = heapq.heappop(self._timers)
+            call, timer.call = timer.call, None
             if call is None:
                 self._cancelled -= 1
             else:
-                call()
+                _call(call)
+        self._call_those_of_soon()
+
+    def _call_those_of_soon(self) -> None:
         while True:
             with self._lock:
                 self._awake = bool(self._soon)
@@ -227,7 +267,7 @@ class StepLoop:
             if not calls:
                 return
             for call in calls:
-                call()
+                _call(call)
 
     def _patience(self) -> float:
         """Return the seconds until the next timer, -1 for no limit."""
@@ -240,16 +280,19 @@ class StepLoop:
             return -1.0
         return min(max(0.0, min(moments) - self.clock.monotonic()), _LONGEST_POLL)
 
-    def _edge(self, number: int, events: int) -> None:
-        watched = self._watched.get(number)
-        if watched is None:
-            return
-        if events & (select.EPOLLIN | _OVER):
-            watched.readable = True
-        if events & (select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR):
-            watched.writable = True
-        if events & _OVER:
-            watched.over = True
-        waiting = self._waiting.get(watched)
-        if waiting is not None:
-            waiting[1]()
+
+def _call(call: Callable[[], None]) -> None:
+    """Call a function; one that fails must not end all others."""
+    try:
+        call()
+    except Exception:
+        logger.exception("a bug in a step")
+
+
+def _note(watched: Watched, events: int) -> None:
+    if events & (select.EPOLLIN | _OVER):
+        watched.readable = True
+    if events & (select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR):
+        watched.writable = True
+    if events & _OVER:
+        watched.over = True

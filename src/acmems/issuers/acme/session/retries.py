@@ -26,17 +26,20 @@ class Retries:
     Args:
         clock: time.
         random: numbers in [0, 1), which spread the tries of many.
+
+    Attributes:
+        stopped: set by `stop`.
     """
 
     def __init__(self, clock: Clock, random: Callable[[], float]) -> None:
         self._clock = clock
         self._random = random
-        self._stopped = Signal()
+        self.stopped = Signal()
         self._not_before = 0.0  # what an overloaded CA said to one request holds for all
 
     def stop(self) -> None:
         """End all waiting for a next try, now and from now on, with `CAUnavailable`."""
-        self._stopped.set()
+        self.stopped.set()
 
     def run(
         self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool
@@ -73,7 +76,7 @@ class Retries:
         seconds = self._not_before - self._clock.monotonic()
         if seconds <= 0:
             return
-        if seconds >= deadline.remaining or (yield self._stopped.wait(seconds)):
+        if seconds >= deadline.remaining or (yield self.stopped.wait(seconds)):
             raise CAUnavailable("the CA is overloaded and wants no requests for now", retry_after=seconds)
 
     def _pause(self, tries: int, failure: Failure, deadline: Deadline) -> Steps[None]:
@@ -87,7 +90,7 @@ class Retries:
             failure.final
             or tries >= TRIES
             or seconds >= deadline.remaining
-            or (yield self._stopped.wait(seconds))
+            or (yield self.stopped.wait(seconds))
         ):
             raise CAUnavailable(str(failure), retry_after=failure.retry_after) from failure
 

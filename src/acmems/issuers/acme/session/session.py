@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acmems import __version__
-from acmems.exceptions import CAProblem, CAProtocolError
+from acmems.exceptions import CAProblem, CAProtocolError, DeadlinePassed
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session.connection import CAConnection, Failure
@@ -22,7 +22,7 @@ from acmems.issuers.acme.session.responses import Response
 from acmems.issuers.acme.session.retries import Retries, judge
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import Deadline
-from acmems.system.steps import Signal, StepLoop, Steps, pause
+from acmems.system.steps import Signal, StepLoop, Steps
 
 NONCE_TRIES = 100
 """How often a request is made whose nonce is refused: against a CA that refuses nine in ten, one in
@@ -112,9 +112,8 @@ class Session:
                 return known  # an old one while it is read anew
             if reading is None:
                 return (yield from self._read_directory(deadline))
-            yield reading.wait(deadline.remaining)
-            if deadline.passed:
-                return (yield from self._read_directory(deadline))
+            if not (yield reading.wait(deadline.remaining)):
+                raise DeadlinePassed("the CA's directory was not read in time")
 
     def get(self, url: str, *, deadline: Deadline, max_size: int = MAX_BODY) -> Steps[Response]:
         """Fetch what needs no signature: the directory, renewal information.
@@ -230,7 +229,9 @@ class Session:
 
     def _fetch_nonce(self, connection: CAConnection, url: str, deadline: Deadline) -> Steps[str]:
         """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
-        yield pause(min(self._rates.reserve("newNonce", self._clock.monotonic()), deadline.remaining))
+        seconds = self._rates.reserve("newNonce", self._clock.monotonic())
+        if seconds:
+            yield self._retries.stopped.wait(min(seconds, deadline.remaining))
         try:
             response = yield from self._send(connection, "HEAD", url, deadline)
             judge(response, self._clock.now())
