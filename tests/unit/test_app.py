@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from acme import messages
+from tests.listening import WithoutFamily
 
 from acmems import app
 from acmems.challenges import http01
@@ -229,13 +228,6 @@ class TestStart:
             (http01, "DEFAULT_LISTENERS"),
         ):
             monkeypatch.setattr(module, name, defaults)
-
-        class WithoutFamily(socket.socket):
-            def __init__(self, family: int = socket.AF_INET, *arguments: Any, **named: Any) -> None:
-                if family == socket.AF_INET6:
-                    raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-                super().__init__(family, *arguments, **named)
-
         config = configuration(folder, mgmt="", web="type = http01")
         monkeypatch.setattr(socket, "socket", WithoutFamily)
         with running(config) as server:

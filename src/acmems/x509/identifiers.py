@@ -145,10 +145,9 @@ class Glob:
 
     def _matches_wildcard(self, identifier: Identifier) -> bool:
         """Tell whether this pattern grants all that a wildcard stands for, and says so by its stars."""
-        if self.text in (identifier.value, "**"):
-            return True
-        below = self.text.removeprefix("**")
-        return below != self.text and f".{identifier.base}".endswith(below)
+        parent = self.text.removeprefix("**")
+        stars = parent != self.text
+        return self.text == identifier.value or (stars and f".{identifier.base}".endswith(parent))
 
 
 def subject_alt_name_option(identifiers: Iterable[Identifier]) -> str:

@@ -75,6 +75,14 @@ class TestCheck:
         assert cli.main(["check", str(path)]) == 2
         assert re.search(rf"^{re.escape(str(path))}:\d: {text}$", capsys.readouterr().err, re.MULTILINE)
 
+    def test_what_is_missing_on_the_machine(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
+        """A directory that is configured and does not exist is a mistake at the line that names it."""
+        (config.parent / "account").rmdir()
+        assert cli.main(["check", str(config)]) == 2
+        told = capsys.readouterr()
+        assert told.err.startswith(f"{config}:2: ")
+        assert told.out == ""
+
     def test_a_warning(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
         """What stops nothing is told on stderr, and the exit code stays 0."""
         config.write_text(config.read_text().partition("[auth")[0])
