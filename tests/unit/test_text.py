@@ -29,7 +29,7 @@ class TestOneLine:
             (ValueError("a\nb"), "a b"),
         ],
     )
-    def test_what_is_printable_stays(self, text: object, line: str) -> None:
+    def test_control_characters_become_blanks(self, text: object, line: str) -> None:
         """Printable characters stay; whatever ends a line or steers a terminal becomes a blank."""
         assert one_line(text) == line
 
@@ -53,17 +53,17 @@ class TestSecret:
     @pytest.mark.parametrize(
         "shown", [repr, str, "{}".format, "{!r:>40}".format, "%s".__mod__, lambda it: repr([it, Holder(it)])]
     )
-    def test_nothing_shows_it(self, shown: object) -> None:
+    def test_printing_never_shows_a_secret(self, shown: object) -> None:
         """However a secret is printed, alone or within something, its text is not."""
         assert callable(shown)
         assert TEXT not in shown(Secret(TEXT))
 
-    def test_it_has_no_dictionary(self) -> None:
+    def test_a_secret_has_no_dictionary(self) -> None:
         """What dumps objects by their attributes finds none."""
         with pytest.raises(TypeError):
             vars(Secret(TEXT))
 
-    def test_it_is_told_when_asked(self) -> None:
+    def test_reveal_returns_the_text(self) -> None:
         """The text itself comes out where it is asked for by name."""
         assert Secret(TEXT).reveal() == TEXT
 

@@ -33,7 +33,7 @@ class TestBlocks:
             ([("domain", "a.example.org"), ("all", "yes"), ("verificaton", "x")], "did you mean"),
         ],
     )
-    def test_mistakes(self, pairs: list[tuple[str, str]], words: str) -> None:
+    def test_each_mistake_is_an_error_that_names_it(self, pairs: list[tuple[str, str]], words: str) -> None:
         """Each mistake in a block is an error that names it; none becomes "anyone"."""
         with pytest.raises(ConfigurationError, match=words):
             block(*pairs)

@@ -38,7 +38,7 @@ class TestClaims:
             f"  hmac name=sha256, hash={DIGEST} ",
         ],
     )
-    def test_good_ones(self, value: str) -> None:
+    def test_separators_and_names_of_openssl_are_accepted(self, value: str) -> None:
         """Separators are comma, space or both; OpenSSL 3's names are the same algorithms."""
         assert Claim.from_headers(headers(Authentication=value)) == Claim("sha256", DIGEST)
 
@@ -119,6 +119,6 @@ class TestMethods:
         method.secret = Secret("s")
         assert not method.accepts(Caller(None, Claim("sha256", hashlib.sha256(b"x").hexdigest())), b"x")
 
-    def test_all(self) -> None:
+    def test_the_all_method_accepts_anyone(self) -> None:
         """AllAuthMethod accepts anyone."""
         assert AllAuthMethod().accepts(Caller(None, None), b"")

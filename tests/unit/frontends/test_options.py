@@ -54,7 +54,7 @@ class TestMgmt:
         config = load('[mgmt]\ndefault-storage =\n[storage "a"]\ntype = file\ndirectory = /srv\n')
         assert isinstance(config.default_storage, NoStorage)
 
-    def test_none_is_always_defined(self) -> None:
+    def test_the_storage_none_needs_no_definition(self) -> None:
         """The storage `none` may be named without being defined."""
         config = load('[mgmt]\ndefault-storage = none\n[storage "a"]\ntype = file\ndirectory = /srv\n')
         assert isinstance(config.default_storage, NoStorage)
@@ -75,7 +75,7 @@ class TestMgmt:
             ("max-szie = 4k", "[mgmt] knows no 'max-szie', did you mean 'max-size'?"),
         ],
     )
-    def test_what_is_wrong_is_told(self, line: str, message: str) -> None:
+    def test_bad_values_and_keys_are_findings_at_their_line(self, line: str, message: str) -> None:
         """A bad value or key is a finding at its line."""
         rest = '[verification "http"]\ntype = http01\n[storage "disk"]\ntype = file\ndirectory = /srv\n'
         (finding,) = wrong(f"[mgmt]\n{line}\n{rest}")

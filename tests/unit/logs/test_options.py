@@ -25,7 +25,7 @@ class TestLogging:
     @pytest.mark.parametrize(
         "line", ["level = loud", "destination = jurnal", "destination =", "format = xml"]
     )
-    def test_what_is_wrong_is_told(self, line: str) -> None:
+    def test_unknown_words_are_findings_at_their_line(self, line: str) -> None:
         """A word that is none of the known ones is a finding at its line."""
         (finding,) = wrong(f"[logging]\n{line}\n")
         assert finding.startswith("a.ini:2: ")

@@ -22,7 +22,7 @@ class TestHint:
         """A hint offers the nearest known word, else all of them."""
         assert hint(word, ["listener", "dns01-dnsUpdate"]) == expected
 
-    def test_nothing_known_is_nothing_to_offer(self) -> None:
+    def test_without_known_words_there_is_no_hint(self) -> None:
         """Without known words there is no hint."""
         assert not hint("x", [])
 
@@ -33,6 +33,6 @@ def test_findings_print_as_file_line_message() -> None:
     assert str(Finding(Location("a.ini", 3), "hm", warning=True)) == "a.ini:3: warning: hm"
 
 
-def test_what_stands_in_no_file_has_no_line() -> None:
+def test_a_location_outside_of_files_prints_without_a_line() -> None:
     """A location outside of any file prints without a line."""
     assert str(Option("a", "b", Location("a script", 0)).location) == "a script"

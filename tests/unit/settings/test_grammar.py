@@ -112,7 +112,7 @@ class TestRead:
         assert not section.options
         assert findings == ["a.ini:2: control characters have no place here"]
 
-    def test_nothing_shows_values(self) -> None:
+    def test_the_repr_of_a_section_shows_no_values(self) -> None:
         """The repr of a section shows keys, and no value."""
         (section,), _ = read("[auth]\nhmac_key = hunter2\n")
         assert "hmac_key" in repr(section)

@@ -120,7 +120,7 @@ class TestOptions:
         assert options("[mgmt]")[0].name == "mgmt"
         assert options('[auth "x"]')[0].name == "x"
 
-    def test_what_was_asked_for_is_declared(self) -> None:
+    def test_keys_that_were_asked_for_are_declared(self) -> None:
         """Every key that was asked for is known with its meaning and default, to make the reference of."""
         read_options, _ = options("[s]\nx = 1")
         read_options.one("a", values.size, 4096, meaning="largest CSR")
