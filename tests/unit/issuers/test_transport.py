@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from tests.steps import PATIENCE, LoopTime, begin, settle
+from tests.steps import PATIENCE, LoopTime, begin, settle, wait_for
 from tests.tls_server import ANSWERING, OK, Behaviour, Serve, Server, ask, asking, read_request
 
 from acmems.exceptions import DeadlinePassed
@@ -289,14 +289,6 @@ def silent(server: Server, connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while connection.recv(65536):
             pass
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return when something has come about, which it does soon."""
-    patience = SYSTEM.deadline(PATIENCE)
-    while not condition():
-        assert not patience.passed
-        SYSTEM.sleep(0.002)
 
 
 class TestClose:
