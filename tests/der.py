@@ -17,6 +17,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 MICROSOFT_EXTENSION_REQUEST = "1.3.6.1.4.1.311.2.1.14"
 VERISIGN_EXTENSION_REQUEST = "2.16.840.1.113733.1.9.8"
+MICROSOFT_ENROLMENT_PAIR = "1.3.6.1.4.1.311.13.2.1"
 CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an object identifier
 UNSTRUCTURED_NAME = "1.2.840.113549.1.9.2"
 
@@ -35,6 +36,7 @@ ORGANIZATION = "2.5.4.10"
 _SIGNATURES = {  # of ECDSA and of RSA, by hash
     "sha1": ("1.2.840.10045.4.1", "1.2.840.113549.1.1.5", hashes.SHA1),
     "sha256": ("1.2.840.10045.4.3.2", "1.2.840.113549.1.1.11", hashes.SHA256),
+    "sha384": ("1.2.840.10045.4.3.3", "1.2.840.113549.1.1.12", hashes.SHA384),
     "sha512": ("1.2.840.10045.4.3.4", "1.2.840.113549.1.1.13", hashes.SHA512),
 }
 
@@ -47,16 +49,23 @@ def tlv(tag: int, *contents: bytes) -> bytes:
     return bytes([tag, 0x80 | len(length)]) + length + content
 
 
+def content(encoded: bytes) -> bytes:
+    """Return what is within a value."""
+    octets = encoded[1] & 0x7F if encoded[1] >= 0x80 else 0
+    return encoded[2 + octets :]
+
+
 sequence = functools.partial(tlv, 0x30)
 set_of = functools.partial(tlv, 0x31)
 octets = functools.partial(tlv, 0x04)
 utf8: Callable[[bytes], bytes] = functools.partial(tlv, 0x0C)
 NULL = tlv(0x05)
 TRUE = tlv(0x01, b"\xff")
+FALSE = tlv(0x01, b"\0")
 
 
 def integer(value: int) -> bytes:
-    return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1))
+    return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, signed=True))
 
 
 def bits(content: bytes) -> bytes:
@@ -141,14 +150,17 @@ class Draft:
     key: Key = field(default_factory=ec_key)
     spki: bytes | None = None  # None: the key's
     hash: str = "sha256"
+    parameters: bytes | None = None  # of the signature algorithm; None: those that belong to it
     version: int = 0
 
     def signed(self, info: bytes) -> bytes:
         ecdsa, with_rsa, algorithm = _SIGNATURES[self.hash]
         if isinstance(self.key, rsa.RSAPrivateKey):
             signature = self.key.sign(info, padding.PKCS1v15(), algorithm())
-            return sequence(info, sequence(oid(with_rsa), NULL), bits(signature))
-        return sequence(info, sequence(oid(ecdsa)), bits(self.key.sign(info, ec.ECDSA(algorithm()))))
+            parameters = NULL if self.parameters is None else self.parameters
+            return sequence(info, sequence(oid(with_rsa), parameters), bits(signature))
+        signature = self.key.sign(info, ec.ECDSA(algorithm()))
+        return sequence(info, sequence(oid(ecdsa), self.parameters or b""), bits(signature))
 
     @property
     def info(self) -> bytes:

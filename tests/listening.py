@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
+import os
 import select
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
@@ -114,6 +117,15 @@ def post(target: str = "/", body: bytes = b"", *fields: str, version: str = "1.1
     return "\r\n".join(head).encode() + body
 
 
+class WithoutFamily(socket.socket):
+    """A socket of a kernel that has no IPv6."""
+
+    def __init__(self, family: int = socket.AF_INET, *arguments: Any, **named: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, *arguments, **named)
+
+
 class Client:
     """The other end of a connection, which never waits long in vain.
 
@@ -218,7 +230,7 @@ class Bench:
         """Have the connection ended for a newcomer, if the rules let that be, when its grace is over."""
         self.time.now += GRACE
         self.look_at_deadlines()
-        self.listener._end_spare()
+        self.listener._acceptor._end_spare()
 
     def retire(self) -> None:
         """Have the connection ended as by a stop, if nothing is going on there."""

@@ -23,7 +23,7 @@ def main(path: str, *names: str) -> None:
         sys.exit(f"{path}: the default verification is not of type http01")
 
     manager = ACMEManager(config, connect=False)
-    if not manager.directory.has_key():
+    if not (config.account.dir / "account.pem").exists():
         manager.create_private_key()
     manager.connect()  # registers an account where the key has none
 

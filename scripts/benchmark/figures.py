@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.benchmark import csrs
 from scripts.benchmark.by_dns import by_dns
+from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.nameserver import nameserver
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
@@ -51,6 +52,7 @@ class Plan:
         rival_warm_up: certificates that the rival gets before anything is measured.
         patience: seconds that a crowd may take.
         stored: seconds a round of asking for a stored chain.
+        herd: machines that ask for a stored chain within one second.
     """
 
     rounds: int = 6
@@ -60,10 +62,11 @@ class Plan:
     rival_warm_up: int = 1
     patience: float = 60.0
     stored: float = 1.5
+    herd: int = 10_000
 
 
 FULL = Plan()
-QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, rival_warm_up=0, patience=30.0, stored=0.5)
+QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, rival_warm_up=0, patience=30.0, stored=0.5, herd=4000)
 
 
 def one_name(stage: Stage, plan: Plan) -> Measured:
@@ -295,6 +298,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "crowd": crowd,
     "requests": requests,
     "stored": stored,
+    "herd": lambda stage, plan: herd(stage, plan.herd),
     "start": start,
     "memory": memory,
 }

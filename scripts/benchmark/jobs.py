@@ -37,10 +37,10 @@ class Job:
 
     Args:
         kind: `sign` for a chain for each CSR, `stored` for the chain of the first CSR again and again, `kept`
-            for the same on connections that are kept.
+            for the same on connections that are kept; `herd` for the same, once, on `at_once` connections.
         csrs: the CSRs.
         at_once: how many of them are in flight at most.
-        seconds: how long `stored` and `kept` go on; how long `sign` may take.
+        seconds: how long `stored` and `kept` go on; how long `sign` and `herd` may take.
     """
 
     kind: str

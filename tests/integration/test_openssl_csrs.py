@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from acmems.auth import MAX_SIZE
 from acmems.exceptions import PayloadInvalid
 from acmems.x509 import csr
 
@@ -90,6 +91,17 @@ def made(key: Path, *arguments: str | Path) -> bytes:
             ["a.example.org"],
             id="every usual extension, SHA-512, older label",
         ),
+        pytest.param(["-subj", "/CN=a.example.org", "-text"], ["a.example.org"], id="with its text"),
+        pytest.param(
+            ["-subj", "/", "-addext", "subjectAltName=DNS:xn--ls8h.example.org"],
+            ["xn--ls8h.example.org"],
+            id="emoji",
+        ),
+        pytest.param(
+            ["-subj", "/O=A & B/O=A & B/CN=", "-addext", "subjectAltName=DNS:a.example.org"],
+            ["a.example.org"],
+            id="empty CN, organization twice",
+        ),
     ],
 )
 def test_accepted(key: Path, arguments: list[str], names: list[str]) -> None:
@@ -102,6 +114,31 @@ def test_debian_defaults(key: Path) -> None:
     path = key.with_name("openssl.cnf")
     path.write_text(DEFAULTS)
     assert csr.parse(made(key, "-config", path)).names == ("a.example.org",)
+
+
+def test_pss(tmp_path: Path) -> None:
+    """A request that openssl signs with RSA-PSS is refused by name, and by the option that made it."""
+    openssl("genpkey", "-algorithm", "rsa", "-out", tmp_path / "key.pem")
+    for arguments in (["-sigopt", "rsa_padding_mode:pss"], ["-sigopt", "rsa_padding_mode:pss", "-sha512"]):
+        body = made(tmp_path / "key.pem", "-subj", "/CN=a.example.org", *arguments)
+        with pytest.raises(PayloadInvalid, match=r"1\.2\.840\.113549\.1\.1\.10 .* without rsa_padding_mode"):
+            csr.parse(body)
+
+
+def test_a_key_for_pss_only(tmp_path: Path) -> None:
+    """A key that is for RSA-PSS only is refused by name, too."""
+    openssl("genpkey", "-algorithm", "rsa-pss", "-out", tmp_path / "key.pem")
+    with pytest.raises(PayloadInvalid, match="RSASSA-PSS"):
+        csr.parse(made(tmp_path / "key.pem", "-subj", "/CN=a.example.org"))
+
+
+def test_a_large_request_with_its_text(tmp_path: Path) -> None:
+    """A request with a large key, a hundred names and its text is within what a server takes by default."""
+    openssl("genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:4096", "-out", tmp_path / "key.pem")
+    names = ",".join(f"DNS:{name}" for name in NAMES)
+    body = made(tmp_path / "key.pem", "-subj", "/", "-text", "-addext", f"subjectAltName={names}")
+    assert list(csr.parse(body).names) == NAMES
+    assert len(body) <= MAX_SIZE
 
 
 def test_must_staple(key: Path) -> None:
@@ -124,9 +161,18 @@ def test_must_staple(key: Path) -> None:
             ["-subj", "/CN=a.example.org", "-addext", "basicConstraints=CA:TRUE"], "CA:TRUE", id="CA:TRUE"
         ),
         pytest.param(["-subj", "/CN=a.example.org", "-sha1"], "-sha256", id="SHA-1"),
-        pytest.param(["-subj", "/CN=a.example.org", "-text"], "text around", id="with its text"),
-        pytest.param(["-subj", "/CN=a.example.org", "-outform", "DER"], "not PEM", id="DER"),
+        pytest.param(["-subj", "/CN=a.example.org", "-outform", "DER"], "it is DER, not PEM", id="DER"),
         pytest.param(["-subj", "/O=Verein"], "no names", id="no names"),
+        pytest.param(
+            ["-subj", "/CN=Printer 7", "-addext", "subjectAltName=DNS:a.example.org,DNS:b.example.org"],
+            "-addext 'subjectAltName=DNS:a.example.org,DNS:b.example.org'",
+            id="CN that is no name",
+        ),
+        pytest.param(
+            ["-subj", "/CN=a.example.org", "-addext", "1.2.3.4=critical,ASN1:NULL"],
+            "critical extension 1.2.3.4 .* removing the word `critical`",
+            id="unknown critical extension",
+        ),
     ],
 )
 def test_refused(key: Path, arguments: list[str], reason: str) -> None:

@@ -18,6 +18,7 @@ from tests.peers import (
     curl,
     curl_sign,
     free_port,
+    hmac_header,
     make_key_and_csr,
     names_of,
     verify_chain,
@@ -68,7 +69,6 @@ def test_a_hundred_names_fit_into_one_certificate(settings: Settings, tmp_path: 
     """A CSR with 100 names is one order, proved in parallel."""
     names = [f"host{number}.example.org" for number in range(100)]
     _, csr = make_key_and_csr(tmp_path, names)
-    settings.mgmt = "max-size = 16k"
     with Acmems(settings) as acmems:
         reply = curl_sign(acmems.sign_url, csr)
     assert reply.status == 200
@@ -202,7 +202,7 @@ class TestRefusals:
             (["-d", "x"], "//sign", 404),
             (["-d", "x"], "/sign?x", 404),
             (["-d", "x"], "/", 404),
-            (["-d", "x" * 5000], "/sign", 413),
+            (["-d", "x" * 20_000], "/sign", 413),
             (["-H", "Transfer-Encoding: chunked", "-d", "x"], "/sign", 501),
             (["-X", "POST"], "/sign", 411),
         ],
@@ -215,6 +215,21 @@ class TestRefusals:
         assert reply.status == status
         if status == 405:
             assert reply.headers["Allow"] == "POST"
+
+    def test_line_ends_that_curl_took_away(self, settings: Settings, tmp_path: Path) -> None:
+        """`curl -d` is told by name: to the client, and where the HMAC is wrong by it, in the log."""
+        _, csr = make_key_and_csr(tmp_path, ["lines.example.org"])
+        with Acmems(settings) as acmems:
+            refused = curl(acmems.sign_url, "-d", f"@{csr}")
+        assert refused.status == 415
+        assert "--data-binary @host.csr, not by -d" in refused.text
+        settings.auth = f'[auth "any"]\nhmac_key = {SECRET}\ndomain = **'
+        with Acmems(settings) as acmems:
+            denied = curl(acmems.sign_url, "-H", hmac_header(csr, SECRET), "-d", f"@{csr}")
+            log = acmems.log
+        assert denied.status == 403
+        assert "data-binary" not in denied.text
+        assert "the body is PEM whose line ends are lost" in log
 
     def test_problem_documents_for_those_who_ask(self, settings: Settings) -> None:
         """A client that accepts JSON gets the reason as a problem document (RFC 9457)."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import warnings
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests import der
 from tests.der import Draft
 
 from acmems.exceptions import PayloadInvalid
-from acmems.x509 import csr
+from acmems.x509 import csr, formats
 from acmems.x509.identifiers import Identifier
 
 RULES = csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"}))
@@ -70,13 +76,26 @@ def check(body: bytes) -> csr.CertificateRequest | None:
     assert reason
     assert reason.isascii()
     assert reason.isprintable()
-    assert len(reason) < 300
+    assert len(reason) < 30_000  # with a hundred long names in an option of openssl
     if request is None:
         return None
     assert request.identifiers
     assert list(request.identifiers) == sorted(set(request.identifiers))
     assert len(request.identifiers) <= RULES.max_names
     return request
+
+
+def names_by_cryptography(encoded: bytes) -> set[str] | None:
+    """Return the names that cryptography reads in a request, None if its version reads no such request."""
+    try:
+        read = x509.load_der_x509_csr(encoded)
+        found = {str(name.value) for name in read.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)}
+        for extension in read.extensions:
+            if isinstance(extension.value, x509.SubjectAlternativeName):
+                found |= {str(name.value) for name in extension.value}
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return None
+    return {name.lower() for name in found} - {""}
 
 
 def mutated(encoded: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
@@ -143,3 +162,84 @@ def test_names_round_trip(alternative: list[str], common: list[str]) -> None:
     request = check(draft.pem)
     assert request is not None
     assert set(request.identifiers) == {Identifier.dns(name) for name in (*alternative, *common)}
+
+
+SUBJECTS = st.lists(
+    st.tuples(
+        st.sampled_from([x509.NameOID.ORGANIZATION_NAME, x509.NameOID.LOCALITY_NAME]),
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+    ),
+    max_size=3,
+).map(lambda parts: [x509.NameAttribute(kind, text) for kind, text in parts])
+ADDRESSES = st.ip_addresses().filter(lambda address: not getattr(address, "ipv4_mapped", None))
+USAGES = st.sampled_from(
+    [
+        None,
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+        x509.BasicConstraints(ca=False, path_length=None),
+    ]
+)
+
+
+@given(
+    st.lists(NAME, min_size=1, max_size=5),
+    st.lists(ADDRESSES, max_size=2),
+    st.lists(NAME, max_size=2),
+    SUBJECTS,
+    USAGES,
+    st.booleans(),
+    st.sampled_from([der.ec_key(), der.rsa_key()]),
+)
+def test_what_cryptography_writes(
+    alternative: list[str],
+    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address],
+    common: list[str],
+    subject: list[x509.NameAttribute[str]],
+    usage: x509.ExtensionType | None,
+    critical: bool,
+    key: der.Key,
+) -> None:
+    """A request that cryptography's builder writes is read with the names and the key that it was given."""
+    commons = [x509.NameAttribute(x509.NameOID.COMMON_NAME, name) for name in common]
+    names = [*map(x509.DNSName, alternative), *map(x509.IPAddress, addresses)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([*subject, *commons]))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=critical)
+    if usage is not None:
+        builder = builder.add_extension(usage, critical=critical)
+    written = builder.sign(key, hashes.SHA256())
+    request = check(written.public_bytes(Encoding.PEM))
+    assert request is not None
+    assert set(request.identifiers) == {
+        *map(Identifier.dns, (*alternative, *common)),
+        *(Identifier.ip(str(address)) for address in addresses),
+    }
+    assert request.spki == key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert request.der == written.public_bytes(Encoding.DER)
+
+
+@pytest.mark.threat("csr", "what parsers read differently")
+@given(CHANGES)
+def test_no_other_reading(changes: list[tuple[int, int, bytes]]) -> None:
+    """What was odd before it was signed and is read has the names that cryptography reads, if it reads it."""
+    request = check(der.pem(RICH.signed(mutated(RICH.info, changes))))
+    if request is not None:
+        assert names_by_cryptography(request.der) in (None, set(request.names))
+
+
+TEXTS = st.binary(max_size=60).filter(lambda text: not re.search(rb"-----|\A(?:\xff\xfe|\xfe\xff)", text))
+
+
+@given(TEXTS, TEXTS, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.text(" \t", max_size=3))
+def test_text_around(before: bytes, after: bytes, end: bytes, indentation: str) -> None:
+    """Whatever stands before and after the lines of a block, the same request is read."""
+    block = der.pem(SEEDS[0]).replace(b"\n", end + indentation.encode())
+    request = check(before + end + block + end + after)
+    assert request is not None
+    assert request.der == SEEDS[0]
+
+
+@given(st.binary() | st.sampled_from(SEEDS).map(der.pem), CHANGES)
+def test_recognition_breaks_on_nothing(body: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+    """A body whose HMAC is wrong is looked at, whatever it is, and what is said of it can be logged."""
+    form = formats.recognise(mutated(body, changes))
+    assert form is None or f"{form.name}{form.remedy}".isprintable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import unicodedata
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,7 +24,8 @@ GLOBS = st.tuples(st.booleans(), st.lists(GLOB_LABELS, min_size=1, max_size=4)).
 ) | st.just("**")
 # Text in which what names are made of is frequent.
 LIKELY = st.lists(
-    st.sampled_from([*".*-_19aZü", "xn--", "example", "a" * 63]) | st.characters(), max_size=12
+    st.sampled_from([*".*-_19aZü☃", "xn--", "n3h", "bcher-kva", "example", "a" * 63]) | st.characters(),
+    max_size=12,
 ).map("".join)
 TEXTS = st.text() | LIKELY
 
@@ -49,13 +51,17 @@ def labels_match(labels: list[str], patterns: list[str]) -> bool:
 
 def grants(glob: str, identifier: Identifier) -> bool:
     if identifier.is_wildcard:
-        return glob in ("*." + identifier.base, "**." + identifier.base)
+        labels = identifier.base.split(".")
+        parents = [".".join(labels[skip:]) for skip in range(len(labels))]
+        return glob in (identifier.value, "**", *(f"**.{parent}" for parent in parents))
     return labels_match(identifier.value.split("."), glob.split("."))
 
 
 @given(GLOBS, IDENTIFIERS)
 @example("**", Identifier.dns("a.b"))
 @example("**.a", Identifier.dns("a"))
+@example("**.a", Identifier.dns("*.b.a"))
+@example("**", Identifier.dns("*.b.a"))
 def test_globs_mean_what_the_specification_says(glob: str, identifier: Identifier) -> None:
     """A glob grants what a naive reading of its specification grants."""
     assert Glob.parse(glob).matches(identifier) == grants(glob, identifier)
@@ -114,3 +120,28 @@ def test_ip_addresses_round_trip(address: ipaddress.IPv4Address | ipaddress.IPv6
     identifier = Identifier.ip(str(address))
     assert Identifier.ip(address.exploded.upper()) == identifier
     assert ipaddress.ip_address(identifier.value) == address
+
+
+@given(st.text(st.characters(min_codepoint=0x80, exclude_categories=("Cc", "Cs")), min_size=1, max_size=12))
+@example("☃")
+@example("u\N{COMBINING DIAERESIS}")
+def test_any_text_in_nfc_has_a_label(text: str) -> None:
+    """The Punycode of a text is a label where the text is in NFC, and refused where it is not."""
+    label = "xn--" + text.encode("punycode").decode("ascii")
+    assume(len(label) <= 63)
+    identifier = parsed(Identifier.dns, f"{label}.example")
+    assert (identifier is not None) == (unicodedata.normalize("NFC", text) == text)
+    assert (parsed(Glob.parse, f"{label}.example") is None) == (identifier is None)
+
+
+@given(st.from_regex(r"[a-z0-9-]{0,20}[a-z0-9]{1,20}", fullmatch=True))
+@example("-bbk")
+@example("ls8h")
+@example("bcher-kva")
+def test_no_text_has_two_labels(encoded: str) -> None:
+    """A label that is accepted is the one that its own text has."""
+    label = f"xn--{encoded}"
+    if parsed(Identifier.dns, f"{label}.example") is not None:
+        text = encoded.encode("ascii").decode("punycode")
+        assert not text.isascii()
+        assert "xn--" + text.encode("punycode").decode("ascii") == label

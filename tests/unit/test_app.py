@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 from acme import messages
+from tests.listening import WithoutFamily
 
 from acmems import app
+from acmems.challenges import http01
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
+from acmems.frontends import options
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuing.issuance import Issuance
+from acmems.net.address import Address
 from acmems.storages import FileStorage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 
@@ -213,6 +217,24 @@ class TestStart:
                 server.start()
         assert address in str(raised.value.filename)
         assert not any(is_open(known) for known in server.addresses)
+
+    def test_a_machine_without_ipv6(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Default listeners of both kinds do without IPv6 where the machine has none."""
+        defaults = (Address("127.0.0.1", 0), Address("::1", 0))
+        for module, name in (
+            (app, "MGMT_LISTENERS"),
+            (options, "MGMT_LISTENERS"),
+            (app, "DEFAULT_LISTENERS"),
+            (http01, "DEFAULT_LISTENERS"),
+        ):
+            monkeypatch.setattr(module, name, defaults)
+        config = configuration(folder, mgmt="", web="type = http01")
+        monkeypatch.setattr(socket, "socket", WithoutFamily)
+        with running(config) as server:
+            assert [address.rpartition(":")[0] for address in server.addresses] == [
+                "mgmt 127.0.0.1",
+                "http01 web 127.0.0.1",
+            ]
 
     def test_no_listener_at_all(self, folder: Path) -> None:
         """An empty `listener` opens nothing."""

@@ -170,10 +170,10 @@ class TestDefaults:
         )
 
     def test_mgmt(self) -> None:
-        """Clients ask on loopback, port 1313, with 4 KiB at most."""
+        """Clients ask on loopback, port 1313, with 16 KiB at most."""
         assert load().mgmt == MgmtOptions(
             listeners=(Address("127.0.0.1", 1313), Address("::1", 1313)),
-            max_size=4096,
+            max_size=16384,
             max_connections=2000,
             request_timeout=120.0,
             trusted_proxies=(),

@@ -7,9 +7,10 @@ from typing import Any
 
 from acmems.auth.block import Block
 from acmems.auth.methods import AllAuthMethod, AuthMethod, Caller, Claim, HmacAuthMethod, IPAuthMethod
-from acmems.auth.processor import Authenticator, Processor, client_ip, read_request
+from acmems.auth.processor import MAX_SIZE, Authenticator, Processor, client_ip, read_request
 
 __all__ = [
+    "MAX_SIZE",
     "AllAuthMethod",
     "AuthMethod",
     "Authenticator",

@@ -1,4 +1,4 @@
-"""The second reading of a CSR's names, by a parser that shares nothing with the first."""
+"""The documented reader of subjectAltName extensions; the server reads CSRs with `acmems.x509` alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from acmems.x509.identifiers import Identifier
 class SubjectAltName(rfc5280.SubjectAltName):  # type: ignore[misc]  # pyasn1 ships no types
     """ASN.1 implementation for subjectAltNames support (RFC 5280 section 4.2.1.6).
 
-    It reads the names of a CSR a second time, with a parser that shares nothing with the first:
-    a request whose names two parsers see differently is refused.
+    Scripts can read the value of an extension with it, as DER and strictly. Nothing that serves uses it.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from acmems.auth import MAX_SIZE
 from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -50,7 +51,10 @@ class MgmtOptions:
                 meaning="`host:port` or `[v6]:port` on which clients' requests are accepted; empty: none",
             ),
             max_size=options.one(
-                "max-size", values.size, 4096, meaning="largest CSR, in bytes; `4k` is 4096, `1m` is 1048576"
+                "max-size",
+                values.size,
+                MAX_SIZE,
+                meaning="largest CSR, in bytes; `16k` is 16384, `1m` is 1048576",
             ),
             max_connections=options.one(
                 "max-connections",

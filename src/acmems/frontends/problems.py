@@ -46,6 +46,8 @@ _OURS: Mapping[type[AcmeException], str] = {
     exceptions.AccountError: "the account of this server at the CA cannot be used",
     exceptions.StorageUnavailable: "this server cannot keep certificates at the moment",
 }
+_LONGEST_REASON = 32 * 1024  # characters: an option of openssl with a hundred long names fits
+_LONGEST_LOGGED = 1000
 _JSON_TYPES = ("application/problem+json", "application/json")
 _RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
 
@@ -76,7 +78,7 @@ def reason_of(error: BaseException, reference: str) -> str:
     for kind, words in _OURS.items():
         if isinstance(error, kind):
             return f"{words}: ask again later, or tell its administrator the reference {reference}"
-    return one_line(error, 1000)
+    return one_line(error, _LONGEST_REASON)
 
 
 def for_operator(error: BaseException) -> str:
@@ -131,7 +133,7 @@ def failure_event(error: BaseException, **known: Any) -> RefusedEvent | FailedEv
     """
     status = status_of(error)
     if isinstance(error, AcmeException):
-        reason = for_operator(error)
+        reason = one_line(for_operator(error), _LONGEST_LOGGED)
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return RefusedEvent(status=status, reason=reason, **known)
         return FailedEvent(stage="request", status=status, reason=reason, **known)

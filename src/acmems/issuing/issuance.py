@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,16 +24,14 @@ from acmems.exceptions import (
     StorageUnavailable,
 )
 from acmems.issuing.cooldown import Cooldown
+from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps, in_thread
+from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
-
-_STORING_THREADS = 4  # they wait for the disk most of the time; more would wait for each other
-_CHECKED_SECONDS = 1.0  # for which a storage that could be written to is not tried again
 
 
 class Issuer(Protocol):
@@ -132,24 +128,6 @@ class _KeptChain:
     unsaved: list[AcceptedRequest]
 
 
-@dataclass(slots=True)
-class _StorageCheck:
-    """A trial of a storage, which all who want to know at the same time share."""
-
-    ended: Signal = field(default_factory=Signal)
-    error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _Storing:
-    """A chain on its way to a storage."""
-
-    accepted: AcceptedRequest
-    chain: Chain
-    ended: Signal = field(default_factory=Signal)
-    is_kept: bool = False
-
-
 class Issuance:
     """Turns accepted requests into chains; each thing is ordered once, however many ask for it.
 
@@ -183,11 +161,7 @@ class Issuance:
         self.clock = clock
         self.cooldown = Cooldown(clock)
         self._most_at_once = most_at_once
-        self._storing = ThreadPoolExecutor(_STORING_THREADS, thread_name_prefix="acmems-storing")
-        self._checks: dict[str, _StorageCheck] = {}  # of storages, by name, that run; for the loop's thread
-        self._checked: dict[str, float] = {}  # when storages could last be written to; the same
-        self._to_store: dict[str, list[_Storing]] = {}  # by the name of the storage; the same
-        self._storing_now: set[str] = set()  # names of storages; the same
+        self._storages = StorageAccess(issuer.loop, identity)
         self._lock = threading.Lock()  # guards what follows
         self._closing = False
         self._begun = 0  # issuances that run
@@ -245,9 +219,9 @@ class Issuance:
         with self._lock:
             unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
         for key, kept in unsaved:
-            kept.unsaved = [accepted for accepted in kept.unsaved if not self._store(accepted, kept.chain)]
+            kept.unsaved = [accepted for accepted in kept.unsaved if not self._save(accepted, kept.chain)]
             if not kept.unsaved:
-                self._release(key)
+                self._release(key, kept)
 
     def close(self, deadline: Deadline) -> None:
         """Begin no further issuance, and wait for those that run; those that have not begun are refused.
@@ -260,8 +234,7 @@ class Issuance:
             refused = [self._running.pop(key) for key in self._queue]
             self._queue.clear()
         for running in refused:
-            for _, future in running.waiting:
-                future.set_exception(_stopping())
+            _tell(running.waiting, _stopping())
         while self._running and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
@@ -276,7 +249,12 @@ class Issuance:
                 running = self._running[key]
                 running.began = self.clock.monotonic()
                 self._begun += 1
-            self.issuer.loop.submit(self._run(key, running))
+            try:
+                self.issuer.loop.submit(self._run(key, running))
+            except RuntimeError:  # the loop is closed
+                with self._lock:
+                    waiting = self._end(key)
+                _tell(waiting, _stopping())
 
     def _run(self, key: IssuanceKey, running: _RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
@@ -285,29 +263,30 @@ class Issuance:
             waiting = yield from self._keep(key, running, delivery)
             outcome: Delivery | Exception = delivery
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            outcome = error
+            outcome = _stopping() if isinstance(error, CancelledError) else error
             with self._lock:
-                waiting = self._running.pop(key).waiting
-        with self._lock:
-            self._begun -= 1
-            self._ended += 1
-        for number, (_, future) in enumerate(waiting):
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                joined = number > 0 and outcome.source == "issued"
-                future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
+                waiting = self._end(key)
+        _tell(waiting, outcome)
         self._begin_next()
+
+    def _end(self, key: IssuanceKey) -> list[tuple[AcceptedRequest, Future[Delivery]]]:
+        """Let nobody join any more, and return who waits; the lock is held.
+
+        All at once: whoever does not find the issuance any more must see that one has ended.
+        """
+        self._begun -= 1
+        self._ended += 1
+        return self._running.pop(key).waiting
 
     def _obtain(self, key: IssuanceKey, accepted: AcceptedRequest, *, looks_again: bool) -> Steps[Delivery]:
         if looks_again:
-            fresh = yield from self._with_storage(accepted, lambda: self._fresh(key, accepted))
+            fresh = yield from self._storages.call(accepted.storage, lambda: self._fresh(key, accepted))
             if fresh is not None:
                 return Delivery(fresh, "stored")
         try:
             chain = yield from self._order(key, accepted)
         except AcmeException as error:
-            stale = yield from self._with_storage(accepted, lambda: self._usable(accepted))
+            stale = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
             if stale is None:
                 raise
             reason = f"{error}; the stored chain is sent"
@@ -318,7 +297,7 @@ class Issuance:
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         subjects: list[Hashable] = [key, *accepted.request.names]
         self.cooldown.check(subjects)
-        yield from self._check(accepted.storage)
+        yield from self._storages.check(accepted.storage)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -368,93 +347,30 @@ class Issuance:
                 places = {accepted.storage.name: accepted for accepted, _ in reversed(running.waiting)}
                 missing = [accepted for name, accepted in places.items() if name not in done]
                 if delivery.source != "issued" or not missing:
+                    if done:
+                        self._kept.pop(key, None)  # an older chain, which must not replace the new one
                     if unsaved or (done and all(accepted.gone() for accepted, _ in running.waiting)):
                         self._kept[key] = _KeptChain(delivery.chain, unsaved)
                         while len(self._kept) > self.MOST_KEPT:
                             self._kept.popitem(last=False)
-                    return self._running.pop(key).waiting
+                    return self._end(key)
             for accepted in missing:
                 done.add(accepted.storage.name)
-                if not (yield from self._store_with_others(accepted, delivery.chain)):
+                error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
+                if error is not None:
+                    self._report_unsaved(accepted, error)
                     unsaved.append(accepted)
 
-    def _store_with_others(self, accepted: AcceptedRequest, chain: Chain) -> Steps[bool]:
-        """Store a chain together with those that come while a storage is busy; tell whether it is kept."""
-        storage = accepted.storage
-        if storage.is_immediate:
-            return self._store(accepted, chain)
-        mine = _Storing(accepted, chain)
-        queue = self._to_store.setdefault(storage.name, [])
-        queue.append(mine)
-        if len(queue) > 1 or storage.name in self._storing_now:  # whoever stores now takes it along next
-            yield mine.ended.wait()
-            return mine.is_kept
-        self._storing_now.add(storage.name)
-        try:
-            while batch := self._to_store.pop(storage.name, []):
-                try:
-                    yield from in_thread(functools.partial(self._store_batch, storage, batch), self._storing)
-                finally:
-                    for each in batch:
-                        each.ended.set()
-        finally:
-            self._storing_now.discard(storage.name)
-        return mine.is_kept
+    def _save(self, accepted: AcceptedRequest, chain: Chain) -> bool:
+        """Store a chain that is kept in memory; tell whether that worked."""
+        error = self._storages.store_now(accepted.storage, accepted.request, chain)
+        if error is not None:
+            self._report_unsaved(accepted, error)
+        return error is None
 
-    def _store_batch(self, storage: Storage, batch: Sequence[_Storing]) -> None:
-        try:
-            storage.store_all([(each.accepted.request, each.chain) for each in batch], self.identity)
-        except StorageUnavailable:
-            for each in batch:
-                each.is_kept = self._store(each.accepted, each.chain)
-        else:
-            for each in batch:
-                each.is_kept = True
-
-    def _with_storage(self, accepted: AcceptedRequest, work: Callable[[], Any]) -> Steps[Any]:
-        """Do something with a storage, in a thread unless it is done at once."""
-        if accepted.storage.is_immediate:
-            return work()
-        return (yield from in_thread(work, self._storing))
-
-    def _check(self, storage: Storage) -> Steps[None]:
-        """See that a storage can be written to; those who want to know at the same time share the answer.
-
-        Raises:
-            StorageUnavailable: it cannot.
-        """
-        if storage.is_immediate:
-            storage.check()
-            return
-        while self.clock.monotonic() - self._checked.get(storage.name, -_CHECKED_SECONDS) >= _CHECKED_SECONDS:
-            running = self._checks.get(storage.name)
-            if running is None:
-                yield from self._try_writing(storage)
-            else:
-                yield running.ended.wait()
-                if running.error is not None:
-                    raise copy.copy(running.error)  # with a traceback of its own
-
-    def _try_writing(self, storage: Storage) -> Steps[None]:
-        check = self._checks[storage.name] = _StorageCheck()
-        try:
-            yield from in_thread(storage.check, self._storing)
-            self._checked[storage.name] = self.clock.monotonic()
-        except BaseException as error:
-            check.error = error
-            raise
-        finally:
-            del self._checks[storage.name]
-            check.ended.set()
-
-    def _store(self, accepted: AcceptedRequest, chain: Chain) -> bool:
-        try:
-            accepted.storage.store(accepted.request, chain, self.identity)
-        except StorageUnavailable as error:
-            reason = f"{error}; the chain is kept in memory, storing is tried again"
-            self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **self._known(accepted)))
-            return False
-        return True
+    def _report_unsaved(self, accepted: AcceptedRequest, error: Exception) -> None:
+        reason = f"{error}; the chain is kept in memory, storing is tried again"
+        self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **self._known(accepted)))
 
     def _fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
         """Return a chain that needs no renewal: kept in memory or stored."""
@@ -463,7 +379,7 @@ class Issuance:
             kept = self._kept.get(key)
         if kept is not None and kept.chain.is_fresh(now, renew_within):
             if not kept.unsaved:
-                self._release(key)
+                self._release(key, kept)
             return kept.chain
         stored = accepted.storage.find(accepted.request, self.identity)
         return stored if stored is not None and stored.is_fresh(now, renew_within) else None
@@ -476,9 +392,10 @@ class Issuance:
             return None
         return stored if stored is not None and stored.is_valid(self.clock.now()) else None
 
-    def _release(self, key: IssuanceKey) -> None:
+    def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
         with self._lock:
-            self._kept.pop(key, None)
+            if self._kept.get(key) is kept:  # and not a newer one
+                del self._kept[key]
 
     def _known(self, accepted: AcceptedRequest) -> dict[str, Any]:
         """Return what is known of a request, as fields of an event."""
@@ -489,6 +406,16 @@ class Issuance:
             "block": accepted.block,
             "account": self.issuer.account_url,
         }
+
+
+def _tell(waiting: Sequence[tuple[AcceptedRequest, Future[Delivery]]], outcome: Delivery | Exception) -> None:
+    """Tell all who wait for an issuance how it ended."""
+    for number, (_, future) in enumerate(waiting):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            joined = number > 0 and outcome.source == "issued"
+            future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
 
 
 def _stopping() -> CAUnavailable:

@@ -6,14 +6,20 @@ import enum
 import fnmatch
 import ipaddress
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import idna
 
-_LABEL = re.compile(r"[a-z0-9-]+")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_LETTERS = re.compile(r"[a-z0-9-]+")
 _GLOB_LABEL = re.compile(r"[a-z0-9*?-]+")
 _WILDCARD = "*."
+_ACE_PREFIX = "xn--"
+_NO_TEXT = ("Cc", "Cs")  # control characters and surrogates
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _LONGEST_NAME = 253  # octets of a name in text (RFC 1035 section 2.3.4: 255 on the wire)
 LONGEST_LABEL = 63  # octets (RFC 1035 section 2.3.4)
 
@@ -95,7 +101,8 @@ class Glob:
     """A pattern of DNS names, matched label by label: make it with `parse`.
 
     `*` and `?` never match a dot. `**` stands for one or more whole labels and is only known as the
-    first label. A wildcard name is granted only by its own text, or by `**` before its base.
+    first label. A wildcard name is granted only by its own text, by `**` before its base or a parent of
+    it, or by `**` alone.
 
     Args:
         text: the pattern in the normal form of names.
@@ -125,7 +132,7 @@ class Glob:
         if identifier.type is not IdentifierType.DNS:
             return False
         if identifier.is_wildcard:
-            return self.text in (identifier.value, f"**.{identifier.base}")
+            return self._matches_wildcard(identifier)
         patterns = self.text.split(".")
         labels = identifier.value.split(".")
         if patterns[0] == "**":
@@ -135,6 +142,19 @@ class Glob:
             patterns, labels = patterns[1:], labels[below:]
         # fnmatch's third special character, '[', is in no pattern.
         return len(labels) == len(patterns) and all(map(fnmatch.fnmatchcase, labels, patterns))
+
+    def _matches_wildcard(self, identifier: Identifier) -> bool:
+        """Tell whether this pattern grants all that a wildcard stands for, and says so by its stars."""
+        parent = self.text.removeprefix("**")
+        stars = parent != self.text
+        return self.text == identifier.value or (stars and f".{identifier.base}".endswith(parent))
+
+
+def subject_alt_name_option(identifiers: Iterable[Identifier]) -> str:
+    """Return the option by which `openssl req -new` asks for names, to be copied to a shell."""
+    kinds = {IdentifierType.DNS: "DNS", IdentifierType.IP: "IP"}
+    names = ",".join(f"{kinds[identifier.type]}:{identifier.value}" for identifier in identifiers)
+    return f"-addext 'subjectAltName={names}'"
 
 
 def _name_fault(value: str) -> str | None:
@@ -153,27 +173,43 @@ def _name_fault(value: str) -> str | None:
 
 def _label_fault(label: str) -> str | None:
     """Say what keeps a lower-case ASCII text from being a label (RFC 1123 section 2.1, RFC 5890)."""
+    if _LABEL.fullmatch(label):
+        if label.startswith(_ACE_PREFIX) and not _decodes(label):
+            return "a label starts with xn-- but does not decode to text in NFC"
+        return None
     if not label:
         return "a label is empty (is there a dot too many?)"
     if len(label) > LONGEST_LABEL:
         return f"a label is longer than {LONGEST_LABEL} characters"
     if "*" in label:
         return "'*' can only be the whole first label"
-    if not _LABEL.fullmatch(label):
+    if not _LABEL_LETTERS.fullmatch(label):
         return "only letters, digits and hyphens can be used"
-    if label[0] == "-" or label[-1] == "-":
-        return "a label starts or ends with a hyphen"
-    if label.startswith("xn--") and not _decodes(label):
-        return "a label starts with xn-- but does not decode"
-    return None
+    return "a label starts or ends with a hyphen"
 
 
 def _decodes(label: str) -> bool:
-    """Tell whether an A-label stands for Unicode text, and is the only one to do so (RFC 5891)."""
-    try:
-        return idna.alabel(idna.ulabel(label)).decode("ascii") == label
-    except (ValueError, IndexError):  # idna's errors are UnicodeErrors; its punycode may run off the end
+    """Tell whether a label is the Punycode (RFC 3492) of text in NFC.
+
+    Public CAs ask for no more. What IDNA 2008 disallows beyond that, emoji say, some registries delegate.
+    No text has two labels: each step of the decoding can be undone in one way, but for a delimiter with
+    nothing before it, which encoders leave out.
+    """
+    encoded = label.removeprefix(_ACE_PREFIX)
+    if encoded.startswith("-"):
         return False
+    try:
+        text = encoded.encode("ascii").decode("punycode")
+    except ValueError:  # a UnicodeError
+        return False
+    return unicodedata.is_normalized("NFC", text) and not any(
+        unicodedata.category(character) in _NO_TEXT for character in text
+    )
+
+
+def _ace(text: str) -> str:
+    """Return the label for a text: its Punycode with a prefix, where it is not ASCII."""
+    return text if text.isascii() else _ACE_PREFIX + text.encode("punycode").decode("ascii")
 
 
 def _glob_label(label: str, text: str) -> str:
@@ -183,8 +219,8 @@ def _glob_label(label: str, text: str) -> str:
         if "*" in value or "?" in value:
             raise ValueError(f"{_shown(text)}: '*' and '?' cannot stand beside non-ASCII letters in a label")
         try:
-            value = idna.encode(label, uts46=True).decode("ascii")
-        except (ValueError, IndexError):
+            value = _ace(_mapped(label))
+        except (ValueError, IndexError):  # idna's errors are UnicodeErrors
             raise ValueError(f"{_shown(text)} holds a label that is no international name") from None
     if "*" not in value and "?" not in value:
         fault = _label_fault(value)
@@ -195,6 +231,19 @@ def _glob_label(label: str, text: str) -> str:
     if fault is not None:
         raise ValueError(f"{_shown(text)} is not a glob for DNS names: {fault}")
     return value
+
+
+def _mapped(label: str) -> str:
+    """Map a Unicode label as browsers do (UTS #46 section 4, with CheckJoiners).
+
+    Raises:
+        ValueError, IndexError: no label has such characters, or joiners in such a place.
+    """
+    mapped = idna.uts46_remap(label)
+    for place, character in enumerate(mapped):
+        if character in _JOINERS and not idna.valid_contextj(mapped, place):
+            raise ValueError("a joiner that joins nothing")
+    return mapped
 
 
 def _shown(text: str) -> str:

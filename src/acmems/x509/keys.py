@@ -8,13 +8,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set as AbstractSet
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from acmems.x509 import der, oids
+
+PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 PUBLIC_CURVES = frozenset({"secp256r1", "secp384r1"})
 _RSA_SIZES = (2048, 3072, 4096)
 _RSA_EXPONENT = 65537
+_OTHER_TYPE = "make an RSA key of 2048 bits or an EC key on prime256v1"
+_COMPRESSED = (b"\x02", b"\x03")  # how a compressed point begins (SEC 1 section 2.3.3)
+
+
+def load(spki: bytes) -> PublicKey:
+    """Read a public key, of which each has one encoding, so that keys can be compared by their bytes.
+
+    Args:
+        spki: its DER (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
+
+    Raises:
+        ValueError: it is none, of another type than RSA and EC, or encoded as CAs do not take it; the
+            reason is safe to print and says what to make instead.
+    """
+    try:
+        with der.reading("the public key", ValueError):
+            key = load_der_public_key(spki)
+            normal = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except ValueError:
+        raise ValueError(_loading_fault(spki)) from None
+    if normal != spki or not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise ValueError(_loading_fault(spki))
+    return key
+
+
+def _loading_fault(spki: bytes) -> str:
+    """Say why a public key was not accepted."""
+    try:
+        algorithm, key = der.elements(der.contents(der.only(spki), der.SEQUENCE))
+        kind, *parameters = der.elements(der.contents(algorithm, der.SEQUENCE))
+        oid = der.object_identifier(kind)
+    except ValueError:
+        return "the public key cannot be read: make a new key"
+    if oid == oids.RSASSA_PSS:
+        return (
+            f"the RSA key is for {oids.shown(oid)} signatures only, which CAs refuse; make an RSA key of "
+            "2048 bits with openssl's defaults"
+        )
+    if oid not in (oids.RSA_ENCRYPTION, oids.EC_PUBLIC_KEY):
+        return f"keys of this type, {oids.shown(oid)}, are not accepted; {_OTHER_TYPE}"
+    if oid == oids.EC_PUBLIC_KEY and [each.tag for each in parameters] != [der.OBJECT_IDENTIFIER]:
+        return (
+            "the public key is encoded in an unusual way, with the parameters of its curve instead of the "
+            "curve's name; make a new key with -pkeyopt ec_param_enc:named_curve"
+        )
+    if oid == oids.EC_PUBLIC_KEY and key.content[1:2] in _COMPRESSED:
+        return (
+            "the public key is encoded in an unusual way, as a compressed point, which CAs refuse; make a "
+            "new key with openssl's defaults"
+        )
+    if oid == oids.EC_PUBLIC_KEY:
+        curve = der.dotted(parameters[0].content)
+        return (
+            f"the public key on the curve {curve} cannot be read; make a new one on prime256v1 or secp384r1"
+        )
+    return "the public key is broken, or encoded in an unusual way; make a new key with openssl's defaults"
 
 
 def weakness(key: PublicKeyTypes, extra_curves: AbstractSet[str] = frozenset()) -> str | None:
@@ -33,7 +95,7 @@ def weakness(key: PublicKeyTypes, extra_curves: AbstractSet[str] = frozenset()) 
         if key.curve.name in PUBLIC_CURVES | extra_curves:
             return None
         return f"keys on the curve {key.curve.name} are not accepted; make one on prime256v1 or secp384r1"
-    return "keys of this type are not accepted; make an RSA key of 2048 bits or an EC key on prime256v1"
+    return f"keys of this type are not accepted; {_OTHER_TYPE}"
 
 
 def _rsa_weakness(key: rsa.RSAPublicKey) -> str | None:

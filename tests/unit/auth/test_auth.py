@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import io
 import ipaddress
-from collections.abc import Mapping
+import json
+import urllib.parse
+from collections.abc import Callable, Mapping
 from email.message import Message
 
 import pytest
@@ -267,16 +270,55 @@ class TestProcessor:
 
     def test_the_parser_never_sees_what_is_not_signed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A body with a wrong HMAC is refused before it is parsed."""
-        monkeypatch.setattr(auth, "read_request", lambda *_: pytest.fail("parsed"))
+        monkeypatch.setattr(auth.processor, "read_request", lambda *_: pytest.fail("parsed"))
         body = csr("a.example.org")
         locked = block(("domain", "**"), ("hmac_key", "s"))
         assert not process(body, locked, Authentication=claim(body, "other")).acceptable()
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            pytest.param(lambda body: body.replace(b"\n", b""), "line ends are lost", id="curl -d"),
+            pytest.param(lambda body: b"csr=" + urllib.parse.quote(body).encode(), "URL encoding", id="form"),
+            pytest.param(
+                lambda body: b"--a\r\nContent-Disposition: form-data\r\n\r\n" + body,
+                "multipart",
+                id="curl -F",
+            ),
+            pytest.param(lambda body: json.dumps(body.decode()).encode(), "JSON", id="JSON"),
+            pytest.param(lambda body: body.decode().encode("utf-16"), "UTF-16", id="UTF-16"),
+            pytest.param(lambda body: base64.b64decode(body[36:-34]), "DER, not PEM", id="DER"),
+            pytest.param(lambda body: body[36:-34], "bare base64", id="base64"),
+            pytest.param(lambda _: b"host.csr", "the name of a file", id="no @"),
+            pytest.param(lambda _: b"", "the body is empty", id="nothing"),
+        ],
+    )
+    def test_a_body_that_is_not_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], words: str
+    ) -> None:
+        """Where a body is not the file whose HMAC came with it, the operator learns what it is."""
+        monkeypatch.setattr(auth.processor, "read_request", lambda *_: pytest.fail("parsed"))
+        file = csr("a.example.org")
+        locked = block(("domain", "**"), ("hmac_key", "s"))
+        processor = process(change(file), locked, Authentication=claim(file, "s"))
+        assert not processor.acceptable()
+        assert words in processor.reason
+        assert "REQUEST-----M" not in processor.reason
+
+    def test_a_wrong_secret(self) -> None:
+        """Where the body may be the file, nothing is said of it."""
+        body = csr("a.example.org")
+        processor = process(
+            body, block(("domain", "**"), ("hmac_key", "s")), Authentication=claim(body, "other")
+        )
+        assert not processor.acceptable()
+        assert processor.reason == "the HMAC is not that of this body under a block's secret"
+
     def test_too_large(self) -> None:
         """A body over the limit is refused with both sizes."""
         with pytest.raises(PayloadToLarge) as caught:
-            process(b"x" * 4097, block(("domain", "**"), ("all", "yes"))).acceptable()
-        assert (caught.value.size, caught.value.allowed) == (4097, 4096)
+            process(b"x" * 16385, block(("domain", "**"), ("all", "yes"))).acceptable()
+        assert (caught.value.size, caught.value.allowed) == (16385, 16384)
 
     @pytest.mark.parametrize("length", ["-1", "+5", "1_0", "5 5", "٣", "9" * 5000, ""])
     def test_odd_lengths(self, length: str) -> None:

@@ -1,22 +1,17 @@
-"""One accepted request becomes one chain: stored, joined, held, stale, refused for a while."""
+"""One accepted request becomes one chain: stored, joined, kept, stale, refused for a while."""
 
 from __future__ import annotations
 
 import datetime
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Iterator
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.chains import make_request
+from tests.issuing import House, Memory
 from tests.peers import wait_until
 
-from acmems.challenges import Validator
-from acmems.events import Bus, Event, FailedEvent, IssuedEvent
+from acmems.events import FailedEvent, IssuedEvent
 from acmems.exceptions import (
     AcmeException,
     CAUnavailable,
@@ -27,131 +22,11 @@ from acmems.exceptions import (
     RateLimited,
     StorageUnavailable,
 )
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
-from acmems.settings.options import Options
-from acmems.storages import IssuerIdentity, NoStorage, Storage
-from acmems.system.clock import Clock, Deadline
-from acmems.x509 import csr
+from acmems.issuing.issuance import Delivery
+from acmems.storages import NoStorage
 from acmems.x509.chain import Chain
-from acmems.x509.csr import CertificateRequest
 
-ORIGIN = IssuerIdentity("https://ca.example.org/directory", None)
-PEM = serialization.Encoding.PEM
-CA_KEY = ec.generate_private_key(ec.SECP256R1())
-CA_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a CA")])
-
-
-class Authority:
-    """Signs certificates, or fails as told; stands in for an ACME manager and the CA behind it."""
-
-    key_digest: str | None = "the account's"
-    account_url: str | None = "https://ca.example.org/account/1"
-
-    def __init__(self) -> None:
-        self.orders: list[CertificateRequest] = []
-        self.days = 90
-        self.error: Exception | None = None
-        self.names: list[str] | None = None
-        self.go = threading.Event()
-        self.go.set()
-
-    def obtain(
-        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline, key: object
-    ) -> bytes:
-        self.orders.append(request)
-        assert self.go.wait(30)
-        if self.error is not None:
-            raise self.error
-        now = datetime.datetime.now(datetime.UTC)
-        san = x509.SubjectAlternativeName([x509.DNSName(name) for name in self.names or request.names])
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
-            .issuer_name(CA_NAME)
-            .public_key(serialization.load_der_public_key(request.spki))  # type: ignore[arg-type]  # EC here
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=1))
-            .not_valid_after(now + datetime.timedelta(days=self.days))
-            .add_extension(san, critical=False)
-            .sign(CA_KEY, hashes.SHA256())
-            .public_bytes(PEM)
-        )
-
-
-@dataclass
-class Memory:
-    """A storage in memory that fails as told."""
-
-    name: str = "memory"
-    renew_within: datetime.timedelta | None = None
-    chains: dict[str, Chain] = field(default_factory=dict)
-    check_fails: bool = False
-    store_fails: bool = False
-
-    @classmethod
-    def from_options(cls, name: str, options: Options) -> Self:
-        raise NotImplementedError
-
-    def self_check(self) -> tuple[()]:
-        return ()
-
-    def check(self) -> None:
-        if self.check_fails:
-            raise StorageUnavailable("not writable")
-
-    def find(self, request: CertificateRequest, origin: IssuerIdentity) -> Chain | None:
-        return self.chains.get(request.key_digest)
-
-    def store(self, request: CertificateRequest, chain: Chain, origin: IssuerIdentity) -> None:
-        if self.store_fails:
-            raise StorageUnavailable("disk full")
-        self.chains[request.key_digest] = chain
-
-
-class Time:
-    """A clock that stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def clock(self) -> Clock:
-        return Clock(monotonic=lambda: self.seconds)
-
-
-def make_request(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> CertificateRequest:
-    san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names or ("a.example.org",)])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(san, False)
-    signed = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-    return csr.parse(signed.public_bytes(PEM), csr.Rules())
-
-
-class House:
-    """An issuance with everything around it."""
-
-    def __init__(self) -> None:
-        self.authority = Authority()
-        self.storage = Memory()
-        self.time = Time()
-        self.events: list[Event] = []
-        bus = Bus()
-        bus.subscribe(self.events.append)
-        self.issuance = Issuance(self.authority, ORIGIN, bus, clock=self.time.clock(), workers=8)
-
-    def ask(
-        self,
-        request: CertificateRequest,
-        storage: Storage | None = None,
-        gone: Callable[[], bool] = lambda: False,
-    ) -> Delivery:
-        return self.begin(request, storage, gone).result(30)
-
-    def begin(
-        self,
-        request: CertificateRequest,
-        storage: Storage | None = None,
-        gone: Callable[[], bool] = lambda: False,
-    ) -> Future[Delivery]:
-        return self.issuance.issue(AcceptedRequest(request, (), storage or self.storage, gone=gone))
+CURVE = ec.SECP256R1()
 
 
 @pytest.fixture
@@ -159,7 +34,7 @@ def house() -> Iterator[House]:
     """An issuance whose CA works."""
     made = House()
     yield made
-    made.issuance.close(made.time.clock().deadline(0))
+    made.close()
 
 
 class TestStored:
@@ -183,12 +58,9 @@ class TestStored:
 
     def test_another_csr_of_the_same_key_shares_the_flight(self, house: House) -> None:
         """Two CSRs of one key and the same names, asked at once, are one order."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(CURVE)
         house.authority.go.clear()
-        futures = [
-            house.issuance.issue(AcceptedRequest(make_request("a.example.org", key=key), (), house.storage))
-            for _ in range(20)
-        ]
+        futures = [house.begin(make_request("a.example.org", key=key)) for _ in range(20)]
         house.authority.go.set()
         deliveries = [future.result(30) for future in futures]
         assert len(house.authority.orders) == 1
@@ -197,7 +69,7 @@ class TestStored:
 
     def test_other_names_are_another_order(self, house: House) -> None:
         """The same key with other names is another issuance."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(CURVE)
         nothing = NoStorage("none")
         house.ask(make_request("a.example.org", key=key), nothing)
         house.ask(make_request("b.example.org", key=key), nothing)
@@ -237,7 +109,7 @@ class TestKept:
     @pytest.mark.threat("disk", "a storage that cannot be written")
     def test_a_storage_that_cannot_be_written_costs_no_certificate(self, house: House) -> None:
         """Where the test write fails, nothing is ordered."""
-        house.storage.check_fails = True
+        house.storage.check_error = StorageUnavailable("not writable")
         with pytest.raises(StorageUnavailable):
             house.ask(make_request())
         assert house.authority.orders == []
@@ -245,17 +117,86 @@ class TestKept:
     @pytest.mark.threat("disk", "a disk that is full")
     def test_a_full_disk_costs_no_certificate(self, house: House) -> None:
         """Where storing fails the client gets its chain, so does the next one, and storing is tried again."""
-        house.storage.store_fails = True
+        house.storage.store_error = StorageUnavailable("disk full")
         request = make_request()
         first = house.ask(request)
         assert house.ask(request).chain == first.chain
         assert len(house.authority.orders) == 1
-        house.storage.store_fails = False
-        house.issuance.save_held()
+        house.storage.store_error = None
+        house.issuance.save_kept()
         assert house.storage.chains[request.key_digest] == first.chain
 
+    def test_a_bug_of_a_storage_costs_no_certificate(
+        self, house: House, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whatever a storage raises, the client gets its chain, and storing is tried again."""
+        house.storage.store_error = KeyError("a bug")
+        request = make_request()
+        first = house.ask(request)
+        assert first.source == "issued"
+        assert "KeyError" in caplog.text
+        house.issuance.save_kept()
+        house.storage.store_error = None
+        house.issuance.save_kept()
+        assert house.storage.chains == {request.key_digest: first.chain}
+
+    def test_one_of_two_storages_is_full(self, house: House) -> None:
+        """What one storage did not take is stored there later; the other has it at once."""
+        full, key = Memory("full", store_error=StorageUnavailable("full")), ec.generate_private_key(CURVE)
+        house.authority.go.clear()
+        futures = [house.begin(make_request(key=key), storage) for storage in (full, house.storage)]
+        house.authority.go.set()
+        chain = futures[1].result(30).chain
+        assert (list(full.chains.values()), list(house.storage.chains.values())) == ([], [chain])
+        assert [event.stage for event in house.events if isinstance(event, FailedEvent)] == ["store"]
+        full.store_error = None
+        house.issuance.save_kept()
+        assert (list(full.chains.values()), house.storage.batches) == ([chain], [1])
+
+    def test_an_older_chain_never_replaces_a_newer_one(self, house: House) -> None:
+        """A chain that could not be stored is forgotten once a newer one for the same is stored."""
+        request = make_request()
+        house.storage.store_error = StorageUnavailable("disk full")
+        house.authority.days = 20  # of ninety: it is due for renewal at once
+        older = house.ask(request)
+        house.storage.store_error = None
+        house.authority.days = 90
+        newer = house.ask(request)
+        assert older.chain != newer.chain
+        house.issuance.save_kept()
+        assert house.storage.chains == {request.key_digest: newer.chain}
+
+    def test_a_newer_chain_is_not_forgotten_for_an_older_one(self, house: House) -> None:
+        """A chain that cannot be stored stays in memory, though an older one is stored at that moment."""
+        request = make_request()
+        house.storage.store_error = StorageUnavailable("disk full")
+        house.authority.days = 20
+        house.ask(request)
+        newer: list[Delivery] = []
+
+        def ask_meanwhile() -> None:
+            house.storage.store_hook = lambda: None
+            house.authority.days = 90
+            newer.append(house.ask(request))
+            house.storage.store_error = None
+
+        house.storage.store_hook = ask_meanwhile
+        house.issuance.save_kept()
+        assert house.ask(request).chain == newer[0].chain
+        house.issuance.save_kept()
+        assert house.storage.chains == {request.key_digest: newer[0].chain}
+
+    def test_so_many_are_kept(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Memory is bounded: the oldest of too many chains that nothing else keeps is given up."""
+        monkeypatch.setattr(type(house.issuance), "MOST_KEPT", 2)
+        house.storage.store_error = StorageUnavailable("disk full")
+        requests = [make_request() for _ in range(3)]
+        for request in requests:
+            house.ask(request)
+        assert [house.ask(request).source for request in reversed(requests)] == ["stored", "stored", "issued"]
+
     def test_a_client_that_hung_up_finds_its_chain(self, house: House) -> None:
-        """What nobody was left to take is held for the next request, once."""
+        """What nobody was left to take is kept for the next request, once."""
         request, nothing = make_request(), NoStorage("none")
         house.ask(request, nothing, gone=lambda: True)
         assert house.ask(request, nothing).source == "stored"
@@ -367,21 +308,31 @@ class TestProtection:
 class TestClosing:
     """A server that stops begins nothing, and keeps nobody waiting."""
 
-    def test_what_has_not_begun_is_refused(self, house: House) -> None:
-        """What runs goes on to its end; what waits for a thread, or comes now, is told to ask again."""
-        issuance = Issuance(house.authority, ORIGIN, Bus(), workers=1)
-        running, waiting, late = (AcceptedRequest(make_request(), (), house.storage) for _ in range(3))
+    def test_what_has_not_begun_is_refused(self) -> None:
+        """What runs goes on to its end; what waits for its turn, or comes now, is told to ask again."""
+        house = House(most_at_once=1)
         house.authority.go.clear()
-        first, second = issuance.issue(running), issuance.issue(waiting)
+        first, second = house.begin(make_request()), house.begin(make_request())
         wait_until(lambda: bool(house.authority.orders), "the first order")
-        issuance.close(house.time.clock().deadline(0))
+        house.issuance.close(house.time.clock().deadline(0))
         error = second.exception(30)
         assert isinstance(error, CAUnavailable)
         assert error.retry_after
         with pytest.raises(CAUnavailable, match="stopping"):
-            issuance.issue(late)
+            house.begin(make_request())
         house.authority.go.set()
         assert first.result(30).source == "issued"
+        house.close()
+
+    def test_an_issuer_that_is_closed(self, house: House) -> None:
+        """Where the issuer's loop is closed, those who wait for it, or come later, are told to ask again."""
+        house.authority.go.clear()
+        futures = [house.begin(make_request()) for _ in range(2)]
+        wait_until(lambda: len(house.authority.orders) == 2, "two orders")
+        house.loop.close()
+        request = make_request()
+        futures += [house.begin(request), house.begin(request)]
+        assert [type(future.exception(30)) for future in futures] == [CAUnavailable] * 4
 
     def test_what_is_stored_is_delivered_to_the_end(self, house: House) -> None:
         """A stored chain needs no order, so a stop does not keep it back."""
@@ -392,10 +343,11 @@ class TestClosing:
 
 
 class TestHealth:
-    """An issuance that hangs occupies a worker; without workers nothing is issued."""
+    """An issuance that hangs takes the place of another; without places nothing is issued."""
 
-    def test_workers_that_hang(self, house: House) -> None:
-        """While one worker is left it is healthy; when all hang it is not, until one gets on."""
+    def test_issuances_that_hang(self) -> None:
+        """While there is room for one it is healthy; when all hang it is not, until one gets on."""
+        house = House(most_at_once=8)
         house.authority.go.clear()
         waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(7)]
         wait_until(lambda: len(house.authority.orders) == 7, "seven run")
@@ -410,3 +362,4 @@ class TestHealth:
         for future in waiting:
             future.result(30)
         wait_until(house.issuance.is_healthy, "it is healthy again")
+        house.close()

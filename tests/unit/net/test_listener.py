@@ -22,7 +22,7 @@ from acmems.net.listening import Listener, ListenerLimits
 
 LOOPBACK = Address("127.0.0.1", 0)
 LIMITS = HttpLimits(read_seconds=10, request_seconds=100, write_seconds=10, idle_seconds=30, linger_seconds=2)
-PLACES = ListenerLimits(connections=200, grace_seconds=1, tick_seconds=0.1)
+PLACES = ListenerLimits(connections=200, crowd_grace_seconds=1, tick_seconds=0.1)
 
 
 def listener_on(*addresses: Address) -> Listener:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acmems.x509.identifiers import Glob, Identifier, IdentifierType
+from acmems.x509.identifiers import Glob, Identifier, IdentifierType, subject_alt_name_option
 
 LABEL_63 = "a" * 63
 NAME_253 = ".".join([LABEL_63, LABEL_63, LABEL_63, "a" * 61])
@@ -24,6 +24,9 @@ class TestDns:
             ("a--b.example", "a--b.example"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("xn--n3h.example", "xn--n3h.example"),  # a snowman, which IDNA 2008 disallows and CAs take
+            ("*.xn--ls8h.example", "*.xn--ls8h.example"),  # an emoji
+            ("xn--1ug96u.example", "xn--1ug96u.example"),  # a snowman and a joiner
             (f"{LABEL_63}.example", f"{LABEL_63}.example"),
             (NAME_253, NAME_253),
         ],
@@ -68,7 +71,9 @@ class TestDns:
             ("xn--a.example", "does not decode"),  # to a control character
             ("xn--99999999999.example", "does not decode"),  # beyond Unicode
             ("xn---bbk.example", "does not decode"),  # a second spelling of xn--bbk
-            ("xn--n3h.example", "does not decode"),  # a snowman, which IDNA 2008 has no place for
+            ("xn--u-ccb.example", "does not decode to text in NFC"),  # u and a diaeresis on its own
+            ("xn--abc-.example", "starts or ends with a hyphen"),  # ASCII
+            ("xn--ib9b.example", "does not decode"),  # to a surrogate
             ("192.0.2.1", "ends in a number"),
             ("*.example.1", "ends in a number"),
             ("7", "ends in a number"),
@@ -165,6 +170,15 @@ class TestGlobMatches:
             ("*.example.org", "*.example.org"),
             ("**.example.org", "*.example.org"),
             ("*.BÜCHER.example", "*.xn--bcher-kva.example"),
+            ("☃.example", "xn--n3h.example"),
+            ("*.💩.example", "a.xn--ls8h.example"),
+            ("xn--ls8h.example", "xn--ls8h.example"),
+            ("*.dns.example.org", "*.dns.example.org"),
+            ("**.dns.example.org", "*.dns.example.org"),
+            ("**.example.org", "*.dns.example.org"),
+            ("**.org", "*.a.b.example.org"),
+            ("**", "*.example.org"),
+            ("**", "*.a.b.example.org"),
         ],
     )
     def test_grants(self, glob: str, name: str) -> None:
@@ -189,11 +203,14 @@ class TestGlobMatches:
             ("**.example.org", "badexample.org"),
             ("**.example.org", "example.org.evil.example"),
             ("**.a.example.org", "a.example.org"),
-            # Wildcard names need exactly their own text, or '**' before their base.
-            ("**", "*.example.org"),
+            # Wildcard names need exactly their own text, or '**' before their base or a parent of it.
             ("*.*.org", "*.example.org"),
-            ("**.org", "*.example.org"),
-            ("**.example.org", "*.www.example.org"),
+            ("*.example.org", "*.www.example.org"),
+            ("**.www.example.org", "*.example.org"),
+            ("**.example.org", "*.org"),
+            ("**.example.org", "*.badexample.org"),
+            ("**.exampl?.org", "*.example.org"),
+            ("*", "*.org"),
             ("*.exampl?.org", "*.example.org"),
             ("?.example.org", "*.example.org"),
             ("www.example.org", "*.example.org"),
@@ -212,6 +229,16 @@ class TestGlobMatches:
     def test_many_stars_are_no_trap(self) -> None:
         """A name that almost matches many stars is told apart without endless backtracking."""
         assert not Glob.parse("*a" * 30 + "b.example").matches(Identifier.dns("a" * 63 + ".example"))
+
+
+class TestSubjectAltNameOption:
+    def test_names_of_both_kinds(self) -> None:
+        """Names and addresses stand in one option of openssl, in quotes because of the stars."""
+        names = [Identifier.dns("*.example.org"), Identifier.dns("a.example"), Identifier.ip("2001:db8::1")]
+        assert (
+            subject_alt_name_option(names)
+            == "-addext 'subjectAltName=DNS:*.example.org,DNS:a.example,IP:2001:db8::1'"
+        )
 
 
 class TestGlobParse:

@@ -21,7 +21,7 @@ from acmems.net.listening import (
 )
 from acmems.system.clock import SYSTEM, Clock
 
-_LIMITS = ListenerLimits(connections=100, per_address=50, grace_seconds=1.0)
+_LIMITS = ListenerLimits(connections=100, per_address=50, crowd_grace_seconds=1.0)
 _IDLE = 5.0  # seconds that a connection may be silent, or take for a message
 _MOST_BACKLOG = 65536  # octets of answers that a TCP client has not taken yet
 _MOST_DATAGRAM = 4096

@@ -27,7 +27,7 @@ from acmems.issuers.acme.session import Session
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
 from acmems.x509.csr import CertificateRequest
-from acmems.x509.identifiers import Identifier
+from acmems.x509.identifiers import Identifier, subject_alt_name_option
 
 logger = logging.getLogger(__name__)
 
@@ -196,10 +196,10 @@ class Ordering:
             logger.warning("the answer to a finalize was lost; reading the order instead")
             return (yield from self._poll(order, request, deadline, patience=5))
         except CAProblem as problem:
-            if request.san is None and problem.code in {"unauthorized", "badCSR"}:
+            if request.common_names_only and problem.code in {"unauthorized", "badCSR"}:
                 raise PayloadInvalid(
                     f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
-                    f"make the CSR with -addext 'subjectAltName=DNS:{request.names[0]}'"
+                    f"make the CSR with {subject_alt_name_option(request.identifiers)}"
                 ) from problem
             if problem.code != "orderNotReady":
                 raise

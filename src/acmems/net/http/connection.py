@@ -67,8 +67,8 @@ class HttpConnection(Connection):
         "_client_end",
         "_current",
         "_ending",
+        "_is_client_done",
         "_is_waiting",
-        "_last_ending",
         "_lock",
         "_reader",
         "_service",
@@ -85,7 +85,7 @@ class HttpConnection(Connection):
         self._reader = RequestReader(service.limits.head)
         self._client_end = ClientEnd.OPEN
         self._ending = Ending.KEEP  # after the current answer
-        self._last_ending = Ending.LINGER  # after an answer that is the last one
+        self._is_client_done = False  # it has said that it asks for nothing else
         self._began = self.since  # when the first byte of the request came
         self._arriving: _Arriving | None = None
         self._lock = threading.Lock()  # guards what follows, and sending
@@ -194,7 +194,7 @@ class HttpConnection(Connection):
     def _begin(self, head: Head) -> _Arriving | None:
         """Ask the application whether it wants a request; None if it does not, and has been told so."""
         host, limits = self.host, self._service.limits
-        self._last_ending = Ending.LINGER if head.keep_alive else Ending.CLOSE
+        self._is_client_done = not head.keep_alive
         exchange = Exchange(
             head.method,
             head.target,
@@ -266,7 +266,8 @@ class HttpConnection(Connection):
                 return
             self._current = None
             if close or not exchange.keep_alive or self.host.is_draining:
-                self._ending = self._last_ending
+                is_at_once = self._is_client_done or self.host.is_crowded
+                self._ending = Ending.CLOSE if is_at_once else Ending.LINGER
             self._send(data)
             is_waiting, self._is_waiting = self._is_waiting, False
         if is_waiting:

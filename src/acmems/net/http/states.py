@@ -45,7 +45,7 @@ class Ending(enum.Enum):
     """What becomes of the connection when the client has taken an answer."""
 
     KEEP = "it waits for the next request"
-    CLOSE = "it is closed: the client has said that it sends no more"
+    CLOSE = "it is closed: the client has said that it sends no more, or others wait for its place"
     LINGER = "it is closed once the client has read the answer (RFC 9112 section 9.6)"
 
 

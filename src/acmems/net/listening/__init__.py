@@ -10,6 +10,7 @@ uses its place.
 - `connection`: what protocols implement
 - `limits`: how much is taken on, and who goes first, as pure rules
 - `loop`: the thread, what it waits for, its timer
+- `acceptor`: taking clients on within the limits
 - `listener`: all of them together
 """
 

@@ -11,7 +11,7 @@ from acmems.net.tlsalpn.certificate import PROTOCOL
 from acmems.net.tlsalpn.hello import Hello, read_hello
 from acmems.net.tlsalpn.shown import ChallengeCertificates, Watcher
 
-HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, grace_seconds=1.0, tick_seconds=0.1)
+HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""
 
 _SECONDS = 5.0  # after which a connection is closed, whatever it does
