@@ -185,7 +185,7 @@ class Validations:
             yield from client.proving.withdraw(attempt)
 
     def _run(self, steps: Steps[T]) -> T:
-        return self._issuer.loop.run(steps)
+        return self._issuer.run(steps)
 
     def _deadline(self) -> Deadline:
         return self._clock.deadline(self._seconds)

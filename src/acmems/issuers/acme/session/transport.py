@@ -92,7 +92,10 @@ class Transport:
 
     def _abort(self) -> None:
         for connection in self._connections:
-            connection.abort()
+            if connection in self._free:
+                connection.close()
+            else:
+                connection.abort()
 
     def _admit(self, deadline: Deadline) -> Steps[None]:
         """Wait until one more request helps, in the order of arrival."""
