@@ -3,6 +3,7 @@
 usage: python validate.py CONFIG NAME...
 """
 
+import contextlib
 import functools
 import http.server
 import sys
@@ -10,7 +11,7 @@ import threading
 
 from acmems.challenges import Http01
 from acmems.config import Configuration
-from acmems.exceptions import AcmeException
+from acmems.exceptions import AccountError, AcmeException
 from acmems.manager import ACMEManager
 from acmems.server import ACMEHTTPHandler
 
@@ -23,7 +24,7 @@ def main(path: str, *names: str) -> None:
         sys.exit(f"{path}: the default verification is not of type http01")
 
     manager = ACMEManager(config, connect=False)
-    if not manager.directory.has_key():
+    with contextlib.suppress(AccountError):  # there is a key already
         manager.create_private_key()
     manager.connect()  # registers an account where the key has none
 

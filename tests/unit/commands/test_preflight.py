@@ -9,8 +9,8 @@ import pytest
 
 from acmems.commands import preflight
 from acmems.config import Configuration
-from acmems.issuers.acme import account
 from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.key import AccountKey
 from acmems.settings.findings import Finding
 
 TEXT = """
@@ -47,7 +47,7 @@ def test_a_good_place_has_no_findings(folder: Path) -> None:
 
 def test_nothing_is_changed(folder: Path) -> None:
     """Looking makes and changes no file."""
-    AccountDirectory(folder / "account").save_key(account.generate_key("ec256"))
+    AccountDirectory(folder / "account").save_key(AccountKey.generate("ec256"))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert look(folder) == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -78,7 +78,7 @@ def test_directories_that_cannot_be_written(folder: Path, monkeypatch: pytest.Mo
 def test_a_key_that_others_can_read(folder: Path) -> None:
     """An account key that is open to others is told with what to do."""
     directory = AccountDirectory(folder / "account")
-    directory.save_key(account.generate_key("ec256"))
+    directory.save_key(AccountKey.generate("ec256"))
     directory.key_file.chmod(0o644)
     (finding,) = look(folder)
     assert finding.location.line == 3
