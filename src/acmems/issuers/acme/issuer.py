@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_THREADS = 64  # for validators, which may wait long for DNS; made when needed
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -67,7 +69,7 @@ class AcmeIssuer:
         self.options = options
         self.clock = clock
         self.directory = AccountDirectory(options.dir)
-        self.loop = StepLoop(clock, name="acmems-issuer")
+        self.loop = StepLoop(clock, name="acmems-issuer", threads=_THREADS)
         self.account: Account | None = None
         self._timeout = timeout
         self._journal = Journal(options.dir / "presented")
