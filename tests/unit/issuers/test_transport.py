@@ -423,6 +423,17 @@ class TestClose:
         assert [self.failure(request).sent for request in requests] == [True, False, False, False, False]
         assert len(server.requests) == 1
 
+    def test_the_loop_is_closed_at_once(self, serve: Serve) -> None:
+        """Also where the loop ends right after the transport, requests hear that the server is stopping."""
+        for _ in range(20):
+            server = serve(silent)
+            transport = server.transport()
+            request = self.begun(transport, server.url)
+            wait_for(lambda server=server: bool(server.requests))  # type: ignore[misc] # bound now
+            transport.close()
+            server.loop.close()
+            assert self.failure(request).sent
+
     def test_kept_connections_are_closed(self, serve: Serve) -> None:
         """A connection that nobody uses is closed with the transport, and its descriptor is free."""
         ended = threading.Event()

@@ -6,7 +6,6 @@ import copy
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import Journal
@@ -25,8 +24,6 @@ from acmems.system.steps import Signal, StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _THREADS = 64  # for validators, which may wait long for DNS; made when needed
 
