@@ -27,7 +27,7 @@ from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session import Headers, Response, Session
 from acmems.settings.options import Options
 from acmems.system.clock import Clock, Deadline
-from acmems.system.steps import Steps
+from acmems.system.steps import Signal, Steps
 from acmems.x509 import csr
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
@@ -106,6 +106,9 @@ class FakeSession(Session):
     def __init__(self, answers: Mapping[str, Sequence[object]], **meta: object) -> None:
         self.kid = ACCOUNT
         self.posts: list[Posted] = []
+        self.held: Signal | None = None
+        """What each request waits for before it is answered, where it waits."""
+        self.is_closed = False
         self._meta = meta
         self._answers = {url: list(given) for url, given in answers.items()}
 
@@ -116,6 +119,10 @@ class FakeSession(Session):
     def count(self, url: str) -> int:
         """Return how many requests a URL got."""
         return sum(posted.url == url for posted in self.posts)
+
+    def close(self) -> None:
+        """Take note of the end."""
+        self.is_closed = True
 
     def directory(self, deadline: Deadline) -> Steps[Directory]:
         """Return the directory."""
@@ -135,8 +142,9 @@ class FakeSession(Session):
         accept: str = "",
     ) -> Steps[Response]:
         """Return the next answer of a URL."""
-        yield from ()
         self.posts.append(Posted(url, payload, repeatable, use_jwk))
+        if self.held is not None:
+            yield self.held.wait()
         answers = self._answers[url]
         said = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(said, Exception):

@@ -25,6 +25,7 @@ class DirectLoop(StepLoop):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.name = "direct"
         self.pool: Executor = _Direct()
 
     def submit(self, steps: Steps[T]) -> Future[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.fake_ca import (
     order,
     problem,
 )
+from tests.steps import PATIENCE, LoopTime, begin
 
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import (
@@ -41,6 +43,7 @@ from acmems.exceptions import (
 )
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.proving import Proving
+from acmems.system.steps import StepLoop
 from acmems.x509.csr import CertificateRequest
 
 CHAIN = b"the chain"
@@ -51,7 +54,7 @@ CSR = make_request()
 class Desk:
     """Orders at a CA that is a table; every name is proved already, and every order works."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, loop: StepLoop | None = None, **options: Any) -> None:
         self.time = Time()
         self.session = FakeSession(
             {
@@ -63,7 +66,8 @@ class Desk:
                 CERTIFICATE: [CHAIN],
             }
         )
-        self.loop, clock = self.time.loop(), self.time.clock()
+        self.loop = loop or self.time.loop()
+        clock = self.loop.clock
         proving = Proving(self.session, KEY, self.loop, PresentedProofs(clock, NO_JOURNAL))
         self.validator = FakeValidator()
         self.ordering = Ordering(self.session, proving, clock, **options)
@@ -332,3 +336,32 @@ class TestResume:
         with pytest.raises(CAProtocolError, match="other names"):
             desk.obtain()
         assert desk.count(CERTIFICATE) == 0
+
+
+class TestStop:
+    """The end of all waiting."""
+
+    def test_an_order_that_waits_stays_open(self) -> None:
+        """Who waits for the CA is told to ask again, and whoever asks again continues the order."""
+        time = LoopTime()
+        with contextlib.closing(time.loop):
+            desk = Desk(time.loop)
+            desk.say(FINALIZE, order("processing"))
+            desk.say(ORDER, order("processing"))
+            deadline = time.loop.clock.deadline(60)
+            waiting = begin(time.loop, desk.ordering.obtain(CSR, [desk.validator], deadline, "key"))
+            assert not waiting.done()
+            time.loop.soon(desk.ordering.stop)
+            assert isinstance(waiting.exception(PATIENCE), CAUnavailable)
+            desk.say(ORDER, order("valid"))
+            again = begin(time.loop, desk.ordering.obtain(CSR, [desk.validator], deadline, "key"))
+            assert again.result(PATIENCE) == CHAIN
+            assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
+
+    def test_nobody_waits_any_more(self, desk: Desk) -> None:
+        """After `stop` an order that the CA has not finished is left to whoever asks next."""
+        desk.ordering.stop()
+        desk.say(FINALIZE, order("processing"))
+        with pytest.raises(CAUnavailable, match="stopping"):
+            desk.obtain()
+        assert desk.time.waits == []

@@ -15,7 +15,7 @@ from josepy.jwk import JWK
 from tests.fake_ca import headers_of
 from tests.steps import PATIENCE, DirectLoop, LoopTime, begin
 
-from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed
+from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed, FateUnknown
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session import Response
 from acmems.issuers.acme.session.connection import Failure
@@ -249,6 +249,23 @@ class TestNonces:
         ca.answers[ORDER] = lambda: next(replies)
         assert ca.run(session.post(ORDER, {}, deadline=NEVER, repeatable=repeatable)).status == 201
         assert [request.nonce for request in ca.seen(ORDER)] == ["nonce-1", "fresh"]
+
+    def test_no_nonce_is_used_twice(self, ca: FakeCA) -> None:
+        """Requests at the same time have nonces of their own, also after failures."""
+        with running(ca) as (session, _):
+            ca.held = Signal()
+            waiting = [begin(ca.loop, session.post(ORDER, {}, deadline=NEVER)) for _ in range(30)]
+            ca.loop.soon(ca.held.set)
+            for each in waiting:
+                each.result(PATIENCE)
+            ca.answers[ORDER] = lambda: (500, {}, ca.nonce())
+            with pytest.raises(FateUnknown):
+                ca.loop.run(session.post(ORDER, {}, deadline=NEVER, repeatable=False))
+            del ca.answers[ORDER]
+            for _ in range(40):
+                ca.loop.run(session.post(ORDER, {}, deadline=NEVER))
+        nonces = [request.nonce for request in ca.seen(ORDER)]
+        assert len(nonces) == len(set(nonces)) == 71
 
     def test_a_refusal_without_a_nonce_asks_for_one(self, session: Session, ca: FakeCA) -> None:
         """Where badNonce brings nothing to try with, newNonce does."""

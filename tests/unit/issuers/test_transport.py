@@ -19,7 +19,7 @@ from acmems.issuers.acme.session.connection import CAConnection, Failure
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import NEVER, SYSTEM, Deadline
-from acmems.system.steps import Signal, Steps
+from acmems.system.steps import Signal, StepLoop, Steps, in_thread
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -110,6 +110,27 @@ class TestKept:
         assert b"Content-Type: application/jose+json" in lines
         assert f"Host: 127.0.0.1:{server.origin.port}".encode() in lines
         assert b"Accept-Encoding: identity" in lines
+
+
+class TestLookUp:
+    """The addresses of a CA that is given by its name."""
+
+    def test_it_needs_none_of_the_loops_threads(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name is looked up also while all of the loop's threads wait for something else, such as DNS."""
+        server, real, go = serve(), socket.getaddrinfo, threading.Event()
+
+        def look_up(host: str, port: int, *, type: int, flags: int) -> Any:  # noqa: A002 - as getaddrinfo has it
+            if flags & socket.AI_NUMERICHOST:
+                raise socket.gaierror
+            return real("127.0.0.1", port, type=type)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        with contextlib.closing(StepLoop(threads=1)) as loop:
+            busy = begin(loop, in_thread(lambda: go.wait(PATIENCE)))
+            assert ask(server.transport(loop=loop), server.url).body == b"ok"
+            assert not busy.done()
+            go.set()
+            assert busy.result(PATIENCE)
 
 
 class Users:
@@ -376,7 +397,7 @@ class TestClose:
         looking, go = threading.Event(), threading.Event()
         real = socket.getaddrinfo
 
-        def look_up(host: str, port: int, *, type: int, flags: int) -> Any:  # noqa: A002 - the name of getaddrinfo's
+        def look_up(host: str, port: int, *, type: int, flags: int) -> Any:  # noqa: A002 - as getaddrinfo has it
             if flags & socket.AI_NUMERICHOST:
                 raise socket.gaierror
             looking.set()
@@ -401,6 +422,17 @@ class TestClose:
         transport.close()
         assert [self.failure(request).sent for request in requests] == [True, False, False, False, False]
         assert len(server.requests) == 1
+
+    def test_the_loop_is_closed_at_once(self, serve: Serve) -> None:
+        """Also where the loop ends right after the transport, requests hear that the server is stopping."""
+        for _ in range(20):
+            server = serve(silent)
+            transport = server.transport()
+            request = self.begun(transport, server.url)
+            wait_for(lambda server=server: bool(server.requests))  # type: ignore[misc] # bound now
+            transport.close()
+            server.loop.close()
+            assert self.failure(request).sent
 
     def test_kept_connections_are_closed(self, serve: Serve) -> None:
         """A connection that nobody uses is closed with the transport, and its descriptor is free."""

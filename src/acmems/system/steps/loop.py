@@ -149,13 +149,14 @@ class StepLoop:
     def _enqueue(self, call: Callable[[], None]) -> bool:
         """Have a function called in the loop's thread; return whether it will be."""
         with self._lock:
-            if self._closing:
+            is_own = threading.current_thread() is self._thread
+            if self._closing and not is_own:
                 return False
             self._soon.append(call)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
-            if not self._awake and threading.current_thread() is not self._thread:
+            if not self._awake and not is_own:
                 self._awake = True
                 # Under the lock, because after `close` the number of the descriptor may be that of another.
                 os.eventfd_write(self._wake, 1)
@@ -210,7 +211,10 @@ class StepLoop:
     def _run(self) -> None:
         while not self._closing:
             self._turn()
-        self._call_those_of_soon()
+        # Two more, without waiting: what was called last may have ended connections, and their edges tell the
+        # steps that wait for them.
+        self._turn()
+        self._turn()
         self._give_up()
         self._free()
 
@@ -219,6 +223,7 @@ class StepLoop:
         for _ in range(_MOST_LAST_WAITS):
             for task in tuple(self._tasks):
                 _call(functools.partial(task.go_on, None, CancelledError("the loop was closed")))
+            self._call_those_of_soon()
             if not self._tasks:
                 return
         logger.error("steps did not end when their loop was closed: %d", len(self._tasks))
@@ -271,7 +276,7 @@ class StepLoop:
 
     def _patience(self) -> float:
         """Return the seconds until the next timer, -1 for no limit."""
-        if self._soon:
+        if self._soon or self._closing:
             return 0.0
         moments = [until for until, _ in self._waiting.values()]
         if self._timers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,7 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,512}")  # CAs send some 40 character
 
 
 class NoncePool:
-    """A locked, bounded store of unused nonces; the newest is taken first.
+    """A bounded store of unused nonces, for one thread; the newest is taken first.
 
     Newest first, because a CA forgets its oldest nonces first.
 
@@ -31,7 +30,6 @@ class NoncePool:
     ) -> None:
         self._max_age = max_age
         self._monotonic = monotonic
-        self._lock = threading.Lock()
         self._nonces: deque[tuple[float, str]] = deque(maxlen=capacity)
 
     def __len__(self) -> int:
@@ -39,19 +37,17 @@ class NoncePool:
 
     def put(self, nonce: str) -> None:
         """Keep a nonce for a later request."""
-        with self._lock:
-            self._nonces.append((self._monotonic(), nonce))
+        self._nonces.append((self._monotonic(), nonce))
 
     def take(self) -> str | None:
         """Return a nonce that nobody else gets, None if there is none fresh enough."""
-        with self._lock:
-            if not self._nonces:
-                return None
-            stored_at, nonce = self._nonces.pop()
-            if self._monotonic() - stored_at <= self._max_age:
-                return nonce
-            self._nonces.clear()  # the newest is too old, so all are
+        if not self._nonces:
             return None
+        stored_at, nonce = self._nonces.pop()
+        if self._monotonic() - stored_at <= self._max_age:
+            return nonce
+        self._nonces.clear()  # the newest is too old, so all are
+        return None
 
 
 def well_formed(header: str | None) -> str | None:
