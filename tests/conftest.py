@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tests.peers import CALM, ChallTestSrv, Pebble, Settings
 
 pytest_plugins = ["pytester", "tests.threat_markers"]
+
+# An example may take as long as a busy machine makes it.
+hypothesis.settings.register_profile("acmems", deadline=None)
+hypothesis.settings.load_profile("acmems")
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
+import os
 import select
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
@@ -112,6 +115,15 @@ def post(target: str = "/", body: bytes = b"", *fields: str, version: str = "1.1
     """Write a request."""
     head = [f"POST {target} HTTP/{version}", "Host: a", f"Content-Length: {len(body)}", *fields, "", ""]
     return "\r\n".join(head).encode() + body
+
+
+class WithoutFamily(socket.socket):
+    """A socket of a kernel that has no IPv6."""
+
+    def __init__(self, family: int = socket.AF_INET, *arguments: Any, **named: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, *arguments, **named)
 
 
 class Client:

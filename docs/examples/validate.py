@@ -3,7 +3,6 @@
 usage: python validate.py CONFIG NAME...
 """
 
-import contextlib
 import functools
 import http.server
 import sys
@@ -11,7 +10,7 @@ import threading
 
 from acmems.challenges import Http01
 from acmems.config import Configuration
-from acmems.exceptions import AccountError, AcmeException
+from acmems.exceptions import AcmeException
 from acmems.manager import ACMEManager
 from acmems.server import ACMEHTTPHandler
 
@@ -24,7 +23,7 @@ def main(path: str, *names: str) -> None:
         sys.exit(f"{path}: the default verification is not of type http01")
 
     manager = ACMEManager(config, connect=False)
-    with contextlib.suppress(AccountError):  # there is a key already
+    if not (config.account.dir / "account.pem").exists():
         manager.create_private_key()
     manager.connect()  # registers an account where the key has none
 

@@ -95,7 +95,7 @@ class Server:
         self.issuer.close()
 
     def is_healthy(self) -> bool:
-        """Tell whether all threads that must live do, and get on; log of what that is not true."""
+        """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
         watched: tuple[HealthCheck, ...] = (
             *self.listeners,
             self.issuer.loop,
@@ -103,10 +103,10 @@ class Server:
             self._sweeping,
             self._saving,
         )
-        ailing = [each.name for each in watched if not each.is_healthy()]
-        if ailing:
-            logger.error("ended or hanging: %s", ", ".join(ailing))
-        return not ailing
+        unhealthy = [each.name for each in watched if not each.is_healthy()]
+        if unhealthy:
+            logger.error("ended or hanging: %s", ", ".join(unhealthy))
+        return not unhealthy
 
     @property
     def addresses(self) -> list[str]:

@@ -85,7 +85,7 @@ class Configuration:
         self.default_storage = self._default_storage(storages, mgmt)
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
-        _check_listeners(self._claims(mgmt.section, kept), found)
+        _check_listeners(self._listener_uses(mgmt.section, kept), found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
         )
@@ -184,7 +184,7 @@ class Configuration:
             mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
 
-    def _claims(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_ListenerUse]:
+    def _listener_uses(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in _of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
@@ -305,10 +305,10 @@ def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_Listen
         yield _ListenerUse(address, location, f"{section}, see {location}")
 
 
-def _check_listeners(claims: Iterable[_ListenerUse], found: list[Finding]) -> None:
+def _check_listeners(uses: Iterable[_ListenerUse], found: list[Finding]) -> None:
     first: dict[Address, _ListenerUse] = {}
-    for claim in claims:
-        taken = first.setdefault(claim.address, claim)
-        if taken is not claim and claim.address.port:
-            message = f"{claim.address} is already a listener of {taken.owner}"
-            found.append(Finding(claim.location, message))
+    for use in uses:
+        taken = first.setdefault(use.address, use)
+        if taken is not use and use.address.port:
+            message = f"{use.address} is already a listener of {taken.owner}"
+            found.append(Finding(use.location, message))

@@ -11,22 +11,22 @@ AcmeException
 ├── ChallengeFailed               the CA could not validate a name
 ├── AuthorizationNotYetProcessed  the CA is still deciding
 ├── AuthorizationNotYetRequested  the CA has not asked for the challenge yet
-├── RateLimited                   the CA, or our protection of it, says: later
+├── RateLimited                   the CA, or what protects it here, asks to wait
 ├── AccountError                  the account cannot be used
 │   └── NeedToAgreeToTOS          its terms of service are not accepted
 ├── DeadlinePassed                the time for an answer is over; asking again continues
-├── ValidatorUnavailable          what proves names (a DNS server, say) does not work
+├── ValidatorUnavailable          a DNS server or program that a validator needs fails
 ├── StorageUnavailable            chains cannot be read or kept
-└── CAError                       the CA's side of a conversation went wrong
+└── CAError                       the CA fails, or cannot be understood
     ├── CAUnavailable             it does not answer, or says it is overloaded
     │   └── FateUnknown           a request was sent and its answer was lost
     ├── CAProblem                 it answered with a problem document
-    ├── CAProtocolError           it answered nonsense
+    ├── CAProtocolError           its answer breaks RFC 8555, or cannot be read
     │   └── ChallengesUnknownStatus  a state that RFC 8555 does not know
     └── CertificateUnusable       it issued something other than what was asked for
 
-Names and fields of the documented ones are published, slips in their spelling included. What an
-error means as an HTTP status is decided in one table, in `acmems.server`.
+The names and fields of the documented ones are published, with their spelling. Which HTTP status an error
+is answered with is decided in one table, in `acmems.frontends.problems`.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class DeadlinePassed(_Retryable):
 
 
 class ValidatorUnavailable(_Retryable):
-    """What proves a name, a DNS server say, does not do its part.
+    """A DNS server or program that is needed to prove a name fails.
 
     Args:
         message: what happened, for the client too: it names the server and the record.
@@ -218,11 +218,11 @@ class ValidatorUnavailable(_Retryable):
 
 
 class StorageUnavailable(_Retryable):
-    """Chains can not be read or kept at the moment."""
+    """Chains cannot be read or kept at the moment."""
 
 
 class CAError(_Retryable):
-    """The CA's side of a conversation went wrong."""
+    """The CA fails, or cannot be understood."""
 
 
 class CAUnavailable(CAError):
@@ -230,7 +230,10 @@ class CAUnavailable(CAError):
 
 
 class FateUnknown(CAUnavailable):
-    """A request that must not be repeated was sent, and its answer was lost: look before you leap."""
+    """A request that must not be repeated was sent, and its answer was lost.
+
+    The CA may have done what was asked; find out before asking again.
+    """
 
 
 class CAProblem(CAError):

@@ -18,6 +18,7 @@ from tests.peers import (
     curl,
     curl_sign,
     free_port,
+    hmac_header,
     make_key_and_csr,
     names_of,
     verify_chain,
@@ -214,6 +215,21 @@ class TestRefusals:
         assert reply.status == status
         if status == 405:
             assert reply.headers["Allow"] == "POST"
+
+    def test_line_ends_that_curl_took_away(self, settings: Settings, tmp_path: Path) -> None:
+        """`curl -d` is told by name: to the client, and where the HMAC is wrong by it, in the log."""
+        _, csr = make_key_and_csr(tmp_path, ["lines.example.org"])
+        with Acmems(settings) as acmems:
+            refused = curl(acmems.sign_url, "-d", f"@{csr}")
+        assert refused.status == 415
+        assert "--data-binary @host.csr, not by -d" in refused.text
+        settings.auth = f'[auth "any"]\nhmac_key = {SECRET}\ndomain = **'
+        with Acmems(settings) as acmems:
+            denied = curl(acmems.sign_url, "-H", hmac_header(csr, SECRET), "-d", f"@{csr}")
+            log = acmems.log
+        assert denied.status == 403
+        assert "data-binary" not in denied.text
+        assert "the body is PEM whose line ends are lost" in log
 
     def test_problem_documents_for_those_who_ask(self, settings: Settings) -> None:
         """A client that accepts JSON gets the reason as a problem document (RFC 9457)."""

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import warnings
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -92,7 +93,7 @@ def names_by_cryptography(encoded: bytes) -> set[str] | None:
         for extension in read.extensions:
             if isinstance(extension.value, x509.SubjectAlternativeName):
                 found |= {str(name.value) for name in extension.value}
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return None
     return {name.lower() for name in found} - {""}
 
@@ -111,6 +112,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.threat("csr", "a parser that fails")
 @given(st.binary())
 @example(b"")
 def test_any_bytes(body: bytes) -> None:
@@ -118,6 +120,7 @@ def test_any_bytes(body: bytes) -> None:
     assert check(body) is None
 
 
+@pytest.mark.threat("csr", "a wrong signature")
 @given(st.sampled_from(SEEDS), CHANGES)
 def test_mutated_der(seed: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     """A request with some bytes changed is refused: its signature covers all of them."""
@@ -140,6 +143,7 @@ def test_mutated_and_signed(changes: list[tuple[int, int, bytes]]) -> None:
     check(der.pem(RICH.signed(mutated(RICH.info, changes))))
 
 
+@pytest.mark.threat("csr", "a parser that fails")
 @given(st.lists(EXTENSIONS, max_size=4), st.lists(VALUES, max_size=2))
 def test_odd_extensions(extensions: list[bytes], attributes: list[bytes]) -> None:
     """Well-formed DER of any shape in extensions and attributes breaks nothing."""
@@ -147,6 +151,7 @@ def test_odd_extensions(extensions: list[bytes], attributes: list[bytes]) -> Non
     check(Draft(attributes=(der.requested(*extensions), *others)).pem)
 
 
+@pytest.mark.threat("csr", "common names beside the SAN")
 @given(st.lists(NAME, min_size=1, max_size=8), st.lists(NAME, max_size=2))
 def test_names_round_trip(alternative: list[str], common: list[str]) -> None:
     """Exactly the names that were written are read, in normal form."""
@@ -212,6 +217,7 @@ def test_what_cryptography_writes(
     assert request.der == written.public_bytes(Encoding.DER)
 
 
+@pytest.mark.threat("csr", "what parsers read differently")
 @given(CHANGES)
 def test_no_other_reading(changes: list[tuple[int, int, bytes]]) -> None:
     """What was odd before it was signed and is read has the names that cryptography reads, if it reads it."""

@@ -132,3 +132,16 @@ def test_any_text_in_nfc_has_a_label(text: str) -> None:
     identifier = parsed(Identifier.dns, f"{label}.example")
     assert (identifier is not None) == (unicodedata.normalize("NFC", text) == text)
     assert (parsed(Glob.parse, f"{label}.example") is None) == (identifier is None)
+
+
+@given(st.from_regex(r"[a-z0-9-]{0,20}[a-z0-9]{1,20}", fullmatch=True))
+@example("-bbk")
+@example("ls8h")
+@example("bcher-kva")
+def test_no_text_has_two_labels(encoded: str) -> None:
+    """A label that is accepted is the one that its own text has."""
+    label = f"xn--{encoded}"
+    if parsed(Identifier.dns, f"{label}.example") is not None:
+        text = encoded.encode("ascii").decode("punycode")
+        assert not text.isascii()
+        assert "xn--" + text.encode("punycode").decode("ascii") == label

@@ -45,7 +45,6 @@ class Block:
     it matches one of the block's globs. A block without methods or without domains accepts nobody.
 
     Args:
-        name: the block's name.
         options: its options, an `Options` or pairs of key and value.
         config: where the validators and storages that it names are found.
 
@@ -106,7 +105,7 @@ class Block:
 
     def accepts(self, caller: Caller, body: bytes) -> bool:
         """Tell whether every method of the block accepts a client."""
-        # A list, not a generator: how long it takes shall not depend on which method says no.
+        # A list, not a generator: all methods are asked, so that the time tells nobody which one refused.
         verdicts = [method.accepts(caller, body) for method in self.methods]
         return bool(verdicts) and all(verdicts)
 

@@ -78,10 +78,7 @@ class AuthMethod(Protocol):
 
 
 class IPAuthMethod:
-    """Authentication by source IP.
-
-    Args:
-        ips: addresses and networks to accept, such as `192.0.2.7` or `2001:db8::/32`.
+    """Authentication by source IP, which accepts addresses and networks such as `2001:db8::/32`.
 
     Raises:
         ValueError: one of them is neither.
@@ -94,7 +91,7 @@ class IPAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> IPAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it has no `ip`."""
         networks = options.many("ip", parse_network, meaning="address or network that may send requests")
         return cls(networks) if networks else None
 
@@ -122,7 +119,7 @@ class HmacAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> HmacAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it has no good `hmac_key`."""
         method = cls()
         algorithm = options.one(
             "hmac_type",
@@ -157,7 +154,7 @@ class AllAuthMethod:
 
     @classmethod
     def from_options(cls, options: Options) -> AllAuthMethod | None:
-        """Return the method that a block's options ask for, None if they do not."""
+        """Return the method of a block, None where it does not say `all = yes`."""
         return cls() if options.one("all", boolean, default=False, meaning="`yes`: accept anyone") else None
 
     def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract

@@ -1,7 +1,7 @@
-"""The processing of one request: may whoever asks have what is asked for?
+"""The processing of one request: whether whoever asks may have what is asked for.
 
-The order of checks stands here, once: address and form of the header first, then the body is read,
-then the HMAC over its bytes, and only then does a parser see it, so that strangers never reach one.
+The order of checks stands here and nowhere else: address and form of the header, then the body is read,
+then the HMAC over its bytes. Only after that does a parser see the body, so that strangers reach none.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ MAX_SIZE = 16 * 1024
 def read_request(body: bytes, rules: csr.Rules) -> csr.CertificateRequest:
     """Read a CSR; results are kept, because machines send the same CSR again and again.
 
-    Args:
-        body: the exact bytes that the client sent.
-        rules: what this server allows in a CSR.
-
     Raises:
         PayloadInvalid: it is not one well-formed, acceptable CSR.
     """
@@ -43,9 +39,7 @@ class Authenticator:
     """All auth blocks, in order, and what is allowed of every request.
 
     Args:
-        blocks: tried in this order; the first that accepts wins.
         max_size: largest body, in bytes.
-        rules: what a CSR may hold.
         trusted_proxies: peers whose `X-Forwarded-For` is believed.
     """
 
@@ -99,10 +93,10 @@ class Processor:
         self._length: int | None = None  # of the body, once the client is admitted
 
     def admit(self) -> int:
-        """Check what shows before the body is read, once, and return the length of the body in bytes.
+        """Check what is known before the body is read, once, and return the length of the body in bytes.
 
         Raises:
-            Refused: no block could accept the client; the message tells the operator why.
+            PolicyRefusal: no block could accept the client; the message tells the operator why.
             HttpRefusal, PayloadToLarge: as `content_length`.
         """
         if self._length is None:
@@ -143,9 +137,6 @@ class Processor:
         Afterwards `request` and `block` tell what was asked and which block grants it, or `reason`
         tells the operator why none does.
 
-        Returns:
-            whether the request should be accepted.
-
         Raises:
             HttpRefusal: the body's length is not announced.
             PayloadToLarge: the body is over `max-size`.
@@ -159,10 +150,10 @@ class Processor:
         return True
 
     def grant(self) -> Grant:
-        """Read the request and return what is granted to whom; `acceptable` for those who need to know more.
+        """Read the request and return what is granted, and by which block.
 
         Raises:
-            Refused: no block accepts it; the message tells the operator why.
+            PolicyRefusal: no block accepts it; the message tells the operator why.
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
         body = self.rfile.read(self.admit())
@@ -188,15 +179,10 @@ def _wrong_hmac(body: bytes) -> str:
 
 
 def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
-    """Return the address that a request comes from.
+    """Return the address that a request comes from; None where it is not understood.
 
     `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
-    proxy itself: everything left of it is the client's own word.
-
-    Args:
-        peer: the address of the TCP peer.
-        headers: the request's headers.
-        trusted_proxies: peers whose word is believed.
+    proxy itself, since the client may have written everything left of it.
     """
     address = _address(peer)
     hops = [hop.strip() for value in header_values(headers, "X-Forwarded-For") for hop in value.split(",")]

@@ -32,8 +32,8 @@ class Proof:
         token: the challenge's token; empty for types that have none (dns-persist-01).
         key_authorization: the token and the account key's thumbprint (RFC 8555 section 8.1).
         on_request: called, from any thread, each time the CA is seen fetching the proof.
-        account_url: the URL of the account, which some types show beside or instead of the token.
-        is_wildcard: whether it is the wildcard name below the identifier that is proved.
+        account_url: the URL of the account, which some types present beside or instead of the token.
+        is_wildcard: whether the wildcard name below the identifier is proved.
         issuers: the domain names of the CA, where the challenge gives them (dns-persist-01).
 
     Raises:
@@ -93,23 +93,18 @@ class Validator(Protocol):
     def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes.
 
-        It MUST NOT touch anything outside.
-
-        Args:
-            name: its name in the configuration.
-            options: the keys of its section; problems are reported there, not raised.
-            context: what it shares with the other validators of the configuration.
+        It MUST NOT touch anything outside, and MUST report problems to the options, not raise them.
         """
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Show proofs to the CA, all those of one order at once.
+        """Present proofs to the CA, all those of one order at once.
 
         It MUST be safe to call from several threads, MUST leave other proofs for the same name alone,
         MUST be harmless when repeated, and MUST return within the validator's own timeout. Where it
-        raises, some proofs may be on show: they are withdrawn afterwards.
+        raises, some proofs may be presented: they are withdrawn afterwards.
 
         Raises:
-            ValidatorUnavailable: they cannot be shown now.
+            ValidatorUnavailable: they cannot be presented now.
             NoChallengeMethodsSupported: one of these names can never be proved so.
         """
 

@@ -49,15 +49,12 @@ class DnsUpdate:
     `*.example.org` are proved under one name.
 
     Args:
-        name: the name of the section.
         servers: DNS servers that take updates; the first that does is enough.
-        ttl: time to live of the records, in seconds.
+        ttl: of the records, in seconds.
         timeout: how long presenting or withdrawing may take, in seconds.
         key: signs the updates; None: nothing does.
         zones: the zones that may be changed; empty: those of the records themselves.
         challenge_type: `dns-01` or `dns-account-01`.
-        propagation: what is waited for.
-        clock: where time comes from.
     """
 
     sees_requests = False
@@ -122,7 +119,7 @@ class DnsUpdate:
         )
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -134,12 +131,7 @@ class DnsUpdate:
                 yield "tsig-key-file", error.advice or str(error)
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Add the TXT records, those of one zone in one message.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the DNS server did not add them.
-        """
+        """Add the TXT records, those of one zone in one message."""
         deadline = self._clock.deadline(self.timeout)
         records = list(dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs))
         with self._lock:
@@ -151,11 +143,7 @@ class DnsUpdate:
         self._update(places, deadline, add=True)
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return when the records are seen, as `propagation` says.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return when the records are seen, as `propagation` says."""
         seen = []
         for record in dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs):
             with self._lock:
@@ -166,11 +154,7 @@ class DnsUpdate:
         self.propagation.wait(seen, deadline, stopping)
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4).
-
-        Raises:
-            ValidatorUnavailable: the DNS server did not delete them.
-        """
+        """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4)."""
         deadline = self._clock.deadline(self.timeout)
         known: dict[TxtRecord, Place] = {}
         unknown: list[TxtRecord] = []

@@ -36,12 +36,9 @@ class DnsExec:
     """Proves names by TXT records that a program adds and removes, one call a record.
 
     Args:
-        name: the name of the section.
         command: the program's absolute path, and its fixed arguments.
-        propagation: how to wait until the records are seen.
         timeout: how long the programs of one order may take together, in seconds.
         challenge_type: `dns-01` or `dns-account-01`.
-        clock: where time comes from.
     """
 
     sees_requests = False
@@ -88,7 +85,7 @@ class DnsExec:
         return cls(name, command or (), propagation, timeout, challenge_type)
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -100,28 +97,15 @@ class DnsExec:
             yield "command", f"{program} cannot be executed: chmod +x"
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Have the TXT records added.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the program failed.
-        """
+        """Have the TXT records added."""
         self._each("present", [(record_of(proof, self.challenge_type), proof) for proof in proofs])
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Have exactly these TXT records removed.
-
-        Raises:
-            ValidatorUnavailable: the program failed.
-        """
+        """Have exactly these TXT records removed."""
         self._each("withdraw", possible_records(proofs, self.challenge_type))
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return as soon as the records are seen.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return as soon as the records are seen, as `propagation` says."""
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
@@ -129,7 +113,8 @@ class DnsExec:
         if not jobs:
             return
         deadline = self._clock.deadline(self.timeout)
-        # One after the other where the name is the same: few programs would survive to be their own rival.
+        # The values of one name come one after the other: many programs read all values of a name and write
+        # them back, so that of two at the same time one would undo the other's change.
         by_name: dict[dns.name.Name, dict[str, Proof]] = {}
         for record, proof in jobs:
             by_name.setdefault(record.name, {})[record.value] = proof

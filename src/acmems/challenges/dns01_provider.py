@@ -79,16 +79,14 @@ class DnsProvider:
     """Proves names by TXT records that it adds and removes at a DNS provider.
 
     Args:
-        name: the name of the section.
         provider: the provider, as dns-lexicon calls it.
         propagation: how to wait until the records are seen, and whom to ask for zones.
         provider_options: what the provider wants to know, such as its API token.
         zones: the domains at the provider; empty: asked for in the DNS.
-        ttl: time to live of the records, in seconds.
+        ttl: of the records, in seconds.
         timeout: how long the calls for one order may take together, in seconds.
         challenge_type: `dns-01` or `dns-account-01`.
         zone_locks: shared by all validators that may change the same zones.
-        clock: where time comes from.
     """
 
     sees_requests = False
@@ -168,7 +166,7 @@ class DnsProvider:
         )
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes this type for a name: for all DNS names, wildcards too."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def self_check(self) -> Iterable[tuple[str, str]]:
@@ -182,28 +180,15 @@ class DnsProvider:
                 yield "option", f"{option.key}: {error}"
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Add the TXT records, those of one zone in one process.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: the provider did not add them.
-        """
+        """Add the TXT records, those of one zone in one process."""
         self._change("present", [record_of(proof, self.challenge_type) for proof in proofs])
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Remove exactly these TXT records.
-
-        Raises:
-            ValidatorUnavailable: the provider did not remove them.
-        """
+        """Remove exactly these TXT records."""
         self._change("withdraw", [record for record, _ in possible_records(proofs, self.challenge_type)])
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
-        """Return as soon as the records are seen.
-
-        Raises:
-            ValidatorUnavailable: they were not seen in time.
-        """
+        """Return as soon as the records are seen, as `propagation` says."""
         records = [record_of(proof, self.challenge_type) for proof in proofs]
         self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
 
@@ -216,7 +201,7 @@ class DnsProvider:
         for zone, found in by_zone.items():
             try:
                 self._call(action, zone, tuple(found), deadline)
-            except ValidatorUnavailable as error:  # the other zones have their turn all the same
+            except ValidatorUnavailable as error:  # the records of other zones can be changed all the same
                 failed = failed or error
         if failed is not None:
             raise failed

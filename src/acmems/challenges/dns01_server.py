@@ -31,7 +31,6 @@ class DnsServer:
     The site points `_acme-challenge.NAME` to `NAME.ZONE` with a CNAME, once.
 
     Args:
-        name: the name of the section.
         zone: what it answers for.
         listeners: where it is asked, UDP and TCP.
         rate_limit: queries a second of one network that are answered in full.
@@ -93,7 +92,7 @@ class DnsServer:
 
     @property
     def zone(self) -> dns.name.Name:
-        """The name of the zone."""
+        """The name of the delegated zone."""
         return self._zone.origin
 
     @property
@@ -102,10 +101,7 @@ class DnsServer:
         return self._zone.nameservers
 
     def target(self, base: str) -> dns.name.Name:
-        """Return where the site's CNAME for a name leads.
-
-        Args:
-            base: the name, without "*.".
+        """Return where the site's CNAME for a name (without `*.`) leads.
 
         Raises:
             NoChallengeMethodsSupported: it is too long.
@@ -119,15 +115,11 @@ class DnsServer:
             ) from None
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Answer with these records from now on.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long.
-        """
+        """Answer with these records from now on."""
         for proof, name in [(proof, self.target(proof.identifier.base)) for proof in proofs]:
             self._zone.add(name, txt_value(proof.key_authorization), proof.on_request)
 
@@ -137,7 +129,7 @@ class DnsServer:
             try:
                 name = self.target(proof.identifier.base)
             except NoChallengeMethodsSupported:
-                continue  # then none was shown
+                continue  # then no record was presented for it
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
     def listen(self) -> Listener:

@@ -40,7 +40,7 @@ class PersistRecord:
     """What a record allows: make it with `parse`.
 
     Args:
-        issuer: the CA, by its domain name in lower case.
+        issuer: the CA's domain name, in lower case.
         account_url: whose orders the CA may fulfil.
         wildcard: whether wildcards, and names below, are included.
         until: when it ends, in seconds since 1970; None: never.
@@ -83,12 +83,9 @@ class DnsPersist:
     """Proves names by records that stand in DNS already; it looks, and changes nothing.
 
     Args:
-        name: the name of the section.
-        resolver: where it looks.
         issuer: which of the CA's names the records have; None: the first that the CA gives.
         until: the end for new records, in seconds since 1970; None: none.
         warn_before: how long before the end of a record the log warns.
-        clock: for dates.
     """
 
     challenge_type = "dns-persist-01"
@@ -144,16 +141,11 @@ class DnsPersist:
         return cls(name, Resolver(resolvers, timeout), issuer, until, warn)
 
     def proves(self, identifier: Identifier) -> bool:
-        """Tell whether the CA takes it for a name: for all names, wildcards included, but no addresses."""
+        """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """See that the record of each name is there; the CA is not asked before.
-
-        Raises:
-            NoChallengeMethodsSupported: a name is too long to have such a record.
-            ValidatorUnavailable: a record is missing or ended; the words say which to create.
-        """
+        """See that the record of each name is there; an error says which one to create."""
         with ThreadPoolExecutor(min(_AT_ONCE, len(proofs)), thread_name_prefix="acmems-persist") as pool:
             list(pool.map(self._look, proofs))
 
@@ -163,13 +155,13 @@ class DnsPersist:
     def covers(
         self, texts: Iterable[str], issuers: Collection[str], account_url: str, *, wildcard: bool
     ) -> bool:
-        """Tell whether one of the TXT values of a name allows what is asked for, now.
+        """Tell whether one of the TXT values of a name lets a CA issue for an account now.
 
         Args:
             texts: the values.
-            issuers: the names of the CA.
+            issuers: the names by which the CA calls itself.
             account_url: the account.
-            wildcard: whether the wildcard below the name is asked for.
+            wildcard: whether it is asked for the wildcard below the name.
         """
         return self._best(texts, issuers, account_url, wildcard=wildcard) is not None
 
@@ -241,10 +233,7 @@ class DnsPersist:
 
 
 def record_name(base: str) -> dns.name.Name:
-    """Return the name of the record that stands for a name.
-
-    Args:
-        base: the name, without "*.".
+    """Return the name of the record that stands for a name (without `*.`).
 
     Raises:
         NoChallengeMethodsSupported: the name is too long to have one.
@@ -259,14 +248,7 @@ def record_name(base: str) -> dns.name.Name:
 
 
 def record_text(issuer: str, account_url: str, *, wildcard: bool, until: int | None) -> str:
-    """Return the text of a record.
-
-    Args:
-        issuer: the CA's domain name.
-        account_url: the URL of the account.
-        wildcard: whether wildcards are included.
-        until: when it ends, in seconds since 1970; None: never.
-    """
+    """Return the text of a record; `until` is its end in seconds since 1970, None for none."""
     parts: Mapping[str, str | None] = {
         "accounturi": account_url,
         "policy": "wildcard" if wildcard else None,

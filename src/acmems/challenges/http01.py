@@ -22,8 +22,7 @@ class Http01:
     """Proves names by answers in a table that http-01 listeners deliver from.
 
     Args:
-        name: the name of the section.
-        listeners: where requests for this table are taken; whoever serves binds them.
+        listeners: where requests for this table are taken; the server opens them.
         responses: the table.
     """
 

@@ -20,13 +20,7 @@ DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S10
 
 
 class TlsAlpn01:
-    """Proves names by certificates that a listener of its own shows to who speaks `acme-tls/1`.
-
-    Args:
-        name: the name of the section.
-        listeners: where it takes the CA's connections.
-        clock: for the dates in certificates, and for deadlines.
-    """
+    """Proves names by certificates, with which a listener of its own answers whoever speaks `acme-tls/1`."""
 
     challenge_type = "tls-alpn-01"
     sees_requests = True
@@ -37,7 +31,7 @@ class TlsAlpn01:
         self.name = name
         self.listeners = tuple(listeners)
         self._clock = clock
-        self._shown = ChallengeCertificates(clock)
+        self._certificates = ChallengeCertificates(clock)
 
     @classmethod
     def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract's signature
@@ -64,21 +58,17 @@ class TlsAlpn01:
         return Listener(
             f"tls-alpn01 {self.name}",
             self.listeners,
-            HandshakeService(self._shown),
+            HandshakeService(self._certificates),
             limits=HANDSHAKE_LIMITS,
             defaults=DEFAULT_LISTENERS,
             clock=self._clock,
         ).open()
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Make handshakes for the names from now on.
-
-        Raises:
-            ValidatorUnavailable: a certificate cannot be made; the machine lacks something.
-        """
+        """Make handshakes for the names from now on."""
         for proof in proofs:
             try:
-                self._shown.put(proof.identifier, proof.key_authorization, proof.on_request)
+                self._certificates.put(proof.identifier, proof.key_authorization, proof.on_request)
             except OSError as error:
                 raise ValidatorUnavailable(
                     f"the certificate that proves {proof.identifier.value} by tls-alpn-01 cannot be made: "
@@ -87,9 +77,9 @@ class TlsAlpn01:
                 ) from error
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Make no more."""
+        """Make no more handshakes for the names."""
         for proof in proofs:
-            self._shown.remove(proof.identifier, proof.key_authorization, proof.on_request)
+            self._certificates.remove(proof.identifier, proof.key_authorization, proof.on_request)
 
     def __repr__(self) -> str:
         return f"TlsAlpn01({self.name!r}, {', '.join(map(str, self.listeners))})"

@@ -22,12 +22,7 @@ _DIGEST = 10  # octets of the account URL's SHA-256 that become a label (draft-i
 
 @dataclass(frozen=True, slots=True)
 class TxtRecord:
-    """One TXT record.
-
-    Args:
-        name: its owner, absolute.
-        value: its text.
-    """
+    """One TXT record, with an absolute name."""
 
     name: dns.name.Name
     value: str
@@ -52,9 +47,9 @@ def record_name(base: str, challenge_type: str = "dns-01", account_url: str = ""
     """Return the name of the TXT record that proves a name (RFC 8555 section 8.4).
 
     Args:
-        base: the name, without "*.".
+        base: the name, without `*.`.
         challenge_type: `dns-01` or `dns-account-01`.
-        account_url: the URL of the account, for `dns-account-01`.
+        account_url: the account, for `dns-account-01`.
 
     Raises:
         NoChallengeMethodsSupported: the name is too long to have one.
@@ -71,11 +66,7 @@ def record_name(base: str, challenge_type: str = "dns-01", account_url: str = ""
 
 
 def record_of(proof: Proof, challenge_type: str = "dns-01") -> TxtRecord:
-    """Return the TXT record of a proof.
-
-    Args:
-        proof: the proof.
-        challenge_type: `dns-01` or `dns-account-01`.
+    """Return the TXT record of a proof by `dns-01` or `dns-account-01`.
 
     Raises:
         NoChallengeMethodsSupported: the name is too long to have one.
@@ -85,12 +76,7 @@ def record_of(proof: Proof, challenge_type: str = "dns-01") -> TxtRecord:
 
 
 def possible_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple[TxtRecord, Proof]]:
-    """Return the TXT records that proofs may have in DNS; those whose name is too long never had one.
-
-    Args:
-        proofs: the proofs.
-        challenge_type: `dns-01` or `dns-account-01`.
-    """
+    """Return the TXT records that proofs may have in DNS; those whose name is too long never had one."""
     found = []
     for proof in proofs:
         with contextlib.suppress(NoChallengeMethodsSupported):

@@ -1,6 +1,6 @@
-"""What the configuration names on this machine, looked at and never touched: directories, keys, files.
+"""The checks before a start: directories, keys and files that the configuration names on this machine.
 
-Whatever can be known to go wrong before anything is done is reported like a mistake in the file itself.
+They change nothing. What will fail later is reported like a mistake in the configuration itself.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from pathlib import Path
 
 from acmems.challenges import SelfChecking
 from acmems.config import Configuration
-from acmems.exceptions import AccountError
+from acmems.exceptions import AccountError, ConfigurationError
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.settings.findings import Finding
 
 
-def check(config: Configuration) -> list[Finding]:
-    """Return what is wrong with what a configuration names, each at the line that names it.
+def require(config: Configuration) -> None:
+    """Make sure that what a configuration names is there.
 
-    Args:
-        config: the configuration.
+    Raises:
+        ConfigurationError: with all that is wrong.
     """
+    findings = check(config)
+    if findings:
+        raise ConfigurationError(findings)
+
+
+def check(config: Configuration) -> list[Finding]:
+    """Return what is wrong with what a configuration names, each at the line that names it."""
     findings = [Finding(config.where("account", None, "dir"), text) for text in _account(config.account.dir)]
     findings += [
         Finding(config.where("account", None, "ca-file"), text) for text in _anchors(config.account.ca_file)

@@ -8,17 +8,22 @@ any module adds with
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-from collections.abc import Iterable, Mapping
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 
 from acmems.events import DeliveredEvent, Event, FailedEvent, IssuedEvent, RefusedEvent, RequestedEvent
 from acmems.exceptions import AcmeException
 from acmems.logs.formats import JsonFormatter, TextFormatter
 from acmems.logs.handlers import Handler, open_handler
 from acmems.logs.options import LoggingOptions
+from acmems.system.terminal import wants_colour
 
+_logger = logging.getLogger(__name__)
 _events = logging.getLogger("acmems.events")
 
 _LEVELS: Mapping[type[Event], int] = {
@@ -35,9 +40,6 @@ _names: dict[type[Event], tuple[tuple[str, str], ...]] = {}
 def configure(options: LoggingOptions) -> None:
     """Log as the configuration says, from now on.
 
-    Args:
-        options: what it says.
-
     Raises:
         AcmeException: the destination cannot be written to.
     """
@@ -47,7 +49,7 @@ def configure(options: LoggingOptions) -> None:
         reason = error.strerror or error
         raise AcmeException(f"cannot log to {options.destination}: {reason}") from error
     stream = getattr(handler, "stream", None)
-    colour = bool(stream is not None and stream.isatty() and not os.environ.get("NO_COLOR"))
+    colour = stream is not None and wants_colour(stream)
     plain = options.destination in {"syslog", "journal"}  # these note time and level themselves
     handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter(colour, plain))
     logger = logging.getLogger("acmems")
@@ -62,19 +64,48 @@ def configure(options: LoggingOptions) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def log_event(event: Event) -> None:
-    """Log one event; subscribed to the bus.
+def mute() -> None:
+    """Log nothing before `configure`; the logging module would print warnings to stderr, with tracebacks."""
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
 
-    Args:
-        event: what happened.
-    """
+
+def destination() -> str | Path | None:
+    """Return where `configure` has let the log go; None before that."""
+    ours = [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
+    return ours[-1].destination if ours else None
+
+
+@contextlib.contextmanager
+def uncaught() -> Iterator[None]:
+    """Log what threads die of and destructors raise; Python prints it to stderr, with tracebacks."""
+    hooks = threading.excepthook, sys.unraisablehook
+
+    def in_thread(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_type is not SystemExit:
+            name = arguments.thread.name if arguments.thread is not None else "that has ended"
+            _logger.error("a bug ended the thread %s", name, exc_info=arguments.exc_value)
+
+    def in_destructor(arguments: sys.UnraisableHookArgs) -> None:
+        _logger.error("a bug in a destructor", exc_info=arguments.exc_value)
+
+    threading.excepthook, sys.unraisablehook = in_thread, in_destructor
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = hooks
+
+
+def log_event(event: Event) -> None:
+    """Log one event; subscribed to the bus."""
     level = _LEVELS.get(type(event), logging.INFO)
     if not _events.isEnabledFor(level):
         return
     values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
     kept = {name: value for name, value in values.items() if value not in (None, ())}
-    # Not `log`, which looks for its caller in the stack: for each of thousands of lines a second.
+    # `log` would look for its caller in the stack, which costs too much for thousands of lines a second.
     information = (type(bug), bug, bug.__traceback__) if bug is not None else None
     record = _events.makeRecord(
         _events.name,

@@ -1,7 +1,7 @@
 """How a record becomes a line.
 
-No text, whoever wrote it, can end a line, look like another pair, or steer a terminal; and none is lost
-because an output cannot encode it: lines are printable ASCII.
+Lines are printable ASCII. So no text, whoever wrote it, can end a line, look like another pair or control a
+terminal, and none is lost because an output cannot encode it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ import re
 import traceback
 from typing import Any
 
+from acmems.system.terminal import Colour, coloured
+
 _AMBIGUOUS = re.compile(r'[="\\]')
-_COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31"}
+_COLOURS = {
+    logging.DEBUG: Colour.DIM,
+    logging.WARNING: Colour.YELLOW,
+    logging.ERROR: Colour.RED,
+    logging.CRITICAL: Colour.RED,
+}
 
 
 class TextFormatter(logging.Formatter):
@@ -36,11 +43,7 @@ class TextFormatter(logging.Formatter):
         self.plain = plain
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line.
-
-        Args:
-            record: what to log.
-        """
+        """Return the line for a record."""
         parts = [_words(record.getMessage())]
         parts += [f"{name}={_quoted(text(value))}" for name, value in pairs(record).items()]
         line = " ".join(parts)
@@ -48,7 +51,7 @@ class TextFormatter(logging.Formatter):
             return line
         level = record.levelname
         if self.colour and record.levelno in _COLOURS:
-            level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
+            level = coloured(level, _COLOURS[record.levelno])
         return f"{_time(record)} {level} {line}"
 
 
@@ -56,11 +59,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time`, `level`, `message`, and the pairs; lists stay lists."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line.
-
-        Args:
-            record: what to log.
-        """
+        """Return the line for a record."""
         entry: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -72,11 +71,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def pairs(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the pairs of a record, its traceback among them.
-
-    Args:
-        record: what to log.
-    """
+    """Return the pairs of a record, its traceback among them."""
     found = dict(getattr(record, "fields", {}))
     if record.exc_info and "traceback" not in found:
         found["traceback"] = "".join(traceback.format_exception(*record.exc_info))
@@ -107,11 +102,7 @@ def _json_value(value: object) -> object:
 
 
 def text(value: object) -> str:
-    """Return a value as text: seconds with three decimals, times in UTC, lists with commas.
-
-    Args:
-        value: the value of a pair.
-    """
+    """Return a pair's value as text: seconds with three decimals, times in UTC, lists with commas."""
     if isinstance(value, tuple | list):
         return ",".join(text(item) for item in value)
     if isinstance(value, float):
@@ -132,9 +123,5 @@ def _quoted(text: str) -> str:
 
 
 def escaped(value: object) -> str:
-    """Return JSON of printable ASCII only, hence one line.
-
-    Args:
-        value: what JSON can hold.
-    """
+    """Return JSON of printable ASCII only, hence one line."""
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""Where lines go: streams, files, syslog, the journal. A handler that fails says so, and hurts nobody."""
+"""Where lines go: streams, files, syslog, the journal. A handler that fails says so, and raises nothing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def open_handler(destination: str | Path) -> Handler:
     Raises:
         OSError: it cannot be written to.
     """
+    handler = _handler(destination)
+    handler.destination = destination
+    return handler
+
+
+def _handler(destination: str | Path) -> Handler:
     if destination == "stderr":
         return StreamHandler(sys.stderr)
     if destination == "stdout":
@@ -40,16 +46,13 @@ def open_handler(destination: str | Path) -> Handler:
 
 
 class Handler(logging.Handler):
-    """A handler whose failure neither hurts the request that logs nor goes unnoticed."""
+    """A handler whose failure does not reach the request that logs, and does not go unnoticed."""
 
+    destination: str | Path = ""
     _failing = False
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Log one record; say it once on stderr when that fails.
-
-        Args:
-            record: what to log.
-        """
+        """Log one record; say it once on stderr when that fails."""
         try:
             return super().handle(record)
         except Exception:  # noqa: BLE001 - logging must not fail, whatever is logged wherever
@@ -57,11 +60,7 @@ class Handler(logging.Handler):
             return False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's own signature
-        """Say on stderr that lines are being lost, without a traceback, the first time.
-
-        Args:
-            record: what could not be logged.
-        """
+        """Say on stderr that lines are being lost, the first time, and without a traceback."""
         if self._failing:
             return
         self._failing = True
@@ -79,10 +78,7 @@ class FileHandler(Handler, logging.handlers.WatchedFileHandler):
 
 
 class SyslogHandler(Handler, logging.handlers.SysLogHandler):
-    """Sends lines to the system's log.
-
-    Args:
-        path: its socket.
+    """Sends lines to the system's log at a socket.
 
     Raises:
         OSError: nobody listens there.
@@ -92,16 +88,13 @@ class SyslogHandler(Handler, logging.handlers.SysLogHandler):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, self.LOG_DAEMON)
-        # The class says nothing when nobody listens, and would log nothing.
+        # SysLogHandler raises nothing when nobody listens, and then drops every line.
         with socket.socket(socket.AF_UNIX, self.socktype or socket.SOCK_DGRAM) as trial:
             trial.connect(path)
 
 
 class JournalHandler(Handler):
-    """Sends records to the systemd journal in its own protocol, each pair as a field.
-
-    Args:
-        path: the journal's socket.
+    """Sends records to the systemd journal at a socket in its own protocol, each pair as a field.
 
     Raises:
         OSError: nobody listens there.
@@ -112,7 +105,8 @@ class JournalHandler(Handler):
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            # A trial: what is sent goes by path, so that a journal that starts anew is found again.
+            # Connecting only shows that somebody listens. Lines are sent to the path, so that they also reach
+            # a journal that was started anew meanwhile.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
                 trial.connect(path)
         except OSError:
@@ -120,11 +114,7 @@ class JournalHandler(Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record.
-
-        Args:
-            record: what to log.
-        """
+        """Send one record."""
         entry = {
             "MESSAGE": self.format(record),
             "PRIORITY": str(_PRIORITIES.get(record.levelno, 5)),

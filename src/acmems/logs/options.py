@@ -1,4 +1,4 @@
-"""`[logging]`: what is logged, where to, and in which form."""
+"""The keys of `[logging]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person should know about a line of a configuration file."""
+"""Problems of configuration files, each at the line that it is about."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOWHERE = Location("", 0)
 
 @dataclass(frozen=True, order=True, slots=True)
 class Finding:
-    """Something that a person should know about one line; a warning stops nothing."""
+    """A problem at one line; a warning does not make the configuration unusable."""
 
     location: Location
     message: str

@@ -39,13 +39,7 @@ class Section:
 
 
 def read_sections(text: str, path: str, findings: list[Finding]) -> list[Section]:
-    """Read INI text into sections.
-
-    Args:
-        text: the text of one file.
-        path: its name, for findings.
-        findings: problems are appended here.
-    """
+    """Return the sections of a file's text; problems are appended to the findings, under the file's path."""
     found: list[tuple[Section, list[Option]]] = []
     in_broken_section = False
     for number, raw in enumerate(text.split("\n"), start=1):

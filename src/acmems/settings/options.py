@@ -34,12 +34,7 @@ class KeyDeclaration:
 
 
 class Options:
-    """Typed access to the options of one section; what is wrong becomes a finding.
-
-    Args:
-        section: the section.
-        findings: problems are appended here.
-    """
+    """Typed access to the options of one section; what is wrong is appended to the findings."""
 
     def __init__(self, section: Section, findings: list[Finding]) -> None:
         self.section = section
@@ -95,7 +90,7 @@ class Options:
             key: the key, or the key and its aliases.
             parse: turns each text into a value; its ValueError becomes a finding.
             default: the values when the key is absent.
-            empty_is_none: an empty text adds no value, instead of being parsed.
+            empty_is_none: whether an empty text adds no value, instead of being parsed.
             meaning: what the key does, for the reference.
         """
         given = self._given(KeyDeclaration(_keys(key), meaning, default, repeatable=True))
@@ -132,10 +127,10 @@ class Options:
                 self._findings.append(Finding(option.location, message))
 
     def raise_findings(self) -> None:
-        """Raise what was found so far, where nobody else collects it.
+        """Raise what was found so far.
 
         Raises:
-            ConfigurationError: there is a finding that is no mere warning.
+            ConfigurationError: there is a finding that is more than a warning.
         """
         if any(not finding.warning for finding in self._findings):
             raise ConfigurationError(self._findings)

@@ -1,4 +1,4 @@
-"""What a storage promises."""
+"""The contract between an issuance and what keeps its chains."""
 
 from __future__ import annotations
 
@@ -65,10 +65,6 @@ class Storage(Protocol):
         MUST return only a chain that `chain.matches` the request. Anything damaged or foreign MUST be
         a miss: moved aside, logged, never delivered and never an error.
 
-        Args:
-            request: what is asked for.
-            issuer: whose chain it must be.
-
         Raises:
             StorageUnavailable: only if it cannot tell whether there is one.
         """
@@ -78,11 +74,6 @@ class Storage(Protocol):
 
         MUST be atomic: whoever looks meanwhile finds the old chain or the new one, and the old one
         stays if this fails.
-
-        Args:
-            request: what was asked for.
-            chain: the verified chain that answers it.
-            issuer: whose chain it is.
 
         Raises:
             StorageUnavailable: it could not be kept.
@@ -97,9 +88,7 @@ class Storage(Protocol):
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:
-        """Make one from its section of the configuration, and touch nothing outside.
+        """Make the storage that a section describes.
 
-        Args:
-            name: its name in the configuration.
-            options: the keys of its section; problems are reported there, not raised.
+        It MUST NOT touch anything outside, and MUST report problems to the options, not raise them.
         """

@@ -1,4 +1,4 @@
-"""A storage that keeps nothing: every request is answered by a new certificate."""
+"""The storage that keeps nothing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from acmems.x509.csr import CertificateRequest
 
 
 class NoStorage:
-    """Keeps nothing; its methods do what `acmems.storages.Storage` says, trivially.
-
-    Args:
-        name: its name in the configuration.
-    """
+    """Keeps nothing, so that every request is ordered."""
 
     renew_within: datetime.timedelta | None = None
     is_immediate = True
@@ -27,7 +23,7 @@ class NoStorage:
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:  # noqa: ARG003 - the contract's; it has none
-        """Make one; it has no options."""
+        """Make the storage that a section describes, which has no keys of its own."""
         return cls(name)
 
     def self_check(self) -> tuple[()]:

@@ -1,4 +1,4 @@
-"""Time as acmems knows it: a monotonic clock for waiting, a wall clock for dates, and deadlines."""
+"""Time: a monotonic clock for waiting, a wall clock for dates, and deadlines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The three faces of time, passed in so that tests need no real time.
+    """What acmems asks about time, passed in so that tests need no real time.
 
     Args:
         monotonic: seconds that never jump; for deadlines and waits.

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-# What a crash leaves behind starts like this; nothing else in a directory of ours does.
+# The names of temporary files, which a crash leaves; no other file of acmems is called so.
 PREFIX = ".acmems-"
 SUFFIX = ".tmp"
 
@@ -19,11 +19,7 @@ PROBE_SIZE = 64 * 1024
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 in place of whatever is there, durably.
-
-    Args:
-        path: the file; a link at this place is replaced, not followed.
-        data: its whole content.
+    """Write a file of mode 0600 in place of whatever is there, durably; a link is replaced, not followed.
 
     Raises:
         OSError: it could not be written; what was there before is intact. (Where only the directory
@@ -73,10 +69,6 @@ def write_together(directory: Path, contents: Mapping[str, bytes], *, durably: b
 def create(path: Path, data: bytes) -> None:
     """Write a new file of mode 0600, durably, and never over an existing one.
 
-    Args:
-        path: the file.
-        data: its whole content.
-
     Raises:
         FileExistsError: something has this name already; it is untouched.
         OSError: it could not be written.
@@ -96,13 +88,10 @@ def create(path: Path, data: bytes) -> None:
 def probe(directory: Path) -> None:
     """Write a test file, claim room on the disk for it, and remove it.
 
-    The claim tells a full disk at once; waiting for the disk as well would make every order wait that long.
-
-    Args:
-        directory: where writing must work.
+    The claim fails at once on a full disk. The file is not synced, because every order would wait for that.
 
     Raises:
-        OSError: it does not.
+        OSError: the directory cannot be written to.
     """
     descriptor, name = _new_temporary(directory)
     try:
@@ -141,7 +130,7 @@ def make_directory(path: Path, *, durably: bool = True) -> None:
         durably: whether to wait until it is on disk.
 
     Raises:
-        OSError: it could not be made, or something else has this name.
+        OSError: it could not be made, for want of a parent for instance, or something else has this name.
     """
     try:
         path.mkdir(mode=0o700)
@@ -156,11 +145,8 @@ def make_directory(path: Path, *, durably: bool = True) -> None:
 def sync_directory(path: Path) -> None:
     """Make the names in a directory survive a crash.
 
-    Args:
-        path: the directory.
-
     Raises:
-        OSError: the disk does not obey.
+        OSError: the disk reports an error.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -174,8 +160,7 @@ def sweep(directory: Path, before: float) -> None:
 
     Args:
         directory: where to look; folders within are left alone.
-        before: only files last written before this time (seconds since 1970): younger ones may
-            belong to someone who is writing.
+        before: seconds since 1970; files written later than that may belong to someone who is writing.
     """
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
@@ -188,9 +173,7 @@ def sweep(directory: Path, before: float) -> None:
 def read(path: str | Path, limit: int) -> bytes:
     """Return the content of a file, in as few system calls as that takes.
 
-    Args:
-        path: the file; links are followed, pipes and devices never waited for.
-        limit: the most bytes it may have.
+    Links are followed; pipes and devices are never waited for.
 
     Raises:
         OSError: it cannot be read; with `EFBIG` where it is larger than the limit.
@@ -204,10 +187,6 @@ def read(path: str | Path, limit: int) -> bytes:
 
 def read_private(path: str | Path, limit: int = 64 * 1024) -> bytes:
     """Return the content of a file that only its owner may read.
-
-    Args:
-        path: the file.
-        limit: the most bytes it may have.
 
     Raises:
         PermissionError: it is a link, no regular file, or open to group or others; `strerror` says
@@ -237,12 +216,7 @@ def _not_private(reason: str, path: str | Path) -> PermissionError:
 
 
 def read_descriptor(descriptor: int, path: str | Path, limit: int) -> bytes:
-    """Return what an open file holds from here on.
-
-    Args:
-        descriptor: the file.
-        path: its name, for errors.
-        limit: the most bytes it may have.
+    """Return what an open file holds from here on; its path is only for errors.
 
     Raises:
         OSError: it cannot be read; with `EFBIG` where it is larger than the limit.

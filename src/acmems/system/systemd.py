@@ -12,20 +12,16 @@ from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_SEND = 5.0  # seconds; systemd reads soon, and a service that waits for it would hang at its start
+_LONGEST_SEND = 5.0  # seconds; without a limit the start would hang while systemd does not read
 
 
 class Notifier:
-    """Tells systemd how the service is; does nothing where systemd does not listen.
-
-    Args:
-        environment: where `NOTIFY_SOCKET` and the watchdog's interval are named.
-        clock: for the watchdog.
-    """
+    """Tells systemd how the service is; does nothing where the environment names no `NOTIFY_SOCKET`."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ, clock: Clock = SYSTEM) -> None:
         name = environment.get("NOTIFY_SOCKET", "")
-        # A leading @ stands for the NUL byte of an abstract socket; other forms (vsock) are for machines.
+        # A leading @ stands for the NUL byte of an abstract socket. Other forms, such as vsock, are for
+        # virtual machines and not for services.
         self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else ""
         self._interval = _watchdog_interval(environment)
         self._clock = clock
@@ -38,11 +34,7 @@ class Notifier:
         return self._interval
 
     def notify(self, state: str) -> None:
-        """Send one message; that nobody listens is logged and no error.
-
-        Args:
-            state: lines of `NAME=value`.
-        """
+        """Send lines of `NAME=value`; that nobody listens is logged and no error."""
         if not self._address:
             return
         try:
@@ -54,15 +46,11 @@ class Notifier:
             logger.warning("systemd does not hear", extra={"fields": {"reason": str(error)}})
 
     def ready(self, status: str) -> None:
-        """Say that the service serves.
-
-        Args:
-            status: what `systemctl status` shows, one line.
-        """
+        """Say that the service serves; `systemctl status` shows the status as one line."""
         self.notify(f"READY=1\nSTATUS={' '.join(status.split())}")
 
     def stopping(self) -> None:
-        """Say that the service ends; until it has, it gives signs of life without being asked how it is."""
+        """Say that the service ends; from now on signs of life do not depend on its health."""
         self._stopping = True
         self.notify("STOPPING=1")
 
@@ -72,11 +60,7 @@ class Notifier:
             self._watchdog.close()
 
     def watch(self, healthy: Callable[[], bool]) -> None:
-        """Give signs of life from now on, as long as the service is healthy.
-
-        Args:
-            healthy: asked before each sign, from a thread of its own.
-        """
+        """Give signs of life from a thread of its own, each after asking whether the service is healthy."""
         if self._interval is None:
             return
         self._watchdog = PeriodicThread(

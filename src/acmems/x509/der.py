@@ -125,10 +125,12 @@ def check(element: Element, depth: int = _DEPTH) -> None:
     Raises:
         DERError: an octet is missing or left over, or a tag or length is encoded otherwise than DER does.
     """
-    if element.tag & _CONSTRUCTED:
-        if depth == 0:
-            raise DERError("values in it are nested too deeply")
-        for inner in elements(element.content):
+    if not element.tag & _CONSTRUCTED:
+        return
+    if depth == 0:
+        raise DERError("values in it are nested too deeply")
+    for inner in elements(element.content):
+        if inner.tag & _CONSTRUCTED:
             check(inner, depth - 1)
 
 

@@ -104,10 +104,10 @@ def _extension(kind: bytes, parts: Sequence[der.Element]) -> Extension:
 def _is_ca(value: der.Element) -> bool:
     """Read basicConstraints (RFC 5280 section 4.2.1.9)."""
     parts = der.elements(value.content)
-    authority = bool(parts) and parts[0].tag == der.BOOLEAN and der.boolean(parts.pop(0))
-    if [part.tag for part in parts] not in ([], [der.INTEGER]):
+    tags = [part.tag for part in parts]
+    if tags not in ([], [der.BOOLEAN], [der.INTEGER], [der.BOOLEAN, der.INTEGER]):  # each may be left out
         raise der.DERError("it holds other values than it should")
-    return authority
+    return der.BOOLEAN in tags and der.boolean(parts[0])
 
 
 def _check_other(attribute: Attribute) -> None:

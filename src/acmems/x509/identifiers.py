@@ -145,10 +145,9 @@ class Glob:
 
     def _matches_wildcard(self, identifier: Identifier) -> bool:
         """Tell whether this pattern grants all that a wildcard stands for, and says so by its stars."""
-        if self.text in (identifier.value, "**"):
-            return True
-        below = self.text.removeprefix("**")
-        return below != self.text and f".{identifier.base}".endswith(below)
+        parent = self.text.removeprefix("**")
+        stars = parent != self.text
+        return self.text == identifier.value or (stars and f".{identifier.base}".endswith(parent))
 
 
 def subject_alt_name_option(identifiers: Iterable[Identifier]) -> str:
@@ -190,19 +189,22 @@ def _label_fault(label: str) -> str | None:
 
 
 def _decodes(label: str) -> bool:
-    """Tell whether a label is the Punycode (RFC 3492) of text in NFC, and the only one to be so.
+    """Tell whether a label is the Punycode (RFC 3492) of text in NFC.
 
     Public CAs ask for no more. What IDNA 2008 disallows beyond that, emoji say, some registries delegate.
+    No text has two labels: each step of the decoding can be undone in one way, but for a delimiter with
+    nothing before it, which encoders leave out.
     """
+    encoded = label.removeprefix(_ACE_PREFIX)
+    if encoded.startswith("-"):
+        return False
     try:
-        text = label.removeprefix(_ACE_PREFIX).encode("ascii").decode("punycode")
-        return (
-            _ace(text) == label
-            and unicodedata.is_normalized("NFC", text)
-            and not any(unicodedata.category(character) in _NO_TEXT for character in text)
-        )
+        text = encoded.encode("ascii").decode("punycode")
     except ValueError:  # a UnicodeError
         return False
+    return unicodedata.is_normalized("NFC", text) and not any(
+        unicodedata.category(character) in _NO_TEXT for character in text
+    )
 
 
 def _ace(text: str) -> str:

@@ -16,12 +16,12 @@ from acmems.x509 import der, oids
 _VERSIONS = (b"\0", b"\1", b"\2")  # 0 is v1; some libraries wrote the numbers of X.509's versions
 _REQUEST = [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]  # the tags of its parts
 _INFO = [der.INTEGER, der.SEQUENCE, der.SEQUENCE, 0xA0]
-_STRING_CODECS = {  # of the types that are not ASCII, or a superset of it, octet by octet
+_STRING_CODECS = {
     0x0C: "utf-8",  # UTF8String
     0x1C: "utf-32-be",  # UniversalString
     0x1E: "utf-16-be",  # BMPString
 }
-_OCTET_STRINGS_OF_TEXT = frozenset({0x12, 0x13, 0x14, 0x16, 0x1A})  # Numeric, Printable, T61, IA5, Visible
+_ONE_OCTET_STRINGS = frozenset({0x12, 0x13, 0x14, 0x16, 0x1A})  # Numeric, Printable, T61, IA5, Visible
 
 ANEW = "make the request anew, as `openssl req -new` does"
 
@@ -128,7 +128,7 @@ def text_of(value: der.Element) -> str | None:
     Raises:
         DERError: it is not text of its type.
     """
-    if value.tag in _OCTET_STRINGS_OF_TEXT:
+    if value.tag in _ONE_OCTET_STRINGS:
         return value.content.decode("latin-1")
     codec = _STRING_CODECS.get(value.tag)
     if codec is None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import logging
 import math
 import re
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acmems import logs
 from acmems.events import DeliveredEvent, Event, FailedEvent, IssuedEvent, RefusedEvent, RequestedEvent
 from acmems.logs import log_event
 from acmems.logs.formats import JsonFormatter, TextFormatter
@@ -268,3 +272,50 @@ class TestEvents:
         with caplog.at_level(logging.INFO, "acmems.events"):
             log_event(RequestedEvent(**WHO))
         assert caplog.records == []
+
+
+class TestUncaught:
+    """What nothing catches is logged with its traceback, and nothing of it goes to stderr."""
+
+    def test_a_thread_that_dies(
+        self, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What a thread dies of is logged; SystemExit is no error."""
+
+        def fail(error: BaseException) -> None:
+            raise error
+
+        with logs.uncaught():
+            for error in (ZeroDivisionError("of zero"), SystemExit(1)):
+                thread = threading.Thread(target=fail, args=[error], name="acmems-test")
+                thread.start()
+                thread.join(30)
+        (record,) = caplog.records
+        assert record.getMessage() == "a bug ended the thread acmems-test"
+        assert record.exc_info is not None
+        assert record.exc_info[0] is ZeroDivisionError
+        assert capsys.readouterr().err == ""
+
+    def test_a_destructor_that_fails(
+        self, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What a destructor raises is logged."""
+
+        class Broken:
+            def __del__(self) -> None:
+                raise ZeroDivisionError
+
+        with logs.uncaught():
+            Broken()
+            gc.collect()
+        (record,) = caplog.records
+        assert record.getMessage() == "a bug in a destructor"
+        assert record.exc_info is not None
+        assert capsys.readouterr().err == ""
+
+    def test_afterwards(self) -> None:
+        """Afterwards everything is as it was."""
+        before = threading.excepthook, sys.unraisablehook
+        with logs.uncaught():
+            assert threading.excepthook is not before[0]
+        assert (threading.excepthook, sys.unraisablehook) == before

@@ -10,7 +10,7 @@ from typing import Any
 
 import dns.name
 import pytest
-from tests.listening import Application
+from tests.listening import Application, WithoutFamily
 
 from acmems.challenges import dns01_server, http01, tls_alpn01
 from acmems.dns.server import Zone, name_server
@@ -22,15 +22,6 @@ from acmems.net.listening.sockets import bind
 
 V4, V6 = Address("127.0.0.1", 0), Address("::1", 0)
 DEFAULTS = (V4, V6)
-
-
-class WithoutFamily(socket.socket):
-    """A socket of a kernel that has no IPv6."""
-
-    def __init__(self, family: int = socket.AF_INET, *arguments: Any, **named: Any) -> None:
-        if family == socket.AF_INET6:
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        super().__init__(family, *arguments, **named)
 
 
 class WithoutAddress(socket.socket):

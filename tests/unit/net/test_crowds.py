@@ -89,6 +89,7 @@ def ended(clients: Sequence[Client]) -> list[int]:
 
 
 class TestRoomForOne:
+    @pytest.mark.threat("http", "crowds")
     def test_one_newcomer_costs_one_connection(self, crowd: Crowd) -> None:
         """Of forty idle connections at a limit of forty, a newcomer ends one: the longest idle."""
         idle = crowd.come(PLACES, apart=0.01)
@@ -225,6 +226,7 @@ class TestWhoGoesFirst:
 
 
 class TestHerds:
+    @pytest.mark.threat("http", "crowds")
     @pytest.mark.parametrize("keep", [True, False], ids=["that stay", "that leave"])
     @pytest.mark.parametrize("one_address", [True, False], ids=["one address", "many addresses"])
     def test_all_are_served(self, crowd: Crowd, keep: bool, one_address: bool) -> None:

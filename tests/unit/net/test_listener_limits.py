@@ -32,34 +32,25 @@ def places(*known: Place) -> list[Connection]:
 
 
 @pytest.mark.parametrize(
-    ("occupancy", "at_once", "in_the_end"),
+    ("idle", "crowded", "expected"),
     [
-        (Occupancy.NEW, False, True),
-        (Occupancy.ASKING, False, True),
-        (Occupancy.BUSY, False, False),
-        (Occupancy.SERVED, True, True),
-        (Occupancy.LEAVING, True, True),
+        (0.0, 0.0, "S"),
+        (0.9, 0.0, "S"),
+        (1.0, 0.0, "S L N A"),
+        (3.0, 2.0, "S L N A"),
+        (3.0, 2.1, "S L"),
+        (4.9, 4.9, "S L"),
+        (5.0, 5.0, "S L N A"),
+        (5.0, 99.0, "S L N A"),
     ],
 )
-@pytest.mark.parametrize(
-    ("idle", "crowded", "is_settled"),
-    [
-        (0.0, 0.0, False),
-        (0.9, 0.0, False),
-        (1.0, 0.0, True),
-        (3.0, 2.0, True),
-        (3.0, 2.1, False),
-        (4.9, 4.9, False),
-        (5.0, 5.0, True),
-        (5.0, 99.0, True),
-    ],
-)
+@pytest.mark.parametrize("occupancy", Occupancy)
 def test_who_may_be_ended_for_newcomers(
-    occupancy: Occupancy, at_once: bool, in_the_end: bool, idle: float, crowded: float, is_settled: bool
+    occupancy: Occupancy, idle: float, crowded: float, expected: str
 ) -> None:
-    """Who was idle for its grace before the crowd came, or very long; who was served, at once."""
+    """Who was served; who was idle for its grace before the crowd came, or very long; nobody who is busy."""
     (place,) = places(Place(occupancy, idle))
-    assert is_spare(place, LIMITS, NOW, NOW - crowded) is (in_the_end if is_settled else at_once)
+    assert is_spare(place, LIMITS, NOW, NOW - crowded) is (occupancy.name[0] in expected.split())
 
 
 def test_in_which_order() -> None:

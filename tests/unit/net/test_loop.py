@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import threading
@@ -102,7 +103,7 @@ class TestThread:
         bell.loop.start()
         done = threading.Event()
         for number in range(1000):
-            bell.loop.submit(lambda number=number: bell.called.append(str(number)))  # type: ignore[misc]
+            bell.loop.submit(functools.partial(bell.called.append, str(number)))
         bell.loop.submit(lambda: bell.called.append(threading.current_thread().name))
         bell.loop.submit(done.set)
         assert done.wait(PATIENCE)

@@ -26,6 +26,13 @@ def refusal(body: bytes, rules: csr.Rules = csr.PUBLIC) -> str:
 
 
 class TestAccepted:
+    @pytest.mark.threat(
+        "csr",
+        "a SAN and no common name",
+        "common names beside the SAN",
+        "capital letters",
+        "too many names, or one twice",
+    )
     @pytest.mark.parametrize(
         ("draft", "names"),
         [
@@ -165,6 +172,7 @@ class TestAccepted:
         assert request.key_digest == hashlib.sha256(request.spki).hexdigest()
         assert request.body_digest == hashlib.sha384(body).hexdigest()
 
+    @pytest.mark.threat("csr", "a common name and no SAN")
     @pytest.mark.parametrize(
         ("draft", "names"),
         [
@@ -185,6 +193,14 @@ class TestAccepted:
 
 
 class TestNames:
+    @pytest.mark.threat(
+        "csr",
+        "no names",
+        "names other than DNS names",
+        "names that are no host names",
+        "a star elsewhere than in front",
+        "too many names, or one twice",
+    )
     @pytest.mark.parametrize(
         ("draft", "reason"),
         [
@@ -336,6 +352,7 @@ class TestNames:
         assert option in reason
 
 
+@pytest.mark.threat("csr", "extensions that ask for more")
 class TestMustStaple:
     def test_refused(self) -> None:
         """Must-staple is refused unless the operator allows it, with the extension to remove."""

@@ -33,6 +33,7 @@ def one_long_line(body: bytes) -> bytes:
 
 
 class TestPem:
+    @pytest.mark.threat("csr", "anything but one PEM request")
     @pytest.mark.parametrize(
         ("body", "reason"),
         [
@@ -140,6 +141,7 @@ class TestPem:
         odd = body.replace(last + b"==", bytes([last[0] + 1]) + b"==")
         assert csr.parse(odd).der == csr.parse(body).der
 
+    @pytest.mark.threat("csr", "anything but one PEM request")
     def test_private_key(self) -> None:
         """A private key in the body is refused with the advice to keep it secret, and is not repeated."""
         key = der.ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -156,6 +158,7 @@ class TestPem:
 
 
 class TestForm:
+    @pytest.mark.threat("csr", "what parsers read differently")
     @pytest.mark.parametrize(
         ("encoded", "reason"),
         [

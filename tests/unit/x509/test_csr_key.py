@@ -29,10 +29,12 @@ def refusal(body: bytes, rules: csr.Rules = csr.PUBLIC) -> str:
 
 
 class TestKey:
+    @pytest.mark.threat("csr", "weak keys")
     def test_weak_key(self) -> None:
         """A request for a key that the rules of `keys` refuse is refused with their reason."""
         assert "RSA keys of 1024 bits" in refusal(Draft(key=der.rsa_key(1024)).pem)
 
+    @pytest.mark.threat("csr", "weak keys")
     def test_curves_by_option(self) -> None:
         """A curve besides P-256 and P-384 is accepted where the operator allows it."""
         body = Draft(key=der.ec_key(ec.SECP521R1)).pem
@@ -97,6 +99,7 @@ class TestKey:
 
 
 class TestSignature:
+    @pytest.mark.threat("csr", "a wrong signature")
     def test_of_another_key(self) -> None:
         """A request for a key that its sender does not have is refused."""
         assert "signature" in refusal(Draft(spki=der.spki(ec.generate_private_key(ec.SECP256R1()))).pem)
@@ -105,6 +108,7 @@ class TestSignature:
         """A signature that cannot even be one by this key is refused."""
         assert "signature" in refusal(Draft(spki=der.spki(der.rsa_key())).pem)
 
+    @pytest.mark.threat("csr", "a wrong signature")
     def test_of_other_names(self) -> None:
         """A name changed after signing is refused."""
         assert "signature" in refusal(der.pem(GOOD.der.replace(b"a.example", b"b.example")))
@@ -158,6 +162,7 @@ class Panic(BaseException):
     """As the Rust part of cryptography raises, beyond Exception."""
 
 
+@pytest.mark.threat("csr", "a parser that fails")
 class TestParserErrors:
     @pytest.mark.parametrize("error", [ValueError, TypeError, UnsupportedAlgorithm, RecursionError, Panic])
     def test_any_class_is_a_refusal(self, error: type[BaseException]) -> None:

@@ -52,6 +52,7 @@ class TestExtension:
         """What is encoded in more words than DER wants, or never read, changes nothing."""
         assert csr.parse(with_extension(extension).pem).names == ("a.example.org",)
 
+    @pytest.mark.threat("csr", "extensions that ask for more")
     @pytest.mark.parametrize(
         ("extensions", "reason"),
         [
@@ -171,6 +172,7 @@ class TestExtension:
         assert "removing the word `critical`" in reason
 
 
+@pytest.mark.threat("csr", "what parsers read differently")
 class TestExtensionRequest:
     @pytest.mark.parametrize(
         ("attributes", "reason"),
@@ -223,6 +225,7 @@ class TestForeignRequests:
         draft = Draft(der.subject(b"a.example.org"), attributes=(attribute,))
         assert csr.parse(draft.pem).names == ("a.example.org",)
 
+    @pytest.mark.threat("csr", "what parsers read differently")
     @pytest.mark.parametrize("kind", FOREIGN)
     @pytest.mark.parametrize(
         ("own", "foreign", "differing"),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acmems.challenges import Proof
+from acmems.challenges.contract import Proof
 from acmems.exceptions import CAProtocolError
 from acmems.system import files
 from acmems.x509.identifiers import Identifier, IdentifierType

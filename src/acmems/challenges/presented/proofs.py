@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from acmems.challenges import Proof, Validator, Waiter
+from acmems.challenges.contract import Proof, Validator, Waiter
 from acmems.challenges.presented.journal import AbandonedNote, Journal, JournalNote
 from acmems.exceptions import AcmeException, DeadlinePassed, ValidatorUnavailable
 from acmems.system.clock import Clock, Deadline

@@ -1,4 +1,4 @@
-"""Other programs, run with a time limit and an end: nothing of them stays behind."""
+"""Programs that are run with a time limit, and end with all that they started."""
 
 from __future__ import annotations
 
@@ -35,12 +35,7 @@ class ProgramResult:
 
 
 def environment(*more: str, **values: str) -> dict[str, str]:
-    """Return a minimal environment: what every program needs, and what is given here.
-
-    Args:
-        more: further variables to take over from this process, where it has them.
-        values: variables to set.
-    """
+    """Return a minimal environment: what every program needs, `more` of this process, and these values."""
     kept = {key: os.environ[key] for key in (*_KEPT, *more) if key in os.environ}
     return {"PATH": os.defpath, **kept, **values}
 
@@ -53,9 +48,9 @@ def run(
     feed: bytes | None = None,
     apart: bool = False,
 ) -> ProgramResult:
-    """Run a program to its end or to the deadline, in a session of its own, which ends with it.
+    """Run a program to its end or to the deadline, in a session of its own.
 
-    What it has started and left in its process group is killed as well, whichever way it ends.
+    Whichever way it ends, what it has started and left in its process group is killed.
 
     Args:
         command: path and arguments; no shell sees them.

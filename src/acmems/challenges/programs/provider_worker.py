@@ -1,4 +1,4 @@
-"""What runs in a process of its own and has dns-lexicon change the records of one zone.
+"""A program that has dns-lexicon change the records of one zone.
 
 `python -m acmems.challenges.programs.provider_worker` reads one JSON object from standard input and
 writes one to standard output. It is killed when it takes too long, since the calls of many providers
@@ -43,7 +43,7 @@ class Operations(Protocol):
 
 
 class _ZoneIsKnown:
-    """Stands where lexicon asks the public suffix list which zone a name is in; answers without it.
+    """Tells lexicon which zone a name is in, in place of tldextract and the public suffix list.
 
     tldextract would fetch the list from the Internet, and the list knows nothing of a site's own zones.
     """
@@ -83,7 +83,7 @@ def work(asked: dict[str, Any]) -> dict[str, Any]:
         `record`, the name that it failed for, if it was about one.
     """
     extractor = _ZoneIsKnown(asked["zone"])
-    # The library has no switch for it. Some providers ask for themselves.
+    # lexicon has no option for it, and some of its providers call tldextract themselves.
     tldextract.TLDExtract = lambda *_, **__: extractor  # type: ignore[misc, assignment] # the same call, no more
     tldextract.extract = extractor  # type: ignore[assignment] # the same
     name = ""
@@ -102,7 +102,7 @@ def work(asked: dict[str, Any]) -> dict[str, Any]:
 def _configuration(asked: dict[str, Any]) -> ConfigResolver:
     options: dict[str, str] = {}
     for key, value in asked["options"].items():
-        # Most are read with _, some with -.
+        # lexicon looks most options up with _, and some with -.
         options[key.replace("-", "_")] = options[key.replace("_", "-")] = value
     return ConfigResolver().with_dict(  # type: ignore[no-untyped-call] # its constructor says no types
         {
@@ -118,7 +118,7 @@ def _add(operations: Operations, name: str, value: str) -> None:
     try:
         operations.create_record("TXT", name, value)
     except Exception:
-        # Not every provider is content with what is there already.
+        # Some providers fail for a record that is there already.
         if not _is_there(operations, name, value):
             raise
 
@@ -127,7 +127,7 @@ def _remove(operations: Operations, name: str, value: str) -> None:
     try:
         operations.delete_record(None, "TXT", name, value)
     except Exception:
-        # Nor with what is not there.
+        # Some providers fail for a record that is not there.
         if _is_there(operations, name, value) is not False:
             raise
 

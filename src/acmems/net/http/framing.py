@@ -21,6 +21,7 @@ _METHOD_AND_VERSION = 32  # bytes of a request line that are not its target, gen
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _VERSIONS = {(b"1", b"0"): (1, 0), (b"1", b"1"): (1, 1)}
+_RULING = frozenset({b"transfer-encoding", b"host", b"expect", b"content-length", b"connection"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TLS_HANDSHAKE = 0x16  # first byte of every TLS ClientHello (RFC 8446 section 5.1)
 
@@ -106,13 +107,51 @@ class RequestReader:
                 self._line = _request_line(buffer, limits)
             if self._line is None:
                 return None
-        # Line by line, so that nothing depends on how the bytes were cut into packets.
+        if not self._read_at_once() and not self._read_lines():
+            return None
+        head = _checked_head(self._line, self._fields.fields)
+        del buffer[: self._fed]
+        self._next()
+        return head
+
+    def _read_at_once(self) -> bool:
+        """Read a head that is here from its first byte to its last, as most are; tell whether it was.
+
+        Where anything is wrong with it nothing is read: line by line, it is found out what.
+        """
+        end = self._buffer.find(b"\r\n\r\n", 0, self._limits.size) + 4
+        if self._fed or end < len(b"\r\n\r\n"):
+            return False
+        lines, empty = bytes(self._buffer[: end - 2]), b"\r\n"
+        if (
+            lines.count(b"\n") == lines.count(b"\r\n")
+            and self._parse(lines)
+            and not self._fields.complete
+            and self._parse(empty)
+            and self._fields.complete
+            and len(self._fields.fields) <= self._limits.headers
+        ):
+            self._fed = end
+            return True
+        self._parser, self._fields = None, _Fields()
+        return False
+
+    def _read_lines(self) -> bool:
+        """Read on line by line, so that nothing depends on how the bytes were cut into packets.
+
+        Returns:
+            Whether the head is complete.
+
+        Raises:
+            HttpRefusal: it can not become one that is accepted.
+        """
+        buffer, limits = self._buffer, self._limits
         while not self._fields.complete:
             end = buffer.find(b"\n", self._fed, limits.size) + 1
             if not end:
                 if len(buffer) >= limits.size:
                     raise HttpRefusal(431, f"request line and headers are longer than {limits.size} bytes")
-                return None
+                return False
             line = bytes(buffer[self._fed : end])
             # llhttp must see the end of the head in the empty line, and nowhere else.
             if not self._parse(line) or self._fields.complete is not (line == b"\r\n"):
@@ -120,10 +159,7 @@ class RequestReader:
             self._fed = end
             if len(self._fields.fields) > limits.headers:
                 raise HttpRefusal(431, f"more than {limits.headers} header fields")
-        head = _checked_head(self._line, self._fields.fields)
-        del buffer[: self._fed]
-        self._next()
-        return head
+        return True
 
     def body(self, length: int) -> bytes | None:
         """Return the body of the last head, None while it is incomplete.
@@ -138,7 +174,7 @@ class RequestReader:
         return body
 
     def _parse(self, data: bytes) -> bool:
-        """Have llhttp read the next line of the head; tell whether it can be one."""
+        """Have llhttp read the next lines of the head; tell whether they can be that."""
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self._fields)
         try:
@@ -193,7 +229,9 @@ def _checked_head(line: re.Match[bytes], fields: Sequence[tuple[bytes, bytes]]) 
     ruling: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         headers.set_raw(name.decode("ascii"), value.decode("latin-1"))
-        ruling.setdefault(name.lower(), []).append(value)
+        lowered = name.lower()
+        if lowered in _RULING:
+            ruling.setdefault(lowered, []).append(value)
     method, version = line[1].decode("ascii"), _VERSIONS[line[3], line[4]]
     if b"transfer-encoding" in ruling:
         raise HttpRefusal(501, "send a Content-Length; transfer codings are not supported")

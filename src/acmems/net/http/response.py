@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -49,10 +51,7 @@ class HttpResponse:
 
 def phrase(status: int) -> str:
     """Return the reason phrase of an HTTP status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    return _PHRASES.get(status, "Error")
 
 
 @functools.lru_cache(maxsize=4)

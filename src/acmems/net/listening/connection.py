@@ -20,7 +20,7 @@ class Occupancy(enum.Enum):
     | ASKING | after its grace | by its deadline |
     | BUSY | never | by its deadline |
     | SERVED | at once, before all others | at once |
-    | LEAVING | at once, before all others | is not waited for |
+    | LEAVING | after its grace, with those | is not waited for |
     """
 
     NEW = "nothing has come yet"

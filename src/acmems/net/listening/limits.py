@@ -24,8 +24,9 @@ class ListenerLimits:
     Args:
         connections: open ones in total; further clients wait in the kernel's backlog.
         per_address: of one address, those that are not busy; None: an eighth of all, at least 64.
-        grace_seconds: for which a client that has not said yet what it wants keeps its place in any case.
-        crowd_grace_seconds: the same for those that came with the crowd that waits, and for shares: where
+        grace_seconds: for which a client keeps its place in any case before it has said what it wants, or
+            while it may still read its last answer.
+        crowd_grace_seconds: the former for those that came with the crowd that waits, and for shares: where
             thousands connect at once, many are slow to go on, and look like an attack meanwhile.
         tick_seconds: between two looks at deadlines and limits.
     """
@@ -56,11 +57,15 @@ def is_spare(connection: Connection, limits: ListenerLimits, now: float, crowded
         now: the time on the monotonic clock.
         crowded_since: when there began to be more clients than places.
     """
-    rank = _RANKS.get(connection.occupancy)
-    if rank is None:
+    occupancy, idle = connection.occupancy, now - connection.since
+    if occupancy is Occupancy.BUSY:
         return False
+    if occupancy is Occupancy.SERVED:
+        return True
+    if occupancy is Occupancy.LEAVING:
+        return idle >= limits.grace_seconds
     came_before = crowded_since - connection.since >= limits.grace_seconds
-    return rank == 0 or came_before or now - connection.since >= limits.crowd_grace_seconds
+    return came_before or idle >= limits.crowd_grace_seconds
 
 
 def spare(connections: Iterable[C], limits: ListenerLimits, now: float, crowded_since: float) -> list[C]:

@@ -14,7 +14,7 @@ from acmems.system.clock import Clock
 logger = logging.getLogger(__name__)
 
 _EVENTS = 64  # taken from the kernel at once
-_JOIN_SECONDS = 5.0
+_JOIN_SECONDS = 5.0  # in which the thread must have come to the end of what it does
 
 Step = Callable[[], None]
 
@@ -92,7 +92,7 @@ class EventLoop:
         self._ring()
 
     def perform(self, step: Step) -> None:
-        """Have the thread make a call, and return when it is made."""
+        """Have the thread make a call, and return when it is made, or when the thread seems stuck."""
         if not self.is_running or threading.current_thread() is self._thread:
             step()
             return
@@ -105,9 +105,7 @@ class EventLoop:
                 done.set()
 
         self.submit(perform)
-        while not done.wait(0.1):
-            if not self.is_running:
-                return
+        done.wait(_JOIN_SECONDS)
 
     def turn(self, timeout: float | None = None) -> bool:
         """Wait for something to do, and do it; tell whether there was something.

@@ -1,23 +1,13 @@
-"""What must stand in DNS: planned from blocks, compared with a resolver's answers, printed."""
+"""Which records auth blocks need in DNS."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
 
 import dns.name
 import pytest
 
-from acmems.commands import records
-from acmems.commands.records import (
-    AccountFacts,
-    Comment,
-    Comparison,
-    RecordState,
-    RequiredRecord,
-    Requirement,
-)
+from acmems.commands.records.facts import AccountFacts
+from acmems.commands.records.needed import Comment, DnsRecord, Requirement, plan
 from acmems.config import Configuration
-from acmems.exceptions import ValidatorUnavailable
 
 ACCOUNT = "https://ca.example/account/1"
 SITE = AccountFacts(ACCOUNT, ("ca.example",))
@@ -57,13 +47,13 @@ def _plan(
     text = TEXT.format(label=label, persist=persist)
     text += f'[auth "a"]\nall = yes\nverification = {verification}\n'
     text += "".join(f"domain = {domain}\n" for domain in domains)
-    return records.plan(Configuration.from_text(text).auth.blocks, site)
+    return plan(Configuration.from_text(text).auth.blocks, site)
 
 
 def _line(line: Requirement | Comment) -> str:
     if isinstance(line, Comment):
         return f"; {line.text}"
-    return f"{line.record.name} {line.record.type} {line.record.shown}"
+    return f"{line.record.name} {line.record.type} {line.record.presentation}"
 
 
 class TestPlan:
@@ -154,7 +144,7 @@ class TestPlan:
         text = TEXT.format(label="plain", persist="")
         for name in "ab":
             text += f'[auth "{name}"]\nall = yes\nverification = dns, web\ndomain = a.example.org\n'
-        lines = [_line(line) for line in records.plan(Configuration.from_text(text).auth.blocks, SITE)]
+        lines = [_line(line) for line in plan(Configuration.from_text(text).auth.blocks, SITE)]
         assert len(lines) == len(set(lines)) == len(DELEGATION) + 2
 
     def test_several_verifications(self) -> None:
@@ -163,125 +153,15 @@ class TestPlan:
         (line,) = planned("persist, more", "a.example.org", persist=second)
         assert line.startswith("_validation-persist.a.example.org. TXT")
 
-
-@dataclass
-class FakeResolver:
-    """Answers from tables."""
-
-    txt: frozenset[str] = frozenset()
-    cname: str | None = None
-    ns: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    failure: ValidatorUnavailable | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def texts(self, name: dns.name.Name) -> frozenset[str]:
-        self._note(name)
-        return self.txt
-
-    def target(self, name: dns.name.Name) -> dns.name.Name | None:
-        self._note(name)
-        return None if self.cname is None else dns.name.from_text(self.cname)
-
-    def nameservers(self, zone: dns.name.Name) -> tuple[dns.name.Name, ...]:
-        self._note(zone)
-        return tuple(map(dns.name.from_text, self.ns))
-
-    def addresses(self, host: dns.name.Name) -> tuple[str, ...]:
-        self._note(host)
-        return self.hosts
-
-    def _note(self, name: dns.name.Name) -> None:
-        self.asked.append(str(name))
-        if self.failure is not None:
-            raise self.failure
+    def test_several_resolvers(self) -> None:
+        """A record that two verifications look for in different places is looked up in both."""
+        second = '[verification "more"]\ntype = dns-persist01\nresolver = 192.0.2.53'
+        first, other = planned("persist, more", "a.example.org", persist=second)
+        assert first == other
 
 
-def needed(kind: str, data: str) -> Requirement:
-    return Requirement(RequiredRecord(dns.name.from_text("a.example.org"), kind, data))
-
-
-class TestCompare:
-    @pytest.mark.parametrize(
-        ("line", "resolver", "told"),
-        [
-            (needed("CNAME", "b.example.org."), FakeResolver(cname="B.example.org"), "in place"),
-            (needed("CNAME", "b.example.org."), FakeResolver(), "missing"),
-            (
-                needed("CNAME", "b.example.org."),
-                FakeResolver(cname="c.example.org"),
-                "differs: c.example.org.",
-            ),
-            (needed("NS", "b.example.org."), FakeResolver(ns=("c.example.org", "b.example.org")), "in place"),
-            (needed("NS", "b.example.org."), FakeResolver(ns=("c.example.org",)), "differs: c.example.org."),
-            (needed("A", "192.0.2.1"), FakeResolver(hosts=("192.0.2.1", "2001:db8::1")), "in place"),
-            (needed("A", "192.0.2.1"), FakeResolver(hosts=("2001:db8::1",)), "missing"),
-            (needed("AAAA", "2001:db8::1"), FakeResolver(hosts=("2001:db8::1",)), "in place"),
-            (
-                needed("NS", "b.example.org."),
-                FakeResolver(failure=ValidatorUnavailable("nobody\ntells")),
-                "unknown: nobody tells",
-            ),
-        ],
-    )
-    def test_states(self, line: Requirement, resolver: FakeResolver, told: str) -> None:
-        """A record is in place, missing, another one, or nobody tells."""
-        assert records.compare(line, resolver).told == told
-        assert resolver.asked == ["a.example.org."]
-
-    def test_a_record_that_stays(self) -> None:
-        """A TXT record is in place when it allows what is asked for, however it is written."""
-        (line,) = _plan("persist", ("*.example.org",), SITE, "plain", "")
-        assert isinstance(line, Requirement)
-        spaced = f"CA.example ;policy=wildcard;accounturi={ACCOUNT}"
-        narrow = f"ca.example; accounturi={ACCOUNT}"
-        assert records.compare(line, FakeResolver(txt=frozenset({"x", spaced}))).state is RecordState.IN_PLACE
-        assert records.compare(line, FakeResolver(txt=frozenset({narrow}))).told == f"differs: {narrow}"
-        assert records.compare(line, FakeResolver()).state is RecordState.MISSING
-
-
-NAME = dns.name.from_text("_x.example.org")
-LINES: list[Comparison | Comment] = [
-    Comparison(RequiredRecord(NAME, "TXT", 'a"b; c'), RecordState.IN_PLACE),
-    Comparison(RequiredRecord(NAME, "CNAME", "b.example.org."), RecordState.DIFFERS, "c.example.org."),
-    Comment("for every NAME"),
-    Comment("register first", fault=True),
-]
-
-
-class TestRendering:
-    def test_a_zone_file(self) -> None:
-        """Piped, each line is one of a zone file, what is no record behind a semicolon."""
-        assert records.zone_file(LINES) == [
-            r'_x.example.org. TXT "a\"b; c" ; in place',
-            "_x.example.org. CNAME b.example.org. ; differs: c.example.org.",
-            "; for every NAME",
-            "; register first",
-        ]
-
+class TestDnsRecord:
     def test_a_long_text(self) -> None:
         """A text longer than a string of DNS is split, and nothing of it is lost."""
-        shown = RequiredRecord(NAME, "TXT", "a" * 255 + "b").shown
+        shown = DnsRecord(dns.name.from_text("_x.example.org"), "TXT", "a" * 255 + "b").presentation
         assert shown == f'"{"a" * 255}" "b"'
-
-    def test_a_table(self) -> None:
-        """For a person columns are aligned, and without colour there is none."""
-        assert records.table(LINES, colour=False) == [
-            '_x.example.org.  TXT    "a\\"b; c"       in place',
-            "_x.example.org.  CNAME  b.example.org.  differs: c.example.org.",
-            "for every NAME",
-            "register first",
-        ]
-
-    def test_colours(self) -> None:
-        """What is in place is green, and what is to be done is red."""
-        good, bad, comment, fault = records.table(LINES, colour=True)
-        assert good.endswith("\x1b[32min place\x1b[0m")
-        assert "\x1b[31mdiffers" in bad
-        assert "\x1b" not in comment
-        assert fault.startswith("\x1b[31m")
-
-    @pytest.mark.parametrize("line", LINES)
-    def test_completeness(self, line: Comparison | Comment) -> None:
-        """Only records in place and plain remarks leave nothing to do."""
-        assert records.is_complete([line]) is (line in (LINES[0], LINES[2]))

@@ -1,0 +1,55 @@
+"""`acmems account`: show, register or deactivate the ACME account."""
+
+from __future__ import annotations
+
+import argparse
+
+from acmems import logs
+from acmems.commands.exit_code import ExitCode
+from acmems.commands.terminal import tell
+from acmems.config import Configuration
+from acmems.issuers.acme.account import Account
+from acmems.issuers.acme.issuer import AcmeIssuer
+
+HELP = "show, register or deactivate the ACME account"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes beside configuration files."""
+    parser.add_argument("action", choices=("show", "register", "deactivate"))
+
+
+def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
+    """Do what is asked with the account, and print it.
+
+    Raises:
+        AcmeException: it cannot be done.
+    """
+    logs.configure(options.logging or config.logging)
+    issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
+    try:
+        if options.action == "register" and not issuer.directory.has_key():
+            issuer.create_key()
+        account = issuer.open(register=options.action == "register")
+        if options.action == "deactivate":
+            account = issuer.deactivate()
+        _show(issuer, account)
+    finally:
+        issuer.close()
+    return ExitCode.DONE
+
+
+def _show(issuer: AcmeIssuer, account: Account) -> None:
+    key = issuer.client.key
+    rows = {
+        "server": issuer.options.directory_url,
+        "account": account.url,
+        "status": account.status,
+        "key": key.kind,
+        "thumbprint": key.thumbprint,
+        "contacts": ", ".join(account.contacts) or "none",
+        "terms": account.terms_of_service or "none",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        tell(f"{name:<{width}}  {value}")

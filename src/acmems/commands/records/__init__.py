@@ -1,0 +1,8 @@
+"""What must stand in DNS for the verifications of a configuration, and whether it does."""
+
+from __future__ import annotations
+
+from acmems.commands.records.lookup import examine, is_complete
+from acmems.commands.records.printing import table, zone_file
+
+__all__ = ["examine", "is_complete", "table", "zone_file"]

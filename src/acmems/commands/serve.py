@@ -1,0 +1,30 @@
+"""`acmems serve`: run the server until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+
+from acmems import app, logs
+from acmems.commands import preflight
+from acmems.commands.exit_code import ExitCode
+from acmems.config import Configuration
+
+HELP = "run the server until SIGTERM or SIGINT"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes beside configuration files: nothing."""
+
+
+def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
+    """Serve until a signal comes.
+
+    Raises:
+        ConfigurationError: something that the configuration names is missing on this machine.
+        AcmeException, OSError: the server cannot start.
+    """
+    preflight.require(config)
+    logs.configure(options.logging or config.logging)
+    with logs.uncaught():
+        app.run(config)
+    return ExitCode.DONE

@@ -1,0 +1,18 @@
+"""What commands tell a person: results on stdout, problems on stderr, one line each."""
+
+from __future__ import annotations
+
+import sys
+
+from acmems.system.terminal import Colour, coloured, wants_colour
+
+
+def tell(line: str) -> None:
+    """Print a result."""
+    print(line)  # noqa: T201 - what a person reads
+
+
+def complain(line: str) -> None:
+    """Print a problem, in red where that is wanted."""
+    red = coloured(line, Colour.RED) if wants_colour(sys.stderr) else line
+    print(red, file=sys.stderr)  # noqa: T201 - what a person reads

@@ -1,0 +1,85 @@
+"""What `scripts/peers` fetches, and what it leaves to the machine; apt is a stand-in that fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "peers"
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder in front of PATH, with an apt that has nothing."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    write(folder, "apt-get", "echo fetching >&2; exit 100")
+    return folder
+
+
+def write(folder: Path, name: str, body: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+def peers(programs: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a folder of its own."""
+    checkout = programs.parent / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    script = shutil.copy(SCRIPT, checkout / "scripts")
+    path = f"{programs}{os.pathsep}{os.defpath}"
+    return subprocess.run(
+        [script, "--only", *names],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("peer", "name", "output"),
+    [
+        ("bind9", "named", "BIND 9.18.49-1~deb12u3-Debian (Extended Support Version) <id:>"),
+        ("bind9", "named", "BIND 9.20.0 (Stable Release) <id:>"),
+        ("knot", "knotd", "knotd (Knot DNS), version 3.10.0"),
+        ("haproxy", "haproxy", "HAProxy version 2.6.12-1+deb12u3 2025/10/03"),
+        ("pebble", "pebble", "Pebble version: v2.10.0"),
+    ],
+)
+def test_a_program_of_the_machine_suffices(programs: Path, peer: str, name: str, output: str) -> None:
+    """A program that is recent enough is not fetched, and nothing is written."""
+    write(programs, name, f"echo '{output}'")
+    done = peers(programs, peer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (programs.parent / "checkout" / ".cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("peer", "name", "output"),
+    [
+        ("bind9", "named", "BIND 9.16.50-Debian (Extended Support Version) <id:>"),
+        ("bind9", "named", "named: error while loading shared libraries"),
+        ("knot", "knotd", "knotd (Knot DNS), version 3.1.9"),
+        ("pebble", "pebble", "Pebble version: dev"),
+    ],
+)
+def test_an_older_program_is_fetched(programs: Path, peer: str, name: str, output: str) -> None:
+    """A program that is too old, or does not say how old it is, is not trusted to do."""
+    write(programs, name, f"echo '{output}'")
+    write(programs, "dpkg-query", "exit 1")
+    done = peers(programs, peer)
+    assert done.returncode != 0
+    assert "fetching" in done.stderr
+
+
+def test_a_peer_that_is_not_known_is_told(programs: Path) -> None:
+    """A wrong name fetches nothing."""
+    done = peers(programs, "bind10")
+    assert done.returncode == 2
+    assert "no such peer: bind10" in done.stderr
+    assert "fetching" not in done.stderr
