@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from acmems.system.clock import Clock
+from acmems.system.clock import SYSTEM, Clock
 from acmems.system.steps import StepLoop, Steps
 from acmems.system.steps.waits import EdgeWait, GatherWait, SignalWait, ThreadWait, Wait
 
@@ -142,3 +142,11 @@ def begin(loop: StepLoop, steps: Steps[T]) -> Future[T]:
     future = loop.submit(steps)
     settle(loop)
     return future
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return when something has come about that other threads do, and do soon."""
+    patience = SYSTEM.deadline(PATIENCE)
+    while not condition():
+        assert not patience.passed
+        SYSTEM.sleep(0.002)

@@ -15,8 +15,8 @@ from tests.peers.ca import make_tls_certificate
 from acmems.issuers.acme.session import Response
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.transport import Transport
-from acmems.system.clock import SYSTEM, Deadline
-from acmems.system.steps import StepLoop
+from acmems.system.clock import Deadline
+from acmems.system.steps import StepLoop, Steps
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -109,7 +109,7 @@ class Server:
                 self.behave(self, wrapped)
 
     def transport(self, **options: Any) -> Transport:
-        return Transport(self.origin, options.pop("loop", None) or self.loop, ca_file=self.ca_file, **options)
+        return Transport(**{"origin": self.origin, "loop": self.loop, "ca_file": self.ca_file, **options})
 
     def close(self) -> None:
         self.closing.set()
@@ -133,11 +133,16 @@ Serve = Callable[..., Server]
 
 
 def ask(transport: Transport, url: str, deadline: Deadline | None = None, **options: Any) -> Response:
+    return transport._loop.run(asking(transport, url, deadline, **options))
+
+
+def asking(
+    transport: Transport, url: str, deadline: Deadline | None = None, **options: Any
+) -> Steps[Response]:
+    """Return the steps of one request."""
     options = {"headers": {}, "max_size": 1000, **options}
-    deadline = deadline or SYSTEM.deadline(20)
+    until = deadline or transport._loop.clock.deadline(20)
     method = options.pop("method", "GET")
-    return transport._loop.run(
-        transport.use(
-            deadline, lambda connection: connection.exchange(method, url, deadline=deadline, **options)
-        )
+    return transport.use(
+        until, lambda connection: connection.exchange(method, url, deadline=until, **options)
     )

@@ -36,16 +36,18 @@ from tests.fake_ca import (
     order,
 )
 
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, RateLimited
 from acmems.issuers.acme.account import AccountDirectory
-from acmems.issuers.acme.order import Orders, translate
-from acmems.issuers.acme.proving import Authorizations
+from acmems.issuers.acme.ordering import Ordering
+from acmems.issuers.acme.problems import translate
+from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.registration import Registrar
-from acmems.issuers.acme.session import Response, Session
+from acmems.issuers.acme.session import Headers, Response, Session
 from acmems.issuers.acme.session.origin import Origin
-from acmems.issuers.acme.worker_pool import WorkerPool
 from acmems.system.clock import Deadline
+from acmems.system.steps import Steps
 
 PROBLEM = {
     "type": "urn:ietf:params:acme:error:rejectedIdentifier",
@@ -92,7 +94,7 @@ REGISTRATION = {
     "termsOfServiceAgreed": True,
     "agreement": f"{CA}/terms",
     "orders": f"{ACCOUNT}/orders",
-    "key": KEY.public_key().to_json(),
+    "key": KEY.jwk,
     "externalAccountBinding": {"protected": "a", "payload": "b", "signature": "c"},
 }
 
@@ -156,14 +158,14 @@ def damaged(*documents: Mapping[str, object]) -> st.SearchStrategy[Any]:
 class StrictSession(FakeSession):
     """Refuses URLs as the real session does: those that are none, and those of nobody."""
 
-    def post(self, url: str, *args: Any, **options: Any) -> Response:
+    def post(self, url: str, *args: Any, **options: Any) -> Steps[Response]:
         try:
             Origin.of(url)
         except ValueError as error:
             raise CAProtocolError("an unusable URL") from error
         if url not in self._answers:
             raise CAProtocolError("nothing there")
-        return super().post(url, *args, **options)
+        return (yield from super().post(url, *args, **options))
 
 
 def endures(action: Callable[[], object]) -> None:
@@ -189,9 +191,9 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
             CERTIFICATE: [b"the chain"],
         }
     )
-    clock = time.clock()
-    orders = Orders(session, Authorizations(session, KEY, WorkerPool(), clock, NO_JOURNAL), clock)
-    return lambda: orders.obtain(REQUEST, [FakeValidator()], time.within(), "key")
+    clock, loop = time.clock(), time.loop()
+    ordering = Ordering(session, Proving(session, KEY, loop, PresentedProofs(clock, NO_JOURNAL)), clock)
+    return lambda: loop.run(ordering.obtain(REQUEST, [FakeValidator()], time.within(), "key"))
 
 
 REQUEST = make_request()
@@ -222,11 +224,12 @@ class Told(Session):
     """A session whose CA answers every GET with one document."""
 
     def __init__(self, document: object) -> None:
-        super().__init__(f"{CA}/directory", KEY)
+        super().__init__(f"{CA}/directory", KEY, Time().loop())
         self._document = document
 
-    def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Response:
-        return Response(200, {}, json.dumps(self._document).encode(), url)
+    def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Steps[Response]:
+        yield from ()
+        return Response(200, Headers(), json.dumps(self._document).encode(), url)
 
 
 @given(damaged(DIRECTORY))
@@ -238,10 +241,11 @@ def test_every_directory_is_used_or_refused(document: object) -> None:
     session = Told(document)
 
     def read() -> None:
-        directory = session.directory(Time().within())
-        members = directory.to_partial_json()
-        assert all(isinstance(url, str) for name, url in members.items() if name != "meta")
-        assert (directory.meta.terms_of_service or "").isprintable()
+        directory = Time().loop().run(session.directory(Time().within()))
+        assert all(isinstance(url, str) for url in directory.urls.values())
+        assert (directory.terms_of_service or "").isprintable()
+        assert isinstance(directory.external_account_required, bool)
+        assert all(isinstance(name, str) for name in directory.caa_identities)
 
     try:
         endures(read)
@@ -270,7 +274,7 @@ def test_every_account_is_kept_or_refused(folder: Path, document: object) -> Non
     registrar = Registrar(Configuration.from_text(text).account, directory, session, KEY)
 
     def refresh() -> None:
-        kept = registrar.refresh(Time().within())
+        kept = Time().loop().run(registrar.refresh(Time().within()))
         assert directory.load_registration() == kept
 
     endures(refresh)
@@ -293,7 +297,7 @@ def test_every_registration_file_is_read_or_refused(value: object) -> None:
 @example({**PROBLEM, "type": DEEP}, 400)
 def test_every_problem_is_an_error_with_a_meaning(document: object, status: int) -> None:
     """Whatever stands in a problem document, it becomes an error that prints on one line."""
-    error = Response(status, {}, json.dumps(document).encode(), ORDER).error(EPOCH)
+    error = Response(status, Headers(), json.dumps(document).encode(), ORDER).error(EPOCH)
     assert isinstance(error, (CAProblem, RateLimited))
     assert str(error).isprintable()
     if isinstance(error, CAProblem):

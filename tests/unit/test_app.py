@@ -247,7 +247,7 @@ class TestStart:
 class TestStop:
     """The end, in order."""
 
-    def test_nothing_is_left_open(self, folder: Path, issuer: type[Issuer]) -> None:
+    def test_a_stop_closes_all_listeners(self, folder: Path, issuer: type[Issuer]) -> None:
         """After the stop no listener is open, and the issuer was stopped before it was closed."""
         with running(configuration(folder)) as server:
             addresses = server.addresses
@@ -285,7 +285,7 @@ class TestUpkeep:
         ids=repr,
     )
     @pytest.mark.parametrize("work", ["sweep", "save_kept"])
-    def test_errors(
+    def test_a_failed_task_is_tried_again(
         self,
         folder: Path,
         issuer: type[Issuer],
@@ -309,7 +309,7 @@ class TestUpkeep:
             assert server.is_healthy()
         assert [record.levelname in {"WARNING", "ERROR"} for record in caplog.records] == [True]
 
-    def test_one_that_hangs_keeps_no_other_from_its_work(
+    def test_a_hanging_task_does_not_delay_the_others(
         self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While proofs are withdrawn from a DNS server that does not answer, chains are stored."""
@@ -321,7 +321,7 @@ class TestUpkeep:
             go_on.set()
 
     @pytest.mark.parametrize("work", ["sweep", "save_kept"])
-    def test_one_that_hangs_shows(
+    def test_a_hanging_thread_makes_the_server_unhealthy(
         self,
         folder: Path,
         issuer: type[Issuer],

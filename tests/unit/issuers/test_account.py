@@ -11,18 +11,12 @@ import pytest
 from acme import messages
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from josepy.jwk import JWK, JWKEC, JWKRSA
+from josepy.jwk import JWKEC, JWKRSA
 from tests.peers import run
 
 from acmems.exceptions import AccountError
-from acmems.issuers.acme.account import (
-    KEY_TYPES,
-    AccountDirectory,
-    describe_key,
-    generate_key,
-    key_digest,
-    thumbprint,
-)
+from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.key import KEY_TYPES, AccountKey
 
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 PKCS8 = serialization.PrivateFormat.PKCS8
@@ -32,11 +26,9 @@ PLAIN = serialization.NoEncryption()
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 ACCOUNT = "https://ca.example.org/account/1"
-REGISTRATION = messages.RegistrationResource(
-    body=messages.Registration(contact=("mailto:hostmaster@example.org",), status="valid"),
-    uri=ACCOUNT,
-    terms_of_service="https://ca.example.org/terms",
-)
+TERMS = "https://ca.example.org/terms"
+CONTACTS = ["mailto:hostmaster@example.org", "mailto:ä@example.org"]
+REGISTRATION = Account(ACCOUNT, {"contact": CONTACTS[:1], "status": "valid"}, TERMS)
 
 
 @pytest.fixture
@@ -58,11 +50,11 @@ class TestLoadKey:
     @pytest.mark.parametrize(
         ("key", "form", "kind"),
         [
-            (RSA_KEY, PKCS8, JWKRSA),
-            (RSA_KEY, TRADITIONAL, JWKRSA),
-            (EC_KEY, PKCS8, JWKEC),
-            (EC_KEY, TRADITIONAL, JWKEC),
-            (ec.generate_private_key(ec.SECP384R1()), PKCS8, JWKEC),
+            (RSA_KEY, PKCS8, "RSA 2048"),
+            (RSA_KEY, TRADITIONAL, "RSA 2048"),
+            (EC_KEY, PKCS8, "P-256"),
+            (EC_KEY, TRADITIONAL, "P-256"),
+            (ec.generate_private_key(ec.SECP384R1()), PKCS8, "P-384"),
         ],
     )
     def test_every_form_of_pem(
@@ -70,25 +62,25 @@ class TestLoadKey:
         directory: AccountDirectory,
         key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
         form: serialization.PrivateFormat,
-        kind: type,
+        kind: str,
     ) -> None:
         """RSA, P-256 and P-384 keys are read from PKCS#8, PKCS#1 and SEC1."""
         write(directory, key.private_bytes(PEM, form, PLAIN))
         loaded = directory.load_key()
-        assert isinstance(loaded, kind)
-        assert loaded.key.private_numbers() == key.private_numbers()
+        assert loaded.kind == kind
+        assert loaded.private.private_numbers() == key.private_numbers()
 
     def test_a_key_of_0_3(self, directory: AccountDirectory) -> None:
         """What 0.3 wrote, an RSA key of 4096 bits as PKCS#8 or PKCS#1, is read."""
-        key = generate_key("rsa4096")
+        key = AccountKey.generate("rsa4096")
         for form in (PKCS8, TRADITIONAL):
-            write(directory, key.private_bytes(PEM, form, PLAIN))
-            assert describe_key(directory.load_key()) == "RSA 4096"
+            write(directory, key.private.private_bytes(PEM, form, PLAIN))
+            assert directory.load_key().kind == "RSA 4096"
 
     def test_what_openssl_writes(self, directory: AccountDirectory) -> None:
         """`openssl ecparam -genkey` puts the curve before the key, which does not matter."""
         write(directory, run("openssl", "ecparam", "-name", "prime256v1", "-genkey"))
-        assert describe_key(directory.load_key()) == "P-256"
+        assert directory.load_key().kind == "P-256"
 
     @pytest.mark.parametrize(
         "content",
@@ -184,11 +176,11 @@ class TestSaveKey:
     @pytest.mark.parametrize("key_type", [kind for kind in KEY_TYPES if kind.startswith("ec")])
     def test_it_is_pkcs8_for_its_owner(self, directory: AccountDirectory, key_type: str) -> None:
         """A new key is written as PKCS#8 with mode 0600, and read again."""
-        key = generate_key(key_type)
+        key = AccountKey.generate(key_type)
         directory.save_key(key)
         assert directory.key_file.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----\n")
         assert mode_of(directory.key_file) == 0o600
-        assert directory.load_key().key.private_numbers() == key.private_numbers()
+        assert directory.load_key().private.private_numbers() == key.private.private_numbers()
 
     @pytest.mark.parametrize(
         ("key_type", "text"),
@@ -196,8 +188,8 @@ class TestSaveKey:
     )
     def test_key_types(self, directory: AccountDirectory, key_type: str, text: str) -> None:
         """Each `key-type` makes the key that it names."""
-        directory.save_key(generate_key(key_type))
-        assert describe_key(directory.load_key()) == text
+        directory.save_key(AccountKey.generate(key_type))
+        assert directory.load_key().kind == text
 
     @pytest.mark.parametrize(
         "occupy",
@@ -211,31 +203,89 @@ class TestSaveKey:
         """Whatever has the name of the key stays, unless replacing it is asked for."""
         occupy(directory.key_file)
         with pytest.raises(AccountError, match="there is an account key already"):
-            directory.save_key(EC_KEY)
-        directory.save_key(EC_KEY, force=True)
+            directory.save_key(AccountKey(EC_KEY))
+        directory.save_key(AccountKey(EC_KEY), force=True)
         assert not directory.key_file.is_symlink()
-        assert isinstance(directory.load_key(), JWKEC)
+        assert directory.load_key().kind == "P-256"
 
     def test_no_directory(self, tmp_path: Path) -> None:
         """A missing directory is not made: an administrator decides where it lies."""
         with pytest.raises(AccountError, match="does not exist"):
-            AccountDirectory(tmp_path / "missing").save_key(EC_KEY)
+            AccountDirectory(tmp_path / "missing").save_key(AccountKey(EC_KEY))
         assert not (tmp_path / "missing").exists()
 
 
+def theirs(account: Account) -> messages.RegistrationResource:
+    """Return an account as python-acme has it."""
+    fields = messages.Registration.fields_from_json(account.body)
+    if "contact" not in account.body:  # given as none at all, python-acme would write them as an empty list
+        del fields["contact"]
+    resource: messages.RegistrationResource = messages.RegistrationResource(
+        body=messages.Registration(**fields),
+        uri=account.url,
+        new_authzr_uri=account.new_authzr_uri,
+        terms_of_service=account.terms_of_service,
+    )
+    return resource
+
+
 class TestRegistration:
-    def test_python_acme_reads_what_is_written(self, directory: AccountDirectory) -> None:
-        """The file is python-acme's RegistrationResource as JSON, for its owner only."""
-        directory.save_registration(REGISTRATION)
+    ACCOUNTS = (
+        REGISTRATION,
+        Account(ACCOUNT),
+        Account(ACCOUNT, {"contact": CONTACTS, "status": "deactivated", "termsOfServiceAgreed": True}),
+        Account(
+            ACCOUNT,
+            {
+                "key": JWKRSA(key=RSA_KEY).public_key().to_json(),
+                "contact": CONTACTS,
+                "agreement": TERMS,
+                "status": "valid",
+            },
+            TERMS,
+            "https://ca.example.org/acme/new-authz",
+        ),
+        Account(
+            ACCOUNT,
+            {"key": JWKEC(key=EC_KEY).public_key().to_json(), "status": "valid"},
+            'data:text/plain,"ä"',
+        ),
+    )
+
+    @pytest.mark.parametrize("account", ACCOUNTS, ids=range(len(ACCOUNTS)))
+    def test_python_acme_reads_what_is_written(self, directory: AccountDirectory, account: Account) -> None:
+        """The file is python-acme's RegistrationResource, byte for byte, for its owner only."""
+        directory.save_registration(account)
         text = directory.registration_file.read_text()
-        assert messages.RegistrationResource.json_loads(text) == REGISTRATION
-        assert json.loads(text) == {
+        assert messages.RegistrationResource.json_loads(text) == theirs(account)
+        assert text == theirs(account).json_dumps(indent=2)
+        assert mode_of(directory.registration_file) == 0o600
+        assert directory.load_registration() == account
+
+    @pytest.mark.parametrize("account", ACCOUNTS, ids=range(len(ACCOUNTS)))
+    @pytest.mark.parametrize("pretty", [True, False])
+    def test_what_python_acme_wrote_is_read(
+        self, directory: AccountDirectory, account: Account, pretty: bool
+    ) -> None:
+        """Whatever python-acme wrote is read, however it was laid out, and is the same when written again."""
+        resource = theirs(account)
+        directory.registration_file.write_text(
+            resource.json_dumps_pretty() if pretty else resource.json_dumps(indent=2)
+        )
+        loaded = directory.load_registration()
+        assert loaded == account
+        directory.save_registration(account)
+        written = directory.registration_file.read_text()
+        assert messages.RegistrationResource.json_loads(written) == resource
+
+    def test_the_file(self, directory: AccountDirectory) -> None:
+        """These are the members of the file, and no others."""
+        directory.save_registration(REGISTRATION)
+        assert json.loads(directory.registration_file.read_text()) == {
             "body": {"contact": ["mailto:hostmaster@example.org"], "status": "valid"},
             "uri": ACCOUNT,
             "terms_of_service": "https://ca.example.org/terms",
         }
-        assert mode_of(directory.registration_file) == 0o600
-        assert directory.load_registration() == REGISTRATION
 
     def test_what_python_acme_of_2016_wrote(self, directory: AccountDirectory) -> None:
         """The members of the first ACME draft are read: key, agreement, where authorizations were made."""
@@ -252,8 +302,20 @@ class TestRegistration:
         directory.registration_file.write_text(json.dumps(old))
         loaded = directory.load_registration()
         assert loaded is not None
-        assert loaded.uri == ACCOUNT
-        assert loaded.body.contact == ("mailto:hostmaster@example.org",)
+        assert loaded.url == ACCOUNT
+        assert loaded.contacts == ("mailto:hostmaster@example.org",)
+        assert loaded.status == "valid"
+        assert loaded.to_json() == old
+
+    def test_members_that_are_not_kept(self, directory: AccountDirectory) -> None:
+        """Of an account object what is empty, or of no use, is not kept: bindings, lists of orders."""
+        empty = {"contact": [], "termsOfServiceAgreed": False, "agreement": "", "key": None}
+        others = {"orders": f"{ACCOUNT}/orders", "externalAccountBinding": {"payload": "x"}}
+        account = Account.of(ACCOUNT, {"status": "valid", **empty, **others}, None)
+        assert account == Account(ACCOUNT, {"status": "valid"})
+        assert account.contacts == ()
+        directory.save_registration(account)
+        assert directory.load_registration() == account
 
     def test_none(self, directory: AccountDirectory) -> None:
         """A directory without the file has no registration."""
@@ -292,6 +354,31 @@ class TestRegistration:
         with pytest.raises(AccountError, match=r"registration\.json"):
             directory.load_registration()
 
+    @pytest.mark.parametrize(
+        "key",
+        [
+            {"kty": "RSA"},
+            {"kty": "RSA", "n": "AQ"},
+            {"kty": "RSA", "n": "AQ", "e": 65537},
+            {"kty": "RSA", "n": "a b", "e": "AQAB"},
+            {"kty": "RSA", "n": "AQ==", "e": "AQAB"},
+            {"kty": "RSA", "n": "", "e": "AQAB"},
+            {"kty": "EC", "x": "AQ", "y": "AQ"},
+            {"kty": ["RSA"], "n": "AQ", "e": "AQAB"},
+            {"kty": "oct", "k": "AQ"},
+            {"n": "AQ", "e": "AQAB"},
+        ],
+        ids=str,
+    )
+    def test_a_key_that_is_none(self, directory: AccountDirectory, key: object) -> None:
+        """What stands in the place of the key, and is none, is neither kept nor taken."""
+        document = {"status": "valid", "key": key}
+        with pytest.raises(ValueError, match="key"):
+            Account.of(ACCOUNT, document, None)
+        directory.registration_file.write_text(json.dumps({"uri": ACCOUNT, "body": document}))
+        with pytest.raises(AccountError, match=r"registration\.json"):
+            directory.load_registration()
+
     def test_a_directory_in_its_place(self, directory: AccountDirectory) -> None:
         """A directory under the name of the file is an error, for reading and for writing."""
         (directory.registration_file / "in the way").mkdir(parents=True)
@@ -299,25 +386,3 @@ class TestRegistration:
             directory.load_registration()
         with pytest.raises(AccountError, match="cannot be written"):
             directory.save_registration(REGISTRATION)
-
-
-def test_the_digest_is_that_of_a_csr_for_the_same_key(tmp_path: Path) -> None:
-    """The digest is the SHA-256 of the SubjectPublicKeyInfo, as openssl computes it."""
-    directory = AccountDirectory(tmp_path)
-    directory.save_key(EC_KEY)
-    spki = run("openssl", "pkey", "-in", directory.key_file, "-pubout", "-outform", "DER")
-    digest = run("openssl", "dgst", "-sha256", "-r", stdin=spki).split()[0].decode()
-    assert key_digest(directory.load_key()) == digest
-
-
-def test_the_thumbprint_is_that_of_rfc_7638() -> None:
-    """The thumbprint of the RFC's own key is the one that section 3.1 gives."""
-    modulus = (
-        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKR"
-        "XjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAta"
-        "Sqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksI"
-        "NHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
-    )
-    key = JWK.from_json({"kty": "RSA", "n": modulus, "e": "AQAB"})
-    assert isinstance(key, JWK)
-    assert thumbprint(key) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"

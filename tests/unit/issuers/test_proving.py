@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from acmems.issuers.acme.worker_pool import WorkerPool
 from tests.fake_ca import (
     AUTHORIZATION,
     CA,
@@ -26,8 +25,10 @@ from tests.fake_ca import (
     challenge,
     problem,
 )
+from tests.steps import PATIENCE, LoopTime, begin, settle, wait_for
 
-from acmems.challenges import ChallengeResponses, Http01, Validator
+from acmems.challenges import ChallengeResponses, Http01, Proof, Validator
+from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import (
     AcmeException,
     CAProtocolError,
@@ -38,11 +39,10 @@ from acmems.exceptions import (
     NoChallengeMethodsSupported,
     ValidatorUnavailable,
 )
-from acmems.issuers.acme.account import thumbprint
-from acmems.issuers.acme.authorization import parse
-from acmems.issuers.acme.proving import Authorizations
-from acmems.issuers.acme.session import Response
-from acmems.system.clock import SYSTEM, Clock
+from acmems.issuers.acme.authorization import Authorization, parse
+from acmems.issuers.acme.proving import Proving
+from acmems.issuers.acme.session import Headers, Response
+from acmems.system.steps import StepLoop, Steps
 from acmems.x509.identifiers import Identifier
 
 WANTED = [Identifier.dns(NAME)]
@@ -51,31 +51,38 @@ OTHER_AUTHORIZATION = f"{CA}/authorization/2"
 
 
 def answer(value: object) -> Response:
-    return Response(200, {}, json.dumps(value).encode(), AUTHORIZATION)
+    return Response(200, Headers(), json.dumps(value).encode(), AUTHORIZATION)
 
 
 class Desk:
     """Authorizations of one name at a CA that is a table; the CA finds the proof at its first look."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, loop: StepLoop | None = None) -> None:
         self.time = Time()
-        self.clock = clock or self.time.clock()
+        self.loop = loop or self.time.loop()
         self.session = FakeSession(
             {AUTHORIZATION: [authorization(), authorization("valid")], CHALLENGE: [{}]}
         )
         self.validator = FakeValidator()
-        self.authorizations = Authorizations(self.session, KEY, WorkerPool(), self.clock, NO_JOURNAL)
+        proofs = PresentedProofs(self.loop.clock, NO_JOURNAL)
+        self.proving = Proving(self.session, KEY, self.loop, proofs)
 
-    def prove(
+    def proving_steps(
         self,
-        validator: Validator | None = None,
-        *,
+        *validators: Validator,
         urls: tuple[str, ...] = (AUTHORIZATION,),
         seconds: float = 60,
-    ) -> list[Any]:
+    ) -> Steps[list[Authorization]]:
         wanted = [*WANTED, Identifier.dns(OTHER)][: len(urls)]
-        deadline = self.clock.deadline(seconds)
-        return self.authorizations.prove(urls, wanted, [validator or self.validator], deadline)
+        deadline = self.loop.clock.deadline(seconds)
+        return self.proving.prove(urls, wanted, validators or [self.validator], deadline)
+
+    def prove(self, *validators: Validator, **options: Any) -> list[Authorization]:
+        return self.loop.run(self.proving_steps(*validators, **options))
+
+    def prove_for(self, wanted: Sequence[Identifier], *validators: Validator) -> list[Authorization]:
+        steps = self.proving.prove([AUTHORIZATION], wanted, validators, self.time.within())
+        return self.loop.run(steps)
 
 
 @pytest.fixture
@@ -89,7 +96,7 @@ class TestProve:
     def test_a_proof(self, desk: Desk) -> None:
         """The validator is given name, token and key authorization; then the CA is told to come."""
         (proved,) = desk.prove()
-        assert proved.body.status.name == "valid"
+        assert proved.status == "valid"
         (proof,) = desk.validator.presented
         assert (proof.identifier, proof.token) == (WANTED[0], TOKEN)
         assert proof.key_authorization.startswith(f"{TOKEN}.")
@@ -103,9 +110,8 @@ class TestProve:
     def test_a_valid_authorization_costs_nothing(self, desk: Desk) -> None:
         """What is proved already is not presented, and needs no validator."""
         desk.session.say(AUTHORIZATION, authorization("valid"))
-        deadline = desk.time.within()
-        (proved,) = desk.authorizations.prove([AUTHORIZATION], WANTED, [], deadline)
-        assert proved.body.status.name == "valid"
+        (proved,) = desk.prove_for(WANTED)
+        assert proved.status == "valid"
 
     @pytest.mark.parametrize("status", ["processing", "valid"])
     def test_a_challenge_that_was_answered_already(self, desk: Desk, status: str) -> None:
@@ -119,7 +125,7 @@ class TestProve:
     def test_a_challenge_that_the_ca_does_not_take(self, desk: Desk) -> None:
         """Where the CA refuses the answer, because it has decided already, a look tells how."""
         desk.session.say(CHALLENGE, problem("malformed", "already decided"))
-        assert desk.prove()[0].body.status.name == "valid"
+        assert desk.prove()[0].status == "valid"
 
     @pytest.mark.parametrize("identifier", [OTHER, f"*.{NAME}", f"x.{NAME}", "", "a b"])
     @pytest.mark.parametrize("type_", ["dns", "ip"])
@@ -143,7 +149,7 @@ class TestProve:
         address = Identifier.ip("192.0.2.1")
         desk.session.say(AUTHORIZATION, authorization(identifier={"type": "dns", "value": "192.0.2.1"}))
         with pytest.raises(CAProtocolError, match="nobody asked for"):
-            desk.authorizations.prove([AUTHORIZATION], [address], [desk.validator], desk.time.within())
+            desk.prove_for([address], desk.validator)
 
     @pytest.mark.parametrize(
         ("said", "address"), [("192.0.2.1", "192.0.2.1"), ("2001:DB8:0::1", "2001:db8::1")]
@@ -153,7 +159,7 @@ class TestProve:
         value = {"type": "ip", "value": said}
         desk.session.say(AUTHORIZATION, authorization(identifier=value), authorization("valid"))
         wanted = [Identifier.ip(address)]
-        desk.authorizations.prove([AUTHORIZATION], wanted, [desk.validator], desk.time.within())
+        desk.prove_for(wanted, desk.validator)
         assert [proof.identifier for proof in desk.validator.presented] == wanted
 
     @pytest.mark.parametrize("token", ["a" * 43, "a" * 45, "a"])
@@ -163,18 +169,18 @@ class TestProve:
         desk.session.say(AUTHORIZATION, pending, authorization("valid"))
         desk.prove()
         (proof,) = desk.validator.presented
-        assert (proof.token, proof.key_authorization) == (token, f"{token}.{thumbprint(KEY)}")
+        assert (proof.token, proof.key_authorization) == (token, f"{token}.{KEY.thumbprint}")
 
     def test_without_a_validator(self, desk: Desk) -> None:
         """Where no verification is configured the error says so, and the CA is told nothing."""
         with pytest.raises(NoChallengeMethodsSupported, match="no verification is configured"):
-            desk.authorizations.prove([AUTHORIZATION], WANTED, [], desk.time.within())
+            desk.prove_for(WANTED)
         assert desk.session.count(CHALLENGE) == 0
 
     def test_the_first_that_is_offered_proves(self, desk: Desk) -> None:
         """Where the CA does not offer the type of the best validator, the next one proves the names."""
         best, next_one = FakeValidator("tls-alpn-01"), desk.validator
-        desk.authorizations.prove([AUTHORIZATION], WANTED, [best, next_one], desk.time.within())
+        desk.prove(best, next_one)
         assert best.presented == []
         assert len(next_one.presented) == 1
 
@@ -183,7 +189,7 @@ class TestProve:
         offered = [challenge(), challenge("dns-account-01"), challenge("tls-alpn-01")]
         desk.session.say(AUTHORIZATION, authorization(challenges=offered), authorization("valid"))
         best, next_one = FakeValidator("dns-account-01"), FakeValidator("http-01")
-        desk.authorizations.prove([AUTHORIZATION], WANTED, [best, next_one], desk.time.within())
+        desk.prove(best, next_one)
         assert (len(best.presented), len(next_one.presented)) == (1, 0)
 
     def test_a_challenge_without_token(self, desk: Desk) -> None:
@@ -276,7 +282,7 @@ class TestWithdrawal:
             def withdraw(self, proofs: Any) -> None:
                 raise ValidatorUnavailable("server gone")
 
-        assert desk.prove(Sticky())[0].body.status.name == "valid"
+        assert desk.prove(Sticky())[0].status == "valid"
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "server gone" in caplog.text
         assert TOKEN not in caplog.text
@@ -287,78 +293,150 @@ class TestWithdrawal:
         with pytest.raises(ValidatorUnavailable):
             desk.prove(FakeValidator(error=ValidatorUnavailable("no DNS")))
         desk.session.say(AUTHORIZATION, authorization(), authorization("valid"))
-        assert desk.prove()[0].body.status.name == "valid"
+        assert desk.prove()[0].status == "valid"
         assert len(desk.validator.presented) == 1
 
 
-def test_two_orders_share_a_proof() -> None:
-    """Two orders with the same pending authorization present it once, and the last one withdraws it."""
-    desk = Desk(SYSTEM)
-    desk.session.say(AUTHORIZATION, authorization())
-    both, decided = threading.Barrier(3), threading.Event()
+class Threaded(FakeValidator):
+    """Shows proofs in a thread, as those that speak to others do."""
 
-    class Slow(FakeValidator):
-        def withdraw(self, proofs: Any) -> None:
-            assert decided.is_set()
-            super().withdraw(proofs)
+    is_immediate = False
 
-    class Waiting(Authorizations):
-        def look(self, attempt: Any, deadline: Any) -> None:
-            if not decided.is_set():
-                both.wait(30)
-                assert decided.wait(30)
-            super().look(attempt, deadline)
 
-    validator = Slow()
-    shared = Waiting(desk.session, KEY, WorkerPool(), SYSTEM, NO_JOURNAL)
-    deadline = SYSTEM.deadline(60)
-    with ThreadPoolExecutor(2) as pool:
-        orders = [pool.submit(shared.prove, [AUTHORIZATION], WANTED, [validator], deadline) for _ in range(2)]
-        both.wait(30)
-        assert len(validator.presented) == 1
+@pytest.fixture
+def time() -> Iterator[LoopTime]:
+    time = LoopTime()
+    with contextlib.closing(time.loop):
+        yield time
+
+
+class TestShared:
+    """Two orders with the same pending authorization."""
+
+    @pytest.mark.parametrize("kind", [FakeValidator, Threaded])
+    def test_a_proof_is_presented_once(self, time: LoopTime, kind: type[FakeValidator]) -> None:
+        """Two orders present the proof once, and the one that is decided last withdraws it."""
+        desk, validator = Desk(time.loop), kind()
+        # Read by both; then one of them hears that it is valid, and later the other.
+        desk.session.say(AUTHORIZATION, *[authorization()] * 2, authorization("valid"), authorization())
+        orders = [begin(time.loop, desk.proving_steps(validator)) for _ in range(2)]
+        wait_for(lambda: desk.session.count(CHALLENGE) == 2)
+        time.move(desk.proving.unseen.interval(0))
+        wait_for(lambda: any(order.done() for order in orders))
+        first, second = sorted(orders, key=lambda order: not order.done())
+        assert first.result()[0].status == "valid"
+        assert not second.done()
+        assert (len(validator.presented), validator.withdrawn) == (1, [])
         desk.session.say(AUTHORIZATION, authorization("valid"))
-        decided.set()
-        assert [order.result(30)[0].body.status.name for order in orders] == ["valid", "valid"]
-    assert len(validator.presented) == len(validator.withdrawn) == 1
+        time.move(3.0)
+        assert second.result(PATIENCE)[0].status == "valid"
+        assert len(validator.presented) == 1
+        assert validator.withdrawn == validator.presented
+
+    def test_who_comes_while_it_is_withdrawn(self, time: LoopTime) -> None:
+        """Who wants a proof that is just being withdrawn waits for the end, and presents it anew."""
+        desk, leaving, go = Desk(time.loop), threading.Event(), threading.Event()
+
+        class Slow(Threaded):
+            def withdraw(self, proofs: Sequence[Proof]) -> None:
+                leaving.set()
+                assert go.wait(PATIENCE)
+                super().withdraw(proofs)
+
+        validator = Slow()
+        desk.session.say(AUTHORIZATION, authorization(), authorization("valid"), authorization())
+        first = begin(time.loop, desk.proving_steps(validator))
+        wait_for(lambda: desk.session.count(CHALLENGE) == 1)
+        time.move(desk.proving.unseen.interval(0))
+        assert leaving.wait(PATIENCE)
+        second = begin(time.loop, desk.proving_steps(validator))
+        assert len(validator.presented) == 1
+        go.set()
+        assert first.result(PATIENCE)[0].status == "valid"
+        wait_for(lambda: len(validator.presented) == 2)
+        desk.session.say(AUTHORIZATION, authorization("valid"))
+        wait_for(lambda: desk.session.count(CHALLENGE) == 2)
+        time.move(3.0)
+        assert second.result(PATIENCE)[0].status == "valid"
+        assert len(validator.withdrawn) == 2
+
+    def test_an_answer_wakes_both(self) -> None:
+        """Whoever of two orders has put an http-01 answer, it wakes both, and goes with the last of them."""
+        desk = Desk()
+        responses = ChallengeResponses()
+        validator = Http01("http", (), responses)
+        pending = parse(answer(authorization()), AUTHORIZATION)
+        deadline = desk.time.within()
+        first, second = (
+            desk.loop.run(desk.proving.begin(pending, validator, deadline, lambda _: None)) for _ in range(2)
+        )
+        assert responses.fetch(NAME, f"/.well-known/acme-challenge/{TOKEN}") is not None
+        assert first.requested.is_set()
+        assert second.requested.is_set()
+        desk.loop.run(desk.proving.withdraw(first))
+        assert responses != {}
+        desk.loop.run(desk.proving.withdraw(second))
+        assert responses == {}
+        desk.loop.run(desk.proving.withdraw(first, second))  # once more changes nothing
 
 
-def test_two_orders_share_an_answer() -> None:
-    """Whoever of two orders has put an http-01 answer, it wakes both, and it goes with the last of them."""
-    desk = Desk()
-    responses = ChallengeResponses()
-    validator = Http01("http", (), responses)
-    pending = parse(answer(authorization()), AUTHORIZATION)
-    deadline = desk.time.within()
-    first, second = (
-        desk.authorizations.begin(pending, validator, deadline, lambda _: None) for _ in range(2)
-    )
-    assert responses.fetch(NAME, f"/.well-known/acme-challenge/{TOKEN}") is not None
-    assert first.requested.is_set()
-    assert second.requested.is_set()
-    desk.authorizations.withdraw(first)
-    assert responses != {}
-    desk.authorizations.withdraw(second)
-    assert responses == {}
+class TestWaiting:
+    """How an order waits for the CA, and what ends that."""
 
+    def test_a_fetch_by_the_ca_is_a_reason_to_look(self, time: LoopTime) -> None:
+        """As soon as the CA was seen fetching an http-01 answer the authorization is looked at."""
+        desk, responses = Desk(time.loop), ChallengeResponses()
+        order = begin(time.loop, desk.proving_steps(Http01("http", (), responses)))
+        began = time.now
+        assert desk.session.count(AUTHORIZATION) == 1
+        fetched = responses.fetch(NAME, f"/.well-known/acme-challenge/{TOKEN}")
+        assert fetched is not None
+        assert fetched.startswith(f"{TOKEN}.")
+        settle(time.loop)
+        time.move(desk.proving.after_request.interval(0))
+        assert order.result(PATIENCE)[0].status == "valid"
+        assert time.now - began < desk.proving.unseen.interval(0)
+        assert responses == {}
 
-def test_a_fetch_by_the_ca_is_a_reason_to_look() -> None:
-    """As soon as the CA was seen fetching an http-01 answer the authorization is looked at."""
-    desk = Desk()
-    responses = ChallengeResponses()
-    path = f"/.well-known/acme-challenge/{TOKEN}"
-    fetched: list[str | None] = []
+    def test_the_names_of_an_order_are_proved_at_once(self, time: LoopTime) -> None:
+        """All names are presented in one go, and each is looked at until it is decided."""
+        desk = Desk(time.loop)
+        other = {"identifier": {"type": "dns", "value": OTHER}}
+        desk.session.say(AUTHORIZATION, *[authorization()] * 2, authorization("valid"))
+        desk.session.say(OTHER_AUTHORIZATION, authorization(**other), authorization("valid", **other))
+        order = begin(time.loop, desk.proving_steps(urls=(AUTHORIZATION, OTHER_AUTHORIZATION)))
+        assert [proof.identifier.value for proof in desk.validator.presented] == [NAME, OTHER]
+        time.move(desk.proving.unseen.interval(0))
+        assert (desk.session.count(AUTHORIZATION), desk.session.count(OTHER_AUTHORIZATION)) == (2, 2)
+        assert desk.validator.withdrawn == []
+        time.move(3.0)
+        assert [each.status for each in order.result(PATIENCE)] == ["valid", "valid"]
+        assert (desk.session.count(AUTHORIZATION), desk.session.count(OTHER_AUTHORIZATION)) == (3, 2)
+        assert desk.validator.withdrawn == desk.validator.presented
 
-    def wait(event: threading.Event, seconds: float) -> bool:
-        if not fetched:
-            fetched.append(responses.fetch(NAME, path))
-            assert event.is_set()
-        return desk.time.clock().wait(event, seconds)
+    @pytest.mark.parametrize("kind", [FakeValidator, Threaded])
+    def test_stopping_ends_it(self, time: LoopTime, kind: type[FakeValidator]) -> None:
+        """Who waits for the CA when told to stop is told so, and what was presented is withdrawn."""
+        desk, validator = Desk(time.loop), kind()
+        desk.session.say(AUTHORIZATION, authorization())
+        order = begin(time.loop, desk.proving_steps(validator))
+        wait_for(lambda: desk.session.count(CHALLENGE) == 1)
+        settle(time.loop)
+        assert not order.done()
+        time.loop.soon(desk.proving.stop)
+        assert isinstance(order.exception(PATIENCE), CAUnavailable)
+        assert len(validator.presented) == 1
+        assert validator.withdrawn == validator.presented
+        later = begin(time.loop, desk.proving_steps(validator))
+        assert isinstance(later.exception(PATIENCE), CAUnavailable)
+        assert validator.withdrawn == validator.presented
 
-    clock = desk.time.clock()
-    impatient = Clock(clock.monotonic, clock.now, wait)
-    authorizations = Authorizations(desk.session, KEY, WorkerPool(), impatient, NO_JOURNAL)
-    authorizations.prove([AUTHORIZATION], WANTED, [Http01("http", (), responses)], desk.time.within())
-    assert fetched[0] is not None
-    assert fetched[0].startswith(f"{TOKEN}.")
-    assert sum(desk.time.waits) < authorizations.unseen.interval(0)
-    assert responses == {}
+    def test_closing_the_loop_withdraws_what_it_can(self, time: LoopTime) -> None:
+        """Where the loop ends without being told first, tables in memory are left as they were."""
+        desk, responses = Desk(time.loop), ChallengeResponses()
+        desk.session.say(AUTHORIZATION, authorization())
+        order = begin(time.loop, desk.proving_steps(Http01("http", (), responses)))
+        assert responses != {}
+        time.loop.close()
+        assert order.exception(PATIENCE) is not None
+        assert responses == {}

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acme import messages
 from tests.fake_ca import ACCOUNT, CA, KEY, NEW_ACCOUNT, FakeSession, Said, Time, problem
 
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAProblem, CAProtocolError, CAUnavailable, NeedToAgreeToTOS
-from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.registration import Registrar
 
 TERMS = f"{CA}/terms-1"
@@ -40,15 +39,18 @@ class Desk:
         self.session = FakeSession({NEW_ACCOUNT: [found], ACCOUNT: [VALID]}, **meta)
         self.session.kid = None
         self.registrar = Registrar(options, self.directory, self.session, KEY)
-        self.deadline = Time().within()
+        time = Time()
+        self.loop, self.deadline = time.loop(), time.within()
 
-    def refresh(self, **options: Any) -> messages.RegistrationResource:
-        return self.registrar.refresh(self.deadline, **options)
+    def refresh(self, **options: Any) -> Account:
+        return self.loop.run(self.registrar.refresh(self.deadline, **options))
 
-    def remember(self, uri: str = ACCOUNT) -> None:
+    def deactivate(self) -> Account:
+        return self.loop.run(self.registrar.deactivate(self.deadline))
+
+    def remember(self, url: str = ACCOUNT) -> None:
         """Let the directory hold a registration already."""
-        body = messages.Registration(status="valid")
-        self.directory.save_registration(messages.RegistrationResource(uri=uri, body=body))
+        self.directory.save_registration(Account(url, {"status": "valid"}))
 
     @property
     def payloads(self) -> list[object]:
@@ -66,7 +68,7 @@ class TestFirst:
         """The CA is asked whether it knows the key (RFC 8555 section 7.3.1); its account is kept."""
         desk = Desk(tmp_path, ACCEPT)
         registration = desk.refresh()
-        assert registration.uri == desk.session.kid == ACCOUNT
+        assert registration.url == desk.session.kid == ACCOUNT
         assert desk.payloads == [{"onlyReturnExisting": True}, None]
         assert [post.use_jwk for post in desk.session.posts] == [True, False]
         assert desk.directory.load_registration() == registration
@@ -82,7 +84,7 @@ class TestFirst:
                 "contact": ["mailto:hostmaster@example.org", "mailto:b@example.org"],
             }
         ]
-        assert (registration.uri, registration.terms_of_service) == (ACCOUNT, TERMS)
+        assert (registration.url, registration.terms_of_service) == (ACCOUNT, TERMS)
         assert desk.session.kid == ACCOUNT
 
     def test_without_terms_nothing_is_agreed_to(self, tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ class TestBinding:
         """A registered account is used as it is, whatever new accounts need."""
         desk = Desk(tmp_path, ACCEPT, externalAccountRequired=True)
         desk.remember()
-        assert desk.refresh().uri == ACCOUNT
+        assert desk.refresh().url == ACCOUNT
 
 
 class TestKnown:
@@ -190,7 +192,7 @@ class TestKnown:
         """The account is read, as itself, and not looked for."""
         desk = Desk(tmp_path, ACCEPT)
         desk.remember()
-        assert desk.refresh().uri == ACCOUNT
+        assert desk.refresh().url == ACCOUNT
         assert desk.payloads == [None]
         assert desk.session.kid == ACCOUNT
 
@@ -211,7 +213,7 @@ class TestKnown:
         desk.remember()
         changed = {**VALID, "contact": ["mailto:new@example.org"]}
         desk.session.say(ACCOUNT, VALID, changed)
-        assert desk.refresh().body.contact == ("mailto:new@example.org",)
+        assert desk.refresh().contacts == ("mailto:new@example.org",)
         assert desk.payloads == [None, {"contact": ["mailto:new@example.org"]}]
 
     @pytest.mark.parametrize("lines", [[], [EMAIL]], ids=["none configured", "the same"])
@@ -298,10 +300,10 @@ class TestKnown:
         """Where the CA moved and knows the key its new account URL is kept: 0.3's had another."""
         desk = Desk(tmp_path, ACCEPT)
         desk.remember(OLD_CA)
-        assert desk.refresh().uri == ACCOUNT
+        assert desk.refresh().url == ACCOUNT
         kept = desk.directory.load_registration()
         assert kept is not None
-        assert kept.uri == ACCOUNT
+        assert kept.url == ACCOUNT
 
     def test_a_registration_with_an_impossible_url(self, tmp_path: Path) -> None:
         """A registration whose URL no CA can have counts as another CA's."""
@@ -340,16 +342,16 @@ class TestDeactivate:
         desk = Desk(tmp_path, ACCEPT)
         desk.refresh()
         desk.session.say(ACCOUNT, {**VALID, "status": "deactivated"})
-        ended = desk.registrar.deactivate(desk.deadline)
-        assert (ended.uri, ended.body.status) == (ACCOUNT, "deactivated")
+        ended = desk.deactivate()
+        assert (ended.url, ended.status) == (ACCOUNT, "deactivated")
         assert desk.payloads[-1] == {"status": "deactivated"}
         kept = desk.directory.load_registration()
         assert kept is not None
-        assert kept.body.status == "deactivated"
+        assert kept.status == "deactivated"
 
     def test_an_account_that_nobody_asked_for(self, tmp_path: Path) -> None:
         """Without a known account nothing is sent."""
         desk = Desk(tmp_path, ACCEPT)
         with pytest.raises(AccountError, match="connect"):
-            desk.registrar.deactivate(desk.deadline)
+            desk.deactivate()
         assert desk.session.posts == []

@@ -1,284 +1,420 @@
-"""HTTPS to one CA, against a server that does exactly what a test says."""
+"""Connections to one CA: how many there are, who gets one, how long they are kept, and how they end."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import socket
+import ssl
 import threading
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
-from tests.tls_server import (
-    OK,
-    Behaviour,
-    Serve,
-    Server,
-    answering,
-    answering_once,
-    ask,
-    breaking_off,
-    read_request,
-)
+from tests.steps import PATIENCE, LoopTime, begin, settle, wait_for
+from tests.tls_server import ANSWERING, OK, Behaviour, Serve, Server, ask, asking, read_request
 
-from acmems.exceptions import CAProtocolError
+from acmems.exceptions import DeadlinePassed
+from acmems.issuers.acme.session.connection import CAConnection, Failure
 from acmems.issuers.acme.session.origin import Origin
-from acmems.issuers.acme.session.transport import Failure, Transport
-from acmems.system.clock import NEVER, SYSTEM
+from acmems.issuers.acme.session.transport import Transport
+from acmems.system.clock import NEVER, SYSTEM, Deadline
+from acmems.system.steps import Signal, Steps
 
 pytestmark = pytest.mark.timeout(30)
 
-
-class TestTls:
-    def test_a_certificate_of_nobody_is_not_trusted(self, serve: Serve) -> None:
-        """Without its anchor a CA's certificate is refused: nothing is sent, and no try will help."""
-        server = serve()
-        with pytest.raises(Failure, match=r"not trusted.*ca-file") as failed:
-            ask(Transport(server.origin), server.url)
-        assert (failed.value.sent, failed.value.final) == (False, True)
-        assert server.requests == []
-
-    def test_a_certificate_of_another_name_is_not_trusted(self, serve: Serve) -> None:
-        """A trusted certificate counts for its own names only."""
-        server = serve()
-        other = server.listen_on("127.0.0.2")
-        with pytest.raises(Failure, match="not trusted"):
-            ask(Transport(other, ca_file=server.ca_file), f"{other}/x")
-
-    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-    def test_variables_of_other_programs_do_not_matter(
-        self, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
-    ) -> None:
-        """What requests or curl trust is not what acmems trusts."""
-        server = serve()
-        monkeypatch.setenv(variable, str(server.ca_file))
-        with pytest.raises(Failure, match="not trusted"):
-            ask(Transport(server.origin), server.url)
-        monkeypatch.setenv(variable, str(tmp_path / "missing"))
-        assert ask(server.transport(), server.url).status == 200
-
-    @pytest.mark.parametrize("content", [None, b"", b"no PEM"])
-    def test_unusable_anchors_are_an_error_at_once(self, tmp_path: Path, content: bytes | None) -> None:
-        """A file without certificates is named in the error, before anything is sent."""
-        file = tmp_path / "anchors.pem"
-        if content is not None:
-            file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"anchors\.pem"):
-            Transport(Origin("ca.example", 443), ca_file=file)
+NOWHERE = Origin("127.0.0.1", 1)
 
 
-def stall(server: Server, connection: socket.socket) -> None:
-    """Read the request, then say nothing."""
-    server.requests.append(read_request(connection))
-    server.closing.wait()
+@pytest.fixture
+def time() -> Iterator[LoopTime]:
+    time = LoopTime()
+    with contextlib.closing(time.loop):
+        yield time
 
 
-def stall_before_the_handshake(server: Server, connection: socket.socket) -> None:
-    """Take the connection, then say nothing."""
-    server.closing.wait()
-
-
-def drip(head: bytes) -> Behaviour:
-    """Answer with a beginning, then with a byte now and then, without end."""
+def leaving(leave: Callable[[ssl.SSLSocket], object]) -> tuple[Behaviour, threading.Event]:
+    """Answer each connection's first request, then leave it; the event is set when that was done."""
+    left = threading.Event()
 
     def behave(server: Server, connection: socket.socket) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
         server.requests.append(read_request(connection))
-        connection.sendall(head)
-        while not server.closing.wait(0.01):
-            connection.sendall(b" ")
+        connection.sendall(OK)
+        leave(connection)
+        left.set()
+        server.closing.wait(PATIENCE)
 
-    return behave
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-KNOWN = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"
-LATE = "no answer in time"
-BROKEN = "the connection broke"
-
-LOST: dict[str, tuple[Behaviour, str]] = {
-    "no answer": (breaking_off(b""), BROKEN),
-    "no answer in good order": (answering_once(b""), "without response"),
-    "stall": (stall, LATE),
-    "dripping header": (drip(b"HTTP/1.1 200 OK\r\nX: "), LATE),
-    "dripping body": (drip(KNOWN), LATE),
-    "half a status line": (breaking_off(b"HTTP/1.1 2"), BROKEN),
-    "half a head": (breaking_off(b"HTTP/1.1 200 OK\r\nContent-Le"), BROKEN),
-    "half a body": (breaking_off(KNOWN + b"{"), BROKEN),
-    "half a body in good order": (answering_once(KNOWN + b"{"), "cut short"),
-    "half a body until the end": (breaking_off(b"HTTP/1.1 200 OK\r\n\r\n{"), BROKEN),
-    "half a chunk": (answering_once(CHUNKED + b"9\r\n{"), "cut short"),
-    "bad chunk": (answering_once(CHUNKED + b"x\r\n{"), "not HTTP"),
-    "no HTTP": (answering_once(b"nonsense\r\n\r\n"), "not HTTP"),
-    "endless headers": (answering_once(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000), "too long"),
-    "long header": (answering_once(b"HTTP/1.1 200 OK\r\na: " + b"b" * 700_000), "too long"),
-}
+    return behave, left
 
 
-class TestFailures:
-    @pytest.mark.parametrize("case", LOST)
-    def test_an_answer_that_does_not_come_whole_is_lost(self, serve: Serve, case: str) -> None:
-        """What breaks after the request was sent may have been done; it breaks in time, and only once."""
-        behave, reason = LOST[case]
-        server = serve(behave)
-        transport = server.transport()
-        with pytest.raises(Failure, match=reason) as failed:
-            ask(transport, server.url, SYSTEM.deadline(0.5 if reason == LATE else 20))
-        assert (failed.value.sent, failed.value.final) == (True, False)
-        assert str(failed.value).startswith(f"the CA at {server.origin}: ")
-        server.behave = answering(OK)
-        assert ask(transport, server.url).body == b"ok"
+def say_goodbye(connection: ssl.SSLSocket) -> None:
+    """End TLS, and leave the connection open until the other side has done the same."""
+    connection.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        connection.unwrap()
 
-    def test_a_request_has_a_limit_of_its_own(self, serve: Serve) -> None:
-        """Where no deadline is near, a silent CA holds a thread for as long as one request may take."""
-        server = serve(stall)
-        with pytest.raises(Failure, match=LATE):
-            ask(server.transport(try_limit=0.3), server.url, NEVER)
 
-    def test_a_silent_handshake_is_over_in_time(self, serve: Serve) -> None:
-        """Before the handshake is done nothing was sent."""
-        server = serve(stall_before_the_handshake, tls=False)
-        with pytest.raises(Failure, match="no answer in time") as failed:
-            ask(server.transport(try_limit=0.3), server.url)
-        assert not failed.value.sent
+class TestKept:
+    """Connections that are used again, and those that are not."""
 
-    def test_a_broken_handshake_sends_nothing(self, serve: Serve) -> None:
-        """A server that does not speak TLS gets no request."""
-        server = serve(
-            lambda _, connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), tls=False
-        )
-        with pytest.raises(Failure) as failed:
-            ask(server.transport(), server.url)
-        assert (failed.value.sent, failed.value.final) == (False, False)
-
-    def test_a_port_that_nobody_listens_on_got_nothing(self, serve: Serve) -> None:
-        """A refused connection is a request not sent, and says so in a person's words."""
-        server = serve()
-        server.stop_listening()
-        with pytest.raises(
-            Failure, match=r"^the CA at https://127\.0\.0\.1:\d+: Connection refused$"
-        ) as failed:
-            ask(server.transport(), server.url)
-        assert not failed.value.sent
-
-    def test_a_passed_deadline_sends_nothing(self, serve: Serve) -> None:
-        """Without time left, nothing is sent on a kept connection either."""
+    def test_a_connection_is_kept(self, serve: Serve) -> None:
+        """Requests one after the other share a connection."""
         server = serve()
         transport = server.transport()
-        ask(transport, server.url)
-        deadline = SYSTEM.deadline(20)
-        with transport.channel(deadline) as channel, pytest.raises(Failure) as failed:
-            channel.exchange("GET", server.url, headers={}, deadline=SYSTEM.deadline(0), max_size=9)
-        assert len(server.requests) == 1
-        assert "no answer in time" in str(failed.value)
-
-
-class TestLimits:
-    @pytest.mark.threat("ca", "broken answers")
-    @pytest.mark.parametrize(
-        "head",
-        [b"Content-Length: 1001\r\n\r\n", b"\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"],
-        ids=["known length", "until the end", "chunked"],
-    )
-    def test_a_body_over_the_limit_is_refused(self, serve: Serve, head: bytes) -> None:
-        """No answer takes more memory than allowed, whatever it says of its length."""
-        server = serve(answering_once(b"HTTP/1.1 200 OK\r\n" + head + b"x" * 1001 + b"\r\n0\r\n\r\n"))
-        with pytest.raises(CAProtocolError, match="longer than 1000 bytes"):
-            ask(server.transport(), server.url)
-
-    @pytest.mark.parametrize(
-        ("head", "tail"),
-        [
-            (b"Content-Length: 1000\r\n\r\n", b""),
-            (b"\r\n", b""),
-            (b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n", b"\r\n0\r\n\r\n"),
-        ],
-        ids=["known length", "until the end", "chunked"],
-    )
-    def test_a_body_at_the_limit_is_read(self, serve: Serve, head: bytes, tail: bytes) -> None:
-        """The limit itself is allowed."""
-        server = serve(answering_once(b"HTTP/1.1 200 OK\r\n" + head + b"x" * 1000 + tail))
-        assert ask(server.transport(), server.url).body == b"x" * 1000
-
-    def test_what_follows_a_refused_answer_is_not_the_next_one(self, serve: Serve) -> None:
-        """After an answer that was not read to its end, the connection is given up."""
-        server = serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000))
-        transport = server.transport()
-        for _ in range(2):
-            with pytest.raises(CAProtocolError, match="longer"):
-                ask(transport, server.url)
-        assert server.connections == 2
-
-    @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"GZIP, gzip"])
-    def test_a_compressed_answer_is_refused(self, serve: Serve, encoding: bytes) -> None:
-        """Nobody asked for an encoding, so that no answer can blow up in memory."""
-        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: " + encoding + b"\r\nContent-Length: 0\r\n\r\n"
-        server = serve(answering_once(head))
-        with pytest.raises(CAProtocolError, match="compressed"):
-            ask(server.transport(), server.url)
-
-    def test_a_head_needs_no_body(self, serve: Serve) -> None:
-        """The length that an answer to HEAD names is not waited for."""
-        server = serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\nReplay-Nonce: a\r\n\r\n"))
-        transport = server.transport()
-        answers = [ask(transport, server.url, method="HEAD", max_size=0) for _ in range(2)]
-        assert [answer.headers["replay-nonce"] for answer in answers] == ["a", "a"]
+        assert [ask(transport, server.url).body for _ in range(3)] == [b"ok"] * 3
         assert server.connections == 1
 
-    def test_an_early_answer_is_nonsense(self, serve: Serve) -> None:
-        """Nobody asked for 101 or 103, and what comes after them is not trusted."""
-        server = serve(answering_once(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK))
-        with pytest.raises(CAProtocolError, match="103"):
-            ask(server.transport(), server.url)
+    @pytest.mark.parametrize(
+        "leave",
+        [
+            say_goodbye,
+            lambda connection: connection.shutdown(socket.SHUT_WR),
+            lambda connection: connection.sendall(b"HTTP/1.1 408 No\r\n\r\n"),
+        ],
+        ids=["the end of TLS", "the end of TCP", "bytes that nobody asked for"],
+    )
+    def test_a_connection_that_ended_is_made_anew(
+        self, serve: Serve, leave: Callable[[ssl.SSLSocket], object]
+    ) -> None:
+        """A connection that the CA has closed, or said more on than it was asked, costs no request."""
+        behave, left = leaving(leave)
+        server = serve(behave)
+        transport = server.transport()
+        for number in range(3):
+            left.clear()
+            assert ask(transport, server.url).body == b"ok"
+            assert left.wait(PATIENCE)
+            assert server.connections == number + 1
+
+    def test_a_connection_that_was_idle_is_made_anew(self, serve: Serve, time: LoopTime) -> None:
+        """After half a minute a connection is not trusted any more: the CA may be closing it just now."""
+        server = serve()
+        transport = server.transport(loop=time.loop)
+        ask(transport, server.url)
+        time.move(29.0)
+        ask(transport, server.url)
+        assert server.connections == 1
+        time.move(31.0)
+        ask(transport, server.url)
+        assert server.connections == 2
+
+    def test_the_request_is_what_was_asked_for(self, serve: Serve) -> None:
+        """Method, path, headers and body arrive as given; nothing asks for an encoding."""
+        server = serve()
+        headers = {"Content-Type": "application/jose+json"}
+        ask(server.transport(), f"{server.origin}/a?b=c", method="POST", headers=headers, body=b"{}")
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        assert (lines[0], body) == (b"POST /a?b=c HTTP/1.1", b"{}")
+        assert b"Content-Type: application/jose+json" in lines
+        assert f"Host: 127.0.0.1:{server.origin.port}".encode() in lines
+        assert b"Accept-Encoding: identity" in lines
 
 
-class TestProxy:
-    @pytest.fixture
-    def plain(self, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-        for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        return monkeypatch
+class Users:
+    """Work with connections of a transport that lasts until it is released."""
 
-    @staticmethod
-    def tunnel(target: Server) -> Behaviour:
-        """Connect whoever asks to one server, whatever name was asked for."""
+    def __init__(self, time: LoopTime, connections: int = 64) -> None:
+        self.time = time
+        self.transport = Transport(NOWHERE, time.loop, connections=connections)
+        self.using: list[object] = []
+        """Those who hold a connection, in the order in which they got it."""
+        self._signals: dict[object, Signal] = {}
+
+    def arrive(
+        self, name: object, deadline: Deadline = NEVER, error: Exception | None = None
+    ) -> Future[None]:
+        """Begin to use a connection, or to wait for one."""
+        signal = self._signals[name] = Signal()
+
+        def work(connection: CAConnection) -> Steps[None]:
+            self.using.append(name)
+            yield signal.wait()
+            self.using.remove(name)
+            if error is not None:
+                raise error
+
+        return begin(self.time.loop, self.transport.use(deadline, work))
+
+    def release(self, *names: object) -> None:
+        """Let some have ended."""
+        for name in names:
+            self.time.loop.soon(self._signals[name].set)
+        settle(self.time.loop)
+
+    def measure(self, seconds: float, times: int = 20, error: Exception | None = None) -> None:
+        """Use a connection again and again, for so many seconds each time."""
+        for _ in range(times):
+            future = self.arrive("measure", error=error)
+            self.time.move(seconds)
+            self.release("measure")
+            assert future.exception(PATIENCE) is error
+
+
+class TestQueue:
+    """Who gets a connection, and when."""
+
+    def test_the_order_of_arrival(self, time: LoopTime) -> None:
+        """Whoever comes first gets the next free connection, and nobody overtakes."""
+        users = Users(time, connections=2)
+        futures = [users.arrive(number) for number in range(6)]
+        assert users.using == [0, 1]
+        users.release(1)
+        assert users.using == [0, 2]
+        users.release(0, 2)
+        assert users.using == [3, 4]
+        futures.append(users.arrive("late"))
+        users.release(3, 4)
+        assert users.using == [5, "late"]
+        users.release(5, "late")
+        for future in futures:
+            future.result(PATIENCE)
+
+    def test_nobody_overtakes_whose_turn_it_is(self, time: LoopTime) -> None:
+        """Who comes at the moment in which a connection is free comes after those who wait for it."""
+        users = Users(time, connections=1)
+        order: list[str] = []
+
+        def work(name: str) -> Callable[[CAConnection], Steps[None]]:
+            def use(connection: CAConnection) -> Steps[None]:
+                order.append(name)
+                yield from ()
+
+            return use
+
+        def come() -> None:
+            users._signals["first"].set()
+            time.loop.soon(lambda: futures.append(time.loop.submit(users.transport.use(NEVER, work("new")))))
+
+        users.arrive("first")
+        futures = [begin(time.loop, users.transport.use(NEVER, work("waiting")))]
+        time.loop.soon(come)
+        settle(time.loop)
+        for future in futures:
+            future.result(PATIENCE)
+        assert order == ["waiting", "new"]
+
+    def test_waiting_ends_at_the_deadline(self, time: LoopTime) -> None:
+        """With all connections busy, a request waits until its deadline, not longer."""
+        users = Users(time, connections=1)
+        users.arrive("busy")
+        late = users.arrive("late", time.loop.clock.deadline(5))
+        time.move(4.0)
+        assert not late.done()
+        time.move(1.0)
+        assert isinstance(late.exception(PATIENCE), DeadlinePassed)
+        assert "busy" in str(late.exception())
+        none_left = users.arrive("none left", time.loop.clock.deadline(0))
+        assert isinstance(none_left.exception(PATIENCE), DeadlinePassed)
+
+    def test_those_who_give_up_keep_nobody_waiting(self, time: LoopTime) -> None:
+        """Whoever stops waiting leaves the queue, wherever in it, and the others keep their order."""
+        users = Users(time, connections=1)
+        users.arrive("busy")
+        first = users.arrive("first", time.loop.clock.deadline(5))
+        users.arrive("second")
+        third = users.arrive("third", time.loop.clock.deadline(5))
+        users.arrive("fourth")
+        time.move(5.0)
+        assert isinstance(first.exception(PATIENCE), DeadlinePassed)
+        assert isinstance(third.exception(PATIENCE), DeadlinePassed)
+        users.release("busy")
+        assert users.using == ["second"]
+        users.release("second")
+        assert users.using == ["fourth"]
+
+    def test_a_deadline_and_a_free_connection_at_once(self, time: LoopTime) -> None:
+        """A connection that becomes free when the time of the next one is over goes to the one after it."""
+        users = Users(time, connections=1)
+        users.arrive("busy")
+        first = users.arrive("first", time.loop.clock.deadline(5))
+        second = users.arrive("second")
+
+        def both() -> None:
+            time.now += 5.0
+            users._signals["busy"].set()
+
+        time.loop.soon(both)
+        settle(time.loop)
+        users.release("first")
+        first.exception(PATIENCE)
+        assert users.using == ["second"]
+        users.release("second")
+        second.result(PATIENCE)
+
+    @pytest.mark.parametrize(
+        ("seconds", "connections"), [(0.0, 4), (0.004, 4), (0.02, 12), (0.05, 30), (0.5, 64)]
+    )
+    def test_a_near_ca_gets_few_connections(self, time: LoopTime, seconds: float, connections: int) -> None:
+        """A CA that answers at once is kept busy by four connections; the farther it is, the more it gets."""
+        users = Users(time)
+        users.measure(seconds)
+        for number in range(70):
+            users.arrive(number)
+        assert len(users.using) == connections
+
+    def test_one_long_response_is_not_a_distance(self, time: LoopTime) -> None:
+        """The shortest responses tell how far a CA is; a single long one says that it was busy."""
+        users = Users(time)
+        users.measure(0.001)
+        users.measure(5.0, times=1)
+        for number in range(70):
+            users.arrive(number)
+        assert len(users.using) == 4
+
+    def test_a_failure_is_no_distance(self, time: LoopTime) -> None:
+        """However soon requests fail, that says nothing about how far the CA is."""
+        users = Users(time)
+        users.measure(0.5)
+        users.measure(0.0, error=Failure("refused", sent=False))
+        for number in range(70):
+            users.arrive(number)
+        assert len(users.using) == 64
+
+    def test_all_who_wait_go_on_when_the_ca_is_far(self, time: LoopTime) -> None:
+        """As soon as responses take long, everyone who waited for one of few connections gets another."""
+        users = Users(time)
+        for number in range(20):
+            users.arrive(number)
+        assert users.using == [0, 1, 2, 3]
+        time.move(9.0)  # each of the four was held that long
+        users.release(0)
+        assert users.using == list(range(1, 20))
+
+
+def silent(server: Server, connection: socket.socket) -> None:
+    """Read whatever comes, and say nothing."""
+    server.requests.append(connection.recv(10))
+    with contextlib.suppress(OSError):
+        while connection.recv(65536):
+            pass
+
+
+class TestClose:
+    """The end of all exchanges, wherever they are."""
+
+    def begun(self, transport: Transport, url: str, **options: Any) -> Future[Any]:
+        return begin(transport._loop, asking(transport, url, NEVER, **options))
+
+    def failure(self, future: Future[Any]) -> Failure:
+        error = future.exception(PATIENCE)
+        assert isinstance(error, Failure)
+        assert "stopping" in str(error)
+        assert error.final
+        return error
+
+    def test_a_closed_transport_asks_nothing(self, serve: Serve) -> None:
+        """After `close`, a request fails before anything is sent, on connections in use too."""
+        server = serve()
+        transport = server.transport(connections=2)
+        options: dict[str, Any] = {"headers": {}, "deadline": SYSTEM.deadline(20), "max_size": 9}
+
+        def work(connection: CAConnection) -> Steps[None]:
+            yield from connection.exchange("GET", server.url, **options)
+            transport.close()
+            yield from connection.exchange("GET", server.url, **options)
+
+        assert not self.failure(server.loop.submit(transport.use(NEVER, work))).sent
+        assert not self.failure(self.begun(transport, server.url)).sent
+        assert len(server.requests) == 1
+
+    def test_while_waiting_for_the_response(self, serve: Serve) -> None:
+        """A request that waits for a silent CA ends as soon as the transport is closed; it was sent."""
+        server = serve(silent)
+        transport = server.transport()
+        request = self.begun(transport, server.url)
+        wait_for(lambda: bool(server.requests))
+        transport.close()
+        assert self.failure(request).sent
+
+    def test_while_sending(self, serve: Serve) -> None:
+        """So does one that the CA does not read to its end."""
+        began = threading.Event()
 
         def behave(server: Server, connection: socket.socket) -> None:
-            server.requests.append(read_request(connection))
-            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            with socket.create_connection((target.origin.host, target.origin.port)) as onward:
-                back = threading.Thread(target=copy, args=(onward, connection), daemon=True)
-                back.start()
-                copy(connection, onward)
-                back.join()
+            connection.recv(10)
+            began.set()
+            server.closing.wait(PATIENCE)
 
-        def copy(source: socket.socket, sink: socket.socket) -> None:
-            with contextlib.suppress(OSError):
-                while data := source.recv(65536):
-                    sink.sendall(data)
-                sink.shutdown(socket.SHUT_WR)
+        server = serve(behave)
+        transport = server.transport()
+        request = self.begun(transport, server.url, method="POST", body=b"x" * 10_000_000)
+        assert began.wait(PATIENCE)
+        transport.close()
+        assert self.failure(request).sent
 
-        return behave
+    def test_in_the_handshake(self, serve: Serve) -> None:
+        """A connection whose handshake goes on ends, and nothing was sent."""
+        server = serve(silent, tls=False)
+        transport = server.transport()
+        request = self.begun(transport, server.url)
+        wait_for(lambda: bool(server.requests))
+        transport.close()
+        assert not self.failure(request).sent
 
-    def test_the_proxy_of_the_environment_is_used(self, serve: Serve, plain: pytest.MonkeyPatch) -> None:
-        """`https_proxy` names the way out; it carries TLS that it cannot read."""
+    def test_while_connecting(self, serve: Serve) -> None:
+        """A connection that nobody has accepted yet is given up."""
         server = serve()
-        proxy = serve(self.tunnel(server), tls=False)
-        plain.setenv("https_proxy", f"http://user:pass%20word@127.0.0.1:{proxy.origin.port}")
-        plain.setattr("acmems.issuers.acme.session.transport._LOOPBACK", frozenset())
-        assert ask(server.transport(), server.url).body == b"ok"
-        connect = proxy.requests[0].split(b"\r\n")
-        assert connect[0].startswith(f"CONNECT 127.0.0.1:{server.origin.port} ".encode())
-        assert b"proxy-authorization: Basic " + base64.b64encode(b"user:pass word") in connect
+        with socket.socket() as full, contextlib.ExitStack() as stack:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            place = full.getsockname()
+            for _ in range(3):  # nobody accepts them, so that the kernel does not answer any further one
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(place)
+            transport = server.transport(origin=Origin(*place))
+            request = self.begun(transport, f"https://127.0.0.1:{place[1]}/x")
+            assert not request.done()
+            transport.close()
+            assert not self.failure(request).sent
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "ca.internal"])
-    def test_loopback_and_no_proxy_are_reached_directly(self, plain: pytest.MonkeyPatch, host: str) -> None:
-        """What `no_proxy` lists, and this machine itself, needs no proxy."""
-        plain.setenv("https_proxy", "ftp://proxy.example")
-        plain.setenv("no_proxy", "ca.internal")
-        Transport(Origin(host, 443))
+    def test_while_a_name_is_looked_up(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When the address of a closed transport's CA is found at last, nobody connects to it."""
+        server = serve()
+        looking, go = threading.Event(), threading.Event()
+        real = socket.getaddrinfo
 
-    def test_other_kinds_of_proxy_are_refused(self, plain: pytest.MonkeyPatch) -> None:
-        """A proxy that would not be used as meant stops the start."""
-        plain.setenv("https_proxy", "socks5://proxy.example")
-        with pytest.raises(ValueError, match="https_proxy"):
-            Transport(Origin("ca.example", 443))
+        def look_up(host: str, port: int, *, type: int, flags: int) -> Any:  # noqa: A002 - the name of getaddrinfo's
+            if flags & socket.AI_NUMERICHOST:
+                raise socket.gaierror
+            looking.set()
+            go.wait(PATIENCE)
+            return real("127.0.0.1", port, type=type)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        transport = server.transport(origin=Origin("ca.example", server.origin.port))
+        request = self.begun(transport, server.url)
+        assert looking.wait(PATIENCE)
+        transport.close()
+        go.set()
+        assert not self.failure(request).sent
+        assert server.connections == 0
+
+    def test_while_waiting_for_a_connection(self, serve: Serve) -> None:
+        """Requests that wait for a free connection end as well, and send nothing."""
+        server = serve(silent)
+        transport = server.transport(connections=1)
+        requests = [self.begun(transport, server.url) for _ in range(5)]
+        wait_for(lambda: bool(server.requests))
+        transport.close()
+        assert [self.failure(request).sent for request in requests] == [True, False, False, False, False]
+        assert len(server.requests) == 1
+
+    def test_kept_connections_are_closed(self, serve: Serve) -> None:
+        """A connection that nobody uses is closed with the transport, and its descriptor is free."""
+        ended = threading.Event()
+
+        def behave(server: Server, connection: socket.socket) -> None:
+            ANSWERING(server, connection)
+            ended.set()
+
+        server = serve(behave)
+        transport = server.transport()
+        ask(transport, server.url)
+        transport.close()
+        assert ended.wait(PATIENCE)
+        settle(server.loop)
+        assert not any(connection.is_open for connection in transport._connections)
+        assert server.loop._watched == {}

@@ -62,13 +62,13 @@ def everything_in(directory: Path) -> list[Path]:
 
 
 class TestFind:
-    def test_what_was_stored(self, storage: FileStorage) -> None:
+    def test_a_stored_chain_is_found(self, storage: FileStorage) -> None:
         """A stored chain is found, with all its certificates, also by a storage made anew."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         assert storage.find(REQUEST, ORIGIN) == CHAIN
         assert FileStorage("again", storage.directory).find(REQUEST, ORIGIN) == CHAIN
 
-    def test_nothing(self, storage: FileStorage) -> None:
+    def test_an_empty_storage_finds_nothing_and_stays_empty(self, storage: FileStorage) -> None:
         """Where nothing is stored nothing is found, and looking leaves nothing behind."""
         assert storage.find(REQUEST, ORIGIN) is None
         assert everything_in(storage.directory) == []
@@ -155,12 +155,12 @@ class TestTree:
         assert (entry_of(storage) / "csr.pem").read_bytes() == REQUEST.pem
 
     @pytest.mark.parametrize("origin", [ORIGIN, *OTHERS], ids=["default", "CA", "profile"])
-    def test_what_old_versions_left(self, storage: FileStorage, origin: IssuerIdentity) -> None:
+    def test_chains_of_older_versions_are_found(self, storage: FileStorage, origin: IssuerIdentity) -> None:
         """A chain of 0.3 to 0.5 is found whatever the CA, which those did not note."""
         leave_as_old_version(storage, CHAIN)
         assert storage.find(REQUEST, origin) == CHAIN
 
-    def test_what_is_stored_replaces_what_they_left(self, storage: FileStorage) -> None:
+    def test_a_new_chain_replaces_one_of_an_older_version(self, storage: FileStorage) -> None:
         """A new chain lies in place of an old version's, and is found."""
         leave_as_old_version(storage, CHAIN)
         storage.store(REQUEST, NEWER, ORIGIN)
@@ -169,7 +169,9 @@ class TestTree:
 
     @pytest.mark.threat("disk", "another CA or account than before")
     @pytest.mark.parametrize("other", OTHERS, ids=["CA", "profile"])
-    def test_whose_a_chain_is(self, storage: FileStorage, other: IssuerIdentity) -> None:
+    def test_a_description_tells_which_ca_a_chain_is_of(
+        self, storage: FileStorage, other: IssuerIdentity
+    ) -> None:
         """Without the index, the description beside a chain tells whose it is."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         drop_index(storage)
@@ -223,7 +225,7 @@ def failing_at(function: Callable[..., Any], nth: int) -> Callable[..., Any]:
 
 
 class TestStore:
-    def test_what_is_written(self, storage: FileStorage) -> None:
+    def test_four_private_files_are_written(self, storage: FileStorage) -> None:
         """Stored are three files in the tree and one in the index, for their owner only."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         entry = entry_of(storage)
@@ -327,7 +329,9 @@ while True:
 class TestTogether:
     """Many threads, and several processes, use one directory."""
 
-    def test_threads(self, storage: FileStorage, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_look_during_storing_finds_a_whole_chain(
+        self, storage: FileStorage, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """While others store every look finds a whole chain, and nothing is taken for damaged."""
         storage.store(REQUEST, CHAIN, ORIGIN)
 
@@ -366,7 +370,7 @@ class TestTogether:
 
 
 class TestCheck:
-    def test_it_leaves_nothing(self, storage: FileStorage) -> None:
+    def test_a_check_leaves_only_the_folder_of_the_index(self, storage: FileStorage) -> None:
         """Where storing works, `check` makes the folder of the index and leaves nothing else."""
         storage.check()
         assert everything_in(storage.directory) == [storage.directory / "identities"]
@@ -413,7 +417,9 @@ class TestLook:
         assert list(storage.self_check()) == []
         assert everything_in(storage.directory) == []
 
-    def test_one_that_cannot(self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unusable_directory_is_told_by_its_key(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A directory that may not be written or does not exist is told, by its key in the configuration."""
         monkeypatch.setattr(os, "access", lambda *_: False)
         [(key, reason)] = storage.self_check()

@@ -88,7 +88,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class TestWriteAtomically:
-    def test_what_was_there_is_replaced(self, old: Path) -> None:
+    def test_the_file_has_the_new_content_alone(self, old: Path) -> None:
         """The file has the new content, and nothing else lies in its directory."""
         files.write_atomically(old, NEW)
         assert old.read_bytes() == NEW
@@ -199,7 +199,7 @@ class TestCreate:
         files.create(tmp_path / "file", NEW)
         assert steps == ["sync file", "link", "sync directory"]
 
-    def test_nothing_is_overwritten(self, old: Path) -> None:
+    def test_an_existing_file_or_link_stays(self, old: Path) -> None:
         """What has this name already stays, and so does a link, though it leads nowhere."""
         link = old.with_name("link")
         link.symlink_to("nowhere")
@@ -210,7 +210,7 @@ class TestCreate:
         assert link.is_symlink()
         assert sorted(old.parent.iterdir()) == [old, link]
 
-    def test_one_of_many_wins(self, tmp_path: Path) -> None:
+    def test_one_of_many_creators_wins(self, tmp_path: Path) -> None:
         """Of many that create one file at once, one does, and the others are told."""
         path = tmp_path / "file"
 
@@ -368,7 +368,7 @@ class TestRead:
 
 class TestReadPrivate:
     @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700], ids=oct)
-    def test_the_owners_own(self, old: Path, mode: int) -> None:
+    def test_a_private_file_is_read(self, old: Path, mode: int) -> None:
         """A file that only its owner may touch is read."""
         old.chmod(mode)
         assert files.read_private(old) == OLD

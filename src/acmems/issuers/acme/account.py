@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from acmems.exceptions import AccountError
-from acmems.issuers.acme.key import AccountKey
+from acmems.issuers.acme.key import AccountKey, is_jwk
 from acmems.system import files
 
 # Members of an account object that are kept, and their types.
@@ -71,7 +71,7 @@ class Account:
     def to_json(self) -> dict[str, Any]:
         """Return what a registration file holds."""
         optional = {"new_authzr_uri": self.new_authzr_uri, "terms_of_service": self.terms_of_service}
-        given = {name: value for name, value in optional.items() if value is not None}
+        given = {name: value for name, value in optional.items() if value}
         return {"body": dict(self.body), "uri": self.url, **given}
 
     @property
@@ -218,4 +218,6 @@ def _kept(document: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("a member of the account has a type that it cannot have")
     if not all(isinstance(contact, str) for contact in kept.get("contact", ())):
         raise ValueError("a contact of the account is no text")
+    if "key" in kept and not is_jwk(kept["key"]):
+        raise ValueError("the key of the account is none")
     return kept

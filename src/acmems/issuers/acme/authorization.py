@@ -172,11 +172,12 @@ def _challenges(raw: object) -> Iterator[Challenge]:
 def _identifier(body: Mapping[str, Any]) -> Identifier:
     """Return what an authorization is for, in normal form, wildcards with their `*.` (section 7.1.4)."""
     named = body.get("identifier")
-    if not isinstance(named, dict) or not isinstance(named.get("value"), str):
+    kind, value = (named.get("type"), named.get("value")) if isinstance(named, dict) else (None, None)
+    if kind not in ("dns", "ip") or not isinstance(value, str):
         raise CAProtocolError("an authorization does not say which name it is for")
-    make = Identifier.ip if named.get("type") == "ip" else Identifier.dns
+    make = Identifier.ip if kind == "ip" else Identifier.dns
     try:
-        return make(f"*.{named['value']}" if body.get("wildcard") else named["value"])
+        return make(f"*.{value}" if body.get("wildcard") else value)
     except ValueError as error:
         raise CAProtocolError(f"the CA wants something validated that nobody asked for: {error}") from None
 

@@ -42,21 +42,21 @@ class Directory:
         for name in _REQUIRED:
             if name not in urls:
                 raise CAProtocolError(f"the CA's directory lacks {name}")
-        meta = document.get("meta", {})
+        meta = {} if document.get("meta") is None else document["meta"]
         if not isinstance(meta, dict) or not all(
-            isinstance(meta.get(name, kind()), kind) for name, kind in _META.items()
+            meta.get(name) is None or isinstance(meta[name], kind) for name, kind in _META.items()
         ):
             raise CAProtocolError("the CA's directory has a broken 'meta'")
-        terms, identities = meta.get("termsOfService"), meta.get("caaIdentities")
+        identities = meta.get("caaIdentities")
         return cls(
             urls,
-            None if terms is None else one_line(terms),
-            bool(meta.get("externalAccountRequired", False)),
+            one_line(meta.get("termsOfService") or "") or None,
+            bool(meta.get("externalAccountRequired")),
             # A CA may write anything there.
             tuple(each for each in identities if isinstance(each, str))
             if isinstance(identities, list)
             else (),
-            meta.get("profiles", {}),
+            meta.get("profiles") or {},
         )
 
     def __getitem__(self, name: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -30,6 +32,8 @@ _CURVES: dict[str, tuple[str, str, hashes.HashAlgorithm]] = {
     "secp384r1": ("P-384", "ES384", hashes.SHA384()),
 }
 _PUBLIC_EXPONENT = 65537
+_JWK_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}  # by the type of key (RFC 7518 section 6)
+_JWK_TEXT = re.compile(r"[A-Za-z0-9_-]+")  # base64url, or the name of a curve
 
 
 class AccountKey:
@@ -99,6 +103,13 @@ class AccountKey:
 
     def __repr__(self) -> str:
         return f"AccountKey({self.kind})"
+
+
+def is_jwk(document: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON object is the public key of an account, as far as it shows without arithmetic."""
+    members = _JWK_MEMBERS.get(str(document.get("kty")), ())
+    texts = [document.get(name) for name in members]
+    return bool(texts) and all(isinstance(text, str) and _JWK_TEXT.fullmatch(text) for text in texts)
 
 
 def base64url(data: bytes) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
 import ssl
+import termios
 import urllib.parse
 import urllib.request
 from base64 import b64encode
@@ -26,6 +28,7 @@ _IDLE = 30.0
 fate of a request on a connection that is just being closed is unknown."""
 _CONNECT = 10.0  # seconds that connecting to one of the CA's addresses may take
 _CHUNK = 64 * 1024
+_NO_BYTES = bytes(4)  # the C int 0
 _LONGEST_TUNNEL_HEAD = 16 * 1024
 _TUNNEL_OPENED = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9][ \r]")
 _BROKEN = (BrokenResponse, OSError)  # TimeoutError and ssl.SSLError are OSErrors
@@ -123,9 +126,8 @@ class CAConnection:
         limit = deadline.within(self._try_limit)
         sent = False
         try:
-            self._refuse_if_aborted()
             sock, watched = yield from self._connected(limit)
-            self._refuse_if_aborted()
+            self._refuse_if_over(limit)
             sent = True
             yield from _send(
                 sock, watched, _head(method, url, self._origin, headers, body) + (body or b""), limit
@@ -136,11 +138,14 @@ class CAConnection:
         except BaseException as error:
             self.close()  # whatever is left of this response must not become the next one's
             if isinstance(error, _BROKEN):
-                raise _failure(error, self._origin, sent=sent) from error
+                failure = (
+                    _stopping(sent=sent) if self._is_aborted else _failure(error, self._origin, sent=sent)
+                )
+                raise failure from error
             raise
         if reader.keeps:
             # Whatever comes from here on makes an edge of its own, so that nobody need try to read.
-            watched.readable = watched.over or _pending(sock)
+            watched.readable = watched.over or _pending(sock) or _has_bytes(sock)
         else:
             self.close()
         self._used_at = self._loop.clock.monotonic()
@@ -154,9 +159,10 @@ class CAConnection:
         """End what is going on here, and refuse whatever comes after it."""
         self.forbid()
         if self._socket is not None:
-            # Not `close`: the steps that wait for it are to see its end first.
+            # Not `close`: the steps that wait for it are to see its end first. And not the method of a TLS
+            # socket: that would forget its TLS, which those steps are in the middle of.
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""
@@ -167,9 +173,11 @@ class CAConnection:
             self._socket.close()
             self._socket = None
 
-    def _refuse_if_aborted(self) -> None:
+    def _refuse_if_over(self, limit: Deadline) -> None:
         if self._is_aborted:
-            raise Failure("this server is stopping", sent=False, final=True)
+            raise _stopping(sent=False)
+        if limit.passed:
+            raise TimeoutError("timed out")
 
     def _connected(self, limit: Deadline) -> Steps[tuple[socket.socket, Watched]]:
         sock, watched = self._socket, self._watched
@@ -178,6 +186,7 @@ class CAConnection:
             if fresh and not watched.over and _is_silent(sock, watched):
                 return sock, watched
         self.close()
+        self._refuse_if_over(limit)
         yield from self._connect(limit)
         if self._socket is None or self._watched is None:  # aborted meanwhile
             raise ConnectionAbortedError("the connection was ended")
@@ -189,12 +198,13 @@ class CAConnection:
             host, port = self._proxy.host, self._proxy.port
         error: OSError | None = None
         for family, address in (yield from _addresses(host, port)):
+            self._refuse_if_over(limit)
             try:
                 yield from self._connect_to(family, address, limit.within(_CONNECT))
             except OSError as failed:
                 self.close()
                 error = failed
-                if limit.passed or self._is_aborted or isinstance(failed, ssl.SSLCertVerificationError):
+                if isinstance(failed, ssl.SSLCertVerificationError):
                     raise
             else:
                 return
@@ -254,14 +264,19 @@ def proxy_for(origin: Origin) -> Proxy | None:
     named = urllib.request.getproxies().get("https")
     if not named or origin.host in _LOOPBACK or urllib.request.proxy_bypass(origin.host):
         return None
-    url = urllib.parse.urlsplit(named if "://" in named else f"http://{named}")
+    unusable = ValueError("https_proxy must be an http:// URL")
+    try:
+        url = urllib.parse.urlsplit(named if "://" in named else f"http://{named}")
+        port = url.port or 80
+    except ValueError:  # a broken address or port
+        raise unusable from None
     if url.scheme != "http" or not url.hostname:
-        raise ValueError("https_proxy must be an http:// URL")
+        raise unusable
     credentials = None
     if url.username is not None:
         user, password = urllib.parse.unquote(url.username), urllib.parse.unquote(url.password or "")
         credentials = Secret("Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii"))
-    return Proxy(url.hostname, url.port or 80, credentials)
+    return Proxy(url.hostname, port, credentials)
 
 
 def _addresses(host: str, port: int) -> Steps[list[tuple[int, tuple[str, int]]]]:
@@ -275,6 +290,8 @@ def _addresses(host: str, port: int) -> Steps[list[tuple[int, tuple[str, int]]]]
         return look_up(socket.AI_NUMERICHOST)
     except socket.gaierror:
         return (yield from in_thread(lambda: look_up(0)))
+    except UnicodeError:
+        raise OSError(f"{host} is no host name") from None
 
 
 def _open_tunnel(
@@ -342,6 +359,11 @@ def _pending(sock: socket.socket) -> bool:
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
+def _has_bytes(sock: socket.socket) -> bool:
+    """Tell whether bytes have come that nobody has read."""
+    return fcntl.ioctl(sock, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
+
+
 def _is_silent(sock: socket.socket, watched: Watched) -> bool:
     """Tell whether nothing came on a kept connection: its end, or bytes that nobody asked for."""
     if not watched.readable:
@@ -363,6 +385,10 @@ def _head(method: str, url: str, origin: Origin, headers: Mapping[str, str], bod
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _stopping(*, sent: bool) -> Failure:
+    return Failure("this server is stopping", sent=sent, final=True)
 
 
 def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:

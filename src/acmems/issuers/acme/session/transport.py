@@ -77,10 +77,12 @@ class Transport:
         connection = self._free.pop()
         since = self._loop.clock.monotonic()
         try:
-            return (yield from work(connection))
-        finally:
+            result = yield from work(connection)
+            # Only here: a request that fails at once says nothing about the distance.
             took = self._loop.clock.monotonic() - since
             self._shortest = min(took, self._shortest * self._FADING)
+            return result
+        finally:
             self._free.append(connection)
             self._call_next()
 
@@ -92,10 +94,9 @@ class Transport:
 
     def _abort(self) -> None:
         for connection in self._connections:
-            if connection in self._free:
-                connection.close()
-            else:
-                connection.abort()
+            connection.abort()
+        for connection in self._free:
+            connection.close()
 
     def _admit(self, deadline: Deadline) -> Steps[None]:
         """Wait until one more request helps, in the order of arrival."""
