@@ -309,6 +309,65 @@ class TestStore:
         assert (directory / place).read_bytes() == b""
 
 
+class TestStoreAll:
+    """Several chains at once, with as few waits for the disk as that takes."""
+
+    REQUESTS = tuple(make_request(f"{number}.example.org") for number in range(3))
+    ENTRIES = tuple((request, make_chain(request)) for request in REQUESTS)
+
+    def test_all_are_found(self, storage: FileStorage) -> None:
+        """Each chain is found by what it is for, in the index and in the tree."""
+        storage.store_all(self.ENTRIES, ORIGIN)
+        chains = [chain for _, chain in self.ENTRIES]
+        assert [storage.find(request, ORIGIN) for request in self.REQUESTS] == chains
+        drop_index(storage)
+        assert [storage.find(request, ORIGIN) for request in self.REQUESTS] == chains
+
+    def test_only_the_index_waits_for_the_disk(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each file of the index is synced, their directory once for all, and nothing of the tree."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        synced: list[Path] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink()))
+        storage.store_all(self.ENTRIES, ORIGIN)
+        index = storage.directory / "identities"
+        assert [path.parent for path in synced] == [index] * 3 + [storage.directory]
+        assert synced[-1] == index
+
+    @pytest.mark.threat("disk", "a disk that is full")
+    @pytest.mark.parametrize("call", ["open", "fsync"])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_a_disk_too_full_for_one_changes_nothing(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+    ) -> None:
+        """Where one of them cannot be written, none is; each can be stored alone afterwards."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        before = everything_in(storage.directory)
+        monkeypatch.setattr(os, call, failing_at(getattr(os, call), nth))
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            storage.store_all([(REQUEST, NEWER), *self.ENTRIES], ORIGIN)
+        assert everything_in(storage.directory) == before
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+        for request, chain in self.ENTRIES:
+            storage.store(request, chain, ORIGIN)
+            assert storage.find(request, ORIGIN) == chain
+
+    def test_a_tree_that_cannot_be_written_is_told(self, storage: FileStorage) -> None:
+        """What only 0.5 would miss is an error as well, and what is in the index is found all the same."""
+        (storage.directory / DIGEST[:2]).write_bytes(b"")
+        with pytest.raises(StorageUnavailable, match="cannot keep a chain"):
+            storage.store_all([(REQUEST, CHAIN), *self.ENTRIES], ORIGIN)
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+
+    def test_files_that_a_crash_left_empty_are_not_used(self, storage: FileStorage) -> None:
+        """The tree may be empty after a crash of the machine; the index then has the chain."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        for name in ("csr.pem", "acmems.json", "cert.pem"):
+            (entry_of(storage) / name).write_bytes(b"")
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+
+
 STORE_FOREVER = """
 import sys
 from pathlib import Path

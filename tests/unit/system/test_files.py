@@ -175,10 +175,17 @@ class TestWriteTogether:
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
         assert steps == ["sync file", "sync file", "rename", "rename", "sync directory"]
 
-    def test_if_one_cannot_be_written_none_is(self, old: Path) -> None:
+    def test_without_durability_nobody_waits_for_the_disk(self, tmp_path: Path, steps: list[str]) -> None:
+        """What may be lost with the machine is written as whole, without a sync."""
+        files.write_together(tmp_path, {"a": b"1", "b": b"2"}, durably=False)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+        assert steps == ["rename", "rename"]
+
+    @pytest.mark.parametrize("durably", [True, False], ids=["durably", "not durably"])
+    def test_if_one_cannot_be_written_none_is(self, old: Path, durably: bool) -> None:
         """A disk that is full before the last file leaves the first as it was."""
         with largest_file(len(NEW) - 1), pytest.raises(OSError):
-            files.write_together(old.parent, {old.name: b"short", "other": NEW})
+            files.write_together(old.parent, {old.name: b"short", "other": NEW}, durably=durably)
         assert old.read_bytes() == OLD
         assert list(old.parent.iterdir()) == [old]
 
@@ -281,10 +288,11 @@ class TestMakeDirectory:
         assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
 
     def test_it_is_durable(self, tmp_path: Path, steps: list[str]) -> None:
-        """Its name is on disk when the call returns; one that exists costs no sync."""
+        """Its name is on disk when the call returns; one that exists, or may be lost, costs no sync."""
         for _ in range(2):
             files.make_directory(tmp_path / "made")
-        assert steps == ["make directory", "sync directory", "make directory"]
+        files.make_directory(tmp_path / "other", durably=False)
+        assert steps == ["make directory", "sync directory", "make directory", "make directory"]
 
     def test_a_file_has_its_name(self, old: Path) -> None:
         """A file in its place is an error, and stays."""
