@@ -337,12 +337,16 @@ class TestSessions:
         assert new.count(ACCOUNT) == 1
 
     @pytest.mark.parametrize(
-        ("behaviour", "error"),
+        ("behaviour", "seconds", "error"),
         [
-            pytest.param(answering(OK + b"Content-Length: 2\r\n\r\n{}"), CAProtocolError, id="kept"),
-            pytest.param(answering_once(b"HTTP/1.1 404 Not Found\r\n\r\n"), CAProblem, id="closed"),
+            pytest.param(answering(OK + b"Content-Length: 2\r\n\r\n{}"), 20, CAProtocolError, id="kept"),
+            pytest.param(answering_once(b"HTTP/1.1 404 Not Found\r\n\r\n"), 20, CAProblem, id="closed"),
+            # This is tried again until the time is over.
             pytest.param(
-                breaking_off(OK + b"Content-Length: 9\r\n\r\n{"), (CAUnavailable, DeadlinePassed), id="broken"
+                breaking_off(OK + b"Content-Length: 9\r\n\r\n{"),
+                0.5,
+                (CAUnavailable, DeadlinePassed),
+                id="broken",
             ),
         ],
     )
@@ -351,6 +355,7 @@ class TestSessions:
         make: Make,
         serve: Serve,
         behaviour: Behaviour,
+        seconds: float,
         error: type[Exception] | tuple[type[Exception], ...],
     ) -> None:
         """However often opening fails, and however it fails, no connection stays behind."""
@@ -361,7 +366,7 @@ class TestSessions:
 
         def fail() -> None:
             with pytest.raises(error):
-                obtain(issuer, seconds=0.5)
+                obtain(issuer, seconds)
 
         fail()
         after_one = count_descriptors()
