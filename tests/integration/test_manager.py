@@ -52,8 +52,8 @@ class TestAccount:
         first.create_private_key(key_size=2048)
         first.connect()
         second = ACMEManager(config)
-        assert second.account_url is not None
-        assert second.account_url == first.account_url
+        assert second.registration is not None
+        assert second.registration == first.registration
         first.close()
         second.close()
 
@@ -63,15 +63,15 @@ class TestAccount:
         manager.load_private_key()
         manager.init_client()
         assert manager.registration is None
-        manager.refresh_registration()
-        assert manager.account_url == script.manager.account_url
+        manager.connect()
+        assert manager.registration == script.manager.registration
         manager.close()
 
     def test_terms_that_nobody_accepted(self, settings: Settings) -> None:
         """Without accepted terms the error carries their URL, and there is no account."""
         text = settings.text().replace("accept-terms-of-service = yes", "")
         manager = ACMEManager(Configuration.from_text(text), connect=False)
-        manager.create_account_key()
+        manager.issuer.create_key()
         with pytest.raises(NeedToAgreeToTOS) as raised:
             manager.connect()
         assert raised.value.url.startswith("data:")
