@@ -93,8 +93,8 @@ def _extension(kind: bytes, parts: Sequence[der.Element]) -> Extension:
         )
     if critical and kind not in _KNOWN:
         raise PayloadInvalid(
-            f"the critical extension {oids.display(kind)} is not known here: leave it out, or make it one that "
-            "is not critical by removing the word `critical` before its value in -addext or openssl.cnf"
+            f"the critical extension {oids.display(kind)} is not known here: leave it out, or make it one "
+            "that is not critical by removing the word `critical` before its value in -addext or openssl.cnf"
         )
     if authority:
         raise PayloadInvalid(f"certificates of CAs are not issued: remove CA:TRUE from {oids.display(kind)}")
@@ -117,8 +117,8 @@ def _check_other(attribute: Attribute) -> None:
             der.check(value)
     if any(oids.SUBJECT_ALT_NAME in value.encoded for value in attribute.values) or _is_named_san(attribute):
         raise PayloadInvalid(
-            f"the attribute {oids.display(attribute.type)} holds a subjectAltName: extensions are requested in "
-            f"{oids.display(oids.EXTENSION_REQUEST)}, as `openssl req -addext` does"
+            f"the attribute {oids.display(attribute.type)} holds a subjectAltName: extensions are requested "
+            f"in {oids.display(oids.EXTENSION_REQUEST)}, as `openssl req -addext` does"
         )
 
 
