@@ -78,8 +78,8 @@ def _algorithm_fault(identifier: bytes) -> str:
     if algorithm == oids.RSASSA_PSS:
         return (
             f"the request is signed with {oids.display(algorithm)}, which CAs refuse: sign it with SHA-256 "
-            "and PKCS #1 v1.5 (openssl: without rsa_padding_mode; certreq: AlternateSignatureAlgorithm = FALSE; "
-            "keytool: -sigalg SHA256withRSA)"
+            "and PKCS #1 v1.5 (openssl: without rsa_padding_mode; certreq: AlternateSignatureAlgorithm = "
+            "FALSE; keytool: -sigalg SHA256withRSA)"
         )
     if any(next(_encodings(algorithm)) in known for known in (_RSA, _ECDSA)):
         return f"the signature algorithm {oids.display(algorithm)} has parameters, which mean nothing; {ANEW}"
