@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests import der
 from tests.der import Draft
 from tests.peers import Settings, make_key_and_csr
+from tests.property import test_answer_properties as nameserver_properties
 from tests.property import test_csr_properties as csr_properties
 from tests.property import test_framing_properties as framing_properties
 from tests.property import test_hmac_properties as hmac_properties
-from tests.property import test_names_properties as names_properties
-from tests.property import test_nameserver_properties as nameserver_properties
+from tests.property import test_identifiers_properties as names_properties
 from tests.property import test_tls_alpn_properties as tls_alpn_properties
 
 from acmems.config import Configuration

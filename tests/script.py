@@ -44,7 +44,7 @@ class Script:
 
     def connect(self) -> ACMEManager:
         """Make an account, and return the manager that has it."""
-        self.manager.create_account_key()
+        self.manager.issuer.create_key()
         self.manager.connect()
         return self.manager
 

@@ -92,7 +92,7 @@ class TestPassing:
         [Rule.reset, Rule.drop_answer, Rule.truncate, lambda rule: rule.problem(500, "serverInternal")],
         ids=["reset", "drop_answer", "truncate", "500"],
     )
-    def test_one_fault(
+    def test_a_passing_fault_is_repeated_where_that_is_safe(
         self, proxy: FaultProxy, acmems: Acmems, csr: Path, path: str, fault: Callable[[Rule], None]
     ) -> None:
         """What is safe to repeat is repeated after a reset, a lost or cut answer, or a 500."""
@@ -136,7 +136,7 @@ class TestNonsense:
         ],
         ids=str,
     )
-    def test_documents(
+    def test_nonsense_in_a_document_is_502(
         self,
         proxy: FaultProxy,
         acmems: Acmems,

@@ -149,7 +149,9 @@ def send(acmems: Acmems, folder: Path, body: bytes) -> tuple[int, bytes]:
         ),
     ],
 )
-def test_refused(acmems: Acmems, proxy: FaultProxy, tmp_path: Path, body: bytes, status: int) -> None:
+def test_refused_requests_get_their_status_and_no_order(
+    acmems: Acmems, proxy: FaultProxy, tmp_path: Path, body: bytes, status: int
+) -> None:
     """What must not be certified gets its status and one line that says why; nothing is ordered."""
     before = proxy.count(path=NEW_ORDER)
     answered, words = send(acmems, tmp_path, body)
@@ -166,7 +168,7 @@ def test_refused(acmems: Acmems, proxy: FaultProxy, tmp_path: Path, body: bytes,
         case("too many names, or one twice", "twice", with_names(b"a.example.org", b"A.example.org"), 200),
     ],
 )
-def test_accepted(acmems: Acmems, tmp_path: Path, body: bytes, status: int) -> None:
+def test_other_spellings_are_certified(acmems: Acmems, tmp_path: Path, body: bytes, status: int) -> None:
     """What is merely written in another way is certified."""
     answered, chain = send(acmems, tmp_path, body)
     assert answered == status

@@ -94,7 +94,7 @@ def organization(tag: int, value: bytes) -> bytes:
         pytest.param(Draft(extensions=(der.dns_san(b"xn--ls8h.example.org"),)), id="emoji"),
     ],
 )
-def test_what_is_odd_is_issued(acmems: Acmems, tmp_path: Path, draft: Draft) -> None:
+def test_odd_but_harmless_requests_are_certified(acmems: Acmems, tmp_path: Path, draft: Draft) -> None:
     """What changes neither names nor key keeps nobody from a certificate, here and at the CA."""
     body = tmp_path / "host.csr"
     body.write_bytes(b"Certificate Request:\n" + draft.pem + b"the end\n")

@@ -75,7 +75,7 @@ def full(acmems: Acmems, storage: Path) -> Iterator[None]:
 
 @pytest.mark.threat("disk", "a storage that cannot be written")
 @pytest.mark.parametrize("broken", [missing, in_the_way, full])
-def test_nothing_is_ordered_that_cannot_be_kept(
+def test_an_unwritable_storage_is_503_before_any_order(
     proxy: FaultProxy, acmems: Acmems, csr: Path, storage: Path, broken: Broken
 ) -> None:
     """While nothing can be stored the answer is 503, and no order reaches the CA; then all is well again."""

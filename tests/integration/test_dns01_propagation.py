@@ -55,7 +55,7 @@ def made(primary: Bind, *asked: Bind, timeout: float = 60) -> DnsUpdate:
     )
 
 
-def test_it_waits_for_the_secondary(servers: tuple[Bind, Bind]) -> None:
+def test_the_secondary_shows_the_value_after_the_wait(servers: tuple[Bind, Bind]) -> None:
     """After the wait, the secondary shows the value: it came there by NOTIFY and transfer."""
     primary, secondary = servers
     validator = made(primary, primary, secondary)

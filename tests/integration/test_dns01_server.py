@@ -129,7 +129,7 @@ def test_a_label_of_the_account(settings: Settings, tmp_path: Path) -> None:
         ("zone = acme.example.net\nns = ns.example.org 192.0.2.300", "192.0.2.300"),
     ],
 )
-def test_mistakes(lines: str, words: str) -> None:
+def test_a_bad_section_is_told_by_check(lines: str, words: str) -> None:
     """What is wrong with the section is told by `acmems check`, not by a resolver at night."""
     text = f'[account]\ndir = x\n[verification "dns"]\ntype = dns01-server\n{lines}\n'
     with pytest.raises(ConfigurationError, match=words):

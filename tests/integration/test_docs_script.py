@@ -49,7 +49,7 @@ def test_uses_its_account_again(configuration: Path) -> None:
     assert (configuration.parent / "account" / "account.pem").read_bytes() == key
 
 
-def test_says_why_not(dns: ChallTestSrv, configuration: Path) -> None:
+def test_a_failure_is_one_line_that_says_why(dns: ChallTestSrv, configuration: Path) -> None:
     """A name that the CA cannot validate ends the script with one line that says why."""
     dns.post("set-servfail", host="broken.example.org")
     done = validate(configuration, "broken.example.org")

@@ -139,7 +139,7 @@ def test_a_name_that_is_not_granted(house: House, proxy: FaultProxy, tmp_path: P
     assert proxy.count(path=NEW_ORDER) == 0
 
 
-def test_what_the_ca_refuses(house: House, proxy: FaultProxy, csr: Path) -> None:
+def test_a_refusal_of_the_ca_reaches_the_client(house: House, proxy: FaultProxy, csr: Path) -> None:
     """The CA's refusal reaches the client with its words."""
     proxy.when(path=NEW_ORDER).problem(403, "rejectedIdentifier", "its words")
     reply = curl_sign(house.sign_url, csr, secret=SECRET)

@@ -139,7 +139,7 @@ class TestFraming:
             pytest.param(post("Connection: Upgrade", "Upgrade: h2c"), 415, id="upgrade"),
         ],
     )
-    def test_each_gets_its_status(self, house: House, data: bytes, status: int) -> None:
+    def test_malformed_requests_get_their_status(self, house: House, data: bytes, status: int) -> None:
         """Each gets its status and one line that says why; where no body was read, the connection ends."""
         reply = house.ask(data)
         assert reply.status == status
@@ -154,7 +154,7 @@ class TestFraming:
         reply = house.ask(post(line=f"{method} /sign HTTP/1.1"))
         assert (reply.status, reply.headers["Allow"]) == (405, "POST")
 
-    def test_requests_sent_ahead(self, house: House) -> None:
+    def test_pipelined_requests_are_answered_in_order(self, house: House) -> None:
         """Pipelined requests are answered in order, on one connection."""
         with house.connect() as client:
             client.sendall(post() + post(body=b"world") + post(line="GET /sign HTTP/1.1"))
@@ -168,12 +168,14 @@ class TestBeforeTheBody:
     @pytest.mark.threat("http", "a body over max-size")
     @pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "Expect"])
     @pytest.mark.parametrize(("source", "status"), [("127.0.0.1", 413), ("127.0.0.9", 403)])
-    def test_refusals(self, house: House, expect: list[str], source: str, status: int) -> None:
+    def test_strangers_get_403_and_only_others_413(
+        self, house: House, expect: list[str], source: str, status: int
+    ) -> None:
         """A stranger gets 403 whatever the length, and only others hear that a body is too long."""
         assert house.ask(post(*expect, length="999999999", body=b""), source).status == status
 
     @pytest.mark.threat("http", "clients that wait for 100 Continue")
-    def test_continue(self, house: House) -> None:
+    def test_a_client_that_waits_for_continue_is_told_to_go_on(self, house: House) -> None:
         """Who may send a body, and waits to be told so, is told."""
         with house.connect() as client:
             client.sendall(post("Expect: 100-continue", body=b""))
@@ -206,7 +208,7 @@ class TestAuthentication:
             f"hmac name=sha256, hash={DIGEST}\r\nAuthentication: hmac name=sha256, hash={DIGEST}",
         ],
     )
-    def test_one_refusal_for_all(self, house: House, value: str) -> None:
+    def test_every_bad_claim_gets_the_same_403(self, house: House, value: str) -> None:
         """Malformed, unknown, doubled or simply wrong: the same 403, to the byte, as without a header."""
         plain = house.ask(post(), "127.0.0.9")
         reply = house.ask(post(f"Authentication: {value}"), "127.0.0.9")
@@ -244,7 +246,7 @@ class TestForwardedFor:
         ],
         ids=str,
     )
-    def test_who_asks(
+    def test_only_a_trusted_proxy_tells_the_address(
         self, house: House, body: bytes, source: str, forwarded: list[str], status: int
     ) -> None:
         """Only a trusted proxy is believed, and then its rightmost hop that is no trusted proxy itself."""
@@ -332,11 +334,11 @@ class TestChallenges:
         assert reply.status == status
         assert (proof.encode() in reply.body) is (status == 200)
 
-    def test_sign_is_elsewhere(self, house: House) -> None:
+    def test_the_cas_port_signs_nothing(self, house: House) -> None:
         """Nobody gets a certificate on the CA's port."""
         assert house.ask(post(), port=house.challenge_port).status == 405
 
-    def test_challenges_are_elsewhere(self, house: House, presented: tuple[str, str]) -> None:
+    def test_the_clients_port_answers_no_challenges(self, house: House, presented: tuple[str, str]) -> None:
         """No challenge is answered on the clients' port."""
         line = f"GET {presented[0]} HTTP/1.1"
         assert house.ask(post("Host: a.local.example.org", line=line)).status == 400

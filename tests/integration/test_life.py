@@ -150,7 +150,7 @@ class TestLife:
         assert "stopped while starting" in errors
         assert "Traceback" not in errors
 
-    def test_it_tells_systemd(self, settings: Settings) -> None:
+    def test_systemd_is_told_of_readiness_and_stop(self, settings: Settings) -> None:
         """Systemd hears when the server is ready and when it stops."""
         with Acmems(settings) as acmems:
             acmems.stop(signal.SIGTERM)

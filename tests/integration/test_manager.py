@@ -52,8 +52,8 @@ class TestAccount:
         first.create_private_key(key_size=2048)
         first.connect()
         second = ACMEManager(config)
-        assert second.account_url is not None
-        assert second.account_url == first.account_url
+        assert second.registration is not None
+        assert second.registration == first.registration
         first.close()
         second.close()
 
@@ -63,15 +63,15 @@ class TestAccount:
         manager.load_private_key()
         manager.init_client()
         assert manager.registration is None
-        manager.refresh_registration()
-        assert manager.account_url == script.manager.account_url
+        manager.connect()
+        assert manager.registration == script.manager.registration
         manager.close()
 
     def test_terms_that_nobody_accepted(self, settings: Settings) -> None:
         """Without accepted terms the error carries their URL, and there is no account."""
         text = settings.text().replace("accept-terms-of-service = yes", "")
         manager = ACMEManager(Configuration.from_text(text), connect=False)
-        manager.create_account_key()
+        manager.issuer.create_key()
         with pytest.raises(NeedToAgreeToTOS) as raised:
             manager.connect()
         assert raised.value.url.startswith("data:")
@@ -140,7 +140,9 @@ class TestAcquire:
         assert proxy.count(path=NEW_ORDER) == 1
 
     @pytest.mark.parametrize("domain", ["not a name", "127.0.0.1", "a..example.org"])
-    def test_what_is_no_domain(self, script: Script, proxy: FaultProxy, domain: str) -> None:
+    def test_a_malformed_domain_is_the_documented_error(
+        self, script: Script, proxy: FaultProxy, domain: str
+    ) -> None:
         """What can be no DNS name is refused with the documented error, and the CA is not asked."""
         for ask in (script.acquire, script.new, script.refresh):
             with pytest.raises(InvalidDomainName) as raised:
@@ -154,7 +156,7 @@ class TestAcquire:
         assert first == second
         assert proxy.count(path=NEW_ORDER) == 1
 
-    def test_nothing_is_nothing(self, script: Script, proxy: FaultProxy) -> None:
+    def test_no_domains_need_no_validation(self, script: Script, proxy: FaultProxy) -> None:
         """No domains need no validation."""
         asked = len(proxy.seen)
         assert script.acquire() == []
@@ -174,7 +176,7 @@ class TestAcquire:
             ("accountDoesNotExist", 400, AccountError),
         ],
     )
-    def test_what_the_ca_refuses(
+    def test_a_refusal_of_the_ca_is_the_documented_error(
         self, script: Script, proxy: FaultProxy, code: str, status: int, error: type[Exception]
     ) -> None:
         """A refusal of the CA is the documented error, with its words."""

@@ -50,7 +50,7 @@ class TestAddresses:
                 verify_chain(reply.body, pebble.root_pem())
                 assert "IP Address:127.0.0.1" in san(reply.body)
 
-    def test_one_that_is_not_granted(self, acmems: Acmems, tmp_path: Path) -> None:
+    def test_an_address_that_is_not_granted_is_403(self, acmems: Acmems, tmp_path: Path) -> None:
         """An address outside the block's networks is refused, and no glob grants one."""
         with acmems:
             _, csr = make_key_and_csr(tmp_path, [], addresses=["192.0.2.7"])
@@ -62,7 +62,9 @@ class TestPicking:
     """`verification = http, dns` is a list, best first."""
 
     @pytest.mark.parametrize("order", ["http, dns", "dns, http"])
-    def test_each_name_by_what_can_prove_it(self, settings: Settings, tmp_path: Path, order: str) -> None:
+    def test_each_name_is_proved_by_the_first_validator_that_can(
+        self, settings: Settings, tmp_path: Path, order: str
+    ) -> None:
         """Wildcards are proved by DNS and addresses by HTTP; the first in the list proves the rest."""
         with Bind("example.org") as bind, Pebble(bind.address, env=CALM) as ca:
             settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file

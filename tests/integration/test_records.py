@@ -68,7 +68,7 @@ def test_a_delegated_zone(settings: Settings) -> None:
         assert after.returncode == 0, after.stdout
 
 
-def test_nobody_tells(settings: Settings) -> None:
+def test_without_a_resolver_nothing_is_claimed(settings: Settings) -> None:
     """Without a resolver that answers, nothing is claimed of the records."""
     settings.verification, settings.auth = SERVER, AUTH
     done = run_acmems("check", "--records", "--resolver", f"127.0.0.1:{free_port()}", config_of(settings))

@@ -81,7 +81,7 @@ def test_an_address_is_proved(ca: Pebble, tmp_path: Path) -> None:
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
 
 
-def test_where_the_ca_does_not_get_through(ca: Pebble, tmp_path: Path) -> None:
+def test_a_ca_that_is_not_answered_is_told_to_the_client(ca: Pebble, tmp_path: Path) -> None:
     """With nothing where the CA looks, the client is told that the challenge has failed."""
     _, csr = make_key_and_csr(tmp_path, [NAME])
     with Acmems(proving_by_tls(ca, tmp_path, free_port())) as acmems:

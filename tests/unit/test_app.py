@@ -8,19 +8,20 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from acme import messages
 from tests.listening import WithoutFamily
 
 from acmems import app
-from acmems.challenges import http01
+from acmems.challenges import Validator, http01
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
-from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuers.acme.key import AccountKey
 from acmems.issuing.issuance import Issuance
 from acmems.net.address import Address
 from acmems.storages import FileStorage
@@ -47,6 +48,8 @@ all = yes
 domain = **
 """
 
+KEY = AccountKey.generate("ec256")
+ACCOUNT = Account("https://ca.example.org/account/1")
 LINES = {
     "terms": "accept-terms-of-service = yes",
     "mgmt": "[mgmt]\nlistener = 127.0.0.1:0",
@@ -54,49 +57,45 @@ LINES = {
 }
 
 
-class Manager:
-    """In the place of an ACME manager: takes note of what it is told, and fails as told."""
+class Issuer(AcmeIssuer):
+    """In the place of an issuer: takes note of what it is told, and fails as told."""
 
     told: list[str]
     error: Exception | None = None
 
-    def __init__(self, config: Configuration, *, connect: bool, clock: Clock) -> None:
-        assert not connect
-        self.directory = AccountDirectory(config.account.dir)
-        self.key_digest = None
-        self.account_url = None
-
-    def sweep(self, on_progress: Callable[[], None]) -> None:
+    def sweep(
+        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
+    ) -> None:
         pass
 
-    def create_account_key(self) -> None:
-        self.told.append("create_account_key")
+    def create_key(self) -> None:
+        self.told.append("create_key")
 
-    def load_private_key(self) -> None:
-        self.told.append("load_private_key")
+    def load_key(self) -> AccountKey:
+        self.told.append("load_key")
+        return KEY
 
-    def init_client(self) -> None:
-        self.told.append("init_client")
-
-    def refresh_registration(self) -> None:
-        self.told.append("refresh_registration")
+    def refresh(self, *, register: bool = True) -> Account:
+        self.told.append("refresh")
         if self.error is not None:
             raise self.error
+        return ACCOUNT
 
     def stop(self) -> None:
         self.told.append("stop")
 
     def close(self) -> None:
         self.told.append("close")
+        self.loop.close()
 
 
 @pytest.fixture(autouse=True)
-def manager(monkeypatch: pytest.MonkeyPatch) -> type[Manager]:
-    """What all servers here have for a manager."""
-    monkeypatch.setattr(Manager, "told", [], raising=False)
-    monkeypatch.setattr(Manager, "error", None)
-    monkeypatch.setattr(app, "ACMEManager", Manager)
-    return Manager
+def issuer(monkeypatch: pytest.MonkeyPatch) -> type[Issuer]:
+    """What all servers here have for an issuer."""
+    monkeypatch.setattr(Issuer, "told", [], raising=False)
+    monkeypatch.setattr(Issuer, "error", None)
+    monkeypatch.setattr(app, "AcmeIssuer", Issuer)
+    return Issuer
 
 
 @pytest.fixture
@@ -136,15 +135,10 @@ def is_open(address: str) -> bool:
 class TestStart:
     """Storages, account, listeners: in this order, and nothing after a failure."""
 
-    def test_a_first_start(self, folder: Path, manager: type[Manager]) -> None:
+    def test_a_first_start(self, folder: Path, issuer: type[Issuer]) -> None:
         """Without a key one is made; the account is opened; then every listener listens."""
         with running(configuration(folder)) as server:
-            assert manager.told == [
-                "create_account_key",
-                "load_private_key",
-                "init_client",
-                "refresh_registration",
-            ]
+            assert issuer.told == ["create_key", "load_key", "refresh"]
             assert [address.rpartition(":")[0] for address in server.addresses] == [
                 "mgmt 127.0.0.1",
                 "http01 web 127.0.0.1",
@@ -152,22 +146,22 @@ class TestStart:
             assert all(is_open(address) for address in server.addresses)
             assert server.is_healthy()
 
-    def test_a_later_start(self, folder: Path, manager: type[Manager]) -> None:
+    def test_a_later_start(self, folder: Path, issuer: type[Issuer]) -> None:
         """A key that is there is used."""
         (folder / "account" / "account.pem").touch()
         with running(configuration(folder)):
-            assert manager.told[0] == "load_private_key"
+            assert issuer.told[0] == "load_key"
 
     @pytest.mark.parametrize("terms", ["", "accept-terms-of-service = no"])
-    def test_without_consent(self, folder: Path, manager: type[Manager], terms: str) -> None:
+    def test_without_consent(self, folder: Path, issuer: type[Issuer], terms: str) -> None:
         """Before the terms are accepted no key is made, and the error has the line to add."""
         server = app.Server(configuration(folder, terms=terms))
         with pytest.raises(AccountError, match=r"add 'accept-terms-of-service = yes' to \[account\]"):
             server.start()
-        assert (manager.told, server.listeners) == ([], [])
+        assert (issuer.told, server.listeners) == ([], [])
 
     def test_a_storage_that_is_not_writable(
-        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A storage that cannot be written stops the start before the account is opened."""
 
@@ -178,14 +172,14 @@ class TestStart:
         server = app.Server(configuration(folder))
         with pytest.raises(StorageUnavailable):
             server.start()
-        assert (manager.told, server.listeners) == ([], [])
+        assert (issuer.told, server.listeners) == ([], [])
 
     @pytest.mark.parametrize("error", [CAUnavailable("down"), AccountError("no")])
     def test_an_account_that_cannot_be_made(
-        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch, error: Exception
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
         """Without an account nothing is served, and the reason is told."""
-        monkeypatch.setattr(manager, "error", error)
+        monkeypatch.setattr(issuer, "error", error)
         server = app.Server(configuration(folder))
         with pytest.raises(type(error)):
             server.start()
@@ -194,16 +188,13 @@ class TestStart:
     def test_an_account_that_cannot_be_used_now(
         self,
         folder: Path,
-        manager: type[Manager],
+        issuer: type[Issuer],
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """With an account on disk a failing CA stops no start: stored chains are served."""
-        registration = messages.RegistrationResource(
-            uri="https://ca.example.org/account/1", body=messages.Registration()
-        )
-        AccountDirectory(folder / "account").save_registration(registration)
-        monkeypatch.setattr(manager, "error", CAUnavailable("the CA is down"))
+        AccountDirectory(folder / "account").save_registration(ACCOUNT)
+        monkeypatch.setattr(issuer, "error", CAUnavailable("the CA is down"))
         with running(configuration(folder)) as server:
             assert all(is_open(address) for address in server.addresses)
         assert "the CA is down" in caplog.text
@@ -256,12 +247,12 @@ class TestStart:
 class TestStop:
     """The end, in order."""
 
-    def test_nothing_is_left_open(self, folder: Path, manager: type[Manager]) -> None:
-        """After the stop no listener is open, and the manager was stopped before it was closed."""
+    def test_a_stop_closes_all_listeners(self, folder: Path, issuer: type[Issuer]) -> None:
+        """After the stop no listener is open, and the issuer was stopped before it was closed."""
         with running(configuration(folder)) as server:
             addresses = server.addresses
         assert not any(is_open(address) for address in addresses)
-        assert manager.told[-2:] == ["stop", "close"]
+        assert issuer.told[-2:] == ["stop", "close"]
 
     def test_challenges_are_answered_to_the_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """While running issuances end, clients are not taken any more, but the CA still is."""
@@ -293,11 +284,11 @@ class TestUpkeep:
         ],
         ids=repr,
     )
-    @pytest.mark.parametrize("work", ["sweep", "save_held"])
-    def test_errors(
+    @pytest.mark.parametrize("work", ["sweep", "save_kept"])
+    def test_a_failed_task_is_tried_again(
         self,
         folder: Path,
-        manager: type[Manager],
+        issuer: type[Issuer],
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         error: Exception,
@@ -312,28 +303,28 @@ class TestUpkeep:
                 return
             raise error
 
-        monkeypatch.setattr(manager if work == "sweep" else Issuance, work, fail)
+        monkeypatch.setattr(issuer if work == "sweep" else Issuance, work, fail)
         with running(configuration(folder), Clock(wait=hurried)) as server:
             assert done.wait(30)
             assert server.is_healthy()
         assert [record.levelname in {"WARNING", "ERROR"} for record in caplog.records] == [True]
 
-    def test_one_that_hangs_keeps_no_other_from_its_work(
-        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+    def test_a_hanging_task_does_not_delay_the_others(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While proofs are withdrawn from a DNS server that does not answer, chains are stored."""
         go_on, stored = threading.Event(), threading.Event()
-        monkeypatch.setattr(manager, "sweep", lambda *_: go_on.wait(30))
-        monkeypatch.setattr(Issuance, "save_held", lambda _: stored.set())
+        monkeypatch.setattr(issuer, "sweep", lambda *_: go_on.wait(30))
+        monkeypatch.setattr(Issuance, "save_kept", lambda _: stored.set())
         with running(configuration(folder)):
             assert stored.wait(30)
             go_on.set()
 
-    @pytest.mark.parametrize("work", ["sweep", "save_held"])
-    def test_one_that_hangs_shows(
+    @pytest.mark.parametrize("work", ["sweep", "save_kept"])
+    def test_a_hanging_thread_makes_the_server_unhealthy(
         self,
         folder: Path,
-        manager: type[Manager],
+        issuer: type[Issuer],
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         work: str,
@@ -345,7 +336,7 @@ class TestUpkeep:
             reached.set()
             assert go_on.wait(30)
 
-        monkeypatch.setattr(manager if work == "sweep" else Issuance, work, hang)
+        monkeypatch.setattr(issuer if work == "sweep" else Issuance, work, hang)
         with running(configuration(folder), Clock(monotonic=lambda: now[0])) as server:
             assert reached.wait(30)
             assert server.is_healthy()
@@ -355,19 +346,19 @@ class TestUpkeep:
         assert caplog.messages == [f"ended or hanging: acmems-{work.partition('_')[0]}"]
 
     def test_a_long_sweep_that_gets_on(
-        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A sweep may take hours as long as it makes progress."""
         now, healthy, done = [0.0], [], threading.Event()
 
-        def sweep(_: Manager, on_progress: Callable[[], None]) -> None:
+        def sweep(_: Issuer, validators: object, on_progress: Callable[[], None]) -> None:
             for _step in range(5):
                 now[0] += 1000
                 on_progress()
                 healthy.append(server._sweeping.is_healthy())
             done.set()
 
-        monkeypatch.setattr(manager, "sweep", sweep)
+        monkeypatch.setattr(issuer, "sweep", sweep)
         server = app.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
         server.start()
         assert done.wait(30)
@@ -375,7 +366,7 @@ class TestUpkeep:
         assert healthy == [True] * 5
 
     def test_a_thread_that_ended_shows(
-        self, folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A server without one of its threads is not healthy."""
         with running(configuration(folder)) as server:
@@ -406,7 +397,7 @@ class Systemd:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(
-    folder: Path, manager: type[Manager], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """SIGTERM and SIGINT stop a server in order; systemd hears of it, and handlers are as they were."""
     monkeypatch.setattr(Systemd, "told", [], raising=False)
@@ -416,5 +407,5 @@ def test_a_signal_ends_it(
     app.run(configuration(folder))
     assert Systemd.told[0].startswith("listening on mgmt 127.0.0.1:")
     assert Systemd.told[1] == "stopping"
-    assert manager.told[-1] == "close"
+    assert issuer.told[-1] == "close"
     assert signal.getsignal(number) is before

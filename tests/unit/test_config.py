@@ -306,7 +306,7 @@ class TestSections:
             ('[storage "a"]\ntype = file', "a.ini:1: [storage \"a\"] needs 'directory = …'"),
         ],
     )
-    def test_what_is_wrong_is_told(self, text: str, finding: str) -> None:
+    def test_a_mistake_in_a_section_is_one_finding_at_its_line(self, text: str, finding: str) -> None:
         """What is wrong with a section is one finding at its line."""
         assert wrong(text) == [finding]
 
@@ -461,7 +461,7 @@ def test_all_http01_verifications_answer_from_one_table() -> None:
     assert all(table is config.responses for table in tables)
 
 
-def test_what_is_configured_cannot_be_changed() -> None:
+def test_sections_are_frozen() -> None:
     """The sections are frozen values."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().account.profile = "other"  # type: ignore[misc]  # that it is frozen is the point

@@ -23,7 +23,7 @@ ALL: list[Event] = [
 
 class TestEvents:
     @pytest.mark.parametrize("event", ALL, ids=lambda event: type(event).__name__)
-    def test_none_can_be_changed(self, event: Event) -> None:
+    def test_events_are_frozen(self, event: Event) -> None:
         """An event is the same for all who hear of it."""
         with pytest.raises(dataclasses.FrozenInstanceError):
             event.client = "192.0.2.2"  # type: ignore[misc]  # the point of the test
@@ -46,7 +46,7 @@ class TestBus:
             bus.emit(event)
         assert heard == [("first", ALL[0]), ("second", ALL[0]), ("first", ALL[1]), ("second", ALL[1])]
 
-    def test_nobody_listens(self) -> None:
+    def test_an_event_without_subscribers_is_no_error(self) -> None:
         """An event that nobody hears is no error."""
         Bus().emit(ALL[0])
 

@@ -69,7 +69,7 @@ def to_resource(authorization: Authorization) -> messages.AuthorizationResource:
         CAProtocolError: python-acme cannot read it.
     """
     members = {name: value for name, value in authorization.document.items() if name != "challenges"}
-    readable = {(each.type, each.url) for each in authorization.challenges}
+    readable = [(each.type, each.url) for each in authorization.challenges]  # what a CA writes may not hash
     offered = [
         raw
         for raw in authorization.document["challenges"]
@@ -124,7 +124,7 @@ def from_resource(resource: messages.AuthorizationResource) -> Authorization:
     make = Identifier.ip if resource.body.identifier.typ == messages.IDENTIFIER_IP else Identifier.dns
     offered = tuple(
         Challenge(
-            each.chall.typ,
+            _type_of(each.chall),
             each.uri,
             each.status.name,
             _token_of(each.chall),
@@ -136,6 +136,12 @@ def from_resource(resource: messages.AuthorizationResource) -> Authorization:
     )
     status = AuthorizationStatus(resource.body.status.name)
     return Authorization(resource.uri, make(name), status, offered, {})
+
+
+def _type_of(challenge: challenges.Challenge) -> str:
+    if isinstance(challenge, challenges.UnrecognizedChallenge):  # its class has no type of its own
+        return str(challenge.jobj["type"])
+    return str(challenge.typ)
 
 
 def _token_of(challenge: challenges.Challenge) -> str:

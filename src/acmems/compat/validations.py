@@ -20,6 +20,7 @@ from acmems.exceptions import (
     CAProtocolError,
     ChallengeFailed,
     ChallengesUnknownStatus,
+    DeadlinePassed,
     InvalidDomainName,
 )
 from acmems.issuers.acme.authorization import Authorization, parse
@@ -27,7 +28,7 @@ from acmems.issuers.acme.issuer import AcmeIssuer, Client
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.proving import Attempt
 from acmems.system.clock import Clock, Deadline
-from acmems.system.steps import Steps, gather
+from acmems.system.steps import Signal, Steps, gather
 from acmems.x509.identifiers import Identifier
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Validations:
     def __init__(self, issuer: AcmeIssuer, clock: Clock, seconds: float) -> None:
         self.authzrs: dict[str, messages.AuthorizationResource] = {}
         self._attempts: dict[str, Attempt] = {}
+        self._beginning: dict[str, Signal] = {}  # by name, set once the proof is presented
         self._issuer = issuer
         self._clock = clock
         self._seconds = seconds
@@ -112,20 +114,31 @@ class Validations:
         """Begin to prove a name unless that has begun; return the attempt and how long it usually takes."""
         client = yield from self._issuer.opened(deadline)
         name = authorization.name
-        attempt = self._attempts.get(name)
-        if attempt is None or attempt.authorization.url != authorization.url:
-            yield from self._settle_steps(name)
-            try:
-                attempt = yield from client.proving.begin(
-                    authorization,
-                    validator,
-                    deadline,
-                    functools.partial(self._attempts.__setitem__, name),
-                )
-            except AcmeException:
-                yield from self._settle_steps(name)
-                raise
+        while (other := self._beginning.get(name)) is not None:  # of two, one would never be withdrawn
+            if not (yield other.wait(deadline.remaining)):
+                raise DeadlinePassed(f"the proof for {name} could not be presented in time")
+        ended = self._beginning[name] = Signal()
+        try:
+            attempt = yield from self._attempt(client, authorization, validator, deadline)
+        finally:
+            del self._beginning[name]
+            ended.set()
         return attempt, client.proving.after_request.expected
+
+    def _attempt(
+        self, client: Client, authorization: Authorization, validator: Validator, deadline: Deadline
+    ) -> Steps[Attempt]:
+        name = authorization.name
+        attempt = self._attempts.get(name)
+        if attempt is not None and attempt.authorization.url == authorization.url:
+            return attempt
+        yield from self._settle_steps(name)
+        register = functools.partial(self._attempts.__setitem__, name)
+        try:
+            return (yield from client.proving.begin(authorization, validator, deadline, register))
+        except AcmeException:
+            yield from self._settle_steps(name)
+            raise
 
     def refresh(self, validator: Validator, domain: str) -> messages.AuthorizationResource:
         """Do what `ACMEManager.refresh_domain_authorization` says."""
@@ -185,7 +198,7 @@ class Validations:
             yield from client.proving.withdraw(attempt)
 
     def _run(self, steps: Steps[T]) -> T:
-        return self._issuer.loop.run(steps)
+        return self._issuer.run(steps)
 
     def _deadline(self) -> Deadline:
         return self._clock.deadline(self._seconds)

@@ -27,6 +27,40 @@ class HealthCheck(Protocol):
         """Tell whether all of its threads live and none hangs."""
 
 
+class Progress:
+    """When a thread that works in turns last got on.
+
+    Args:
+        longest: seconds without progress after which a turn hangs.
+        clock: for these seconds.
+    """
+
+    __slots__ = ("_clock", "_longest", "_since")
+
+    def __init__(self, longest: float, clock: Clock) -> None:
+        self._longest = longest
+        self._clock = clock
+        self._since: float | None = None  # when the running turn last got on; None between turns
+
+    def note(self, now: float | None = None) -> None:
+        """Take note that a turn begins or gets on.
+
+        Args:
+            now: the time by the monotonic clock, where it is known already.
+        """
+        self._since = self._clock.monotonic() if now is None else now
+
+    def end(self) -> None:
+        """Take note that the turn is over."""
+        self._since = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a turn hangs. For any thread."""
+        since = self._since
+        return since is not None and self._clock.monotonic() - since > self._longest
+
+
 class Turns:
     """The turns of a thread that works in a loop.
 
@@ -41,32 +75,30 @@ class Turns:
 
     def __init__(self, name: str, *, longest: float = _LONGEST_TURN, clock: Clock = SYSTEM) -> None:
         self.name = name
-        self._longest = longest
         self._clock = clock
-        self._progressed: float | None = None  # when the running turn last did; None between turns
+        self._progress = Progress(longest, clock)
         self._told: dict[Hashable, float] = {}  # when an error of a kind was last logged
 
     def run(self, turn: Callable[[], None]) -> bool:
         """Run one turn; return whether it ended without an error."""
-        self.progress()
+        self._progress.note()
         try:
             turn()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next turn may go well
             self._tell(error)
             return False
         finally:
-            self._progressed = None
+            self._progress.end()
         return True
 
     def progress(self) -> None:
         """Take note that the running turn gets on; a long one calls this after each of its steps."""
-        self._progressed = self._clock.monotonic()
+        self._progress.note()
 
     @property
     def is_stuck(self) -> bool:
         """Whether a turn hangs."""
-        progressed = self._progressed
-        return progressed is not None and self._clock.monotonic() - progressed > self._longest
+        return self._progress.is_stuck
 
     def _tell(self, error: Exception) -> None:
         now = self._clock.monotonic()

@@ -129,7 +129,7 @@ def _unwrap(body: bytes, rules: Rules) -> bytes:
     if len(body) > _TEXT_TO_DER * room:
         raise PayloadInvalid(f"{too_large}: send the request alone")
     text = pem.plain_text(body)
-    if b"PRIVATE KEY-----" in text:
+    if b"PRIVATE KEY-----" in text or b"PRIVATE KEY-----" in body:
         raise PayloadInvalid(
             "there is a private key in it: keep that secret, send the certificate request only"
         )

@@ -18,7 +18,7 @@ _BLOCK = re.compile(
 _LAX_BLOCK = re.compile(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----[ \t]*+[\r\n]"
     rb"(?P<base64>[A-Za-z0-9+/=\s]*+)"
-    rb"-----END (?P=label)-----[ \t]*+(?:[\r\n]|\Z)"
+    rb"-----END (?P=label)-----[ \t\0]*+(?:[\r\n]|\Z)"
 )
 
 
@@ -75,7 +75,6 @@ def only_block(text: bytes) -> PemBlock:
     Raises:
         ValueError: there is more than one, or none, or it is broken; the reason is safe to print.
     """
-    text = text.rstrip(b"\0")
     start = text.find(b"-----BEGIN ")
     if start < 0:
         raise ValueError("it is not PEM: there is no BEGIN line in it")
@@ -145,7 +144,9 @@ def _lax_fault(text: bytes, start: int) -> str:
     begin = re.compile(rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,40})-----[ \t]*+[\r\n]").match(text, start)
     if begin is None or not _ends_a_line(text[:start]):
         return "its PEM block is malformed: the BEGIN line must stand alone, as openssl writes it"
-    end = re.compile(rb"-----END " + begin["label"] + rb"-----[ \t]*+(?:[\r\n]|\Z)").search(text, begin.end())
+    end = re.compile(rb"-----END " + begin["label"] + rb"-----[ \t\0]*+(?:[\r\n]|\Z)").search(
+        text, begin.end()
+    )
     if end is None or not _ends_a_line(text[begin.end() : end.start()]):
         return "its PEM block is malformed: the END line must stand alone, and say the same as the BEGIN line"
     return "its PEM block is malformed: between the lines there is something other than base64"

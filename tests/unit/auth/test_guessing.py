@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 
 import pytest
-from tests.unit.auth.test_auth import block
+from tests.auth_blocks import block
 
 from acmems.auth import Caller, Claim, HmacAuthMethod, IPAuthMethod
 from acmems.text import Secret

@@ -54,7 +54,7 @@ def test_values(make: Callable[[dict[str, str]], Headers]) -> None:
     assert header_values(fields, "Forwarded") == []
 
 
-def test_all_values_count() -> None:
+def test_a_repeated_header_has_all_its_values() -> None:
     """A header that comes several times, in whichever cases, has several values, in order."""
     message = Message()
     for value in ("one", "two"):
@@ -93,7 +93,7 @@ def test_a_whole_request(make: Callable[[dict[str, str]], Headers]) -> None:
     assert HmacAuthMethod().may_accept(processor.caller)
 
 
-def test_two_lengths() -> None:
+def test_two_lengths_are_none() -> None:
     """A length that is told twice is none, since two readers might go by different ones (RFC 9112)."""
     fields = {"Content-Length": "5", "content-length": "6"}
     processor = Processor(Authenticator(), ("192.0.2.1", 4711), fields, io.BytesIO(b"a CSR"))

@@ -123,7 +123,7 @@ def made(server: Address, *, ttl: int = 60, timeout: float = 5.0, key: TsigKey |
 
 
 class TestOptions:
-    def test_it_is_dns_01_and_proves_wildcards(self) -> None:
+    def test_dns_01_proves_wildcards_and_no_addresses(self) -> None:
         """dns-01 is the challenge that wildcard names are proved by; addresses are not."""
         validator, _ = from_text("[v]")
         assert VALIDATORS["dns01-dnsUpdate"] is DnsUpdate
@@ -133,7 +133,7 @@ class TestOptions:
         assert isinstance(validator, Waiter)
         assert validator.leaves_traces
 
-    def test_defaults(self) -> None:
+    def test_the_defaults_are_those_of_0_3(self) -> None:
         """Without keys it updates 127.0.0.1, for 60 seconds to live, within 5 seconds, as 0.3 did."""
         validator, findings = from_text("[v]")
         assert list(map(str, validator.servers.addresses)) == ["127.0.0.1:53"]
@@ -167,7 +167,7 @@ class TestOptions:
         ]
         assert not findings
 
-    def test_what_is_wrong_is_a_finding(self) -> None:
+    def test_bad_values_and_unknown_keys_are_findings(self) -> None:
         """Values that do not parse, and unknown keys, are findings."""
         _, findings = from_text("[v]\ndns-server=a b\nttl=0\ntimeout=soon\nlistener=x\nzone=a..b")
         assert sorted(finding.location.line for finding in findings) == [2, 3, 4, 5, 6]
@@ -213,7 +213,7 @@ class TestUpdate:
         assert record.deleting == dns.rdataclass.NONE
         assert [rdata.to_text() for rdata in record] == [f'"{txt_value("token.thumbprint")}"']
 
-    def test_what_was_presented_is_withdrawn_without_questions(self) -> None:
+    def test_withdrawing_takes_one_message_and_no_query(self) -> None:
         """Where a value was put is known when it is taken away: one message, and no look-up."""
         with name_server(willing) as (server, seen):
             validator = made(server)
@@ -325,7 +325,7 @@ class TestFailures:
         """A zone that is not above the name is not its zone."""
         assert "is not authoritative for" in self.failure(lambda query: soa(query, "example.net."))
 
-    def test_nothing_is_withdrawn_that_never_had_a_place(self) -> None:
+    def test_a_proof_without_a_zone_is_withdrawn_without_a_query(self) -> None:
         """What could not be presented, as no zone was found, is withdrawn in silence, and nobody is asked."""
         with name_server(lambda query: code(query, dns.rcode.REFUSED)) as (server, seen):
             validator = made(server)

@@ -55,7 +55,7 @@ def from_text(text: str) -> tuple[DnsExec, list[str]]:
     return made, [finding.message for finding in findings]
 
 
-def test_it_waits_and_leaves_traces(tmp_path: Path) -> None:
+def test_its_records_outlive_the_process_and_can_be_waited_for(tmp_path: Path) -> None:
     """Its records outlive the process, it can wait for them, and wildcards are proved but addresses not."""
     mine = validator(tmp_path / "hook")
     assert isinstance(mine, Waiter)
@@ -150,7 +150,7 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     assert gone(int(children.read_text()))
 
 
-def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
+def test_children_of_a_program_that_ended_are_killed(tmp_path: Path) -> None:
     """A program that ends is not waited for because of its children, and they end too."""
     children = tmp_path / "children"
     validator(script(tmp_path, f"sleep 1000 & echo $! >{children}")).present([proof()])
@@ -179,7 +179,7 @@ def test_names_are_proved_at_the_same_time(tmp_path: Path) -> None:
     validator(path).present([proof("a.example.org"), proof("b.example.org")])
 
 
-def test_the_section() -> None:
+def test_a_command_is_split_as_a_shell_does() -> None:
     """Words are split as by a shell, and the label decides about the type."""
     made, findings = from_text("command = /bin/hook 'a b' c\ntimeout = 5\nlabel = account\n")
     assert not findings
@@ -198,7 +198,7 @@ def test_the_section() -> None:
         ("command = /bin/hook\ntimeout = 0\n", "number of seconds"),
     ],
 )
-def test_bad_sections(text: str, reason: str) -> None:
+def test_a_section_that_cannot_work_is_a_finding(text: str, reason: str) -> None:
     """What cannot work is a finding."""
     _, findings = from_text(text)
     assert any(reason in finding for finding in findings)

@@ -119,7 +119,9 @@ class TestTurns:
         configured = Configuration.from_text(text).validators
         return configured["one"], configured["two"]
 
-    def test_two_sections(self, began: queue.SimpleQueue[tuple[str, threading.Event]]) -> None:
+    def test_sections_of_one_provider_change_a_zone_in_turn(
+        self, began: queue.SimpleQueue[tuple[str, threading.Event]]
+    ) -> None:
         """Two sections with one provider change a zone one after the other, and another zone meanwhile."""
         one, two = self.validators()
         with ThreadPoolExecutor(3) as pool:
@@ -136,7 +138,9 @@ class TestTurns:
             end_third.set()
         assert third == "example.org"
 
-    def test_who_waits_too_long(self, began: queue.SimpleQueue[tuple[str, threading.Event]]) -> None:
+    def test_a_change_that_waits_too_long_for_its_turn_fails(
+        self, began: queue.SimpleQueue[tuple[str, threading.Event]]
+    ) -> None:
         """Whoever does not have its turn in time hears so, and the zone is free afterwards."""
         one, two = self.validators(timeout=0.05)
         with ThreadPoolExecutor(1) as pool:
@@ -160,7 +164,7 @@ class TestTurns:
 
 
 class TestSection:
-    def test_it_waits_and_leaves_traces(self) -> None:
+    def test_its_records_outlive_the_process_and_can_be_waited_for(self) -> None:
         """Its records outlive the process, it can wait for them, and proves wildcards but no addresses."""
         mine, findings = from_text("provider = gandi\nlabel = account\n")
         assert not findings
@@ -186,7 +190,7 @@ class TestSection:
             ("provider = gandi\nttl = x\n", "ttl"),
         ],
     )
-    def test_bad_sections(self, text: str, reason: str) -> None:
+    def test_a_section_that_cannot_work_is_a_finding(self, text: str, reason: str) -> None:
         """What cannot work is a finding."""
         _, findings = from_text(text)
         assert any(reason in finding for finding in findings), findings
@@ -196,7 +200,7 @@ class TestSection:
         _, (finding,) = from_text("provider = gandi\noption = hunter2\n")
         assert finding == "option: must be 'key = value'"
 
-    def test_without_lexicon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_lexicon_is_a_finding(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where dns-lexicon is not installed, a finding says what to install."""
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         _, (finding,) = from_text("provider = gandi\n")

@@ -76,14 +76,14 @@ def validator(records: Records, now: datetime.datetime = NOW, **options: object)
         ("", None),
     ],
 )
-def test_reading(text: str, authorized: PersistRecord | None) -> None:
+def test_records_are_read_as_issue_values(text: str, authorized: PersistRecord | None) -> None:
     """A record is read as an issue-value of CAA is, and what is malformed allows nothing."""
     assert PersistRecord.parse(text) == authorized
 
 
 @pytest.mark.parametrize("until", [None, 1800000000])
 @pytest.mark.parametrize("wildcard", [False, True])
-def test_what_is_printed_is_what_is_read(wildcard: bool, until: int | None) -> None:
+def test_a_printed_record_is_read_as_it_was_made(wildcard: bool, until: int | None) -> None:
     """The text of a new record is read as what it was made for."""
     text = record_text("ca.example", ACCOUNT, wildcard=wildcard, until=until)
     assert PersistRecord.parse(text) == PersistRecord("ca.example", ACCOUNT, wildcard, until)
@@ -92,7 +92,7 @@ def test_what_is_printed_is_what_is_read(wildcard: bool, until: int | None) -> N
 class TestLooking:
     """Before the CA is asked, the record must be there."""
 
-    def test_there(self) -> None:
+    def test_the_record_of_the_name_is_enough(self) -> None:
         """The record of the name itself, for any of the CA's names, is enough."""
         records = Records(a_example_org=GOOD)
         validator(records).present([proof("a.example.org")])
@@ -101,7 +101,7 @@ class TestLooking:
             [proof("a.example.org")]
         )
 
-    def test_above(self) -> None:
+    def test_a_record_above_counts_where_it_includes_subdomains(self) -> None:
         """A record above counts where it includes what is below."""
         validator(Records(example_org=f"{GOOD}; policy=wildcard")).present([proof("a.b.example.org")])
         with pytest.raises(ValidatorUnavailable):
@@ -117,7 +117,9 @@ class TestLooking:
             (f"{GOOD}; persistUntil={int(NOW.timestamp())}", False),
         ],
     )
-    def test_missing(self, record: str | None, wildcard: bool) -> None:
+    def test_a_missing_record_is_printed_as_it_must_be_created(
+        self, record: str | None, wildcard: bool
+    ) -> None:
         """Where it is missing, ended or another's, the error tells the record to create, word by word."""
         records = Records(**({} if record is None else {"a_example_org": record}))
         with pytest.raises(ValidatorUnavailable) as caught:
@@ -157,7 +159,7 @@ class TestLooking:
         )
         assert caplog.records == []
 
-    def test_each_record_of_a_name_has_an_end_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_records_of_a_name_are_warned_of_separately(self, caplog: pytest.LogCaptureFixture) -> None:
         """A warning of one record does not silence that of another, which stands for the wildcard."""
         start = int(NOW.timestamp())
         longer = f"{GOOD}; persistUntil={start + 20 * DAY}"
@@ -186,13 +188,13 @@ class TestLooking:
         assert len(caplog.records) == 3
         assert len(checking._warned) == 1
 
-    def test_nothing_is_withdrawn(self) -> None:
+    def test_the_record_stays_after_withdrawal(self) -> None:
         """The record stays."""
         records = Records()
         validator(records).withdraw([proof("a.example.org")])
         assert records.asked == []
 
-    def test_too_long(self) -> None:
+    def test_a_name_without_room_for_the_label_is_refused(self) -> None:
         """A name that leaves no room for the label can never be proved so."""
         with pytest.raises(NoChallengeMethodsSupported, match="too long"):
             record_name(".".join(["a" * 60] * 4))
@@ -206,7 +208,7 @@ def read(*pairs: tuple[str, str]) -> tuple[DnsPersist, list[Finding]]:
     return DnsPersist.from_options("p", Options(section, findings), ValidatorContext()), findings
 
 
-def test_its_keys() -> None:
+def test_every_key_is_read() -> None:
     """The keys of the section become what is looked with, printed and warned of."""
     made, findings = read(
         ("resolver", "192.0.2.53"),
@@ -225,7 +227,7 @@ def test_its_keys() -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("issuer", "a..b"), ("persist-until", "31.12.2030"), ("warn-before", "x")]
 )
-def test_mistakes(key: str, value: str) -> None:
+def test_bad_values_are_findings_that_name_the_key(key: str, value: str) -> None:
     """What does not parse is a finding that names the key."""
     _, findings = read((key, value))
     assert [finding.message.partition(":")[0] for finding in findings] == [key]

@@ -51,7 +51,7 @@ class TestProof:
 
 
 class TestHttp01:
-    def test_it_is_http_01_and_proves_no_wildcards(self) -> None:
+    def test_http_01_proves_no_wildcards(self) -> None:
         """http-01 is not accepted for wildcard names (RFC 8555 section 8.3)."""
         assert VALIDATORS["http01"] is Http01
         assert Http01.challenge_type == "http-01"
@@ -103,7 +103,7 @@ class TestHttp01:
         """An empty `listener` means that others take the requests."""
         assert from_text("[v]\nlistener =")[0].listeners == ()
 
-    def test_what_is_wrong_is_a_finding(self) -> None:
+    def test_a_bad_listener_and_an_unknown_key_are_findings(self) -> None:
         """A broken listener and an unknown key are findings."""
         _, findings = from_text("[v]\nlistener = 1380\nlisten = 1")
         assert [finding.location.line for finding in findings] == [2, 3]

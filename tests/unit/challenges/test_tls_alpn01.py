@@ -142,7 +142,9 @@ class TestOptions:
             ),
         ],
     )
-    def test_listeners(self, text: str, expected: tuple[Address, ...]) -> None:
+    def test_the_default_listener_is_port_1443_everywhere(
+        self, text: str, expected: tuple[Address, ...]
+    ) -> None:
         """It listens on port 1443 everywhere, on what is given, or, with an empty value, nowhere."""
         findings: list[Finding] = []
         made = TlsAlpn01.from_options("tls", options_of(text, findings), ValidatorContext())
@@ -169,7 +171,7 @@ class TestOptions:
 class TestCertificates:
     """What the CA is shown."""
 
-    def test_it_proves_the_key_authorization(self, door: Door) -> None:
+    def test_the_certificate_has_the_name_and_the_digest(self, door: Door) -> None:
         """The certificate has the one name, the critical digest, a P-256 key, and is signed by itself."""
         door.validator.present([door.proof("token")])
         shown = door.shake()
@@ -202,7 +204,7 @@ class TestCertificates:
         assert [str(value) for value in names.get_values_for_type(x509.IPAddress)] == [text]
         assert len(list(names)) == 1
 
-    def test_each_has_a_key_of_its_own(self, door: Door) -> None:
+    def test_two_names_share_no_key(self, door: Door) -> None:
         """Two names share no key."""
         other = Identifier.dns("other.example.org")
         door.validator.present([door.proof("one"), door.proof("two", other)])
@@ -251,7 +253,9 @@ class TestPresenting:
         door.shake()
         wait_until(lambda: door.requests == ["shared"] * 3, "the one that is left was told")
 
-    def test_what_the_machine_lacks_is_told(self, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_certificate_that_cannot_be_made_is_told(
+        self, door: Door, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Where no certificate can be made, the client learns why, and the operator what to do."""
 
         def fail(*_: object) -> int:
@@ -269,7 +273,7 @@ class TestHandshakes:
     """Who gets a handshake, and who does not."""
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    def test_whoever_does_it_right_is_told(self, door: Door, version: ssl.TLSVersion) -> None:
+    def test_tls_1_2_and_1_3_get_the_certificate(self, door: Door, version: ssl.TLSVersion) -> None:
         """TLS 1.2 and 1.3 work, whatever the case of the name, and end with nothing but close_notify."""
         door.validator.present([door.proof("token")])
         door.shake("WWW.example.ORG", version=version)
@@ -287,7 +291,7 @@ class TestHandshakes:
             (None, ("acme-tls/1",), "unrecognized.name"),
         ],
     )
-    def test_others_get_an_alert(
+    def test_handshakes_for_other_protocols_or_names_get_an_alert(
         self, door: Door, name: str | None, alpn: tuple[str, ...], reason: str
     ) -> None:
         """Without `acme-tls/1`, or for a name that is not on show, there is an alert that says so."""
@@ -331,7 +335,7 @@ class TestHandshakes:
             (b"\x16GET", b"\x15\3\3\0\2\2\x32"),
         ],
     )
-    def test_what_is_no_hello_ends(self, door: Door, data: bytes, answer: bytes) -> None:
+    def test_broken_hellos_get_an_alert_or_nothing(self, door: Door, data: bytes, answer: bytes) -> None:
         """Broken TLS gets decode_error, and what is no TLS gets nothing."""
         with door.connect() as sock:
             sock.sendall(data)
@@ -394,7 +398,7 @@ class TestLimits:
             left = [one.peer[0] for one in door.service.connections]
             assert left.count("127.0.0.1") == 16
 
-    def test_whoever_is_proved_does_not_count(self) -> None:
+    def test_connections_for_a_presented_name_are_not_limited(self) -> None:
         """Connections that ask for a name on show are not closed for their number."""
         time = Time()
         shown = ChallengeCertificates(time.clock)
@@ -454,7 +458,7 @@ class TestService:
             TlsAlpn01("tls", [LOOPBACK, taken]).listen()
         assert (raised.value.errno, raised.value.filename) == (errno.EADDRINUSE, str(taken))
 
-    def test_it_ends(self) -> None:
+    def test_a_closed_service_has_no_thread_and_no_connection(self) -> None:
         """Closed, it has no thread and no connection; closing again changes nothing."""
         door = Door()
         assert door.service.is_healthy()

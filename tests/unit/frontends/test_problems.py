@@ -95,14 +95,14 @@ def test_retry_after(error: AcmeException, seconds: int | None) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_is_wrong_here_stays_here(error: AcmeException) -> None:
+def test_errors_of_this_side_show_no_internals(error: AcmeException) -> None:
     """Where this side is at fault, the client gets a reference for the administrator, and no internals."""
     reason = reason_of(error, "1a2b3c4d")
     assert "1a2b3c4d" in reason
     assert "/var" not in reason
 
 
-def test_what_cannot_be_proved_is_told() -> None:
+def test_an_unavailable_validator_is_421_with_server_and_record() -> None:
     """A name that cannot be proved now is 421 with server and record, and the log adds what to do."""
     error = exceptions.ValidatorUnavailable("DNS server 192.0.2.53:53 refused", advice="check tsig-key")
     assert status_of(error) == 421

@@ -1,10 +1,13 @@
-"""An ACME CA as an issuer: its account is opened once, and then gives chains."""
+"""One account at one CA: its key, its opening when it is first needed, and the end of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from typing import Any
 
 import pytest
 from tests.fake_ca import (
@@ -25,228 +28,439 @@ from tests.fake_ca import (
     order,
     problem,
 )
-from tests.steps import PATIENCE, begin
+from tests.issuing import wait_for
+from tests.peers import wait_until
+from tests.steps import settle
+from tests.tls_server import Behaviour, Serve, answering, answering_once, breaking_off
 
+from acmems.challenges import Proof
 from acmems.config import Configuration
-from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed, NeedToAgreeToTOS
+from acmems.exceptions import (
+    AccountError,
+    AcmeException,
+    CAProblem,
+    CAProtocolError,
+    CAUnavailable,
+    DeadlinePassed,
+)
+from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
-from acmems.system.clock import SYSTEM
-from acmems.system.steps import Signal, gather, in_thread
+from acmems.issuers.acme.session import Response
+from acmems.system.steps import Steps, in_thread
 
-pytestmark = pytest.mark.timeout(30)
-
+OK = b"HTTP/1.1 200 OK\r\n"
 VALID = {"status": "valid"}
-CHAIN = b"the chain"
-REQUEST = make_request()
+FOUND = Said(VALID, {"Location": ACCOUNT})
+WORKING: Mapping[str, Sequence[object]] = {
+    NEW_ACCOUNT: [FOUND],
+    ACCOUNT: [VALID],
+    NEW_ORDER: [Said(order(), {"Location": ORDER})],
+    AUTHORIZATION: [authorization("valid")],
+    FINALIZE: [order("valid")],
+    CERTIFICATE: [b"the chain"],
+}
 
 
-class Desk:
-    """An issuer whose CA is a table; each loading of a key makes a session of its own."""
+class SlowSession(FakeSession):
+    """A session that answers when it may, and can be closed."""
 
-    def __init__(self, folder: Path, *lines: str) -> None:
-        text = ["[account]", f"acme-server = {CA}/directory", f"dir = {folder}", *lines]
-        self.issuer = AcmeIssuer(Configuration.from_text("\n".join(text)).account, 20.0)
-        self.sessions: list[FakeSession] = []
-        self.meta: dict[str, object] = {}
+    def __init__(self) -> None:
+        super().__init__(WORKING)
+        self.kid = None
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.is_closed = False
+        self.asked = 0
 
-    def session(self, url: str, key: AccountKey, loop: object, *, ca_file: Path | None) -> FakeSession:
-        """Stand in for the session's class."""
-        answers: dict[str, list[object]] = {
-            NEW_ACCOUNT: [Said(VALID, {"Location": ACCOUNT})],
-            ACCOUNT: [VALID],
-            NEW_ORDER: [Said(order(), {"Location": ORDER})],
-            AUTHORIZATION: [authorization(), authorization("valid")],
-            CHALLENGE: [{}],
-            FINALIZE: [order("valid")],
-            CERTIFICATE: [CHAIN],
-        }
-        session = FakeSession(answers, **self.meta)
-        session.kid = None
-        self.sessions.append(session)
-        return session
+    def close(self) -> None:
+        self.is_closed = True
+
+    def post(self, url: str, payload: Mapping[str, Any] | None, **options: Any) -> Steps[Response]:
+        self.asked += 1
+        if not self.go_on.is_set():
+            yield from in_thread(lambda: wait_for(self.go_on))
+        if self.is_closed:
+            raise CAUnavailable("the session is closed")
+        return (yield from super().post(url, payload, **options))
+
+
+Sessions = list[SlowSession]
+Make = Callable[..., AcmeIssuer]
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", desk.session)
-    desk.issuer.create_key()
-    yield desk
-    desk.issuer.close()
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    """The sessions that issuers make, all with a CA that works."""
+    made: Sessions = []
+
+    def make(*_: object, **__: object) -> SlowSession:
+        made.append(SlowSession())
+        return made[-1]
+
+    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", make)
+    return made
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Make an issuer whose account directory is empty."""
+    made: list[AcmeIssuer] = []
+
+    def issuer(*lines: str, server: str = CA) -> AcmeIssuer:
+        usual = ["[account]", f"acme-server = {server}/directory", "accept-terms-of-service = yes"]
+        config = Configuration.from_text("\n".join([*usual, f"dir = {tmp_path}", *lines]))
+        made.append(AcmeIssuer(config.account, 30.0))
+        return made[-1]
+
+    yield issuer
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def issuer(make: Make) -> AcmeIssuer:
+    """An issuer that has a key, and has not asked the CA for anything."""
+    made = make()
+    made.create_key()
+    return made
+
+
+def begin(issuer: AcmeIssuer, identity: object = "identity", seconds: float = 30) -> Future[bytes]:
+    deadline = issuer.clock.deadline(seconds)
+    return issuer.loop.submit(issuer.obtain(make_request(), [FakeValidator()], deadline, identity))
+
+
+def obtain(issuer: AcmeIssuer, seconds: float = 30) -> bytes:
+    return begin(issuer, seconds=seconds).result(30)
+
+
+def count_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number matters
 
 
 class TestKey:
-    def test_a_new_key(self, desk: Desk) -> None:
-        """A key of the configured type is made once, and loaded."""
-        assert (desk.issuer.key, desk.issuer.key_digest) == (None, None)
-        with pytest.raises(AccountError, match="not loaded"):
-            desk.issuer.client  # noqa: B018 - it raises
-        key = desk.issuer.load_key()
-        assert key.kind == "P-256"
-        assert (desk.issuer.key, desk.issuer.key_digest) == (key, key.digest)
-        with pytest.raises(AccountError, match="already"):
-            desk.issuer.create_key()
+    """The account key, made as it is configured and never replaced."""
 
-    def test_a_lost_key(self, desk: Desk) -> None:
-        """Beside a registration no new key is made."""
-        desk.issuer.open()
-        desk.issuer.directory.key_file.unlink()
-        with pytest.raises(AccountError, match="restore"):
-            desk.issuer.load_key()
-        with pytest.raises(AccountError, match="never replaced silently"):
-            desk.issuer.create_key()
-
-    def test_the_same_key_again(self, desk: Desk) -> None:
-        """A key that is loaded again keeps its session: open orders and nonces stay."""
-        first = desk.issuer.load_key()
-        assert desk.issuer.load_key() is first
-        assert len(desk.sessions) == 1
-
-    def test_another_key(self, desk: Desk) -> None:
-        """Another key gets a session of its own, and what went on with the first one ends."""
-        desk.issuer.load_key()
-        desk.issuer.directory.save_key(AccountKey.generate("ec384"), force=True)
-        assert desk.issuer.load_key().kind == "P-384"
-        assert [session.is_closed for session in desk.sessions] == [True, False]
-        assert desk.issuer.client.session is desk.sessions[1]
-
-    def test_anchors_that_cannot_be_used(self, tmp_path: Path) -> None:
-        """A `ca-file` that holds no certificates is the account's error."""
-        (tmp_path / "anchors.pem").write_text("nothing")
-        issuer = Desk(tmp_path, f"ca-file = {tmp_path}/anchors.pem").issuer
+    @pytest.mark.parametrize(
+        ("line", "kind"), [("", "P-256"), ("key-type = ec384", "P-384"), ("key-type = rsa2048", "RSA 2048")]
+    )
+    def test_the_configured_type(self, make: Make, line: str, kind: str) -> None:
+        """A new key is what `key-type` says, P-256 where it says nothing."""
+        issuer = make(line)
         issuer.create_key()
-        with pytest.raises(AccountError, match=r"\[account\].*anchors\.pem"):
+        assert issuer.key is None
+        assert issuer.load_key().kind == kind
+        assert issuer.key is not None
+
+    @pytest.mark.parametrize("act", [AcmeIssuer.create_key, AcmeIssuer.load_key])
+    def test_without_a_directory(self, make: Make, tmp_path: Path, act: Callable[[AcmeIssuer], None]) -> None:
+        """An account directory that does not exist is an AccountError."""
+        tmp_path.rmdir()
+        with pytest.raises(AccountError, match="does not exist"):
+            act(make())
+        tmp_path.mkdir()
+
+    def test_a_lost_key(self, make: Make, tmp_path: Path) -> None:
+        """Beside a registration no new key is made in silence."""
+        (tmp_path / "registration.json").write_text("{}")
+        with pytest.raises(AccountError, match="never replaced silently"):
+            make().create_key()
+        assert not (tmp_path / "account.pem").exists()
+
+    def test_its_digest(self, make: Make) -> None:
+        """What nobody gets a certificate for is known as soon as the key is loaded."""
+        issuer = make()
+        issuer.create_key()
+        assert issuer.key_digest is None
+        assert issuer.load_key().digest == issuer.key_digest
+
+
+class TestTooEarly:
+    """What is asked before the issuer is ready is an AccountError, and closing it is no error."""
+
+    @pytest.mark.parametrize("act", [AcmeIssuer.refresh, AcmeIssuer.deactivate])
+    def test_without_a_key(self, make: Make, act: Callable[[AcmeIssuer], None]) -> None:
+        """Before the key is loaded there is nothing to sign with."""
+        issuer = make()
+        with pytest.raises(AccountError, match="not loaded"):
+            act(issuer)
+        assert issuer.account_url is None
+
+    @pytest.mark.usefixtures("sessions")
+    def test_without_an_account(self, issuer: AcmeIssuer) -> None:
+        """An account that nobody has asked for cannot be deactivated."""
+        issuer.load_key()
+        with pytest.raises(AccountError, match="not known"):
+            issuer.deactivate()
+
+    def test_trust_anchors_that_are_none(self, make: Make, tmp_path: Path) -> None:
+        """A `ca-file` that holds no certificate is an AccountError that names it."""
+        (tmp_path / "ca.pem").write_text("garbage")
+        issuer = make(f"ca-file = {tmp_path / 'ca.pem'}")
+        issuer.create_key()
+        with pytest.raises(AccountError, match=r"ca\.pem"):
             issuer.load_key()
+
+    def test_closing_what_was_never_open(self, make: Make) -> None:
+        """An issuer that was never used closes all the same, twice if need be."""
+        issuer = make()
+        issuer.close()
         issuer.close()
 
 
-class TestAccount:
-    def test_it_is_opened(self, desk: Desk) -> None:
-        """The account is asked for, kept on disk, and known from then on."""
-        assert desk.issuer.account_url is None
-        account = desk.issuer.open()
-        assert account == desk.issuer.account == desk.issuer.directory.load_registration()
-        assert desk.issuer.account_url == ACCOUNT
+class TestOpening:
+    """The account is asked for when it is needed, and once."""
 
-    def test_what_the_ca_says_gets_its_meaning(self, desk: Desk) -> None:
-        """A refusal that asks a person to act says so, also in the account's own conversations."""
-        desk.issuer.load_key()
-        desk.sessions[0].say(NEW_ACCOUNT, problem("userActionRequired", "new terms", terms=f"{CA}/terms-2"))
-        with pytest.raises(NeedToAgreeToTOS, match="terms-2"):
-            desk.issuer.open()
-        assert desk.issuer.account is None
+    def test_the_first_order_opens_it(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """An order before `open` asks for the account; the next one does not."""
+        assert obtain(issuer) == b"the chain"
+        (session,) = sessions
+        assert issuer.account_url == session.kid == ACCOUNT
+        obtain(issuer)
+        assert (session.count(NEW_ACCOUNT), session.count(ACCOUNT)) == (1, 1)
 
-    def test_its_end(self, desk: Desk) -> None:
-        """A deactivated account is known as such."""
-        desk.issuer.open()
-        desk.sessions[0].say(ACCOUNT, {"status": "deactivated"})
-        assert desk.issuer.deactivate().status == "deactivated"
-        assert desk.issuer.account is not None
-        assert desk.issuer.account.status == "deactivated"
+    def test_many_who_wait_ask_once(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """Orders that come while the account is being asked for wait for that one answer."""
+        issuer.load_key()
+        (session,) = sessions
+        session.go_on.clear()
+        orders = [begin(issuer, number) for number in range(8)]
+        settle(issuer.loop)
+        with pytest.raises(DeadlinePassed, match="opened"):
+            obtain(issuer, seconds=0)
+        session.go_on.set()
+        assert {order.result(30) for order in orders} == {b"the chain"}
+        assert session.count(NEW_ACCOUNT) == 1
 
+    def test_a_failure_is_told_and_forgotten(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """Where opening fails, all orders that wait fail for that reason; the next one tries anew."""
+        issuer.load_key()
+        (session,) = sessions
+        session.say(NEW_ACCOUNT, CAUnavailable("down"), FOUND)
+        session.go_on.clear()
+        orders = [begin(issuer, number) for number in range(3)]
+        settle(issuer.loop)
+        session.go_on.set()
+        errors = [order.exception(30) for order in orders]
+        assert [str(error) for error in errors] == ["down"] * 3
+        assert len(set(map(id, errors))) == 3
+        assert obtain(issuer) == b"the chain"
 
-class TestOpened:
-    """An account that is opened when the first order needs it."""
-
-    def hold(self, desk: Desk) -> Signal:
-        """Let the CA answer only when told to."""
-        desk.issuer.load_key()
-        signal = desk.sessions[0].held = Signal()
-        return signal
-
-    def test_once_for_all(self, desk: Desk) -> None:
-        """However many wait for the account, it is opened once."""
-        signal = self.hold(desk)
-        waiting = [begin(desk.issuer.loop, desk.issuer.opened(SYSTEM.deadline(20))) for _ in range(50)]
-        assert not any(each.done() for each in waiting)
-        desk.issuer.loop.soon(signal.set)
-        assert {id(each.result(PATIENCE)) for each in waiting} == {id(desk.issuer.client)}
-        assert (desk.sessions[0].count(NEW_ACCOUNT), desk.sessions[0].count(ACCOUNT)) == (1, 1)
-        desk.issuer.loop.run(desk.issuer.opened(SYSTEM.deadline(20)))
-        assert desk.sessions[0].count(ACCOUNT) == 1
-
-    def test_a_failure_is_everybodys(self, desk: Desk) -> None:
-        """All who waited get the error, each one of its own; the next one tries again."""
-        signal = self.hold(desk)
-        desk.sessions[0].say(NEW_ACCOUNT, CAUnavailable("down", retry_after=7.0))
-        waiting = [begin(desk.issuer.loop, desk.issuer.opened(SYSTEM.deadline(20))) for _ in range(5)]
-        desk.issuer.loop.soon(signal.set)
-        errors = [each.exception(PATIENCE) for each in waiting]
-        assert [(type(error), str(error)) for error in errors] == [(CAUnavailable, "down")] * 5
-        assert len({id(error) for error in errors}) == 5
-        desk.sessions[0].say(NEW_ACCOUNT, Said(VALID, {"Location": ACCOUNT}))
-        desk.issuer.loop.run(desk.issuer.opened(SYSTEM.deadline(20)))
-        assert desk.issuer.account_url == ACCOUNT
-
-    def test_who_has_no_time(self, desk: Desk) -> None:
-        """Who waits for another's opening waits until its own deadline."""
-        signal = self.hold(desk)
-        first = begin(desk.issuer.loop, desk.issuer.opened(SYSTEM.deadline(20)))
-        late = begin(desk.issuer.loop, desk.issuer.opened(SYSTEM.deadline(0.01)))
-        assert isinstance(late.exception(PATIENCE), DeadlinePassed)
-        assert not first.done()
-        desk.issuer.loop.soon(signal.set)
-        assert first.result(PATIENCE) is desk.issuer.client
-
-    def test_without_a_key(self, desk: Desk) -> None:
-        """A key that is not there is told to whoever needs it, and used as soon as it is."""
-        pem = desk.issuer.directory.key_file.read_bytes()
-        desk.issuer.directory.key_file.unlink()
+    @pytest.mark.usefixtures("sessions")
+    def test_a_key_that_comes_later(self, make: Make) -> None:
+        """Orders fail while there is no key, and work when there is one."""
+        issuer = make()
         with pytest.raises(AccountError, match="does not exist"):
-            desk.issuer.loop.run(desk.issuer.opened(SYSTEM.deadline(20)))
-        desk.issuer.directory.key_file.write_bytes(pem)
-        desk.issuer.directory.key_file.chmod(0o600)
-        assert desk.issuer.loop.run(desk.issuer.opened(SYSTEM.deadline(20))).session is desk.sessions[0]
+            obtain(issuer)
+        issuer.create_key()
+        assert obtain(issuer) == b"the chain"
+
+    @pytest.mark.parametrize(
+        ("code", "error"),
+        [
+            ("externalAccountRequired", AccountError),
+            ("unauthorized", AcmeException),
+            ("invalidContact", CAProblem),
+        ],
+    )
+    def test_what_the_ca_has_against_the_account(
+        self, issuer: AcmeIssuer, sessions: Sessions, code: str, error: type[Exception]
+    ) -> None:
+        """A refusal of the account is an error with the CA's words, and leaves no registration."""
+        issuer.load_key()
+        sessions[0].say(NEW_ACCOUNT, problem("accountDoesNotExist"), problem(code, "account: its words"))
+        with pytest.raises(error, match="its words"):
+            issuer.open()
+        assert issuer.account is None
+        assert not issuer.directory.has_registration()
+
+    def test_only_what_there_is(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """Who does not want to register is told that there is no account."""
+        issuer.load_key()
+        sessions[0].say(NEW_ACCOUNT, problem("accountDoesNotExist"))
+        with pytest.raises(AccountError, match="account register"):
+            issuer.open(register=False)
+
+    def test_a_deactivated_account(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """After `deactivate` the account is gone for good, and opening says so."""
+        issuer.open()
+        (session,) = sessions
+        session.say(ACCOUNT, {"status": "deactivated"})
+        assert issuer.deactivate().status == "deactivated"
+        assert session.posts[-1].payload == {"status": "deactivated"}
+        with pytest.raises(AccountError, match="is deactivated"):
+            issuer.open()
 
 
-class TestObtain:
-    def test_a_chain(self, desk: Desk) -> None:
-        """The account is opened with the first order, and used for the next."""
-        for number in (1, 2):
-            deadline = SYSTEM.deadline(20)
-            steps = desk.issuer.obtain(REQUEST, [FakeValidator("dns-01"), FakeValidator()], deadline, "key")
-            assert desk.issuer.loop.run(steps) == CHAIN
-            assert desk.sessions[0].count(NEW_ORDER) == number
-        assert desk.sessions[0].count(NEW_ACCOUNT) == 1
+class TestSessions:
+    """There is one session for one key, however often the account is opened."""
 
-    def test_many_validators_wait_at_once(self, desk: Desk) -> None:
-        """As many proofs as a busy server has may wait for DNS, each in a thread."""
-        together = Barrier(64)
-        waiting = desk.issuer.loop.submit(
-            gather(in_thread(lambda: together.wait(PATIENCE)) for _ in range(64))
-        )
-        assert sorted(waiting.result(PATIENCE)) == list(range(64))
+    def test_opening_that_fails_again_and_again(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """Each order tries to open the account, and all of them use one session."""
+        issuer.load_key()
+        sessions[0].say(NEW_ACCOUNT, CAUnavailable("down"))
+        for _ in range(5):
+            with pytest.raises(CAUnavailable, match="down"):
+                obtain(issuer)
+        assert sessions[0].count(NEW_ACCOUNT) == 5
+        assert len(sessions) == 1
+
+    def test_two_threads(
+        self, issuer: AcmeIssuer, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of two threads that open the account at once, both use the session of the faster one."""
+        together = threading.Barrier(2)
+
+        def make(*_: object, **__: object) -> SlowSession:
+            sessions.append(SlowSession())
+            together.wait(30)
+            return sessions[-1]
+
+        monkeypatch.setattr("acmems.issuers.acme.issuer.Session", make)
+        with ThreadPoolExecutor(2) as pool:
+            accounts = [pool.submit(issuer.open) for _ in range(2)]
+            assert {account.result(30).url for account in accounts} == {ACCOUNT}
+        assert [session.is_closed for session in sessions] == [False, False]
+        assert [session for session in sessions if session.posts] == [issuer.client.session]
+
+    def test_another_key(self, issuer: AcmeIssuer, sessions: Sessions, tmp_path: Path) -> None:
+        """A new key has a session of its own; the old one is closed, and so is its account forgotten."""
+        issuer.open()
+        AccountDirectory(tmp_path).save_key(AccountKey.generate("ec256"), force=True)
+        issuer.load_key()
+        old, new = sessions
+        assert (old.is_closed, new.is_closed) == (True, False)
+        assert issuer.account is None
+        assert obtain(issuer) == b"the chain"
+        assert issuer.account_url == ACCOUNT
+        assert new.count(ACCOUNT) == 1
+
+    @pytest.mark.parametrize(
+        ("behaviour", "seconds", "error"),
+        [
+            pytest.param(answering(OK + b"Content-Length: 2\r\n\r\n{}"), 20, CAProtocolError, id="kept"),
+            pytest.param(answering_once(b"HTTP/1.1 404 Not Found\r\n\r\n"), 20, CAProblem, id="closed"),
+            # This is tried again until the time is over.
+            pytest.param(
+                breaking_off(OK + b"Content-Length: 9\r\n\r\n{"),
+                0.5,
+                (CAUnavailable, DeadlinePassed),
+                id="broken",
+            ),
+        ],
+    )
+    def test_no_descriptor_is_lost(
+        self,
+        make: Make,
+        serve: Serve,
+        behaviour: Behaviour,
+        seconds: float,
+        error: type[Exception] | tuple[type[Exception], ...],
+    ) -> None:
+        """However often opening fails, and however it fails, no connection stays behind."""
+        server = serve(behaviour)
+        before = count_descriptors()
+        issuer = make(f"ca-file = {server.ca_file}", server=str(server.origin))
+        issuer.create_key()
+
+        def fail() -> None:
+            with pytest.raises(error):
+                obtain(issuer, seconds)
+
+        fail()
+        after_one = count_descriptors()
+        for _ in range(5):
+            fail()
+        wait_until(lambda: count_descriptors() <= after_one, "no more than after the first are open")
+        issuer.close()
+        wait_until(lambda: count_descriptors() <= before, "all are closed")
 
 
 class TestStop:
-    def test_nothing_is_opened_any_more(self, desk: Desk) -> None:
-        """After `stop` no account is opened, and sessions of keys that are loaded later are closed, too."""
-        desk.issuer.stop()
+    """After a stop nothing is begun, and nobody waits."""
+
+    @pytest.mark.parametrize("loaded", [True, False], ids=["key loaded", "no key"])
+    def test_no_order_opens_it_any_more(self, issuer: AcmeIssuer, sessions: Sessions, loaded: bool) -> None:
+        """An order after the stop asks the CA for nothing."""
+        if loaded:
+            issuer.load_key()
+        issuer.stop()
         with pytest.raises(CAUnavailable, match="stopping"):
-            desk.issuer.loop.run(desk.issuer.opened(SYSTEM.deadline(20)))
-        desk.issuer.load_key()
-        assert [session.is_closed for session in desk.sessions] == [True]
+            obtain(issuer)
+        assert [session.posts for session in sessions] == [[]] * loaded
 
-    @pytest.mark.parametrize("end", [AcmeIssuer.stop, AcmeIssuer.close])
-    def test_who_waits_for_the_ca_hears_of_it(self, desk: Desk, end: Callable[[AcmeIssuer], None]) -> None:
-        """An order that waits for the CA ends with an error, and what it presented is withdrawn."""
-        desk.issuer.open()
-        desk.sessions[0].say(AUTHORIZATION, authorization())
-        validator = FakeValidator()
-        steps = desk.issuer.obtain(REQUEST, [validator], SYSTEM.deadline(1000), "key")
-        waiting = begin(desk.issuer.loop, steps)
-        assert len(validator.presented) == 1
-        end(desk.issuer)
-        assert isinstance(waiting.exception(PATIENCE), CAUnavailable)
-        assert validator.withdrawn == validator.presented
+    def test_nobody_else_opens_it_any_more(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """A key that is loaded after the stop has a session that is closed from the beginning."""
+        issuer.stop()
+        with pytest.raises(CAUnavailable):
+            issuer.open()
+        assert [(session.is_closed, session.posts) for session in sessions] == [(True, [])]
 
-    def test_closing(self, desk: Desk) -> None:
-        """After `close` the session is closed and the loop's thread is gone; once more changes nothing."""
-        desk.issuer.open()
-        desk.issuer.close()
-        assert desk.sessions[0].is_closed
-        assert not desk.issuer.loop.is_healthy()
-        desk.issuer.close()
-        with pytest.raises(RuntimeError, match="closed"):
-            desk.issuer.refresh()
+    def test_what_goes_on_ends(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """An opening that goes on is ended by the stop, and all who wait for it hear of that."""
+        issuer.load_key()
+        (session,) = sessions
+        session.go_on.clear()
+        orders = [begin(issuer, number) for number in range(3)]
+        settle(issuer.loop)
+        issuer.stop()
+        session.go_on.set()
+        assert [type(order.exception(30)) for order in orders] == [CAUnavailable] * 3
+
+    def test_closing_ends_all_waits(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """A thread that waits for the CA does not wait any more when another one closes the issuer."""
+        issuer.load_key()
+        (session,) = sessions
+        session.go_on.clear()
+        with ThreadPoolExecutor(1) as pool:
+            opened = pool.submit(issuer.open)
+            wait_until(lambda: session.asked == 1, "the CA is being asked")
+            issuer.close()
+            with pytest.raises(CAUnavailable, match="stopping"):
+                opened.result(30)
+        session.go_on.set()
+
+    @pytest.mark.usefixtures("sessions")
+    def test_nothing_can_be_asked_after_closing(self, issuer: AcmeIssuer) -> None:
+        """Whoever asks a closed issuer is told that it is stopping."""
+        issuer.open()
+        issuer.close()
+        for ask in (issuer.open, issuer.refresh, issuer.deactivate):
+            with pytest.raises(CAUnavailable, match="stopping"):
+                ask()
+
+
+class BlockingValidator(FakeValidator):
+    """Needs as long to present a proof as a test lets it."""
+
+    is_immediate = False
+
+    def __init__(self) -> None:
+        super().__init__("dns-01")
+        self.go_on = threading.Event()
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        super().present(proofs)
+        wait_for(self.go_on)
+
+
+def test_validators_that_take_long_hold_up_nothing_else(issuer: AcmeIssuer, sessions: Sessions) -> None:
+    """While many orders wait for the DNS, there are threads to look the CA up in."""
+    issuer.load_key()
+    (session,) = sessions
+    pending = authorization(
+        challenges=[{"type": "dns-01", "url": CHALLENGE, "token": "t", "status": "pending"}]
+    )
+    session.say(AUTHORIZATION, pending)
+    session.say(CHALLENGE, {})
+    validator = BlockingValidator()
+    orders = [
+        issuer.loop.submit(issuer.obtain(make_request(), [validator], issuer.clock.deadline(60), number))
+        for number in range(40)
+    ]
+    wait_until(lambda: bool(validator.presented), "a proof is being presented")
+    assert issuer.loop.submit(in_thread(lambda: "found")).result(30) == "found"
+    issuer.stop()
+    validator.go_on.set()
+    assert {type(order.exception(30)) for order in orders} == {CAUnavailable}

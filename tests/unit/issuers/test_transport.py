@@ -19,7 +19,7 @@ from acmems.issuers.acme.session.connection import CAConnection, Failure
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import NEVER, SYSTEM, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps, in_thread
+from acmems.system.steps import Signal, Steps
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -110,27 +110,6 @@ class TestKept:
         assert b"Content-Type: application/jose+json" in lines
         assert f"Host: 127.0.0.1:{server.origin.port}".encode() in lines
         assert b"Accept-Encoding: identity" in lines
-
-
-class TestLookUp:
-    """The addresses of a CA that is given by its name."""
-
-    def test_it_needs_none_of_the_loops_threads(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name is looked up also while all of the loop's threads wait for something else, such as DNS."""
-        server, real, go = serve(), socket.getaddrinfo, threading.Event()
-
-        def look_up(host: str, port: int, *, type: int, flags: int) -> Any:  # noqa: A002 - as getaddrinfo has it
-            if flags & socket.AI_NUMERICHOST:
-                raise socket.gaierror
-            return real("127.0.0.1", port, type=type)
-
-        monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        with contextlib.closing(StepLoop(threads=1)) as loop:
-            busy = begin(loop, in_thread(lambda: go.wait(PATIENCE)))
-            assert ask(server.transport(loop=loop), server.url).body == b"ok"
-            assert not busy.done()
-            go.set()
-            assert busy.result(PATIENCE)
 
 
 class Users:

@@ -77,7 +77,7 @@ def left(cooldown: Cooldown, *subjects: Hashable) -> float | None:
 
 
 class TestPause:
-    def test_it_begins_and_ends(self, cooldown: Cooldown, time: Time) -> None:
+    def test_a_failure_is_refused_until_its_pause_is_over(self, cooldown: Cooldown, time: Time) -> None:
         """What failed is refused until its pause is over, and is told how long that takes."""
         cooldown.check(["a"])
         cooldown.note("a", RateLimited("enough"))
@@ -87,14 +87,14 @@ class TestPause:
         time.seconds += 1
         assert left(cooldown, "a") is None
 
-    def test_others_are_not_touched(self, cooldown: Cooldown) -> None:
+    def test_a_pause_refuses_only_what_failed(self, cooldown: Cooldown) -> None:
         """Only what failed pauses, and whoever asks for it together with something else."""
         cooldown.note("a", RateLimited("enough"))
         assert left(cooldown, "b") is None
         assert left(cooldown, "b", "a") == 10
         assert left(cooldown) is None
 
-    def test_each_is_twice_as_long(self, cooldown: Cooldown, time: Time) -> None:
+    def test_pauses_double_up_to_the_longest(self, cooldown: Cooldown, time: Time) -> None:
         """Failure after failure the pause doubles, up to the longest."""
         pauses = []
         for _ in range(5):
@@ -134,7 +134,9 @@ class TestPause:
 
 class TestError:
     @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-    def test_it_says_what_was_wrong(self, cooldown: Cooldown, error: AcmeException) -> None:
+    def test_the_error_of_a_pause_is_the_one_that_began_it(
+        self, cooldown: Cooldown, error: AcmeException
+    ) -> None:
         """Whoever asks during a pause hears the error that began it: its class, its words, its fields."""
         cooldown.note("a", error)
         with pytest.raises(type(error)) as caught:

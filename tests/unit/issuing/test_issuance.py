@@ -140,7 +140,7 @@ class TestKept:
         house.issuance.save_kept()
         assert house.storage.chains == {request.key_digest: first.chain}
 
-    def test_one_of_two_storages_is_full(self, house: House) -> None:
+    def test_a_full_storage_gets_the_chain_later(self, house: House) -> None:
         """What one storage did not take is stored there later; the other has it at once."""
         full, key = Memory("full", store_error=StorageUnavailable("full")), ec.generate_private_key(CURVE)
         house.authority.go.clear()
@@ -224,7 +224,9 @@ class TestProtection:
         [ChallengeFailed("a.example.org", "no route", ""), RateLimited("enough", retry_after=60)],
         ids=lambda error: type(error).__name__,
     )
-    def test_what_failed_is_not_tried_again_at_once(self, house: House, error: AcmeException) -> None:
+    def test_failures_are_answered_from_memory_during_their_pause(
+        self, house: House, error: AcmeException
+    ) -> None:
         """A failed validation and a rate limit are answered from memory until their pause is over."""
         house.authority.error = error
         request = make_request()
@@ -249,7 +251,7 @@ class TestProtection:
         house.authority.error = None
         assert house.ask(make_request("b.example.org")).source == "issued"
 
-    def test_pauses_grow(self, house: House) -> None:
+    def test_each_failure_of_a_name_doubles_its_pause(self, house: House) -> None:
         """Each failure of a name makes its pause twice as long."""
         house.authority.error = ChallengeFailed("a.example.org", "no route", "")
         waits = []
@@ -308,7 +310,7 @@ class TestProtection:
 class TestClosing:
     """A server that stops begins nothing, and keeps nobody waiting."""
 
-    def test_what_has_not_begun_is_refused(self) -> None:
+    def test_a_stop_refuses_requests_that_have_not_begun(self) -> None:
         """What runs goes on to its end; what waits for its turn, or comes now, is told to ask again."""
         house = House(most_at_once=1)
         house.authority.go.clear()
@@ -334,7 +336,7 @@ class TestClosing:
         futures += [house.begin(request), house.begin(request)]
         assert [type(future.exception(30)) for future in futures] == [CAUnavailable] * 4
 
-    def test_what_is_stored_is_delivered_to_the_end(self, house: House) -> None:
+    def test_a_stop_still_delivers_stored_chains(self, house: House) -> None:
         """A stored chain needs no order, so a stop does not keep it back."""
         request = make_request()
         first = house.ask(request)

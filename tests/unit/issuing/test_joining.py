@@ -57,7 +57,7 @@ class TestTurns:
 class TestJoining:
     """Who asks for what is being issued gets it, and it is kept where that client's chains are."""
 
-    def test_two_storages(self, house: House) -> None:
+    def test_a_joined_chain_is_stored_in_both_storages(self, house: House) -> None:
         """A chain that two wait for is stored in the storages of both."""
         other, key = Memory("other"), ec.generate_private_key(CURVE)
         house.authority.go.clear()
@@ -68,7 +68,7 @@ class TestJoining:
         assert first.result(0).chain == second.result(0).chain
         assert house.storage.chains == other.chains != {}
 
-    def test_who_joins_while_the_chain_is_being_stored(self, house: House) -> None:
+    def test_joining_during_storing_stores_in_the_other_storage_too(self, house: House) -> None:
         """Who joins with another storage while the first one is written to has the chain there as well."""
         other, key = Memory("other"), ec.generate_private_key(CURVE)
         house.ask(make_request())  # the storage has been checked
@@ -100,14 +100,14 @@ class TestJoining:
         assert len({future.result().chain.serial for future in futures}) == 1
         assert all(storage.chains for storage in storages)
 
-    def test_who_looked_before_it_was_stored(self, house: House) -> None:
+    def test_a_request_that_missed_the_stored_chain_gets_the_one_just_issued(self, house: House) -> None:
         """Who has looked in vain, and comes to ask when the same has just been issued, gets that."""
         with self.looking_in_vain(house) as late:
             assert house.ask(late.request).source == "issued"
         assert late.outcome().source == "stored"
         assert len(house.authority.orders) == 1
 
-    def test_nobody_falls_between_an_issuance_and_its_end(self, house: House) -> None:
+    def test_no_request_misses_both_an_issuance_and_its_result(self, house: House) -> None:
         """Whoever does not find the issuance any more sees that one has ended, however short after it."""
         with self.looking_in_vain(house) as late:
 

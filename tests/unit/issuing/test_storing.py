@@ -41,7 +41,7 @@ class TestCheck:
         assert sources(futures) == {"issued"}
         assert house.storage.checks == 1
 
-    def test_it_holds_for_a_second(self, house: House) -> None:
+    def test_a_check_of_a_storage_holds_for_a_second(self, house: House) -> None:
         """A storage that could be written to is tried again only a second later."""
         checks = []
         for seconds in (0, 0.9, 0.2, 0, 5):
@@ -50,7 +50,7 @@ class TestCheck:
             checks.append(house.storage.checks)
         assert checks == [1, 1, 2, 2, 3]
 
-    def test_each_storage_has_its_own(self, house: House) -> None:
+    def test_each_storage_is_checked_separately(self, house: House) -> None:
         """That one storage works says nothing about another."""
         broken = Memory("broken", check_error=StorageUnavailable("not writable"))
         house.ask(make_request())
@@ -106,7 +106,7 @@ class TestBatches:
         """Tell whether so many certificates are there, and on their way to the storage."""
         return sum(map(len, house.issuance._storages._queues.values())) == number
 
-    def test_what_comes_meanwhile(self, house: House) -> None:
+    def test_chains_that_come_during_storing_are_stored_in_one_batch(self, house: House) -> None:
         """One chain is stored alone; the ten that come while that goes on are stored at once."""
         futures = self.storing(house)
         futures += [house.begin(make_request()) for _ in range(10)]
@@ -116,7 +116,7 @@ class TestBatches:
         assert house.storage.batches == [1, 10]
         assert len(house.storage.chains) == 12
 
-    def test_nobody_waits_for_those_who_come_later(self, house: House) -> None:
+    def test_a_stored_chain_does_not_wait_for_later_batches(self, house: House) -> None:
         """Whose chain is stored is answered, though further chains are being stored already."""
         second_batch = Memory().write
         second_batch.clear()
@@ -135,7 +135,7 @@ class TestBatches:
         second_batch.set()
         assert futures[1].result(30).source == "issued"
 
-    def test_one_that_cannot_be_stored(self, house: House) -> None:
+    def test_a_chain_that_fails_does_not_fail_its_batch(self, house: House) -> None:
         """Where a batch fails each chain is tried alone, and only the bad one is kept in memory."""
         futures = self.storing(house)
         good, bad = make_request(), make_request()
@@ -169,7 +169,7 @@ class TestBatches:
         assert not futures[0].done()
 
 
-def test_what_returns_at_once_needs_no_thread(house: House) -> None:
+def test_a_storage_without_io_needs_no_thread(house: House) -> None:
     """A storage without I/O is used in the loop's own thread, for trying, looking and storing."""
     storage = Memory("at once", is_immediate=True)
     threads = set[str]()

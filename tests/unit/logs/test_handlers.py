@@ -90,7 +90,7 @@ class TestConfigure:
         logger.debug("an event")
         assert json.loads((tmp_path / "log").read_text(encoding="ascii"))["message"] == "an event"
 
-    def test_once_more(self, tmp_path: Path) -> None:
+    def test_the_last_configuration_counts_alone(self, tmp_path: Path) -> None:
         """What is configured last counts alone; the destination before it is closed."""
         logs.configure(options(tmp_path / "first"))
         [first] = [
@@ -103,7 +103,7 @@ class TestConfigure:
         assert vars(first)["stream"] is None
 
     @pytest.mark.parametrize("name", ["stdout", "stderr"])
-    def test_streams(self, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    def test_lines_go_to_the_configured_stream(self, capsys: pytest.CaptureFixture[str], name: str) -> None:
         """Lines go to the stream that the configuration names, and to no other, without colour."""
         logs.configure(options(name))
         logger.warning("an event")
@@ -127,7 +127,7 @@ class TestConfigure:
             logger.warning("an event")
             assert screen.readline().decode().endswith(f"Z {level} an event\r\n")
 
-    def test_libraries(self, tmp_path: Path) -> None:
+    def test_libraries_are_logged_from_warnings_on(self, tmp_path: Path) -> None:
         """What libraries log goes the same way, escaped, from warnings on."""
         logs.configure(options(tmp_path / "log", level="debug"))
         logging.getLogger("a.library").info("chatter")
@@ -235,7 +235,7 @@ class TestSyslog:
 
 
 class TestFile:
-    def test_rotation(self, tmp_path: Path) -> None:
+    def test_a_renamed_file_is_followed_by_a_new_one(self, tmp_path: Path) -> None:
         """When its file was renamed the log goes on in a new one."""
         path = tmp_path / "log"
         logs.configure(options(path))
@@ -282,14 +282,14 @@ class TestFailure:
         def emit(self, record: logging.LogRecord) -> None:
             raise self.error
 
-    def test_it_is_told_once_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_lost_lines_are_told_once_on_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         """That lines are lost is told in one line, without a traceback, and not for each of them."""
         handler = self.Broken(RuntimeError("forged\nline"))
         for _ in range(3):
             assert not handler.handle(logging.makeLogRecord({"msg": "lost"}))
         assert capsys.readouterr().err == 'acmems: log lines are being lost: "forged\\nline"\n'
 
-    def test_nobody_can_be_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_closed_stderr_does_not_stop_the_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where stderr is closed, too, the program goes on all the same."""
         with open(os.devnull, "w", encoding="ascii") as closed:  # noqa: PTH123 - a stream to be closed
             pass

@@ -193,7 +193,7 @@ class TestJson:
         assert is_one_line(made)
         assert (json.loads(made)["message"], json.loads(made)["key"]) == (message, value)
 
-    def test_what_every_line_has_stays(self) -> None:
+    def test_pairs_do_not_replace_time_level_or_message(self) -> None:
         """A pair cannot take the place of time, level or message."""
         assert entry({"time": "never", "level": "none", "message": "forged"}) == entry({})
 
@@ -251,7 +251,7 @@ class TestEvents:
             == f"{name} ref=abc client=192.0.2.1 names=a.org block=web{known}"
         )
 
-    def test_what_is_not_known(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_unknown_fields_are_left_out(self, caplog: pytest.LogCaptureFixture) -> None:
         """What is not known of a request is left out."""
         log_event(RefusedEvent(reference="abc", client="192.0.2.1", status=403, reason="no"))
         [made] = caplog.records
@@ -260,14 +260,14 @@ class TestEvents:
             TextFormatter(plain=True).format(made) == "refused ref=abc client=192.0.2.1 status=403 reason=no"
         )
 
-    def test_a_bug(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_bug_is_logged_with_its_traceback(self, caplog: pytest.LogCaptureFixture) -> None:
         """A bug is logged with its traceback, beside the reference that the client got."""
         log_event(FailedEvent(**WHO, stage="sign", status=500, reason="a bug", bug=KeyError("oops")))
         [made] = caplog.records
         assert "ref=abc" in TextFormatter().format(made)
         assert "KeyError" in TextFormatter().format(made)
 
-    def test_what_is_not_wanted(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_events_below_the_level_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         """An event below the level of the log is not logged."""
         with caplog.at_level(logging.INFO, "acmems.events"):
             log_event(RequestedEvent(**WHO))
@@ -313,7 +313,7 @@ class TestUncaught:
         assert record.exc_info is not None
         assert capsys.readouterr().err == ""
 
-    def test_afterwards(self) -> None:
+    def test_hooks_are_restored_afterwards(self) -> None:
         """Afterwards everything is as it was."""
         before = threading.excepthook, sys.unraisablehook
         with logs.uncaught():

@@ -24,12 +24,12 @@ TICK = 0.25
 class Crowd:
     """A listener for HTTP with forty places, and clients that come from wherever they like on loopback."""
 
-    def __init__(self, per_address: int | None = None) -> None:
+    def __init__(self, per_address: int | None = None, addresses: int = 1) -> None:
         self.time = Time()
         self.application = Application()
         self.listener = Listener(
             "crowd",
-            [Address("127.0.0.1", 0)],
+            [Address("127.0.0.1", 0)] * addresses,
             HttpService(self.application, HttpLimits(read_seconds=1000, idle_seconds=1000)),
             limits=ListenerLimits(PLACES, per_address, GRACE, CROWD_GRACE, TICK),
             clock=self.time.clock,
@@ -37,9 +37,8 @@ class Crowd:
         self.listener.bind()
         self.clients: list[Client] = []
 
-    def connect(self, source: str = "127.0.0.1") -> Client:
-        """Connect, and let the listener do what it can."""
-        place = self.listener.addresses[0]
+    def connect(self, source: str = "127.0.0.1", address: int = 0) -> Client:
+        place = self.listener.addresses[address]
         client = Client(socket.create_connection((place.host, place.port), 30, (source, 0)))
         self.clients.append(client)
         return client
@@ -259,6 +258,20 @@ class TestHerds:
         assert first[0].answer()[0] == "200"
         assert silent.answer()[0] == "200"
         assert silent.ended
+
+    def test_each_address_of_the_listener_has_its_turn(self) -> None:
+        """Free places go to those who wait at all of the listener's addresses, whichever is asked most."""
+        crowd = Crowd(addresses=2)
+        crowd.application.on_run = later
+        crowd.come(PLACES, data=post())
+        crowd.come(PLACES, data=post("/many"))
+        crowd.connect(address=1).send(post("/one"))
+        crowd.go()
+        for exchange in crowd.application.running[:2]:
+            exchange.answer(b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", close=True)
+            crowd.go()
+        assert sorted(exchange.target for exchange in crowd.application.running[PLACES:]) == ["/many", "/one"]
+        crowd.close()
 
 
 class TestShares:

@@ -128,3 +128,23 @@ class TestThread:
         bell.loop.close()
         bell.loop.submit(lambda: bell.called.append("late"))
         assert bell.called == []
+
+    def test_a_call_that_hangs(self, bell: Bell) -> None:
+        """A loop is healthy while it waits and when its thread gets on, and not while one call lasts."""
+        assert not bell.loop.is_healthy()
+        bell.loop.start()
+        assert bell.loop.is_healthy()
+        go, blocked = threading.Event(), threading.Event()
+
+        def block() -> None:
+            blocked.set()
+            go.wait(PATIENCE)
+
+        bell.loop.submit(block)
+        assert blocked.wait(PATIENCE)
+        assert bell.loop.is_healthy()
+        bell.time.now += 121
+        assert not bell.loop.is_healthy()
+        go.set()
+        bell.loop.perform(lambda: None)
+        assert bell.loop.is_healthy()

@@ -15,7 +15,7 @@ from acmems.x509.identifiers import Identifier
 
 @pytest.mark.threat("csr", "what parsers read differently")
 @pytest.mark.parametrize("name", TARGETS)
-def test_seeds(name: str) -> None:
+def test_targets_accept_their_seeds(name: str) -> None:
     """What a fuzzer begins with is what the target takes."""
     for seed in TARGETS[name].seeds():
         TARGETS[name].check(seed)

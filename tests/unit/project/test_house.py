@@ -78,7 +78,7 @@ def test_a_house_at_its_limits_is_fine(root: Path, capsys: pytest.CaptureFixture
         ),
     ],
 )
-def test_what_breaks_a_rule_is_told(
+def test_each_broken_rule_is_told_with_its_places(
     root: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], finding: str
 ) -> None:
     """Each rule has its line, with the places that break it."""

@@ -52,7 +52,9 @@ def test_cases_are_counted(pytester: pytest.Pytester) -> None:
         (("assert 404 != 405", '"""404 and 405."""'), "web: odd paths: no test has 404, 405"),
     ],
 )
-def test_what_is_missing_fails(pytester: pytest.Pytester, change: tuple[str, str], line: str) -> None:
+def test_a_case_without_test_or_status_fails(
+    pytester: pytest.Pytester, change: tuple[str, str], line: str
+) -> None:
     """A case without a test, or with a status that only words mention, fails."""
     assert BOTH.count(change[0]) == 1
     result = run(pytester, BOTH.replace(*change), "--threats")

@@ -97,7 +97,7 @@ def read_once(content: bytes, then: Callable[[], object]) -> Callable[[str, int]
 class TestDamage:
     @pytest.mark.threat("disk", "something else in a chain's place")
     @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-    def test_it_is_moved_aside(
+    def test_a_damaged_file_is_moved_aside(
         self,
         storage: FileStorage,
         place: Path,
@@ -165,7 +165,7 @@ class TestDamage:
         assert logged(caplog) == [("a damaged stored chain was moved aside", str(place))]
         assert not place.exists()
 
-    def test_what_cannot_be_moved(
+    def test_a_damaged_file_that_cannot_be_moved_is_a_miss(
         self,
         storage: FileStorage,
         place: Path,
@@ -202,7 +202,7 @@ class TestRaces:
         assert list(place.parent.glob("*damaged*")) == []
         assert logged(caplog) == []
 
-    def test_another_was_faster(
+    def test_a_damaged_file_moved_by_another_thread_is_a_miss(
         self,
         storage: FileStorage,
         place: Path,

@@ -62,13 +62,13 @@ def everything_in(directory: Path) -> list[Path]:
 
 
 class TestFind:
-    def test_what_was_stored(self, storage: FileStorage) -> None:
+    def test_a_stored_chain_is_found(self, storage: FileStorage) -> None:
         """A stored chain is found, with all its certificates, also by a storage made anew."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         assert storage.find(REQUEST, ORIGIN) == CHAIN
         assert FileStorage("again", storage.directory).find(REQUEST, ORIGIN) == CHAIN
 
-    def test_nothing(self, storage: FileStorage) -> None:
+    def test_an_empty_storage_finds_nothing_and_stays_empty(self, storage: FileStorage) -> None:
         """Where nothing is stored nothing is found, and looking leaves nothing behind."""
         assert storage.find(REQUEST, ORIGIN) is None
         assert everything_in(storage.directory) == []
@@ -155,12 +155,12 @@ class TestTree:
         assert (entry_of(storage) / "csr.pem").read_bytes() == REQUEST.pem
 
     @pytest.mark.parametrize("origin", [ORIGIN, *OTHERS], ids=["default", "CA", "profile"])
-    def test_what_old_versions_left(self, storage: FileStorage, origin: IssuerIdentity) -> None:
+    def test_chains_of_older_versions_are_found(self, storage: FileStorage, origin: IssuerIdentity) -> None:
         """A chain of 0.3 to 0.5 is found whatever the CA, which those did not note."""
         leave_as_old_version(storage, CHAIN)
         assert storage.find(REQUEST, origin) == CHAIN
 
-    def test_what_is_stored_replaces_what_they_left(self, storage: FileStorage) -> None:
+    def test_a_new_chain_replaces_one_of_an_older_version(self, storage: FileStorage) -> None:
         """A new chain lies in place of an old version's, and is found."""
         leave_as_old_version(storage, CHAIN)
         storage.store(REQUEST, NEWER, ORIGIN)
@@ -169,7 +169,9 @@ class TestTree:
 
     @pytest.mark.threat("disk", "another CA or account than before")
     @pytest.mark.parametrize("other", OTHERS, ids=["CA", "profile"])
-    def test_whose_a_chain_is(self, storage: FileStorage, other: IssuerIdentity) -> None:
+    def test_a_description_tells_which_ca_a_chain_is_of(
+        self, storage: FileStorage, other: IssuerIdentity
+    ) -> None:
         """Without the index, the description beside a chain tells whose it is."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         drop_index(storage)
@@ -223,7 +225,7 @@ def failing_at(function: Callable[..., Any], nth: int) -> Callable[..., Any]:
 
 
 class TestStore:
-    def test_what_is_written(self, storage: FileStorage) -> None:
+    def test_four_private_files_are_written(self, storage: FileStorage) -> None:
         """Stored are three files in the tree and one in the index, for their owner only."""
         storage.store(REQUEST, CHAIN, ORIGIN)
         entry = entry_of(storage)
@@ -307,6 +309,65 @@ class TestStore:
         assert (directory / place).read_bytes() == b""
 
 
+class TestStoreAll:
+    """Several chains at once, with as few waits for the disk as that takes."""
+
+    REQUESTS = tuple(make_request(f"{number}.example.org") for number in range(3))
+    ENTRIES = tuple((request, make_chain(request)) for request in REQUESTS)
+
+    def test_all_are_found(self, storage: FileStorage) -> None:
+        """Each chain is found by what it is for, in the index and in the tree."""
+        storage.store_all(self.ENTRIES, ORIGIN)
+        chains = [chain for _, chain in self.ENTRIES]
+        assert [storage.find(request, ORIGIN) for request in self.REQUESTS] == chains
+        drop_index(storage)
+        assert [storage.find(request, ORIGIN) for request in self.REQUESTS] == chains
+
+    def test_only_the_index_waits_for_the_disk(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each file of the index is synced, their directory once for all, and nothing of the tree."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        synced: list[Path] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink()))
+        storage.store_all(self.ENTRIES, ORIGIN)
+        index = storage.directory / "identities"
+        assert [path.parent for path in synced] == [index] * 3 + [storage.directory]
+        assert synced[-1] == index
+
+    @pytest.mark.threat("disk", "a disk that is full")
+    @pytest.mark.parametrize("call", ["open", "fsync"])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    def test_a_disk_too_full_for_one_changes_nothing(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+    ) -> None:
+        """Where one of them cannot be written, none is; each can be stored alone afterwards."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        before = everything_in(storage.directory)
+        monkeypatch.setattr(os, call, failing_at(getattr(os, call), nth))
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            storage.store_all([(REQUEST, NEWER), *self.ENTRIES], ORIGIN)
+        assert everything_in(storage.directory) == before
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+        for request, chain in self.ENTRIES:
+            storage.store(request, chain, ORIGIN)
+            assert storage.find(request, ORIGIN) == chain
+
+    def test_a_tree_that_cannot_be_written_is_told(self, storage: FileStorage) -> None:
+        """What only 0.5 would miss is an error as well, and what is in the index is found all the same."""
+        (storage.directory / DIGEST[:2]).write_bytes(b"")
+        with pytest.raises(StorageUnavailable, match="cannot keep a chain"):
+            storage.store_all([(REQUEST, CHAIN), *self.ENTRIES], ORIGIN)
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+
+    def test_files_that_a_crash_left_empty_are_not_used(self, storage: FileStorage) -> None:
+        """The tree may be empty after a crash of the machine; the index then has the chain."""
+        storage.store(REQUEST, CHAIN, ORIGIN)
+        for name in ("csr.pem", "acmems.json", "cert.pem"):
+            (entry_of(storage) / name).write_bytes(b"")
+        assert storage.find(REQUEST, ORIGIN) == CHAIN
+
+
 STORE_FOREVER = """
 import sys
 from pathlib import Path
@@ -327,7 +388,9 @@ while True:
 class TestTogether:
     """Many threads, and several processes, use one directory."""
 
-    def test_threads(self, storage: FileStorage, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_look_during_storing_finds_a_whole_chain(
+        self, storage: FileStorage, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """While others store every look finds a whole chain, and nothing is taken for damaged."""
         storage.store(REQUEST, CHAIN, ORIGIN)
 
@@ -366,7 +429,7 @@ class TestTogether:
 
 
 class TestCheck:
-    def test_it_leaves_nothing(self, storage: FileStorage) -> None:
+    def test_a_check_leaves_only_the_folder_of_the_index(self, storage: FileStorage) -> None:
         """Where storing works, `check` makes the folder of the index and leaves nothing else."""
         storage.check()
         assert everything_in(storage.directory) == [storage.directory / "identities"]
@@ -413,7 +476,9 @@ class TestLook:
         assert list(storage.self_check()) == []
         assert everything_in(storage.directory) == []
 
-    def test_one_that_cannot(self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unusable_directory_is_told_by_its_key(
+        self, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A directory that may not be written or does not exist is told, by its key in the configuration."""
         monkeypatch.setattr(os, "access", lambda *_: False)
         [(key, reason)] = storage.self_check()

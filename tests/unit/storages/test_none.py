@@ -9,7 +9,7 @@ from acmems.storages import IssuerIdentity, NoStorage
 ORIGIN = IssuerIdentity("https://ca.example.org/directory")
 
 
-def test_nothing_is_kept() -> None:
+def test_a_stored_chain_is_not_found() -> None:
     """What is stored is not found, and nothing is ever wrong with it."""
     storage, request = NoStorage("none"), make_request()
     storage.check()

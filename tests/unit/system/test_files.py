@@ -88,7 +88,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class TestWriteAtomically:
-    def test_what_was_there_is_replaced(self, old: Path) -> None:
+    def test_the_file_has_the_new_content_alone(self, old: Path) -> None:
         """The file has the new content, and nothing else lies in its directory."""
         files.write_atomically(old, NEW)
         assert old.read_bytes() == NEW
@@ -175,10 +175,17 @@ class TestWriteTogether:
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
         assert steps == ["sync file", "sync file", "rename", "rename", "sync directory"]
 
-    def test_if_one_cannot_be_written_none_is(self, old: Path) -> None:
+    def test_without_durability_nobody_waits_for_the_disk(self, tmp_path: Path, steps: list[str]) -> None:
+        """What may be lost with the machine is written as whole, without a sync."""
+        files.write_together(tmp_path, {"a": b"1", "b": b"2"}, durably=False)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+        assert steps == ["rename", "rename"]
+
+    @pytest.mark.parametrize("durably", [True, False], ids=["durably", "not durably"])
+    def test_if_one_cannot_be_written_none_is(self, old: Path, durably: bool) -> None:
         """A disk that is full before the last file leaves the first as it was."""
         with largest_file(len(NEW) - 1), pytest.raises(OSError):
-            files.write_together(old.parent, {old.name: b"short", "other": NEW})
+            files.write_together(old.parent, {old.name: b"short", "other": NEW}, durably=durably)
         assert old.read_bytes() == OLD
         assert list(old.parent.iterdir()) == [old]
 
@@ -199,7 +206,7 @@ class TestCreate:
         files.create(tmp_path / "file", NEW)
         assert steps == ["sync file", "link", "sync directory"]
 
-    def test_nothing_is_overwritten(self, old: Path) -> None:
+    def test_an_existing_file_or_link_stays(self, old: Path) -> None:
         """What has this name already stays, and so does a link, though it leads nowhere."""
         link = old.with_name("link")
         link.symlink_to("nowhere")
@@ -210,7 +217,7 @@ class TestCreate:
         assert link.is_symlink()
         assert sorted(old.parent.iterdir()) == [old, link]
 
-    def test_one_of_many_wins(self, tmp_path: Path) -> None:
+    def test_one_of_many_creators_wins(self, tmp_path: Path) -> None:
         """Of many that create one file at once, one does, and the others are told."""
         path = tmp_path / "file"
 
@@ -281,10 +288,11 @@ class TestMakeDirectory:
         assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
 
     def test_it_is_durable(self, tmp_path: Path, steps: list[str]) -> None:
-        """Its name is on disk when the call returns; one that exists costs no sync."""
+        """Its name is on disk when the call returns; one that exists, or may be lost, costs no sync."""
         for _ in range(2):
             files.make_directory(tmp_path / "made")
-        assert steps == ["make directory", "sync directory", "make directory"]
+        files.make_directory(tmp_path / "other", durably=False)
+        assert steps == ["make directory", "sync directory", "make directory", "make directory"]
 
     def test_a_file_has_its_name(self, old: Path) -> None:
         """A file in its place is an error, and stays."""
@@ -368,7 +376,7 @@ class TestRead:
 
 class TestReadPrivate:
     @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700], ids=oct)
-    def test_the_owners_own(self, old: Path, mode: int) -> None:
+    def test_a_private_file_is_read(self, old: Path, mode: int) -> None:
         """A file that only its owner may touch is read."""
         old.chmod(mode)
         assert files.read_private(old) == OLD

@@ -11,7 +11,7 @@ from acmems.system.clock import SYSTEM
 from acmems.system.locks import KeyedLocks
 
 
-def test_one_at_a_time() -> None:
+def test_a_key_is_held_by_one_thread_at_a_time() -> None:
     """Of many who want one key only one has it, and other keys are free meanwhile."""
     locks, busy = KeyedLocks(), threading.Lock()
 
@@ -27,7 +27,7 @@ def test_one_at_a_time() -> None:
     assert locks._locks == {}
 
 
-def test_who_waits_too_long() -> None:
+def test_a_lock_that_is_not_free_in_time_is_told() -> None:
     """Whoever does not get a lock in time hears so, and leaves it to those who have it."""
     locks = KeyedLocks()
     with locks.hold("key", SYSTEM.deadline(30)):
@@ -39,7 +39,7 @@ def test_who_waits_too_long() -> None:
     assert locks._locks == {}
 
 
-def test_nothing_is_kept() -> None:
+def test_released_keys_are_forgotten() -> None:
     """However many keys are used, and however the work with them ends, none is remembered."""
     locks = KeyedLocks()
     for number in range(1000):

@@ -345,7 +345,7 @@ class TestClose:
                 closing.result(PATIENCE)
             assert all(isinstance(each.exception(PATIENCE), CancelledError) for each in futures)
 
-    def test_nothing_begins_any_more(self, loop: StepLoop) -> None:
+    def test_a_closed_loop_refuses_steps_and_calls(self, loop: StepLoop) -> None:
         """After the end steps are refused, and calls are not made."""
         called: list[int] = []
         loop.run(returning(7))
@@ -387,7 +387,7 @@ class TestClose:
         assert loop.submit(steps()).result(PATIENCE) == 7
         loop.close()
 
-    def test_nothing_is_left(self, pair: Pair) -> None:
+    def test_a_closed_loop_leaves_no_thread_and_no_descriptor(self, pair: Pair) -> None:
         """Of a closed loop no thread and no descriptor is left."""
         before, threads = descriptors(), set(threading.enumerate())
         loop = StepLoop()

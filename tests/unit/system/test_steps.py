@@ -282,7 +282,7 @@ class TestGather:
         assert loop.run(gather([])) == []
         assert loop.run(gather([returning(7, pause(0.001))])) == [7]
 
-    def test_they_run_at_once(self, loop: StepLoop) -> None:
+    def test_gathered_steps_run_at_the_same_time(self, loop: StepLoop) -> None:
         """All begin before the first has ended."""
         signal = Signal()
         waiting = begin(loop, gather(returning(value, signal.wait()) for value in range(10)))

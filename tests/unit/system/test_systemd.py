@@ -67,12 +67,12 @@ class Ticks:
 
 
 class TestNotify:
-    def test_ready(self, systemd: Systemd) -> None:
+    def test_readiness_and_status_are_one_message(self, systemd: Systemd) -> None:
         """That the service is ready and what it does is one message, its status one line."""
         Notifier(systemd.environment).ready("listening on\nREADY=0  here")
         assert systemd.hear() == "READY=1\nSTATUS=listening on READY=0 here"
 
-    def test_stopping(self, systemd: Systemd) -> None:
+    def test_the_stop_is_told(self, systemd: Systemd) -> None:
         """That the service ends is told."""
         Notifier(systemd.environment).stopping()
         assert systemd.hear() == "STOPPING=1"
@@ -83,7 +83,9 @@ class TestNotify:
         Notifier({} if name is None else {"NOTIFY_SOCKET": name}).ready("listening")
         assert caplog.records == []
 
-    def test_nobody_listens(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_socket_that_nobody_reads_is_logged(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """That systemd does not hear is logged, and no reason to stop."""
         Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("listening")
         assert [record.getMessage() for record in caplog.records] == ["systemd does not hear"]
@@ -104,7 +106,7 @@ class TestInterval:
             *({**WATCHDOG, "WATCHDOG_USEC": text} for text in ("", "0", "-1", "1.5", "soon", "²")),
         ],
     )
-    def test_none_is_wanted(self, environment: dict[str, str]) -> None:
+    def test_without_a_watchdog_there_is_no_interval(self, environment: dict[str, str]) -> None:
         """No signs of life are wanted without a time, or if another process shall give them."""
         assert Notifier(environment).interval is None
 

@@ -59,7 +59,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/var/lib/acmems")
 
 
 class TestTurns:
-    def test_what_a_turn_ends_with(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_error_ends_a_turn_and_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
         """An error ends a turn and is told; whoever runs it hears that it failed."""
         turns = Turns("upkeep")
         assert turns.run(lambda: None)
@@ -75,7 +75,7 @@ class TestTurns:
         assert (record.levelno, record.message) == (logging.ERROR, "upkeep: a bug")
         assert record.exc_info is not None
 
-    def test_each_kind_once_an_hour(self, hand: Hand, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_lasting_error_is_told_once_an_hour(self, hand: Hand, caplog: pytest.LogCaptureFixture) -> None:
         """An error that stays is told once an hour, and another one between is told at once."""
         turns = Turns("upkeep", clock=hand.clock())
         for error in (READ_ONLY, READ_ONLY, FULL, READ_ONLY, StorageUnavailable("gone"), FULL):

@@ -110,6 +110,7 @@ class TestPem:
             pytest.param(lambda body: b"\xef\xbb\xbf" + body, id="byte order mark"),
             pytest.param(lambda body: body + b"\0", id="NUL after"),
             pytest.param(lambda body: body.rstrip() + bytes(100), id="NULs right after"),
+            pytest.param(lambda body: body.rstrip() + b"\0\r\n", id="NUL before the last line end"),
             pytest.param(lambda body: body.replace(b"\n", b"\n\n"), id="empty lines within"),
             pytest.param(lambda body: b"  " + body.replace(b"\n", b"\n\t "), id="indented"),
             pytest.param(lambda body: body.replace(b"\n", b" \t\n"), id="blanks at the ends of lines"),

@@ -101,11 +101,13 @@ class TestRefusals:
         with pytest.raises(PayloadInvalid, match="bare base64"):
             csr.parse(base64.b64encode(DER).decode().encode("utf-16"))
 
-    def test_a_private_key_in_utf16(self) -> None:
-        """A private key is noticed in UTF-16 as well."""
+    @pytest.mark.parametrize("first", ["ascii", "utf-16-le"])
+    @pytest.mark.parametrize("second", ["ascii", "utf-16-le"])
+    def test_a_private_key_in_utf16(self, first: str, second: str) -> None:
+        """A private key is noticed in UTF-16 as well, and where only one of the two is in it."""
         key = "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----\n"
         with pytest.raises(PayloadInvalid, match="keep that secret"):
-            csr.parse((key + PEM.decode()).encode("utf-16"))
+            csr.parse(key.encode(first) + PEM.decode().encode(second))
 
 
 @pytest.mark.parametrize(

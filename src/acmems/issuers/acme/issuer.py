@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import Journal
@@ -25,17 +28,22 @@ from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
-_THREADS = 64  # for validators, which may wait long for DNS; made when needed
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Client:
-    """What speaks to the CA with one key."""
+    """What speaks to the CA with one key.
+
+    Args:
+        account: the account of this key as the CA last described it, None while it is not known.
+    """
 
     key: AccountKey
     session: Session
     proving: Proving
     ordering: Ordering
+    account: Account | None = None
 
 
 @dataclass(slots=True)
@@ -59,27 +67,32 @@ class AcmeIssuer:
     Attributes:
         directory: where the account's key and registration lie.
         loop: runs the steps.
-        account: the account as the CA last described it, None while it is not known.
     """
 
     def __init__(self, options: AccountOptions, timeout: float, clock: Clock = SYSTEM) -> None:
         self.options = options
         self.clock = clock
         self.directory = AccountDirectory(options.dir)
-        self.loop = StepLoop(clock, name="acmems-issuer", threads=_THREADS)
-        self.account: Account | None = None
+        self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
-        self._journal = Journal(options.dir / "presented")
+        self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
+        self._opening: _Opening | None = None  # for the loop's thread
+        self._lock = threading.Lock()  # guards what follows
         self._client: Client | None = None
         self._is_stopped = False
-        self._opening: _Opening | None = None
 
     # The account (RFC 8555 section 7.3)
 
     @property
+    def account(self) -> Account | None:
+        """The account as the CA last described it, None while it is not known."""
+        return None if self._client is None else self._client.account
+
+    @property
     def account_url(self) -> str | None:
         """The account's URL, None while it is not known."""
-        return None if self.account is None else self.account.url
+        account = self.account
+        return None if account is None else account.url
 
     @property
     def key(self) -> AccountKey | None:
@@ -122,21 +135,30 @@ class AcmeIssuer:
             AccountError: the key cannot be used, or `ca-file` cannot.
         """
         key = self.directory.load_key()
-        known = self._client
-        if known is not None and known.key.digest == key.digest:
-            return known.key
+        if self.key_digest != key.digest:
+            self._replace_client(self._client_with(key))
+        return key
+
+    def _client_with(self, key: AccountKey) -> Client:
         try:
             session = Session(self.options.directory_url, key, self.loop, ca_file=self.options.ca_file)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        proving = Proving(session, key, self.loop, PresentedProofs(self.clock, self._journal))
+        proving = Proving(session, key, self.loop, self._proofs)
         ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
-        self._client = Client(key, session, proving, ordering)
-        if known is not None:
-            known.session.close()
-        if self._is_stopped:
-            self._stop(self._client)
-        return key
+        return Client(key, session, proving, ordering)
+
+    def _replace_client(self, client: Client) -> None:
+        """Speak to the CA by this client from now on, unless another thread has made one with its key."""
+        with self._lock:
+            if self.key_digest == client.key.digest:
+                return
+            replaced, self._client = self._client, client
+            is_stopped = self._is_stopped
+        if replaced is not None:
+            replaced.session.close()
+        if is_stopped:
+            self._stop(client)
 
     def open(self, *, register: bool = True) -> Account:
         """Load the key, and ask the CA for the account.
@@ -154,7 +176,7 @@ class AcmeIssuer:
 
     def refresh(self, *, register: bool = True) -> Account:
         """Ask the CA for the account, and register it if there is none; errors are those of `open`."""
-        return self.loop.run(self._refresh(self.clock.deadline(self._timeout), register=register))
+        return self.run(self._refresh(self.clock.deadline(self._timeout), register=register))
 
     def deactivate(self) -> Account:
         """Deactivate the account at the CA, for good (section 7.3.6).
@@ -162,9 +184,9 @@ class AcmeIssuer:
         Raises:
             AccountError, CAError, RateLimited, DeadlinePassed: it could not be done.
         """
-        deadline = self.clock.deadline(self._timeout)
-        self.account = self.loop.run(self._registrar().deactivate(deadline))
-        return self.account
+        client, deadline = self.client, self.clock.deadline(self._timeout)
+        client.account = self.run(self._registrar(client).deactivate(deadline))
+        return client.account
 
     # Orders (section 7.4)
 
@@ -214,19 +236,35 @@ class AcmeIssuer:
             validators: what may have presented them, by name.
             on_progress: called after each batch of proofs.
         """
-        if self._client is not None:
-            self._client.proving.proofs.sweep(validators, on_progress)
+        self._proofs.sweep(validators, on_progress)
 
     def stop(self) -> None:
         """End all that goes on with the CA, now and from now on; unfinished orders stay open there."""
-        self._is_stopped = True
-        if self._client is not None:
-            self._stop(self._client)
+        with self._lock:
+            self._is_stopped = True
+            client = self._client
+        if client is not None:
+            self._stop(client)
 
     def close(self) -> None:
         """Stop, and let go of threads."""
         self.stop()
         self.loop.close()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run steps in the loop, and wait for their outcome, which is also what they raise.
+
+        Raises:
+            CAUnavailable: this issuer is closed, or was closed before they ended.
+        """
+        try:
+            future = self.loop.submit(steps)
+        except RuntimeError:
+            raise _stopping() from None
+        try:
+            return future.result()
+        except CancelledError:
+            raise _stopping() from None
 
     def _stop(self, client: Client) -> None:
         self.loop.soon(client.ordering.stop)
@@ -235,7 +273,7 @@ class AcmeIssuer:
 
     def _open(self, deadline: Deadline) -> Steps[None]:
         if self._is_stopped:
-            raise CAUnavailable("this server is stopping; ask again")
+            raise _stopping()
         opening = self._opening = _Opening()
         try:
             self.load_key()
@@ -248,10 +286,15 @@ class AcmeIssuer:
             opening.ended.set()
 
     def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
-        with translating(()):
-            self.account = yield from self._registrar().refresh(deadline, register=register)
-        return self.account
-
-    def _registrar(self) -> Registrar:
         client = self.client
+        with translating(()):
+            account = yield from self._registrar(client).refresh(deadline, register=register)
+        client.account = account
+        return account
+
+    def _registrar(self, client: Client) -> Registrar:
         return Registrar(self.options, self.directory, client.session, client.key)
+
+
+def _stopping() -> CAUnavailable:
+    return CAUnavailable("this server is stopping; ask again")

@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
@@ -20,6 +21,8 @@ from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
+
+_VALIDATOR_THREADS = 64  # most wait until the DNS shows a proof, for minutes
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +73,8 @@ class Proving:
         self._thumbprint = key.thumbprint
         self._loop = loop
         self._clock = loop.clock
+        # Not the loop's: there the CA is looked up, for which no order is to wait behind slow validators.
+        self._pool = ThreadPoolExecutor(_VALIDATOR_THREADS, thread_name_prefix="acmems-validator")
         self._waiting: set[Signal] = set()
         self._is_stopped = False
 
@@ -196,7 +201,7 @@ class Proving:
         if validator.is_immediate:
             act()
         else:
-            yield from in_thread(act)
+            yield from in_thread(act, self._pool)
 
     def _proof(self, attempt: Attempt, wake: Signal) -> Proof:
         def on_request() -> None:  # by any thread

@@ -87,8 +87,8 @@ class Listener:
         return self._acceptor.is_crowded
 
     def is_healthy(self) -> bool:
-        """Tell whether its thread lives."""
-        return self._loop.is_running
+        """Tell whether its thread lives and no call hangs."""
+        return self._loop.is_healthy()
 
     def bind(self) -> None:
         """Take all addresses, or none; who connects waits for `start`.

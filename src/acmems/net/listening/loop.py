@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Callable
 
 from acmems.system.clock import Clock
+from acmems.system.threads import Progress
 
 logger = logging.getLogger(__name__)
 
 _EVENTS = 64  # taken from the kernel at once
+_HANGING_SECONDS = 120.0  # no call may block for as long as this
 _JOIN_SECONDS = 5.0  # in which the thread must have come to the end of what it does
 
 Step = Callable[[], None]
@@ -23,7 +25,7 @@ class EventLoop:
     """Calls what belongs to descriptors that are ready, to a timer, and what other threads hand over.
 
     All calls are made in one thread, one after the other; a bug in one of them is logged and hurts no other.
-    `submit`, `stop`, `close` and `is_running` are for any thread, everything else is for that one.
+    `submit`, `stop`, `close`, `is_running` and `is_healthy` are for any thread, all else is for that one.
 
     Args:
         name: of its thread.
@@ -37,6 +39,7 @@ class EventLoop:
         self._tick_seconds = tick_seconds
         self._on_tick = on_tick
         self._now = clock.monotonic()  # when the current turn began
+        self._progress = Progress(_HANGING_SECONDS, clock)
         self._due: float | None = None
         self._steps: dict[int, Step] = {}
         self._submitted: deque[Step] = deque()
@@ -53,6 +56,10 @@ class EventLoop:
     def is_running(self) -> bool:
         """Whether its thread lives."""
         return self._thread.is_alive()
+
+    def is_healthy(self) -> bool:
+        """Tell whether its thread lives and no call hangs."""
+        return self.is_running and not self._progress.is_stuck
 
     def start(self) -> None:
         """Start the thread."""
@@ -113,8 +120,10 @@ class EventLoop:
         Args:
             timeout: seconds to wait at most; None: until something is to be done.
         """
+        self._progress.end()
         events = self._epoll.poll(self._timeout(timeout), _EVENTS)
         self._now = self._clock.monotonic()
+        self._progress.note(self._now)
         for number, _ in events:
             step = self._steps.get(number)
             if step is not None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.steps.waits import PENDING, Resume, Steps, Timer, Watched
+from acmems.system.threads import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class StepLoop:
         self._timers: list[Timer] = []
         self._cancelled = 0  # of the timers
         self._numbers = itertools.count()
-        self._busy_since: float | None = None  # when the turn began that goes on; None while it waits
+        self._progress = Progress(_HANGING_SECONDS, clock)
         self._lock = threading.Lock()  # guards what follows
         self._soon: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
@@ -94,9 +95,7 @@ class StepLoop:
 
     def is_healthy(self) -> bool:
         """Tell whether its thread lives and gets on, or was not needed yet."""
-        since = self._busy_since
-        hangs = since is not None and self.clock.monotonic() - since > _HANGING_SECONDS
-        return self._thread is None or (self._thread.is_alive() and not hangs)
+        return self._thread is None or (self._thread.is_alive() and not self._progress.is_stuck)
 
     def submit(self, steps: Steps[T]) -> Future[T]:
         """Run steps; return what will hold their result. For any thread.
@@ -235,9 +234,10 @@ class StepLoop:
             os.close(self._wake)
 
     def _turn(self) -> None:
-        self._busy_since = None
+        self._progress.end()
         ready = self._epoll.poll(self._patience())
-        now = self._busy_since = self.clock.monotonic()
+        now = self.clock.monotonic()
+        self._progress.note(now)
         seen = []
         # Note all edges first: what runs next may close a descriptor, and open another of the same number.
         for number, events in ready:

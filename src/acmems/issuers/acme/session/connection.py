@@ -13,7 +13,6 @@ import urllib.parse
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +79,6 @@ class CAConnection:
         try_limit: seconds that one request may take from its first byte to the last byte of the response,
             however slowly that drips.
         loop: runs the steps.
-        lookups: whose threads look names up.
     """
 
     def __init__(
@@ -90,15 +88,12 @@ class CAConnection:
         proxy: Proxy | None,
         try_limit: float,
         loop: StepLoop,
-        *,
-        lookups: Executor,
     ) -> None:
         self._origin = origin
         self._context = context
         self._proxy = proxy
         self._try_limit = try_limit
         self._loop = loop
-        self._lookups = lookups
         self._socket: socket.socket | None = None
         self._watched: Watched | None = None
         self._used_at = 0.0
@@ -207,7 +202,7 @@ class CAConnection:
         if self._proxy is not None:
             host, port = self._proxy.host, self._proxy.port
         error: OSError | None = None
-        for family, address in (yield from _addresses(host, port, self._lookups)):
+        for family, address in (yield from _addresses(host, port)):
             self._refuse_if_over(limit)
             try:
                 yield from self._connect_to(family, address, limit.within(_CONNECT))
@@ -289,7 +284,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
     return Proxy(url.hostname, port, credentials)
 
 
-def _addresses(host: str, port: int, lookups: Executor) -> Steps[list[tuple[int, tuple[str, int]]]]:
+def _addresses(host: str, port: int) -> Steps[list[tuple[int, tuple[str, int]]]]:
     """Return the addresses of a host; names are looked up in a thread, because that blocks."""
 
     def look_up(flags: int) -> list[tuple[int, tuple[str, int]]]:
@@ -299,7 +294,7 @@ def _addresses(host: str, port: int, lookups: Executor) -> Steps[list[tuple[int,
     try:
         return look_up(socket.AI_NUMERICHOST)
     except socket.gaierror:
-        return (yield from in_thread(lambda: look_up(0), lookups))
+        return (yield from in_thread(lambda: look_up(0)))
     except UnicodeError:
         raise OSError(f"{host} is no host name") from None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,7 +42,6 @@ class Transport:
 
     FEW = 4
     RATE = 600.0  # requests a second
-    _LOOKUPS = 4  # names looked up at once
     _FADING = 1.02  # what the shortest response grows by with each one that is longer
 
     def __init__(
@@ -57,11 +55,8 @@ class Transport:
     ) -> None:
         context, proxy = tls_context(ca_file), proxy_for(origin)
         self._loop = loop
-        # Not the loop's own threads: all of those may be waiting for DNS servers at this moment.
-        self._lookups = ThreadPoolExecutor(self._LOOKUPS, thread_name_prefix=f"{loop.name}-lookups")
         self._connections = tuple(
-            CAConnection(origin, context, proxy, try_limit, loop, lookups=self._lookups)
-            for _ in range(connections)
+            CAConnection(origin, context, proxy, try_limit, loop) for _ in range(connections)
         )
         # The one that was used last is used next: few stay warm, others are never made.
         self._free = list(self._connections)
@@ -102,7 +97,6 @@ class Transport:
             connection.abort()
         for connection in self._free:
             connection.close()
-        self._lookups.shutdown(wait=False)
 
     def _admit(self, deadline: Deadline) -> Steps[None]:
         """Wait until one more request helps, in the order of arrival."""

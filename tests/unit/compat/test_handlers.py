@@ -60,7 +60,7 @@ class TestChallenges:
             assert answer.read() == b"token.thumbprint"
         connection.close()
 
-    def test_head(self, port: int) -> None:
+    def test_head_gets_the_headers_without_the_body(self, port: int) -> None:
         """HEAD gets the same headers without the body."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("HEAD", "/.well-known/acme-challenge/token", headers={"Host": "a.example.org"})

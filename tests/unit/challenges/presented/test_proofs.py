@@ -67,7 +67,7 @@ def in_thread(pool: ThreadPoolExecutor, proofs: PresentedProofs, validator: Fake
 class TestSharing:
     """Orders that share a pending authorization share its proof."""
 
-    def test_once_for_all(self) -> None:
+    def test_the_first_order_presents_and_the_last_withdraws(self) -> None:
         """The first presents, the last withdraws, and every one is told of the CA's visit."""
         proofs, validator, deadline = (
             PresentedProofs(Time().clock(), NOWHERE),
@@ -114,7 +114,7 @@ class TestSharing:
         ],
         ids=lambda difference: str(*difference),
     )
-    def test_what_differs_is_not_shared(self, difference: dict[str, Any]) -> None:
+    def test_orders_share_only_equal_proofs(self, difference: dict[str, Any]) -> None:
         """Orders share a proof only where the same is presented in every respect."""
         proofs, validator, deadline = (
             PresentedProofs(Time().clock(), NOWHERE),
@@ -132,7 +132,7 @@ class TestSharing:
             proofs.present(validator, [proof()], Time().within())
         assert [len(validator.presented) for validator in validators] == [1, 1]
 
-    def test_others_wait_until_it_is_presented(self) -> None:
+    def test_orders_wait_until_a_shared_proof_is_presented(self) -> None:
         """Nobody goes on before the proof is there."""
         proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(2) as pool:
@@ -146,7 +146,7 @@ class TestSharing:
             second.result(30)
         assert len(validator.presented) == 1
 
-    def test_what_takes_too_long(self) -> None:
+    def test_an_order_stops_waiting_for_a_shared_proof_at_its_deadline(self) -> None:
         """Whoever waits for another's proof gives up at its own deadline; the proof stays the other's."""
         proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         with ThreadPoolExecutor(1) as pool:
@@ -187,7 +187,7 @@ class TestFailures:
         [(ValidatorUnavailable("no DNS"), "no DNS"), (RuntimeError("a bug"), "could not be presented")],
         ids=repr,
     )
-    def test_others_who_wait_hear_of_it(self, error: Exception, words: str) -> None:
+    def test_a_failure_is_raised_in_each_order_that_waits(self, error: Exception, words: str) -> None:
         """Each who waits for the same proof gets an error of its own, and the last one withdraws."""
 
         class Broken(Slow):
@@ -231,7 +231,7 @@ class TestFailures:
 class TestOrder:
     """Presenting and withdrawing of one proof never overlap."""
 
-    def test_what_is_being_withdrawn_is_presented_anew(self) -> None:
+    def test_a_proof_is_presented_again_after_its_withdrawal_ends(self) -> None:
         """Whoever comes during a withdrawal waits for its end: else it would take the new proof away."""
         proofs, validator = PresentedProofs(SYSTEM, NOWHERE), Slow()
         validator.presenting.open.set()

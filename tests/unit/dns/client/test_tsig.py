@@ -71,7 +71,7 @@ def test_a_missing_file_is_told_when_it_is_needed(tmp_path: Path) -> None:
     assert key.load().name == NAME
 
 
-def test_it_shows_no_secret() -> None:
+def test_a_key_prints_without_its_secret() -> None:
     """A key is printed without its secret."""
     key = TsigKey(NAME, Secret("c2VjcmV0"))
     assert "c2VjcmV0" not in repr(key)

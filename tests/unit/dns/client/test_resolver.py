@@ -35,7 +35,7 @@ def name(text: str) -> dns.name.Name:
     return dns.name.from_text(text)
 
 
-def test_texts(resolver: Resolver) -> None:
+def test_strings_of_a_record_are_joined(resolver: Resolver) -> None:
     """The strings of one record are one text, several records are several, and none are none."""
     assert resolver.texts(name("joined.example.org")) == {"one record"}
     assert resolver.texts(name("two.example.org")) == {"a", "b"}
@@ -43,7 +43,7 @@ def test_texts(resolver: Resolver) -> None:
     assert resolver.texts(name("host.example.org")) == frozenset()
 
 
-def test_where_a_cname_leads(resolver: Resolver) -> None:
+def test_a_cname_is_followed_one_step(resolver: Resolver) -> None:
     """One step is told, within the zone and out of it; a name without one leads nowhere."""
     assert resolver.target(name("alias.example.org")) == name("two.example.org")
     assert resolver.target(name("alias-out.example.org")) == name("host.example.net")

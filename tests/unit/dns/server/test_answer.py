@@ -52,7 +52,7 @@ def texts(message: dns.message.Message) -> set[str]:
 class TestRecords:
     """What is in the zone."""
 
-    def test_values(self, zone: Zone, asked_for: list[str]) -> None:
+    def test_all_values_of_a_name_are_in_one_answer(self, zone: Zone, asked_for: list[str]) -> None:
         """All values of a name are in one answer, with authority, and whoever shows them hears of it."""
         reply = ask(zone, "www.example.org.acme.example.org")
         assert texts(reply) == {'"first"', '"second"'}
@@ -72,11 +72,13 @@ class TestRecords:
             ("ns.acme.example.org", "A", {"192.0.2.1"}),
         ],
     )
-    def test_its_own(self, zone: Zone, name: str, kind: str, found: set[str]) -> None:
+    def test_the_zone_answers_for_its_name_servers(
+        self, zone: Zone, name: str, kind: str, found: set[str]
+    ) -> None:
         """The zone knows its name servers and the addresses of those within it."""
         assert texts(ask(zone, name, kind)) == found
 
-    def test_soa(self, zone: Zone) -> None:
+    def test_the_serial_grows_with_each_change(self, zone: Zone) -> None:
         """The SOA names the first name server, and its serial grows with each change."""
         (before,) = ask(zone, "acme.example.org", "SOA").answer[0]
         zone.remove(WWW, "nothing of the kind", print)
@@ -87,14 +89,14 @@ class TestRecords:
         assert same.serial == before.serial
         assert after.serial == before.serial + 1
 
-    def test_case(self, zone: Zone) -> None:
+    def test_names_are_found_in_any_case(self, zone: Zone) -> None:
         """Names are found whatever their case, and the answer has that of the question."""
         reply = ask(zone, "wWw.eXample.ORG.acme.EXAMPLE.org")
         assert reply.question[0].name.to_text() == "wWw.eXample.ORG.acme.EXAMPLE.org."
         assert reply.answer[0].name.to_text() == "wWw.eXample.ORG.acme.EXAMPLE.org."
         assert len(texts(reply)) == 2
 
-    def test_any(self, zone: Zone) -> None:
+    def test_any_gets_one_type_of_record(self, zone: Zone) -> None:
         """ANY brings one kind of record (RFC 8482)."""
         assert len(ask(zone, "www.example.org.acme.example.org", "ANY").answer) == 1
         assert len(ask(zone, "acme.example.org", "ANY").answer) == 1
@@ -110,7 +112,7 @@ class TestRecords:
             ("ns.acme.example.org", "AAAA"),
         ],
     )
-    def test_nothing_of_that_type(self, zone: Zone, name: str, kind: str) -> None:
+    def test_a_name_without_the_type_gets_the_soa(self, zone: Zone, name: str, kind: str) -> None:
         """A name without the type, one between others too, is no error: the SOA comes (RFC 2308)."""
         reply = ask(zone, name, kind)
         assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
@@ -134,7 +136,7 @@ class TestRecords:
         zone.remove(WWW, "first", print)
         assert '"first"' in texts(ask(zone, "www.example.org.acme.example.org"))
 
-    def test_repeated(self, zone: Zone) -> None:
+    def test_a_value_that_was_presented_twice_is_withdrawn_once(self, zone: Zone) -> None:
         """What is presented twice by the same is gone when it is withdrawn once."""
         for _ in range(2):
             zone.add(WWW, "again", print)
@@ -164,14 +166,16 @@ class TestRefusals:
             ("version.bind", "TXT", "CH"),
         ],
     )
-    def test_refused(self, zone: Zone, name: str, kind: str, rdclass: str) -> None:
+    def test_other_zones_classes_and_transfers_are_refused(
+        self, zone: Zone, name: str, kind: str, rdclass: str
+    ) -> None:
         """Other zones, other classes and transfers are refused, with nothing in the answer."""
         reply = ask(zone, name, kind, rdclass=rdclass)
         assert (reply.rcode(), reply.answer, reply.authority) == (dns.rcode.REFUSED, [], [])
         assert not reply.flags & dns.flags.AA
 
     @pytest.mark.parametrize("opcode", ["UPDATE", "NOTIFY", "STATUS"])
-    def test_other_operations(self, zone: Zone, opcode: str) -> None:
+    def test_other_opcodes_are_not_implemented(self, zone: Zone, opcode: str) -> None:
         """What is no query is not implemented."""
         query = dns.message.make_query("acme.example.org", "SOA")
         query.set_opcode(dns.opcode.from_text(opcode))
@@ -180,7 +184,7 @@ class TestRefusals:
         assert (reply[3], len(reply)) == (dns.rcode.NOTIMP, 12)
 
     @pytest.mark.threat("proving", "hostile queries to the name server")
-    def test_broken(self, zone: Zone) -> None:
+    def test_a_truncated_query_gets_formerr(self, zone: Zone) -> None:
         """A header that promises more than there is brings FORMERR, with the same ID."""
         query = dns.message.make_query("acme.example.org", "SOA").to_wire()
         for broken in (query[:-1], query + b"x", query[:12], query[:4] + b"\x00\x02" + query[6:]):
@@ -189,7 +193,7 @@ class TestRefusals:
             assert reply[:2] == query[:2]
             assert (reply[2] & 0x80, reply[3]) == (0x80, dns.rcode.FORMERR)
 
-    def test_silence(self, zone: Zone) -> None:
+    def test_answers_and_fragments_get_no_answer(self, zone: Zone) -> None:
         """Answers and what has no header get no answer: two servers must not talk to each other for ever."""
         query = bytearray(dns.message.make_query("acme.example.org", "SOA").to_wire())
         query[2] |= 0x80
@@ -212,7 +216,9 @@ class TestSizes:
     @pytest.mark.parametrize(
         ("payload", "limit"), [(None, 512), (512, 512), (100, 512), (4096, MOST_UDP), (1232, MOST_UDP)]
     )
-    def test_truncation(self, full: Zone, payload: int | None, limit: int) -> None:
+    def test_an_answer_that_does_not_fit_is_empty_with_tc(
+        self, full: Zone, payload: int | None, limit: int
+    ) -> None:
         """What does not fit into a datagram is left out altogether, and TC says so."""
         edns = {} if payload is None else {"use_edns": 0, "payload": payload}
         query = dns.message.make_query("www.example.org.acme.example.org", "TXT", **edns)  # type: ignore[arg-type]  # as the test says
@@ -226,7 +232,7 @@ class TestSizes:
         assert whole is not None
         assert len(dns.message.from_wire(whole).answer[0]) == 60
 
-    def test_edns(self, zone: Zone) -> None:
+    def test_edns_gets_edns_and_an_unknown_version_badvers(self, zone: Zone) -> None:
         """Who speaks EDNS gets an answer with it, and an unknown version is BADVERS (RFC 6891)."""
         reply = ask(zone, "acme.example.org", "SOA", use_edns=0, payload=4096)
         assert (reply.edns, reply.payload) == (0, MOST_UDP)

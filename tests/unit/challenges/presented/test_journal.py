@@ -101,13 +101,13 @@ def test_noted_while_on_show(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_what_leaves_no_traces_is_not_noted(folder: Path) -> None:
+def test_a_proof_that_ends_with_the_process_is_not_noted(folder: Path) -> None:
     """A proof that ends with the process needs no note."""
     PresentedProofs(Time().clock(), Journal(folder)).present(FakeValidator(), [proof()], Time().within())
     assert not folder.exists()
 
 
-def test_what_a_living_process_shows_is_its_own(folder: Path) -> None:
+def test_a_sweep_leaves_notes_of_living_processes_alone(folder: Path) -> None:
     """Whoever sweeps leaves alone what another process has on show."""
     validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
     proofs.present(validator, [proof()], Time().within())
@@ -116,7 +116,7 @@ def test_what_a_living_process_shows_is_its_own(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 1
 
 
-def test_what_a_crash_left_is_withdrawn(folder: Path) -> None:
+def test_proofs_of_a_killed_process_are_withdrawn_once(folder: Path) -> None:
     """After a process was killed, the next one withdraws what it had on show, exactly that, and once."""
     script = (
         "import os, pathlib, sys\n"
@@ -173,7 +173,7 @@ def test_a_verification_that_is_gone(folder: Path, caplog: pytest.LogCaptureFixt
     assert list(folder.iterdir()) == []
 
 
-def test_foreign_files(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_note_is_moved_aside(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is no note is moved aside with a line in the log, once; half a note is removed without one."""
     folder.mkdir()
     contents = {"nonsense": "{", "list": "[]", "deep": "[" * 100_000, "token": ""}
@@ -189,7 +189,9 @@ def test_foreign_files(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["WARNING"] * len(contents)
 
 
-def test_what_cannot_be_opened_holds_nobody_up(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_pipes_and_links_are_left_and_logged_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A folder, a pipe and a link are left where they are; the log tells of each once."""
     folder.mkdir()
     (folder / "folder").mkdir()
@@ -223,7 +225,7 @@ class TestDisk:
         assert "a crash now would leave them in DNS" in caplog.text
         assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
 
-    def test_short_writes(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_short_write_is_continued(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A system call that takes only a part of the note is repeated for the rest."""
         write = os.write
         monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
@@ -387,7 +389,7 @@ class TestRaces:
         with Journal(folder).abandoned() as found:
             assert len(found) == (0 if withdrawn else 1)
 
-    def test_two_sweeps(self, folder: Path) -> None:
+    def test_a_note_is_swept_by_one_process_only(self, folder: Path) -> None:
         """A note that one sweep works on is left alone by another, and is nobody's afterwards."""
         Journal(folder).note("fake", [proof()]).settle(withdrawn=False)
         with Journal(folder).abandoned() as first, Journal(folder).abandoned() as second:
@@ -396,7 +398,9 @@ class TestRaces:
         with Journal(folder).abandoned() as third:
             assert third == []
 
-    def test_two_processes(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_note_is_lost_while_another_process_sweeps(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """While another process sweeps without a pause no note is lost, nor swept while it has its owner."""
         script = (
             "import pathlib, sys\n"
@@ -433,7 +437,7 @@ class TestRaces:
 class TestLaterOrders:
     """The CA may give a later order the token of a proof that could not be withdrawn."""
 
-    def test_what_is_presented_anew_is_not_swept(self, folder: Path) -> None:
+    def test_an_abandoned_proof_that_is_presented_again_stays(self, folder: Path) -> None:
         """An abandoned proof that an order presents again stays as long as that order needs it."""
         time = Time()
         validator, proofs = Lasting(folder), PresentedProofs(time.clock(), Journal(folder))
@@ -452,7 +456,7 @@ class TestLaterOrders:
         ]
         assert list(folder.iterdir()) == []
 
-    def test_what_is_swept_is_presented_afterwards(self, folder: Path) -> None:
+    def test_an_order_waits_for_the_sweep_of_its_proof(self, folder: Path) -> None:
         """An order that wants a proof which is being swept waits for the end of that."""
 
         class Slow(Lasting):

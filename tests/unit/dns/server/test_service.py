@@ -41,7 +41,7 @@ def framed(message: dns.message.Message) -> bytes:
     return len(wire).to_bytes(2, "big") + wire
 
 
-def test_both_transports() -> None:
+def test_udp_and_tcp_are_answered_on_one_port() -> None:
     """It answers over UDP and TCP on one port, and after its end over neither."""
     with running() as service:
         (taken,) = service.addresses
@@ -105,7 +105,7 @@ def test_a_client_that_takes_no_answers() -> None:
             assert stream.channel.pending < 2 * 65536
 
 
-def test_over_the_rate() -> None:
+def test_a_network_over_the_rate_is_sent_to_tcp() -> None:
     """A network that asks too often is sent to TCP, where it is answered."""
     with running(limit=2, clock=Clock(monotonic=lambda: 1.0)) as service:
         port = service.addresses[0].port
@@ -122,7 +122,7 @@ def test_over_the_rate() -> None:
 class TestRates:
     """How much one network may ask."""
 
-    def test_by_network(self) -> None:
+    def test_each_network_has_its_own_rate(self) -> None:
         """Each network has a rate of its own, in each second anew."""
         now = [0.5]
         rates = Rates(1, lambda: now[0])
@@ -135,7 +135,7 @@ class TestRates:
         now[0] = 1.1
         assert rates.take("192.0.2.1") is Verdict.ANSWER
 
-    def test_far_beyond(self) -> None:
+    def test_a_network_far_over_the_rate_gets_no_answer(self) -> None:
         """Whoever asks far too often gets no answer at all."""
         rates = Rates(2, lambda: 0.0)
         verdicts = [rates.take("192.0.2.1") for _ in range(9)]
@@ -159,7 +159,7 @@ def test_an_address_that_is_taken() -> None:
         assert caught.value.filename == str(service.addresses[0])
 
 
-def test_strangers() -> None:
+def test_datagrams_that_are_no_queries_get_no_answer() -> None:
     """Datagrams that are nothing are not answered, and the next one is."""
     with running() as service, socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", service.addresses[0].port))

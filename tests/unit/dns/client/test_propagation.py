@@ -93,7 +93,7 @@ def test_every_address_of_every_name_server_is_asked(monkeypatch: pytest.MonkeyP
     assert waits == []
 
 
-def test_who_has_shown_it_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_show_the_record_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only who does not show the record yet is asked again, after pauses that grow up to two seconds."""
     answers = iter(["later"] * 20)
     asked, waits = wait(monkeypatch, lambda server: next(answers, "") if server.host == "192.0.2.2" else "")
@@ -149,7 +149,7 @@ def test_a_stop_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         wait(monkeypatch, ask, stopping=stopping)
 
 
-def test_none_asks_nobody() -> None:
+def test_without_propagation_no_server_is_asked() -> None:
     """Without `propagation`, nothing is waited for and nobody is asked."""
     Propagation().wait([(RECORD, "value")], Time().deadline(0), threading.Event())
 

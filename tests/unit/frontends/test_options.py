@@ -1,0 +1,82 @@
+"""The section `[mgmt]`: what each key means, and what is refused."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from tests.sections import load, wrong
+
+from acmems.config import MgmtOptions
+from acmems.net.address import Address
+from acmems.storages import NoStorage
+from acmems.x509 import csr
+
+
+class TestMgmt:
+    def test_every_key_is_read(self) -> None:
+        """Each key of the management interface becomes its field."""
+        config = load(
+            "[mgmt]\nlistener = 192.0.2.1:1313\nmgmt = [::1]:0\nmax-size = 16k\nmax-connections = 10\n"
+            "request-timeout = 30\ntrusted-proxy = 192.0.2.7\ntrusted-proxy = 2001:db8::/32\n"
+            "must-staple = yes\nextra-curve = secp521r1\n"
+        )
+        assert config.mgmt == MgmtOptions(
+            listeners=(Address("192.0.2.1", 1313), Address("::1", 0)),
+            max_size=16384,
+            max_connections=10,
+            request_timeout=30.0,
+            trusted_proxies=(ipaddress.ip_network("192.0.2.7"), ipaddress.ip_network("2001:db8::/32")),
+            csr_rules=csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"})),
+            default_verification=None,
+            default_storage=None,
+        )
+
+    def test_requests_are_judged_by_it(self) -> None:
+        """What authenticates requests knows the limits that are configured."""
+        config = load("[mgmt]\nmax-size = 1m\ntrusted-proxy = 192.0.2.7\nmust-staple = yes\n")
+        assert config.auth.max_size == 1048576
+        assert config.auth.rules == csr.Rules(must_staple=True)
+        assert config.auth.trusted_proxies == (ipaddress.ip_network("192.0.2.7"),)
+
+    def test_an_empty_listener_is_none(self) -> None:
+        """An empty `listener` switches the interface off."""
+        assert load("[mgmt]\nlistener =\n").mgmt.listeners == ()
+
+    def test_an_empty_default_verification_is_none(self) -> None:
+        """An empty default means that blocks must name their verification."""
+        config = load('[mgmt]\ndefault-verification =\n[verification "a"]\ntype = http01\n')
+        assert config.default_validator is None
+        assert set(config.validators) == {"a"}
+
+    def test_an_empty_default_storage_keeps_nothing(self) -> None:
+        """An empty default means that nothing is kept, even where one storage is defined."""
+        config = load('[mgmt]\ndefault-storage =\n[storage "a"]\ntype = file\ndirectory = /srv\n')
+        assert isinstance(config.default_storage, NoStorage)
+
+    def test_the_storage_none_needs_no_definition(self) -> None:
+        """The storage `none` may be named without being defined."""
+        config = load('[mgmt]\ndefault-storage = none\n[storage "a"]\ntype = file\ndirectory = /srv\n')
+        assert isinstance(config.default_storage, NoStorage)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("listener = 1313", "listener: "),
+            ("mgmt = :1313", "mgmt: a host is missing"),
+            ("max-size = big", "max-size: 'big' is not a size, such as 4096, 4k or 1m"),
+            ("max-connections = 0", "max-connections: '0' is not a whole number above 0"),
+            ("request-timeout = soon", "request-timeout: 'soon' is not a number of seconds above 0"),
+            ("trusted-proxy = gate", "trusted-proxy: 'gate' is neither an IP address nor a network"),
+            ("extra-curve = p521", "extra-curve: 'p521' is not one of "),
+            ("must-staple = maybe", "must-staple: 'maybe' is neither yes nor no"),
+            ("default-verification = htp", "there is no [verification \"htp\"], did you mean 'http'?"),
+            ("default-storage = disc", "there is no [storage \"disc\"], did you mean 'disk'?"),
+            ("max-szie = 4k", "[mgmt] knows no 'max-szie', did you mean 'max-size'?"),
+        ],
+    )
+    def test_bad_values_and_keys_are_findings_at_their_line(self, line: str, message: str) -> None:
+        """A bad value or key is a finding at its line."""
+        rest = '[verification "http"]\ntype = http01\n[storage "disk"]\ntype = file\ndirectory = /srv\n'
+        (finding,) = wrong(f"[mgmt]\n{line}\n{rest}")
+        assert finding.startswith(f"a.ini:2: {message}")
