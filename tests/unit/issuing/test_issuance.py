@@ -280,6 +280,20 @@ class TestProtection:
         house.authority.error = None
         assert house.ask(request).source == "issued"
 
+    def test_a_csr_that_the_ca_refused_is_not_sent_again(self, house: House) -> None:
+        """A refused CSR pauses, and so does one that is made in the same way; a corrected one does not."""
+        key = ec.generate_private_key(CURVE)
+        house.authority.error = PayloadInvalid("the CA does not accept the CSR")
+        names = ("a.example.org", "b.example.org")
+        for _ in range(2):  # ECDSA signatures differ
+            with pytest.raises(PayloadInvalid):
+                house.ask(make_request(*names, key=key))
+        assert len(house.authority.orders) == 1
+        house.authority.error = None
+        assert house.ask(make_request(*reversed(names), key=key), NoStorage("none")).source == "issued"
+        with pytest.raises(PayloadInvalid):
+            house.ask(make_request(*names, key=key))
+
     def test_an_unavailable_ca_is_asked_again(self, house: House) -> None:
         """A CA that was down is no reason to wait: the next request tries."""
         house.authority.error = CAUnavailable("down")
