@@ -51,7 +51,7 @@ def requested(attributes: Iterable[Attribute]) -> Mapping[bytes, Extension]:
     for attribute in attributes:
         if attribute.type == oids.EXTENSION_REQUEST or attribute.type in _FOREIGN:
             if attribute.type in found:
-                raise PayloadInvalid(f"the attribute {oids.shown(attribute.type)} is given twice; {ANEW}")
+                raise PayloadInvalid(f"the attribute {oids.display(attribute.type)} is given twice; {ANEW}")
             found[attribute.type] = _extensions(attribute)
         else:
             _check_other(attribute)
@@ -73,7 +73,7 @@ def _extensions(attribute: Attribute) -> dict[bytes, Extension]:
                 raise der.DERError("an extension in it has other parts than type, critical, and value")
             kind = der.object_identifier(parts[0])
             if kind in found:
-                raise PayloadInvalid(f"the extension {oids.shown(kind)} is requested twice; {ANEW}")
+                raise PayloadInvalid(f"the extension {oids.display(kind)} is requested twice; {ANEW}")
             found[kind] = _extension(kind, parts[1:])
     return found
 
@@ -89,15 +89,15 @@ def _extension(kind: bytes, parts: Sequence[der.Element]) -> Extension:
         authority = kind == oids.BASIC_CONSTRAINTS and _is_ca(value)
     if kind == oids.ACME_IDENTIFIER:
         raise PayloadInvalid(
-            f"the extension {oids.shown(kind)} belongs in tls-alpn-01 challenges only: leave it out"
+            f"the extension {oids.display(kind)} belongs in tls-alpn-01 challenges only: leave it out"
         )
     if critical and kind not in _KNOWN:
         raise PayloadInvalid(
-            f"the critical extension {oids.shown(kind)} is not known here: leave it out, or make it one that "
-            "is not critical by removing the word `critical` before its value in -addext or openssl.cnf"
+            f"the critical extension {oids.display(kind)} is not known here: leave it out, or make it one "
+            "that is not critical by removing the word `critical` before its value in -addext or openssl.cnf"
         )
     if authority:
-        raise PayloadInvalid(f"certificates of CAs are not issued: remove CA:TRUE from {oids.shown(kind)}")
+        raise PayloadInvalid(f"certificates of CAs are not issued: remove CA:TRUE from {oids.display(kind)}")
     return Extension(critical, value)
 
 
@@ -117,8 +117,8 @@ def _check_other(attribute: Attribute) -> None:
             der.check(value)
     if any(oids.SUBJECT_ALT_NAME in value.encoded for value in attribute.values) or _is_named_san(attribute):
         raise PayloadInvalid(
-            f"the attribute {oids.shown(attribute.type)} holds a subjectAltName: extensions are requested in "
-            f"{oids.shown(oids.EXTENSION_REQUEST)}, as `openssl req -addext` does"
+            f"the attribute {oids.display(attribute.type)} holds a subjectAltName: extensions are requested "
+            f"in {oids.display(oids.EXTENSION_REQUEST)}, as `openssl req -addext` does"
         )
 
 
@@ -137,7 +137,7 @@ def _check_agreement(kind: bytes, foreign: Mapping[bytes, Extension], own: Mappi
         differs = own[name] != extension if name in own else name in _GRANTED
         if differs:
             raise PayloadInvalid(
-                f"the attribute {oids.shown(kind)} requests {oids.shown(name)} otherwise than "
-                f"{oids.shown(oids.EXTENSION_REQUEST)} does, which is where CAs look: request extensions "
+                f"the attribute {oids.display(kind)} requests {oids.display(name)} otherwise than "
+                f"{oids.display(oids.EXTENSION_REQUEST)} does, which is where CAs look: request extensions "
                 "there only, as `openssl req -addext` does"
             )

@@ -54,11 +54,11 @@ class Identifier:
             ValueError: it is not a host name; the reason is safe to print.
         """
         if not text.isascii():  # before lower(), which would turn a Kelvin sign into a k
-            raise ValueError(f"{_shown(text)} is not ASCII: write international names with xn-- labels")
+            raise ValueError(f"{_quoted(text)} is not ASCII: write international names with xn-- labels")
         value = text.lower()
         fault = _name_fault(value)
         if fault is not None:
-            raise ValueError(f"{_shown(text)} is not a DNS name: {fault}")
+            raise ValueError(f"{_quoted(text)} is not a DNS name: {fault}")
         return cls(IdentifierType.DNS, value)
 
     @classmethod
@@ -74,12 +74,12 @@ class Identifier:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            raise ValueError(f"{_shown(text)} is not an IP address") from None
+            raise ValueError(f"{_quoted(text)} is not an IP address") from None
         if isinstance(address, ipaddress.IPv6Address):
             if address.scope_id is not None:
-                raise ValueError(f"{_shown(text)} has a scope, which means something to one machine only")
+                raise ValueError(f"{_quoted(text)} has a scope, which means something to one machine only")
             if address.ipv4_mapped is not None:  # one address, one spelling
-                raise ValueError(f"{_shown(text)} is an IPv4 address in IPv6 form: write it as IPv4")
+                raise ValueError(f"{_quoted(text)} is an IPv4 address in IPv6 form: write it as IPv4")
         return cls(IdentifierType.IP, address.compressed)
 
     @property
@@ -119,12 +119,12 @@ class Glob:
         """
         labels = [_glob_label(label, text) for label in text.split(".")]
         if "**" in labels[1:] or any("**" in label and label != "**" for label in labels):
-            raise ValueError(f"{_shown(text)}: '**' can only be the whole first label")
+            raise ValueError(f"{_quoted(text)}: '**' can only be the whole first label")
         value = ".".join(labels)
         if len(value) > _LONGEST_NAME:
-            raise ValueError(f"{_shown(text)} is longer than {_LONGEST_NAME} characters")
+            raise ValueError(f"{_quoted(text)} is longer than {_LONGEST_NAME} characters")
         if labels[-1].isdigit():
-            raise ValueError(f"{_shown(text)} ends in a number; globs match DNS names, not IP addresses")
+            raise ValueError(f"{_quoted(text)} ends in a number; globs match DNS names, not IP addresses")
         return cls(value)
 
     def matches(self, identifier: Identifier) -> bool:
@@ -217,11 +217,11 @@ def _glob_label(label: str, text: str) -> str:
     value = label.lower()
     if not value.isascii():
         if "*" in value or "?" in value:
-            raise ValueError(f"{_shown(text)}: '*' and '?' cannot stand beside non-ASCII letters in a label")
+            raise ValueError(f"{_quoted(text)}: '*' and '?' cannot stand beside non-ASCII letters in a label")
         try:
             value = _ace(_mapped(label))
         except (ValueError, IndexError):  # idna's errors are UnicodeErrors
-            raise ValueError(f"{_shown(text)} holds a label that is no international name") from None
+            raise ValueError(f"{_quoted(text)} holds a label that is no international name") from None
     if "*" not in value and "?" not in value:
         fault = _label_fault(value)
     elif not _GLOB_LABEL.fullmatch(value):
@@ -229,7 +229,7 @@ def _glob_label(label: str, text: str) -> str:
     else:
         fault = None
     if fault is not None:
-        raise ValueError(f"{_shown(text)} is not a glob for DNS names: {fault}")
+        raise ValueError(f"{_quoted(text)} is not a glob for DNS names: {fault}")
     return value
 
 
@@ -246,7 +246,7 @@ def _mapped(label: str) -> str:
     return mapped
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     """Quote a stranger's text for a message: ASCII, no control characters, not endless."""
     longest = 80
     return ascii(text if len(text) <= longest else text[:longest] + "...")

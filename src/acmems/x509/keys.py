@@ -56,11 +56,11 @@ def _loading_fault(spki: bytes) -> str:
         return "the public key cannot be read: make a new key"
     if oid == oids.RSASSA_PSS:
         return (
-            f"the RSA key is for {oids.shown(oid)} signatures only, which CAs refuse; make an RSA key of "
+            f"the RSA key is for {oids.display(oid)} signatures only, which CAs refuse; make an RSA key of "
             "2048 bits with openssl's defaults"
         )
     if oid not in (oids.RSA_ENCRYPTION, oids.EC_PUBLIC_KEY):
-        return f"keys of this type, {oids.shown(oid)}, are not accepted; {_OTHER_TYPE}"
+        return f"keys of this type, {oids.display(oid)}, are not accepted; {_OTHER_TYPE}"
     if oid == oids.EC_PUBLIC_KEY and [each.tag for each in parameters] != [der.OBJECT_IDENTIFIER]:
         return (
             "the public key is encoded in an unusual way, with the parameters of its curve instead of the "

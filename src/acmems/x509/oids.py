@@ -63,7 +63,7 @@ _NAMES = {
 }
 
 
-def shown(identifier: bytes) -> str:
+def display(identifier: bytes) -> str:
     """Return the dotted text of an object identifier, and its name where it has a known one."""
     name = _NAMES.get(identifier)
     return f"{der.dotted(identifier)} ({name})" if name else der.dotted(identifier)

@@ -82,7 +82,7 @@ class Part:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, der.DERError):
-            name = self._name.format(oids.shown(self._identifier)) if self._identifier else self._name
+            name = self._name.format(oids.display(self._identifier)) if self._identifier else self._name
             raise PayloadInvalid(f"{name} cannot be read: {error}; {ANEW}") from None
 
 

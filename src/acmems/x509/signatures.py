@@ -77,13 +77,13 @@ def _algorithm_fault(identifier: bytes) -> str:
         algorithm = der.object_identifier(parts[0])
     if algorithm == oids.RSASSA_PSS:
         return (
-            f"the request is signed with {oids.shown(algorithm)}, which CAs refuse: sign it with SHA-256 and "
-            "PKCS #1 v1.5 (openssl: without rsa_padding_mode; certreq: AlternateSignatureAlgorithm = FALSE; "
-            "keytool: -sigalg SHA256withRSA)"
+            f"the request is signed with {oids.display(algorithm)}, which CAs refuse: sign it with SHA-256 "
+            "and PKCS #1 v1.5 (openssl: without rsa_padding_mode; certreq: AlternateSignatureAlgorithm = "
+            "FALSE; keytool: -sigalg SHA256withRSA)"
         )
     if any(next(_encodings(algorithm)) in known for known in (_RSA, _ECDSA)):
-        return f"the signature algorithm {oids.shown(algorithm)} has parameters, which mean nothing; {ANEW}"
+        return f"the signature algorithm {oids.display(algorithm)} has parameters, which mean nothing; {ANEW}"
     return (
-        f"the request is signed with {oids.shown(algorithm)}: CAs take RSA and ECDSA with SHA-256, SHA-384 "
+        f"the request is signed with {oids.display(algorithm)}: CAs take RSA and ECDSA with SHA-256, SHA-384 "
         "or SHA-512; make it with -sha256"
     )

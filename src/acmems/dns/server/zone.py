@@ -36,7 +36,7 @@ class NameServer:
 
 
 @dataclass(slots=True)
-class _ShownRecords:
+class _PresentedRecords:
     """The TXT records of one name, and who wants to know when somebody asks for them."""
 
     values: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Zone:
         self.nameservers = tuple(nameservers)
         self._lock = threading.Lock()  # guards what follows
         self._serial = serial
-        self._shown: dict[dns.name.Name, _ShownRecords] = {}
+        self._presented: dict[dns.name.Name, _PresentedRecords] = {}
         self._inner: Counter[dns.name.Name] = Counter()  # names that only exist because of names below
         self._fixed: dict[dns.name.Name, dict[RdataType, dns.rdataset.Rdataset]] = {origin: {}}
         if nameservers:
@@ -77,7 +77,7 @@ class Zone:
         self._inner.update(self._between(server.name))
 
     def add(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
-        """Show a TXT record, beside others of its name.
+        """Present a TXT record, beside others of its name.
 
         Args:
             name: its owner, in the zone.
@@ -85,17 +85,17 @@ class Zone:
             on_request: called, from the thread that answers, each time the record is asked for.
         """
         with self._lock:
-            shown = self._shown.get(name)
-            if shown is None:
-                shown = self._shown[name] = _ShownRecords()
+            presented = self._presented.get(name)
+            if presented is None:
+                presented = self._presented[name] = _PresentedRecords()
                 self._inner.update(self._between(name))
-            watchers = shown.values.setdefault(value, [])
-            if on_request not in watchers:  # shown again, it is still taken away once
+            watchers = presented.values.setdefault(value, [])
+            if on_request not in watchers:  # presented again, it is still withdrawn once
                 watchers.append(on_request)
-            self._changed(shown)
+            self._changed(presented)
 
     def remove(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
-        """Show a TXT record no more, unless somebody else shows the same; one that is not shown is none.
+        """Withdraw a TXT record, unless somebody else presents the same; another is left alone.
 
         Args:
             name: as it was added.
@@ -103,20 +103,20 @@ class Zone:
             on_request: as it was added.
         """
         with self._lock:
-            shown = self._shown.get(name)
-            watchers = shown.values.get(value, []) if shown else []
-            if shown is None or on_request not in watchers:
+            presented = self._presented.get(name)
+            watchers = presented.values.get(value, []) if presented else []
+            if presented is None or on_request not in watchers:
                 return
             watchers.remove(on_request)
             if not watchers:
-                del shown.values[value]
-            if not shown.values:
-                del self._shown[name]
+                del presented.values[value]
+            if not presented.values:
+                del self._presented[name]
                 for inner in self._between(name):
                     self._inner[inner] -= 1
                     if not self._inner[inner]:
                         del self._inner[inner]
-            self._changed(shown)
+            self._changed(presented)
 
     def find(
         self, name: dns.name.Name
@@ -129,10 +129,10 @@ class Zone:
         with self._lock:
             fixed = self._fixed.get(name, {})
             records = {dns.rdatatype.SOA: self._soa, **fixed} if name == self.origin else fixed
-            shown = self._shown.get(name)
-            if shown is not None and shown.rdataset is not None:
-                watchers = tuple(watcher for all_of in shown.values.values() for watcher in all_of)
-                return {**records, dns.rdatatype.TXT: shown.rdataset}, watchers
+            presented = self._presented.get(name)
+            if presented is not None and presented.rdataset is not None:
+                watchers = tuple(watcher for all_of in presented.values.values() for watcher in all_of)
+                return {**records, dns.rdatatype.TXT: presented.rdataset}, watchers
             if records or name in self._inner:
                 return records, ()
             return None
@@ -142,8 +142,8 @@ class Zone:
         """The SOA record, whose minimum says how long to remember that there is nothing (RFC 2308)."""
         return self._soa
 
-    def _changed(self, shown: _ShownRecords) -> None:
-        shown.rdataset = _rdataset("TXT", [f'"{value}"' for value in shown.values], TTL)
+    def _changed(self, presented: _PresentedRecords) -> None:
+        presented.rdataset = _rdataset("TXT", [f'"{value}"' for value in presented.values], TTL)
         self._serial = (self._serial + 1) % 2**32
         self._soa = self._make_soa()
 

@@ -1,9 +1,9 @@
-"""Handshakes that prove names to a CA by tls-alpn-01 (RFC 8737): what is on show, and who is shown it."""
+"""Handshakes that prove names to a CA by tls-alpn-01 (RFC 8737): what is presented, and to whom."""
 
 from __future__ import annotations
 
 from acmems.net.tlsalpn.certificate import server_name
+from acmems.net.tlsalpn.challenge_certificates import ChallengeCertificates
 from acmems.net.tlsalpn.connection import HANDSHAKE_LIMITS, HandshakeService
-from acmems.net.tlsalpn.shown import ChallengeCertificates
 
 __all__ = ["HANDSHAKE_LIMITS", "ChallengeCertificates", "HandshakeService", "server_name"]

@@ -8,8 +8,8 @@ import ssl
 
 from acmems.net.listening import ClientSocket, Connection, Host, ListenerLimits, Occupancy, Readiness
 from acmems.net.tlsalpn.certificate import PROTOCOL
+from acmems.net.tlsalpn.challenge_certificates import ChallengeCertificates, Watcher
 from acmems.net.tlsalpn.hello import Hello, read_hello
-from acmems.net.tlsalpn.shown import ChallengeCertificates, Watcher
 
 HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""
@@ -29,18 +29,18 @@ class HandshakeState(enum.Enum):
 
 
 class HandshakeService:
-    """Handshakes for names that are on show; everybody else gets an alert (RFC 8737).
+    """Handshakes for names whose proofs are presented; everybody else gets an alert (RFC 8737).
 
     Args:
-        shown: the proofs on show.
+        certificates: the proofs that are presented.
     """
 
-    def __init__(self, shown: ChallengeCertificates) -> None:
-        self.shown = shown
+    def __init__(self, certificates: ChallengeCertificates) -> None:
+        self.certificates = certificates
 
     def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HandshakeConnection:
         """Return the server's end of a connection that was accepted."""
-        return HandshakeConnection(host, channel, peer, self.shown)
+        return HandshakeConnection(host, channel, peer, self.certificates)
 
 
 class HandshakeConnection(Connection):
@@ -50,18 +50,27 @@ class HandshakeConnection(Connection):
         host: the listener.
         channel: the client's bytes.
         peer: address and port of the client.
-        shown: the proofs on show.
+        certificates: the proofs that are presented.
     """
 
-    __slots__ = ("_count", "_incoming", "_outgoing", "_received", "_shown", "_tls", "_watchers", "state")
+    __slots__ = (
+        "_certificates",
+        "_count",
+        "_incoming",
+        "_outgoing",
+        "_received",
+        "_tls",
+        "_watchers",
+        "state",
+    )
 
     def __init__(
-        self, host: Host, channel: ClientSocket, peer: tuple[str, int], shown: ChallengeCertificates
+        self, host: Host, channel: ClientSocket, peer: tuple[str, int], certificates: ChallengeCertificates
     ) -> None:
         super().__init__(host, channel, peer)
         self.deadline = self.since + _SECONDS
         self.state = HandshakeState.HELLO
-        self._shown = shown
+        self._certificates = certificates
         self._received = b""
         self._count = 0
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -101,11 +110,11 @@ class HandshakeConnection(Connection):
             self._shake()
 
     def _greet(self, hello: Hello) -> None:
-        """Begin a handshake with who knows the protocol and asks for a name on show (RFC 8737 section 3)."""
+        """Begin a handshake with who knows the protocol and asks for such a name (RFC 8737 section 3)."""
         if PROTOCOL.encode() not in hello.protocols:
             self._refuse(_NO_PROTOCOL)
             return
-        answer = self._shown.find(hello.server_name)
+        answer = self._certificates.find(hello.server_name)
         if answer is None:
             self._refuse(_UNRECOGNIZED_NAME)
             return

@@ -1,4 +1,4 @@
-"""The proofs that are on show for tls-alpn-01, by the names that the CA asks for."""
+"""The proofs that are presented by tls-alpn-01, by the names that the CA asks for."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class _Entry:
 
 
 class ChallengeCertificates:
-    """Proofs on show; safe to use from several threads.
+    """Presented proofs; safe to use from several threads.
 
-    Several orders may prove one name at once, by tokens of their own: the newest is shown, and once it is
-    withdrawn the one before it.
+    Several orders may prove one name at once, by tokens of their own: the newest is presented, and
+    once that is withdrawn, the one before it.
 
     Args:
         clock: for the dates in certificates.
@@ -50,7 +50,7 @@ class ChallengeCertificates:
         self._entries: dict[str, list[_Entry]] = {}  # the newest last
 
     def put(self, identifier: Identifier, key_authorization: str, watcher: Watcher) -> None:
-        """Show a proof; one that is shown already becomes the newest.
+        """Present a proof; one that is presented already becomes the newest.
 
         Args:
             identifier: the name; no wildcard.
@@ -64,7 +64,7 @@ class ChallengeCertificates:
             self._entries[name] = [*others, _Entry(key_authorization, watcher, context)]
 
     def remove(self, identifier: Identifier, key_authorization: str, watcher: Watcher) -> None:
-        """Show a proof no more; one that is not shown is none to take away.
+        """Withdraw a proof; one that is not presented is left alone.
 
         Args:
             identifier: as it was put.
@@ -80,7 +80,7 @@ class ChallengeCertificates:
                 self._entries.pop(name, None)
 
     def find(self, name: str) -> ChallengeContext | None:
-        """Return what the newest proof for a server name is shown with; None if there is none."""
+        """Return what the newest proof for a server name is presented with; None if there is none."""
         with self._lock:
             entries = self._entries.get(name)
             if not entries:
