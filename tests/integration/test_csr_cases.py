@@ -23,18 +23,7 @@ def acmems(pebble: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running
 
 
-# The CA refuses the first of two requests, which has names in its CN only; the pause after that is by key and
-# names, so that it also covers the second one, which is as the answer to the first one says.
-PAUSED = pytest.mark.xfail(reason="a refused request pauses its key and names, not its bytes", strict=False)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=case.name, marks=[PAUSED] if case.name == "pause-a-corrected.pem" else [])
-        for case in CASES
-    ],
-)
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
 def test_from_client_to_ca(acmems: Acmems, case: Case) -> None:
     """A request gets a chain for its key and names, or a refusal, as it deserves."""
     reply = curl_sign(acmems.sign_url, case.path)

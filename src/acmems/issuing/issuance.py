@@ -295,7 +295,7 @@ class Issuance:
         return Delivery(chain, "issued")
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
-        subjects: list[Hashable] = [key, *accepted.request.names]
+        subjects: list[Hashable] = [key, accepted.request.content_digest, *accepted.request.names]
         self.cooldown.check(subjects)
         yield from self._storages.check(accepted.storage)
         began = self.clock.monotonic()
@@ -330,7 +330,9 @@ class Issuance:
                 self.cooldown.note(name, error)
         elif isinstance(error, RateLimited):
             self.cooldown.note(key, error, error.retry_after)
-        elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported, PayloadInvalid)):
+        elif isinstance(error, PayloadInvalid):
+            self.cooldown.note(accepted.request.content_digest, error)  # a corrected one may come at once
+        elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported)):
             self.cooldown.note(key, error)
 
     def _keep(

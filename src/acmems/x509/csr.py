@@ -70,6 +70,8 @@ class CertificateRequest:
         spki: the DER of the public key (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
         common_names_only: the names that a common name alone asks for, which some CAs do not read.
         must_staple: whether a must-staple certificate is asked for.
+        content_digest: SHA-256 of what is signed, in hex: requests that are made alike have the same, though
+            their signatures may differ.
 
     Attributes:
         names: the texts of all identifiers.
@@ -83,6 +85,7 @@ class CertificateRequest:
     spki: bytes = field(repr=False)
     common_names_only: frozenset[Identifier] = field(repr=False)
     must_staple: bool
+    content_digest: str = field(repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     key_digest: str = field(init=False, repr=False, compare=False)
     body_digest: str = field(init=False, repr=False, compare=False)
@@ -119,6 +122,7 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
         spki=request.spki,
         common_names_only=frozenset(common - alternative),
         must_staple=must_staple,
+        content_digest=hashlib.sha256(request.info).hexdigest(),
     )
 
 

@@ -111,14 +111,14 @@ def connected(manager: ACMEManager, session: ClosableSession) -> ACMEManager:
 class TestKey:
     """The account key, as scripts make and load it."""
 
-    def test_a_new_key(self, manager: ACMEManager, tmp_path: Path) -> None:
+    def test_a_new_key_has_the_size_asked_for(self, manager: ACMEManager, tmp_path: Path) -> None:
         """`create_private_key` makes an RSA key of the size asked for, and loads nothing yet."""
         manager.create_private_key(key_size=2048)
         assert manager.key is None
         key = load_pem_private_key((tmp_path / "account.pem").read_bytes(), None)
         assert getattr(key, "key_size", None) == 2048
 
-    def test_a_key_that_exists(self, manager: ACMEManager, tmp_path: Path) -> None:
+    def test_a_key_is_replaced_only_by_force(self, manager: ACMEManager, tmp_path: Path) -> None:
         """A key is replaced only by force."""
         manager.create_private_key(key_size=2048)
         before = (tmp_path / "account.pem").read_bytes()
@@ -129,14 +129,14 @@ class TestKey:
         assert (tmp_path / "account.pem").read_bytes() != before
 
     @pytest.mark.parametrize("size", [0, 1024, 2047])
-    def test_a_key_that_is_too_small(self, manager: ACMEManager, tmp_path: Path, size: int) -> None:
+    def test_no_key_is_made_below_2048_bits(self, manager: ACMEManager, tmp_path: Path, size: int) -> None:
         """Below 2048 bits no key is made."""
         with pytest.raises(ValueError, match="at least 2048"):
             manager.create_private_key(key_size=size)
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("act", [ACMEManager.create_private_key, ACMEManager.load_private_key])
-    def test_without_a_directory(
+    def test_a_missing_directory_is_an_account_error(
         self, make: Make, tmp_path: Path, act: Callable[[ACMEManager], None]
     ) -> None:
         """An account directory that does not exist is an AccountError."""
@@ -144,7 +144,7 @@ class TestKey:
             act(make(folder=tmp_path / "missing"))
 
     @pytest.mark.parametrize(("key_type", "kind"), [("ec256", JWKEC), ("ec384", JWKEC), ("rsa2048", JWKRSA)])
-    def test_what_is_loaded(self, make: Make, key_type: str, kind: type) -> None:
+    def test_a_loaded_key_is_a_jwk_of_josepy(self, make: Make, key_type: str, kind: type) -> None:
         """A loaded key is one of josepy's, with the private half."""
         manager = make(f"key-type = {key_type}")
         manager.issuer.create_key()
@@ -156,13 +156,13 @@ class TestKey:
 class TestConnection:
     """Key, client and account, step by step or by `connect`."""
 
-    def test_no_key(self, manager: ACMEManager) -> None:
+    def test_there_is_no_client_without_a_key(self, manager: ACMEManager) -> None:
         """Without a key there is no client."""
         with pytest.raises(AccountError, match=r"connect\(\) first"):
             manager.init_client()
         assert manager.registration is None
 
-    def test_trust_anchors_that_are_none(self, make: Make, tmp_path: Path) -> None:
+    def test_a_broken_ca_file_is_named(self, make: Make, tmp_path: Path) -> None:
         """A `ca-file` that holds no certificate is an AccountError that names it."""
         (tmp_path / "ca.pem").write_text("garbage")
         manager = make(f"ca-file = {tmp_path / 'ca.pem'}")
@@ -171,12 +171,12 @@ class TestConnection:
         with pytest.raises(AccountError, match=r"ca\.pem"):
             manager.init_client()
 
-    def test_closing_what_was_never_open(self, manager: ACMEManager) -> None:
+    def test_an_unused_manager_closes_twice(self, manager: ACMEManager) -> None:
         """A manager that never connected closes all the same, twice if need be."""
         manager.close()
         manager.close()
 
-    def test_the_registration(self, connected: ACMEManager) -> None:
+    def test_connecting_makes_the_registration_known(self, connected: ACMEManager) -> None:
         """After `connect` there is the account, as python-acme has it, and the key."""
         registration = connected.registration
         assert isinstance(registration, messages.RegistrationResource)
@@ -184,14 +184,16 @@ class TestConnection:
         assert connected.key is not None
 
     @pytest.mark.usefixtures("session")
-    def test_connecting_at_once(self, manager: ACMEManager) -> None:
+    def test_a_new_manager_connects_unless_told_not_to(self, manager: ACMEManager) -> None:
         """A manager connects when it is made, unless it is told not to."""
         manager.issuer.create_key()
         other = ACMEManager(manager.config)
         assert other.registration is not None
         other.close()
 
-    def test_a_ca_that_does_not_want_us(self, manager: ACMEManager, session: ClosableSession) -> None:
+    def test_a_refused_account_leaves_no_registration(
+        self, manager: ACMEManager, session: ClosableSession
+    ) -> None:
         """Where the CA refuses there is an error with its words, and no registration."""
         manager.issuer.create_key()
         session.say(
@@ -201,7 +203,9 @@ class TestConnection:
             manager.connect()
         assert manager.registration is None
 
-    def test_only_what_there_is(self, manager: ACMEManager, session: ClosableSession) -> None:
+    def test_no_account_is_registered_against_the_will(
+        self, manager: ACMEManager, session: ClosableSession
+    ) -> None:
         """Who does not want to register is told that there is no account."""
         manager.issuer.create_key()
         session.say(NEW_ACCOUNT, problem("accountDoesNotExist"))
@@ -255,7 +259,9 @@ class SlowValidator(FakeValidator):
 class TestThreads:
     """Any number of threads may use one manager at once."""
 
-    def test_one_name(self, connected: ACMEManager, session: ClosableSession) -> None:
+    def test_threads_share_the_proof_of_one_name(
+        self, connected: ACMEManager, session: ClosableSession
+    ) -> None:
         """Threads that want one pending name validated share its proof, which is withdrawn at the end."""
         session.say(AUTHORIZATION, authorization(**BY_DNS))
         validator = SlowValidator()
@@ -274,7 +280,9 @@ class TestThreads:
         assert connected.refresh_domain_authorization(validator, NAME).body.status.name == "valid"
         assert len(validator.presented) == len(validator.withdrawn) == 1
 
-    def test_one_name_that_cannot_be_proved(self, connected: ACMEManager, session: ClosableSession) -> None:
+    def test_threads_share_the_failure_to_present_a_proof(
+        self, connected: ACMEManager, session: ClosableSession
+    ) -> None:
         """Where presenting the proof fails, each of them hears of it."""
         session.say(AUTHORIZATION, authorization(**BY_DNS))
         validator = SlowValidator(ValidatorUnavailable("the name server is down"))
@@ -289,7 +297,9 @@ class TestThreads:
             validator.go_on.set()
             list(asked)
 
-    def test_no_time_left(self, make: Make, session: ClosableSession) -> None:
+    def test_waiting_for_a_proof_of_another_thread_has_a_deadline(
+        self, make: Make, session: ClosableSession
+    ) -> None:
         """Whoever has waited too long for another thread's proof is told so."""
         manager = make("[mgmt]", "request-timeout = 1")
         manager.issuer.create_key()
@@ -305,7 +315,7 @@ class TestThreads:
             with pytest.raises(AuthorizationNotYetProcessed):
                 first.result(30)
 
-    def test_two_names(self, connected: ACMEManager, session: ClosableSession) -> None:
+    def test_a_slow_name_holds_up_no_other(self, connected: ACMEManager, session: ClosableSession) -> None:
         """A name whose proof takes long to present holds up no other."""
         session.say(AUTHORIZATION, authorization(**BY_DNS), authorization())
         slow, quick = SlowValidator(), FakeValidator()

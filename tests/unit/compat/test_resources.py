@@ -30,7 +30,7 @@ def resource(**members: Any) -> messages.AuthorizationResource:
 class TestThere:
     """From what the CA sent to what scripts get."""
 
-    def test_what_scripts_read(self) -> None:
+    def test_members_stand_where_python_acme_has_them(self) -> None:
         """URL, name, state, end and challenges stand where python-acme has them."""
         made = resource(expires="2030-01-01T00:00:00Z")
         assert isinstance(made, messages.AuthorizationResource)
@@ -58,14 +58,14 @@ class TestThere:
         assert offered.to_partial_json()["token"] == token
         assert resources.from_resource(made).challenges[0].token == token
 
-    def test_a_challenge_without_token(self) -> None:
+    def test_dns_persist_01_has_issuers_and_no_token(self) -> None:
         """dns-persist-01 has the names of the CA in place of a token."""
         persist = {"type": "dns-persist-01", "status": "pending", "url": "https://ca.example.org/c"}
         made = resource(challenges=[{**persist, "issuer-domain-names": ["ca.example.org"]}])
         assert made.body.challenges[0].chall.issuers == ("ca.example.org",)
         assert resources.from_resource(made).challenges[0].issuers == ("ca.example.org",)
 
-    def test_an_unknown_challenge(self) -> None:
+    def test_an_unknown_challenge_is_kept(self) -> None:
         """A type that nobody knows does no harm, and is there for scripts."""
         made = resource(challenges=[challenge("new-01", token=7, more={"x": [1]}), challenge()])
         unknown, known = made.body.challenges
@@ -86,12 +86,12 @@ class TestThere:
         ],
         ids=repr,
     )
-    def test_what_cannot_be_read(self, left_out: object) -> None:
+    def test_what_is_no_challenge_is_left_out(self, left_out: object) -> None:
         """What is no challenge is left out, whatever a CA writes there."""
         assert len(resource(challenges=[left_out, challenge()]).body.challenges) == 1
 
     @pytest.mark.parametrize("members", [{"expires": "tomorrow"}, {"expires": 7}], ids=repr)
-    def test_what_python_acme_cannot_read(self, members: dict[str, Any]) -> None:
+    def test_a_member_that_python_acme_cannot_read_is_the_cas_fault(self, members: dict[str, Any]) -> None:
         """Members that mean nothing to this server, and cannot be read by python-acme, are the CA's fault."""
         with pytest.raises(CAProtocolError, match="cannot be read"):
             resource(**members)
@@ -118,12 +118,12 @@ class TestBack:
         ],
         ids=repr,
     )
-    def test_there_and_back(self, members: dict[str, Any]) -> None:
+    def test_an_authorization_is_the_same_there_and_back(self, members: dict[str, Any]) -> None:
         """What the CA sent is the same after it was python-acme's."""
         sent = read(authorization(**members))
         assert resources.from_resource(resources.to_resource(sent)) == sent
 
-    def test_what_a_script_has_made_itself(self) -> None:
+    def test_a_challenge_of_python_acmes_own_is_understood(self) -> None:
         """A challenge of python-acme's own class, which decodes its token, is understood as well."""
         token = b"sixteen bytes and more"
         body = messages.ChallengeBody(
@@ -144,7 +144,7 @@ class TestBack:
         assert back.challenges[0].token == "c2l4dGVlbiBieXRlcyBhbmQgbW9yZQ"  # noqa: S105 - those bytes in base64url
 
     @pytest.mark.parametrize("value", ["", "no name", "*.*.example.org", "127.0.0.1"])
-    def test_what_is_no_name(self, value: str) -> None:
+    def test_an_authorization_for_no_name_is_the_cas_fault(self, value: str) -> None:
         """An authorization for something that can be no name is the CA's fault."""
         made = resource()
         named = made.update(body=made.body.update(identifier=made.body.identifier.update(value=value)))
@@ -159,7 +159,7 @@ class TestBack:
 @pytest.mark.parametrize(
     ("seconds", "has_expired"), [(-1, True), (0, True), (1, False), (None, False)], ids=str
 )
-def test_expiry(seconds: int | None, has_expired: bool) -> None:
+def test_an_authorization_expires_at_its_own_date(seconds: int | None, has_expired: bool) -> None:
     """An authorization is over at its own date; without one it is not."""
     now = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
     made = resource()

@@ -145,7 +145,7 @@ class TestKey:
     @pytest.mark.parametrize(
         ("line", "kind"), [("", "P-256"), ("key-type = ec384", "P-384"), ("key-type = rsa2048", "RSA 2048")]
     )
-    def test_the_configured_type(self, make: Make, line: str, kind: str) -> None:
+    def test_a_new_key_is_of_the_configured_type(self, make: Make, line: str, kind: str) -> None:
         """A new key is what `key-type` says, P-256 where it says nothing."""
         issuer = make(line)
         issuer.create_key()
@@ -154,21 +154,23 @@ class TestKey:
         assert issuer.key is not None
 
     @pytest.mark.parametrize("act", [AcmeIssuer.create_key, AcmeIssuer.load_key])
-    def test_without_a_directory(self, make: Make, tmp_path: Path, act: Callable[[AcmeIssuer], None]) -> None:
+    def test_a_missing_directory_is_an_account_error(
+        self, make: Make, tmp_path: Path, act: Callable[[AcmeIssuer], None]
+    ) -> None:
         """An account directory that does not exist is an AccountError."""
         tmp_path.rmdir()
         with pytest.raises(AccountError, match="does not exist"):
             act(make())
         tmp_path.mkdir()
 
-    def test_a_lost_key(self, make: Make, tmp_path: Path) -> None:
+    def test_a_lost_key_is_not_replaced(self, make: Make, tmp_path: Path) -> None:
         """Beside a registration no new key is made in silence."""
         (tmp_path / "registration.json").write_text("{}")
         with pytest.raises(AccountError, match="never replaced silently"):
             make().create_key()
         assert not (tmp_path / "account.pem").exists()
 
-    def test_its_digest(self, make: Make) -> None:
+    def test_the_digest_is_known_once_the_key_is_loaded(self, make: Make) -> None:
         """What nobody gets a certificate for is known as soon as the key is loaded."""
         issuer = make()
         issuer.create_key()
@@ -180,7 +182,7 @@ class TestTooEarly:
     """What is asked before the issuer is ready is an AccountError, and closing it is no error."""
 
     @pytest.mark.parametrize("act", [AcmeIssuer.refresh, AcmeIssuer.deactivate])
-    def test_without_a_key(self, make: Make, act: Callable[[AcmeIssuer], None]) -> None:
+    def test_nothing_can_be_signed_without_a_key(self, make: Make, act: Callable[[AcmeIssuer], None]) -> None:
         """Before the key is loaded there is nothing to sign with."""
         issuer = make()
         with pytest.raises(AccountError, match="not loaded"):
@@ -188,13 +190,13 @@ class TestTooEarly:
         assert issuer.account_url is None
 
     @pytest.mark.usefixtures("sessions")
-    def test_without_an_account(self, issuer: AcmeIssuer) -> None:
+    def test_an_unknown_account_cannot_be_deactivated(self, issuer: AcmeIssuer) -> None:
         """An account that nobody has asked for cannot be deactivated."""
         issuer.load_key()
         with pytest.raises(AccountError, match="not known"):
             issuer.deactivate()
 
-    def test_trust_anchors_that_are_none(self, make: Make, tmp_path: Path) -> None:
+    def test_a_broken_ca_file_is_named(self, make: Make, tmp_path: Path) -> None:
         """A `ca-file` that holds no certificate is an AccountError that names it."""
         (tmp_path / "ca.pem").write_text("garbage")
         issuer = make(f"ca-file = {tmp_path / 'ca.pem'}")
@@ -202,7 +204,7 @@ class TestTooEarly:
         with pytest.raises(AccountError, match=r"ca\.pem"):
             issuer.load_key()
 
-    def test_closing_what_was_never_open(self, make: Make) -> None:
+    def test_an_unused_issuer_closes_twice(self, make: Make) -> None:
         """An issuer that was never used closes all the same, twice if need be."""
         issuer = make()
         issuer.close()
@@ -212,7 +214,7 @@ class TestTooEarly:
 class TestOpening:
     """The account is asked for when it is needed, and once."""
 
-    def test_the_first_order_opens_it(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_the_first_order_opens_the_account(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """An order before `open` asks for the account; the next one does not."""
         assert obtain(issuer) == b"the chain"
         (session,) = sessions
@@ -220,7 +222,7 @@ class TestOpening:
         obtain(issuer)
         assert (session.count(NEW_ACCOUNT), session.count(ACCOUNT)) == (1, 1)
 
-    def test_many_who_wait_ask_once(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_orders_at_once_share_one_opening(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """Orders that come while the account is being asked for wait for that one answer."""
         issuer.load_key()
         (session,) = sessions
@@ -233,7 +235,9 @@ class TestOpening:
         assert {order.result(30) for order in orders} == {b"the chain"}
         assert session.count(NEW_ACCOUNT) == 1
 
-    def test_a_failure_is_told_and_forgotten(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_a_failed_opening_is_tried_anew_by_the_next_order(
+        self, issuer: AcmeIssuer, sessions: Sessions
+    ) -> None:
         """Where opening fails, all orders that wait fail for that reason; the next one tries anew."""
         issuer.load_key()
         (session,) = sessions
@@ -248,7 +252,7 @@ class TestOpening:
         assert obtain(issuer) == b"the chain"
 
     @pytest.mark.usefixtures("sessions")
-    def test_a_key_that_comes_later(self, make: Make) -> None:
+    def test_orders_work_once_there_is_a_key(self, make: Make) -> None:
         """Orders fail while there is no key, and work when there is one."""
         issuer = make()
         with pytest.raises(AccountError, match="does not exist"):
@@ -264,7 +268,7 @@ class TestOpening:
             ("invalidContact", CAProblem),
         ],
     )
-    def test_what_the_ca_has_against_the_account(
+    def test_a_refused_account_leaves_no_registration(
         self, issuer: AcmeIssuer, sessions: Sessions, code: str, error: type[Exception]
     ) -> None:
         """A refusal of the account is an error with the CA's words, and leaves no registration."""
@@ -275,14 +279,14 @@ class TestOpening:
         assert issuer.account is None
         assert not issuer.directory.has_registration()
 
-    def test_only_what_there_is(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_no_account_is_registered_against_the_will(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """Who does not want to register is told that there is no account."""
         issuer.load_key()
         sessions[0].say(NEW_ACCOUNT, problem("accountDoesNotExist"))
         with pytest.raises(AccountError, match="account register"):
             issuer.open(register=False)
 
-    def test_a_deactivated_account(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_a_deactivated_account_cannot_be_opened(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """After `deactivate` the account is gone for good, and opening says so."""
         issuer.open()
         (session,) = sessions
@@ -296,7 +300,7 @@ class TestOpening:
 class TestSessions:
     """There is one session for one key, however often the account is opened."""
 
-    def test_opening_that_fails_again_and_again(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_repeated_failures_use_one_session(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """Each order tries to open the account, and all of them use one session."""
         issuer.load_key()
         sessions[0].say(NEW_ACCOUNT, CAUnavailable("down"))
@@ -306,7 +310,7 @@ class TestSessions:
         assert sessions[0].count(NEW_ACCOUNT) == 5
         assert len(sessions) == 1
 
-    def test_two_threads(
+    def test_two_threads_end_up_with_one_session(
         self, issuer: AcmeIssuer, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Of two threads that open the account at once, both use the session of the faster one."""
@@ -324,7 +328,9 @@ class TestSessions:
         assert [session.is_closed for session in sessions] == [False, False]
         assert [session for session in sessions if session.posts] == [issuer.client.session]
 
-    def test_another_key(self, issuer: AcmeIssuer, sessions: Sessions, tmp_path: Path) -> None:
+    def test_a_new_key_has_a_session_and_an_account_of_its_own(
+        self, issuer: AcmeIssuer, sessions: Sessions, tmp_path: Path
+    ) -> None:
         """A new key has a session of its own; the old one is closed, and so is its account forgotten."""
         issuer.open()
         AccountDirectory(tmp_path).save_key(AccountKey.generate("ec256"), force=True)
@@ -381,7 +387,9 @@ class TestStop:
     """After a stop nothing is begun, and nobody waits."""
 
     @pytest.mark.parametrize("loaded", [True, False], ids=["key loaded", "no key"])
-    def test_no_order_opens_it_any_more(self, issuer: AcmeIssuer, sessions: Sessions, loaded: bool) -> None:
+    def test_no_order_opens_a_stopped_issuer(
+        self, issuer: AcmeIssuer, sessions: Sessions, loaded: bool
+    ) -> None:
         """An order after the stop asks the CA for nothing."""
         if loaded:
             issuer.load_key()
@@ -390,14 +398,14 @@ class TestStop:
             obtain(issuer)
         assert [session.posts for session in sessions] == [[]] * loaded
 
-    def test_nobody_else_opens_it_any_more(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_a_key_loaded_after_the_stop_reaches_no_ca(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """A key that is loaded after the stop has a session that is closed from the beginning."""
         issuer.stop()
         with pytest.raises(CAUnavailable):
             issuer.open()
         assert [(session.is_closed, session.posts) for session in sessions] == [(True, [])]
 
-    def test_what_goes_on_ends(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+    def test_a_stop_ends_an_opening_that_goes_on(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """An opening that goes on is ended by the stop, and all who wait for it hear of that."""
         issuer.load_key()
         (session,) = sessions
@@ -445,7 +453,7 @@ class BlockingValidator(FakeValidator):
         wait_for(self.go_on)
 
 
-def test_validators_that_take_long_hold_up_nothing_else(issuer: AcmeIssuer, sessions: Sessions) -> None:
+def test_slow_validators_hold_up_nothing_else(issuer: AcmeIssuer, sessions: Sessions) -> None:
     """While many orders wait for the DNS, there are threads to look the CA up in."""
     issuer.load_key()
     (session,) = sessions

@@ -186,7 +186,9 @@ class TestKept:
         house.issuance.save_kept()
         assert house.storage.chains == {request.key_digest: newer[0].chain}
 
-    def test_so_many_are_kept(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_oldest_of_too_many_kept_chains_is_given_up(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Memory is bounded: the oldest of too many chains that nothing else keeps is given up."""
         monkeypatch.setattr(type(house.issuance), "MOST_KEPT", 2)
         house.storage.store_error = StorageUnavailable("disk full")
@@ -280,6 +282,20 @@ class TestProtection:
         house.authority.error = None
         assert house.ask(request).source == "issued"
 
+    def test_a_csr_that_the_ca_refused_is_not_sent_again(self, house: House) -> None:
+        """A refused CSR pauses, and so does one that is made in the same way; a corrected one does not."""
+        key = ec.generate_private_key(CURVE)
+        house.authority.error = PayloadInvalid("the CA does not accept the CSR")
+        names = ("a.example.org", "b.example.org")
+        for _ in range(2):  # ECDSA signatures differ
+            with pytest.raises(PayloadInvalid):
+                house.ask(make_request(*names, key=key))
+        assert len(house.authority.orders) == 1
+        house.authority.error = None
+        assert house.ask(make_request(*reversed(names), key=key), NoStorage("none")).source == "issued"
+        with pytest.raises(PayloadInvalid):
+            house.ask(make_request(*names, key=key))
+
     def test_an_unavailable_ca_is_asked_again(self, house: House) -> None:
         """A CA that was down is no reason to wait: the next request tries."""
         house.authority.error = CAUnavailable("down")
@@ -326,7 +342,7 @@ class TestClosing:
         assert first.result(30).source == "issued"
         house.close()
 
-    def test_an_issuer_that_is_closed(self, house: House) -> None:
+    def test_a_closed_issuer_refuses_all_requests(self, house: House) -> None:
         """Where the issuer's loop is closed, those who wait for it, or come later, are told to ask again."""
         house.authority.go.clear()
         futures = [house.begin(make_request()) for _ in range(2)]

@@ -30,7 +30,7 @@ def house() -> Iterator[House]:
 class TestTurns:
     """How many issuances run at once."""
 
-    def test_so_many_at_once(self) -> None:
+    def test_issuances_over_the_limit_wait_for_their_turn(self) -> None:
         """Further issuances wait for their turn, and get it in the order of their arrival."""
         house = House(most_at_once=2)
         house.authority.go.clear()
@@ -43,7 +43,7 @@ class TestTurns:
         assert len(house.authority.orders) == 6
         house.close()
 
-    def test_a_failure_ends_a_turn(self) -> None:
+    def test_a_failed_issuance_lets_the_next_one_begin(self) -> None:
         """An issuance that fails, for whatever reason, lets the next one begin."""
         house = House(most_at_once=1)
         for error in (CAUnavailable("down"), KeyError("a bug")):
@@ -82,7 +82,7 @@ class TestJoining:
         assert house.ask(make_request(key=key), other).source == "stored"
         assert len(house.authority.orders) == 2
 
-    def test_many_who_join_with_many_storages(self, house: House) -> None:
+    def test_every_joiner_has_the_chain_in_its_own_storage(self, house: House) -> None:
         """However many join, one after the other and each with a storage of its own, all are stored."""
         key = ec.generate_private_key(CURVE)
         storages = [Memory(f"storage {number}") for number in range(8)]

@@ -31,7 +31,7 @@ def sources(futures: list[Future[Delivery]]) -> set[str]:
 class TestCheck:
     """A certificate that could not be kept is not ordered; finding that out is shared."""
 
-    def test_all_who_ask_at_once_share_one(self, house: House) -> None:
+    def test_requests_at_once_share_one_check(self, house: House) -> None:
         """While a storage is being tried, further orders wait for the outcome of that."""
         house.storage.write.clear()
         futures = [house.begin(make_request()) for _ in range(20)]
@@ -59,7 +59,7 @@ class TestCheck:
         assert (house.storage.checks, broken.checks) == (1, 1)
 
     @pytest.mark.parametrize("error", [StorageUnavailable("full"), KeyError("a bug")], ids=["full", "bug"])
-    def test_a_failure_is_told_to_all(self, house: House, error: Exception) -> None:
+    def test_a_failed_check_fails_all_who_share_it(self, house: House, error: Exception) -> None:
         """All who waited for one trial hear why it failed, each by its own error; nothing is ordered."""
         house.storage.check_error = error
         house.storage.write.clear()
@@ -71,7 +71,7 @@ class TestCheck:
         assert len(set(map(id, errors))) == 20
         assert (house.storage.checks, house.authority.orders) == (1, [])
 
-    def test_a_failure_is_not_remembered(self, house: House) -> None:
+    def test_a_failed_check_is_not_remembered(self, house: House) -> None:
         """The first order after a failure tries the storage again."""
         house.storage.check_error = StorageUnavailable("full")
         for _ in range(2):
@@ -81,7 +81,7 @@ class TestCheck:
         assert house.ask(make_request()).source == "issued"
         assert house.storage.checks == 3
 
-    def test_a_storage_that_hangs_holds_up_nobody_else(self, house: House) -> None:
+    def test_a_hanging_storage_holds_up_nobody_else(self, house: House) -> None:
         """Requests whose chains are kept elsewhere go on while one storage does not answer."""
         house.storage.write.clear()
         stuck = house.begin(make_request())
@@ -151,7 +151,7 @@ class TestBatches:
         assert (failed.stage, failed.names) == ("store", bad.names)
         assert house.ask(bad).source == "stored"
 
-    def test_a_bug_holds_up_nobody(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_bug_of_a_storage_holds_up_nobody(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
         """Whatever a storage raises for a batch, all who wait get their chains, and so do later ones."""
         futures = self.storing(house)
         house.storage.store_error = KeyError("a bug")

@@ -315,7 +315,7 @@ class TestStoreAll:
     REQUESTS = tuple(make_request(f"{number}.example.org") for number in range(3))
     ENTRIES = tuple((request, make_chain(request)) for request in REQUESTS)
 
-    def test_all_are_found(self, storage: FileStorage) -> None:
+    def test_every_chain_of_a_batch_is_found(self, storage: FileStorage) -> None:
         """Each chain is found by what it is for, in the index and in the tree."""
         storage.store_all(self.ENTRIES, ORIGIN)
         chains = [chain for _, chain in self.ENTRIES]
