@@ -13,6 +13,7 @@ import dns.query
 import dns.rcode
 import pytest
 from tests.fake_ca import Time
+from tests.listening import look_around
 from tests.peers.process import wait_until
 
 from acmems.dns.server import NameServer, Zone, name_server
@@ -80,6 +81,32 @@ def test_silent_connections_are_closed() -> None:
             assert silent.recv(1) == b""
 
 
+def test_who_goes_on_asking_is_kept() -> None:
+    """The time of a connection begins anew with each message that is whole."""
+    now = [1000.0]
+    with (
+        running(clock=Clock(monotonic=lambda: now[0])) as service,
+        socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock,
+    ):
+        for _ in range(4):
+            sock.sendall(framed(QUERY))
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id
+            now[0] += 3.0
+            look_around(service)
+        now[0] += 2.1
+        assert sock.recv(1) == b""
+
+
+def test_what_was_asked_before_the_end_is_answered() -> None:
+    """A client that sends no more gets its answers, and then the end."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock:
+        sock.sendall(framed(QUERY) * 3)
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id
+        assert sock.recv(1) == b""
+
+
 def test_the_oldest_connection_makes_room() -> None:
     """Of more than a hundred connections the longest silent goes, and the newest is answered."""
     with running() as service, contextlib.ExitStack() as stack:
@@ -92,7 +119,7 @@ def test_the_oldest_connection_makes_room() -> None:
 
 def test_a_client_that_takes_no_answers() -> None:
     """Whoever asks on and on without reading costs a bounded buffer and no other client's answer."""
-    with running() as service:
+    with running(value="v" * 200) as service:  # so that answers are much longer than questions
         where = ("127.0.0.1", service.addresses[0].port)
         with socket.create_connection(where) as greedy:
             greedy.setblocking(False)
