@@ -119,7 +119,7 @@ def test_the_oldest_connection_makes_room() -> None:
 
 def test_a_client_that_takes_no_answers() -> None:
     """Whoever asks on and on without reading costs a bounded buffer and no other client's answer."""
-    with running(value="v" * 200) as service:  # so that answers are much longer than questions
+    with running() as service:
         where = ("127.0.0.1", service.addresses[0].port)
         with socket.create_connection(where) as greedy:
             greedy.setblocking(False)
@@ -144,6 +144,27 @@ def test_a_network_over_the_rate_is_sent_to_tcp() -> None:
             flags.append(bool(reply.flags & dns.flags.TC))
         assert flags == [False, False, True, True]
         assert dns.query.tcp(QUERY, "127.0.0.1", timeout=30, port=port).answer
+
+
+def test_answers_are_made_as_they_are_taken() -> None:
+    """However many questions have come, not many more answers are made than the client takes."""
+    zone = Zone(ORIGIN, [])
+    zone.add(dns.name.from_text("www", ORIGIN), "v" * 200, lambda: None)
+    listener = name_server("dns test", zone, [], 1000)
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    asked = 65000 // len(framed(QUERY))
+    with contextlib.closing(listener), theirs:
+        theirs.sendall(framed(QUERY) * asked)
+        connection = listener.admit(ours, ("192.0.2.1", 4711))
+        assert 60_000 < connection.channel.pending < 70_000
+        theirs.setblocking(False)
+        received = bytearray()
+        while connection.channel.pending:
+            received += theirs.recv(1_000_000)
+            listener.turn()
+        size = 2 + int.from_bytes(received[:2], "big")
+        assert len(received) + len(theirs.recv(1_000_000)) == asked * size
 
 
 class TestRates:
