@@ -21,7 +21,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "wildcards": "403 before any order, unless a glob grants them and the verification can prove them",
         "a star elsewhere than in front": "415",
         "too many names, or one twice": "415, and 200 for the one",
-        "anything but one PEM request": "415, and not a byte of it in the log",
+        "anything but one PEM request": "415, and not a byte of it in the log; 200 with text around",
         "what parsers read differently": "415: extensions or attributes twice or elsewhere, bytes left over",
         "a parser that fails": "415, whatever it raised",
         "a wrong signature": "415",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests import der
 from tests.der import Draft, with_attribute, with_extension, with_names, with_san
 from tests.fault_proxy import FaultProxy
@@ -14,6 +15,7 @@ from tests.faults import NEW_ORDER
 from tests.peers import Acmems, Pebble, Settings, curl, names_of
 
 GOOD = Draft()
+PRIVATE = der.ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 AUTH = """
 [auth "all"]
 all = yes
@@ -95,6 +97,7 @@ def send(acmems: Acmems, folder: Path, body: bytes) -> tuple[int, bytes]:
         case("anything but one PEM request", "nothing in it", b" \n"),
         case("anything but one PEM request", "DER", GOOD.der),
         case("anything but one PEM request", "two", GOOD.pem + GOOD.pem),
+        case("anything but one PEM request", "a private key in front", PRIVATE + GOOD.pem),
         case("anything but one PEM request", "no END", GOOD.pem.partition(b"-----END")[0]),
         case(
             "anything but one PEM request",
@@ -162,10 +165,10 @@ def test_refused_requests_get_their_status_and_no_order(
     ("body", "status"),
     [
         case("a SAN and no common name", "as most are", GOOD, 200),
-        case("capital letters", "in a name", with_names(b"A.Example.ORG"), 200),
-        case("too many names, or one twice", "twice", with_names(b"a.example.org", b"A.example.org"), 200),
         case("anything but one PEM request", "UTF-16", GOOD.pem.decode().encode("utf-16"), 200),
         case("anything but one PEM request", "text in front", b"Certificate Request:\n" + GOOD.pem, 200),
+        case("capital letters", "in a name", with_names(b"A.Example.ORG"), 200),
+        case("too many names, or one twice", "twice", with_names(b"a.example.org", b"A.example.org"), 200),
     ],
 )
 def test_other_spellings_are_certified(acmems: Acmems, tmp_path: Path, body: bytes, status: int) -> None:

@@ -48,7 +48,6 @@ class TestMeta:
         "document",
         [
             {},
-            {"meta": None},
             {"meta": {}},
             {
                 "meta": dict.fromkeys(
@@ -95,7 +94,7 @@ class TestMeta:
         with pytest.raises(CAProtocolError, match="meta"):
             parse(**meta)
 
-    @pytest.mark.parametrize("meta", [7, "x", [], True])
+    @pytest.mark.parametrize("meta", [None, 7, "x", [], True])
     def test_a_meta_that_is_none(self, meta: object) -> None:
         """A `meta` that is no object is nonsense."""
         with pytest.raises(CAProtocolError, match="meta"):

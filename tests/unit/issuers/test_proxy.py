@@ -11,8 +11,9 @@ import pytest
 from tests.steps import PATIENCE, DirectLoop, begin
 from tests.tls_server import Behaviour, Serve, Server, ask, asking, read_request
 
-from acmems.issuers.acme.session.connection import Failure, Proxy, proxy_for
+from acmems.issuers.acme.session.connection import Failure
 from acmems.issuers.acme.session.origin import Origin
+from acmems.issuers.acme.session.proxy import Proxy, proxy_for
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import NEVER, SYSTEM
 from acmems.text import Secret
@@ -27,7 +28,7 @@ def b64(text: str) -> str:
 def use(proxy: Server, environment: pytest.MonkeyPatch, credentials: str = "") -> None:
     """Let the environment name a proxy, which is used for servers of this machine as well."""
     environment.setenv("https_proxy", f"http://{credentials}127.0.0.1:{proxy.origin.port}")
-    environment.setattr("acmems.issuers.acme.session.connection._LOOPBACK", frozenset())
+    environment.setattr("acmems.issuers.acme.session.proxy._LOOPBACK", frozenset())
 
 
 @pytest.fixture

@@ -112,6 +112,14 @@ class TestFirst:
             desk.refresh()
         assert not desk.directory.has_registration()
 
+    def test_a_ca_that_does_not_say_whether_it_knows_the_key(self, tmp_path: Path) -> None:
+        """Where the CA refuses the question no account is registered."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.session.say(NEW_ACCOUNT, problem("malformed", "not today", 400))
+        with pytest.raises(CAProblem, match="not today"):
+            desk.refresh()
+        assert desk.payloads == [{"onlyReturnExisting": True}]
+
     def test_a_ca_that_refuses(self, tmp_path: Path) -> None:
         """What the CA has against a new account is passed on."""
         desk = Desk(tmp_path, ACCEPT, EMAIL)

@@ -298,6 +298,14 @@ class TestNonces:
         ca.answers[f"{CA}/newNonce"] = lose
         assert ca.run(session.post(ORDER, {}, deadline=NEVER, repeatable=False)).status == 200
 
+    @pytest.mark.parametrize("nonce", [None, 'abc", "alg": "none', ""])
+    def test_a_new_nonce_that_is_none(self, session: Session, ca: FakeCA, nonce: str | None) -> None:
+        """A CA's newNonce must give a nonce (RFC 8555 section 7.2), or nothing is sent."""
+        ca.answers[f"{CA}/newNonce"] = lambda: (200, {}, nonce)
+        with pytest.raises(CAProtocolError, match="newNonce"):
+            ca.run(session.post(ORDER, {}, deadline=NEVER))
+        assert ca.seen(ORDER) == []
+
     def test_no_more_are_asked_for_than_the_ca_allows(self, session: Session, ca: FakeCA) -> None:
         """Where a CA publishes how many newNonce requests it takes, more of them wait for their turn."""
         ca.answers[ORDER] = lambda: (200, {}, None)

@@ -99,6 +99,22 @@ class TestKept:
         ask(transport, server.url)
         assert server.connections == 2
 
+    def test_messages_of_tls_alone_end_nothing(self, serve: Serve) -> None:
+        """A connection on which something came that is no byte for us, such as a ticket, is used again."""
+        server = serve()
+        transport = server.transport()
+        ask(transport, server.url)
+        (kept,) = server.loop._watched.values()
+        kept.readable = True
+        assert ask(transport, server.url).body == b"ok"
+        assert server.connections == 1
+
+    def test_an_address_that_does_not_answer(self, serve: Serve) -> None:
+        """Connecting takes no longer than a request may take, and nothing was sent."""
+        with unanswering() as origin, pytest.raises(Failure, match="no answer in time") as failed:
+            ask(serve().transport(origin=origin, try_limit=0.3), f"{origin}/x")
+        assert not failed.value.sent
+
     def test_the_request_is_what_was_asked_for(self, serve: Serve) -> None:
         """Method, path, headers and body arrive as given; nothing asks for an encoding."""
         server = serve()
@@ -291,6 +307,19 @@ def silent(server: Server, connection: socket.socket) -> None:
             pass
 
 
+@contextlib.contextmanager
+def unanswering() -> Iterator[Origin]:
+    """Give an address at which the kernel answers nobody who wants to connect."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # nobody accepts them, so that there is no room for any further one
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield Origin(*full.getsockname())
+
+
 class TestClose:
     """The end of all exchanges, wherever they are."""
 
@@ -356,16 +385,9 @@ class TestClose:
     def test_while_connecting(self, serve: Serve) -> None:
         """A connection that nobody has accepted yet is given up."""
         server = serve()
-        with socket.socket() as full, contextlib.ExitStack() as stack:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            place = full.getsockname()
-            for _ in range(3):  # nobody accepts them, so that the kernel does not answer any further one
-                client = stack.enter_context(socket.socket())
-                client.setblocking(False)
-                client.connect_ex(place)
-            transport = server.transport(origin=Origin(*place))
-            request = self.begun(transport, f"https://127.0.0.1:{place[1]}/x")
+        with unanswering() as origin:
+            transport = server.transport(origin=origin)
+            request = self.begun(transport, f"{origin}/x")
             assert not request.done()
             transport.close()
             assert not self.failure(request).sent

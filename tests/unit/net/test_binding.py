@@ -11,6 +11,7 @@ from typing import Any
 import dns.name
 import pytest
 from tests.listening import Application, WithoutFamily
+from tests.peers import free_port
 
 from acmems.challenges import dns01_server, http01, tls_alpn01
 from acmems.dns.server import Zone, name_server
@@ -126,8 +127,8 @@ class TestBinding:
         """A port that only datagrams cannot have is not listened on at all, and named."""
         zone = Zone(dns.name.from_text("acme.example.org"), [])
         with socket.socket(type=socket.SOCK_DGRAM) as other:
-            other.bind(("127.0.0.1", 0))
-            taken = Address("127.0.0.1", other.getsockname()[1])
+            taken = Address("127.0.0.1", free_port())
+            other.bind((taken.host, taken.port))
             listener = name_server("dns", zone, [taken], 1)
             with pytest.raises(OSError, match="cannot listen") as caught:
                 listener.open()

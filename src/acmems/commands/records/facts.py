@@ -58,5 +58,6 @@ def _caa_identities(options: AccountOptions) -> tuple[str, ...]:
     try:
         directory = loop.run(session.directory(SYSTEM.deadline(_SECONDS)))
     finally:
+        session.close()
         loop.close()
     return tuple(map(one_line, directory.caa_identities))

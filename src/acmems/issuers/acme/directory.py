@@ -42,7 +42,7 @@ class Directory:
         for name in _REQUIRED:
             if name not in urls:
                 raise CAProtocolError(f"the CA's directory lacks {name}")
-        meta = {} if document.get("meta") is None else document["meta"]
+        meta = document.get("meta", {})
         if not isinstance(meta, dict) or not all(
             meta.get(name) is None or isinstance(meta[name], kind) for name, kind in _META.items()
         ):

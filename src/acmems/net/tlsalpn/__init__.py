@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acmems.net.tlsalpn.certificate import server_name
-from acmems.net.tlsalpn.challenge_certificates import ChallengeCertificates
 from acmems.net.tlsalpn.connection import HANDSHAKE_LIMITS, HandshakeService
+from acmems.net.tlsalpn.presented import ChallengeCertificates
 
 __all__ = ["HANDSHAKE_LIMITS", "ChallengeCertificates", "HandshakeService", "server_name"]

@@ -8,8 +8,8 @@ import ssl
 
 from acmems.net.listening import ClientSocket, Connection, Host, ListenerLimits, Occupancy, Readiness
 from acmems.net.tlsalpn.certificate import PROTOCOL
-from acmems.net.tlsalpn.challenge_certificates import ChallengeCertificates, Watcher
 from acmems.net.tlsalpn.hello import Hello, read_hello
+from acmems.net.tlsalpn.presented import ChallengeCertificates, Watcher
 
 HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import re
 import socket
 import ssl
-import termios
-import urllib.parse
-import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
+from acmems.issuers.acme.session import sockets
 from acmems.issuers.acme.session.origin import Origin, target
+from acmems.issuers.acme.session.proxy import Proxy, open_tunnel
 from acmems.issuers.acme.session.reading import BrokenResponse, ResponseReader
 from acmems.issuers.acme.session.responses import Response
 from acmems.system.clock import Deadline
-from acmems.system.steps import StepLoop, Steps, Watched, in_thread
-from acmems.text import Secret, one_line
+from acmems.system.steps import StepLoop, Steps, Watched
+from acmems.text import one_line
 
 _IDLE = 30.0
 """Seconds after which a kept connection is not trusted any more: servers close theirs about then, and the
 fate of a request on a connection that is just being closed is unknown."""
 _CONNECT = 10.0  # seconds that connecting to one of the CA's addresses may take
-_CHUNK = 64 * 1024
-_NO_BYTES = bytes(4)  # the C int 0
-_LONGEST_TUNNEL_HEAD = 16 * 1024
-_TUNNEL_OPENED = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9][ \r]")
 _BROKEN = (BrokenResponse, OSError)  # TimeoutError and ssl.SSLError are OSErrors
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Failure(Exception):
@@ -52,21 +41,6 @@ class Failure(Exception):
         self.sent = sent
         self.final = final
         self.retry_after = retry_after
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """An HTTP proxy on the way to the CA.
-
-    Args:
-        host: its name or address.
-        port: its TCP port.
-        credentials: what `Proxy-Authorization` says, None where it wants none.
-    """
-
-    host: str
-    port: int
-    credentials: Secret | None = None
 
 
 class CAConnection:
@@ -134,12 +108,12 @@ class CAConnection:
             sock, watched = yield from self._connected(limit)
             self._refuse_if_over(limit)
             sent = True
-            yield from _send(
+            yield from sockets.send(
                 sock, watched, _head(method, url, self._origin, headers, body) + (body or b""), limit
             )
             reader = ResponseReader(url, max_size, bodiless=method == "HEAD")
             while not reader.complete:
-                reader.feed((yield from _receive(sock, watched, limit)))
+                reader.feed((yield from sockets.receive(sock, watched, limit)))
         except BaseException as error:
             self.close()  # whatever is left of this response must not become the next one's
             if isinstance(error, _BROKEN):
@@ -150,7 +124,7 @@ class CAConnection:
             raise
         if reader.keeps:
             # Whatever comes from here on makes an edge of its own, so that nobody need try to read.
-            watched.readable = watched.over or _pending(sock) or _has_bytes(sock)
+            watched.readable = watched.over or sockets.pending(sock) or sockets.has_bytes(sock)
         else:
             self.close()
         self._used_at = self._loop.clock.monotonic()
@@ -188,7 +162,7 @@ class CAConnection:
         sock, watched = self._socket, self._watched
         if sock is not None and watched is not None:
             fresh = self._loop.clock.monotonic() - self._used_at < _IDLE
-            if fresh and not watched.over and _is_silent(sock, watched):
+            if fresh and not watched.over and sockets.is_silent(sock, watched):
                 return sock, watched
         self.close()
         self._refuse_if_over(limit)
@@ -202,7 +176,7 @@ class CAConnection:
         if self._proxy is not None:
             host, port = self._proxy.host, self._proxy.port
         error: OSError | None = None
-        for family, address in (yield from _addresses(host, port)):
+        for family, address in (yield from sockets.addresses_of(host, port)):
             self._refuse_if_over(limit)
             try:
                 yield from self._connect_to(family, address, limit.within(_CONNECT))
@@ -230,7 +204,7 @@ class CAConnection:
         if failed := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(failed, os.strerror(failed))
         if self._proxy is not None:
-            yield from _open_tunnel(sock, watched, self._proxy, self._origin, limit)
+            yield from open_tunnel(sock, watched, self._proxy, self._origin, limit)
         # An end that TLS did not announce is a broken connection, not the end of a response.
         wrapped = self._context.wrap_socket(
             sock,
@@ -239,148 +213,7 @@ class CAConnection:
             suppress_ragged_eofs=False,
         )
         self._socket = wrapped
-        yield from _handshake(wrapped, watched, limit)
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what makes TLS with a CA.
-
-    Args:
-        ca_file: PEM file with trust anchors beside those of the system.
-
-    Raises:
-        ValueError: the file cannot be used.
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one, too
-            raise ValueError(f"{ca_file}: no PEM certificates can be read from it ({error})") from error
-    return context
-
-
-def proxy_for(origin: Origin) -> Proxy | None:
-    """Return the HTTP proxy that the environment names for a CA (https_proxy, no_proxy).
-
-    Raises:
-        ValueError: it names something else.
-    """
-    named = urllib.request.getproxies().get("https")
-    if not named or origin.host in _LOOPBACK or urllib.request.proxy_bypass(origin.host):
-        return None
-    unusable = ValueError("https_proxy must be an http:// URL")
-    try:
-        url = urllib.parse.urlsplit(named if "://" in named else f"http://{named}")
-        port = url.port or 80
-    except ValueError:  # a broken address or port
-        raise unusable from None
-    if url.scheme != "http" or not url.hostname:
-        raise unusable
-    credentials = None
-    if url.username is not None:
-        user, password = urllib.parse.unquote(url.username), urllib.parse.unquote(url.password or "")
-        credentials = Secret("Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii"))
-    return Proxy(url.hostname, port, credentials)
-
-
-def _addresses(host: str, port: int) -> Steps[list[tuple[int, tuple[str, int]]]]:
-    """Return the addresses of a host; names are looked up in a thread, because that blocks."""
-
-    def look_up(flags: int) -> list[tuple[int, tuple[str, int]]]:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-        return [(family, (str(place[0]), int(place[1]))) for family, _, _, _, place in found]
-
-    try:
-        return look_up(socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return (yield from in_thread(lambda: look_up(0)))
-    except UnicodeError:
-        raise OSError(f"{host} is no host name") from None
-
-
-def _open_tunnel(
-    sock: socket.socket, watched: Watched, proxy: Proxy, origin: Origin, limit: Deadline
-) -> Steps[None]:
-    """Have a proxy connect to the CA (RFC 9110 section 9.3.6)."""
-    place = f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
-    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
-    if proxy.credentials is not None:
-        lines.append(f"Proxy-Authorization: {proxy.credentials.reveal()}")
-    yield from _send(sock, watched, "\r\n".join([*lines, "", ""]).encode("latin-1"), limit)
-    head = b""
-    # Byte by byte, so that nothing of what follows the head is taken.
-    while not head.endswith(b"\r\n\r\n"):
-        byte = yield from _receive(sock, watched, limit, 1)
-        head += byte
-        if not byte or len(head) > _LONGEST_TUNNEL_HEAD:
-            raise ConnectionError("the proxy did not answer a CONNECT")
-    if not _TUNNEL_OPENED.match(head):
-        status = one_line(head.split(b"\r\n")[0].decode("latin-1"), 80)
-        raise ConnectionError(f"the proxy did not connect: {status}")
-
-
-def _handshake(sock: ssl.SSLSocket, watched: Watched, limit: Deadline) -> Steps[None]:
-    while True:
-        try:
-            sock.do_handshake()
-            return
-        except ssl.SSLWantReadError:
-            watched.readable = False
-            ready = yield watched.until_readable(limit)
-        except ssl.SSLWantWriteError:
-            watched.writable = False
-            ready = yield watched.until_writable(limit)
-        if not ready:
-            raise TimeoutError("timed out")
-
-
-def _send(sock: socket.socket, watched: Watched, data: bytes, limit: Deadline) -> Steps[None]:
-    rest = memoryview(data)
-    while rest:
-        if limit.passed:
-            raise TimeoutError("timed out")
-        try:
-            rest = rest[sock.send(rest) :]
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            watched.writable = False
-            ready = yield watched.until_writable(limit)
-            if not ready:
-                raise TimeoutError("timed out") from None
-
-
-def _receive(sock: socket.socket, watched: Watched, limit: Deadline, size: int = _CHUNK) -> Steps[bytes]:
-    """Return what has come, waiting for it if need be; nothing at the end of the connection."""
-    while True:
-        if limit.passed or not (_pending(sock) or (yield watched.until_readable(limit))):
-            raise TimeoutError("timed out")
-        try:
-            return sock.recv(size)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            watched.readable = watched.over
-
-
-def _pending(sock: socket.socket) -> bool:
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-def _has_bytes(sock: socket.socket) -> bool:
-    """Tell whether bytes have come that nobody has read."""
-    return fcntl.ioctl(sock, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
-
-
-def _is_silent(sock: socket.socket, watched: Watched) -> bool:
-    """Tell whether nothing came on a kept connection: its end, or bytes that nobody asked for."""
-    if not watched.readable:
-        return True
-    try:
-        sock.recv(1)
-    except (BlockingIOError, ssl.SSLWantReadError):  # TLS's own messages, such as session tickets
-        watched.readable = False
-        return True
-    except OSError:
-        return False
-    return False
+        yield from sockets.handshake(wrapped, watched, limit)
 
 
 def _head(method: str, url: str, origin: Origin, headers: Mapping[str, str], body: bytes | None) -> bytes:
@@ -402,6 +235,9 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
         reason = f"its certificate is not trusted: {error.verify_message} (see 'ca-file' in [account])"
     elif isinstance(error, TimeoutError):
         reason = "no answer in time"
+    elif isinstance(error, ssl.SSLError) and error.reason:
+        words = error.reason.replace("_", " ").lower()
+        reason = "the connection broke" if words.startswith("unexpected eof") else f"TLS failed: {words}"
     elif isinstance(error, ssl.SSLEOFError):
         reason = "the connection broke"
     elif isinstance(error, OSError):

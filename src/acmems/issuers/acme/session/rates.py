@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # Let's Encrypt's overall limits per IP address and second, by resource.
-_LETS_ENCRYPT = {"newNonce": 20.0, "newAccount": 5.0, "newOrder": 300.0, "directory": 40.0}
+_LETS_ENCRYPT = {"newNonce": 20.0}
 _PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "acme-v02.api.letsencrypt.org": _LETS_ENCRYPT,
     "acme-staging-v02.api.letsencrypt.org": _LETS_ENCRYPT,

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from acmems.exceptions import DeadlinePassed
-from acmems.issuers.acme.session.connection import CAConnection, proxy_for, tls_context
+from acmems.issuers.acme.session.connection import CAConnection
 from acmems.issuers.acme.session.origin import Origin
+from acmems.issuers.acme.session.proxy import proxy_for
+from acmems.issuers.acme.session.sockets import tls_context
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 
