@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -25,8 +24,6 @@ from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
