@@ -158,7 +158,7 @@ def far(stage: Stage, plan: Plan) -> Measured:
 
 
 def earlier_version() -> Path:
-    """Return the source of acmems as it was before threads gave way to steps, from the history of this repository.
+    """Return the source of an earlier version of acmems, from the history of this repository.
 
     Raises:
         PeerFailed: the history is not here.
