@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tests.peers import wait_until
+
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
 from acmems.net.http.connection import HttpConnection
@@ -115,6 +117,16 @@ def post(target: str = "/", body: bytes = b"", *fields: str, version: str = "1.1
     """Write a request."""
     head = [f"POST {target} HTTP/{version}", "Host: a", f"Content-Length: {len(body)}", *fields, "", ""]
     return "\r\n".join(head).encode() + body
+
+
+def look_around(listener: Listener) -> None:
+    """Wait until a listener has looked at its deadlines and limits, by what the time is now."""
+
+    def has_looked() -> bool:
+        due = listener._loop._due
+        return not listener.connections or (due is not None and due > listener.clock.monotonic())
+
+    wait_until(has_looked, "it has looked at deadlines")
 
 
 class WithoutFamily(socket.socket):

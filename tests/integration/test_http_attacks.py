@@ -394,3 +394,16 @@ def test_silent_connections_keep_nobody_out(house: House) -> None:
             client.sendall(b"POST /sign HTTP/1.1\r\nHost: a\r\nX: "[: number % 40])
         assert house.ask(post()).status == 415
         assert threads() == before
+
+
+@pytest.mark.threat("http", "crowds")
+@pytest.mark.parametrize("addresses", [1, 250])
+def test_a_herd_is_served(house: House, addresses: int) -> None:
+    """Of five times as many clients as places, all connected before the first asks, each gets its answer."""
+    with contextlib.ExitStack() as stack:
+        herd = [
+            stack.enter_context(house.connect(f"127.0.4.{1 + number % addresses}")) for number in range(500)
+        ]
+        for client in herd:
+            client.sendall(post())
+        assert [answer(client).status for client in herd] == [403] * 500

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.listening import PATIENCE, Time
+from tests.listening import PATIENCE, Time, look_around
 from tests.peers import wait_until
 
 from acmems.challenges.context import ValidatorContext
@@ -106,15 +106,6 @@ def handshakes(shown: ChallengeCertificates, limits: ListenerLimits, time: Time)
 
 def options_of(text: str, findings: list[Finding]) -> Options:
     return Options(read_sections(f'[verification "tls"]\n{text}', "acmems.ini", findings)[0], findings)
-
-
-def look_around(service: Listener) -> None:
-    """Have the service look at all its connections, by what the time is now."""
-    place = ("127.0.0.1", service.addresses[0].port)
-    for _ in range(2):  # one thread does both: with the second answer, what follows the first is done
-        with socket.create_connection(place, PATIENCE, ("127.0.0.2", 0)) as probe:
-            probe.sendall(b"x")
-            assert probe.recv(1) == b""
 
 
 def digest_in(certificate: x509.Certificate) -> bytes:

@@ -91,6 +91,7 @@ class TestRequests:
         assert bench.ask(post("/a", b"", "Connection: close")) == ("200", b"/a ")
         assert not bench.is_open
         assert bench.client.ended
+        assert bench.connection.channel.number not in bench.listener._loop._steps  # nothing is kept of it
 
     def test_a_big_answer_comes_whole(self, bench: Bench) -> None:
         """What the client does not take at once is sent when it does, and then the next request is served."""

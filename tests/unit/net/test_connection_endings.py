@@ -104,7 +104,9 @@ class TestDeadlines:
         bench.pass_(1.9)
         bench.send(b"more nonsense")
         assert bench.is_open
-        bench.pass_(0.1)
+        bench.client.send(b"and more, which nobody has read when the time is over")
+        bench.time.now += 0.1
+        bench.look_at_deadlines()
         assert not bench.is_open
 
 

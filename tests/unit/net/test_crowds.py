@@ -40,6 +40,7 @@ class Crowd:
     def connect(self, source: str = "127.0.0.1", address: int = 0) -> Client:
         place = self.listener.addresses[address]
         client = Client(socket.create_connection((place.host, place.port), 30, (source, 0)))
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent is there at once
         self.clients.append(client)
         return client
 
@@ -183,6 +184,23 @@ class TestWhoGoesFirst:
         assert slow[0].answer()[0] == "408"
         assert slow[0].ended
         assert ended(silent) == []
+
+    def test_not_who_has_just_begun_to_ask(self, crowd: Crowd) -> None:
+        """A kept connection on which a request has just begun to come is as good as a new one."""
+        (kept,) = crowd.come(data=post())
+        assert kept.answer()[0] == "200"
+        silent = crowd.come(PLACES - 1)
+        crowd.pass_(10 * GRACE)
+        kept.send(post()[:-1])
+        crowd.go()
+        crowd.application.on_run = later
+        crowd.come(PLACES - 1, data=post())
+        crowd.pass_(TICK)
+        assert ended(silent) == list(range(PLACES - 1))
+        kept.send(post()[-1:])
+        crowd.go()
+        reply(crowd.application.running[-1])
+        assert kept.answer()[0] == "200"
 
     def test_never_those_that_have_asked(self, crowd: Crowd) -> None:
         """Whoever waits for an answer keeps its place, whoever else comes, until it has the answer."""

@@ -13,6 +13,7 @@ import dns.query
 import dns.rcode
 import pytest
 from tests.fake_ca import Time
+from tests.listening import look_around
 from tests.peers.process import wait_until
 
 from acmems.dns.server import NameServer, Zone, name_server
@@ -80,6 +81,32 @@ def test_silent_connections_are_closed() -> None:
             assert silent.recv(1) == b""
 
 
+def test_who_goes_on_asking_is_kept() -> None:
+    """The time of a connection begins anew with each message that is whole."""
+    now = [1000.0]
+    with (
+        running(clock=Clock(monotonic=lambda: now[0])) as service,
+        socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock,
+    ):
+        for _ in range(4):
+            sock.sendall(framed(QUERY))
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id
+            now[0] += 3.0
+            look_around(service)
+        now[0] += 2.1
+        assert sock.recv(1) == b""
+
+
+def test_what_was_asked_before_the_end_is_answered() -> None:
+    """A client that sends no more gets its answers, and then the end."""
+    with running() as service, socket.create_connection(("127.0.0.1", service.addresses[0].port), 30) as sock:
+        sock.sendall(framed(QUERY) * 3)
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            assert dns.query.receive_tcp(sock)[0].id == QUERY.id
+        assert sock.recv(1) == b""
+
+
 def test_the_oldest_connection_makes_room() -> None:
     """Of more than a hundred connections the longest silent goes, and the newest is answered."""
     with running() as service, contextlib.ExitStack() as stack:
@@ -117,6 +144,27 @@ def test_a_network_over_the_rate_is_sent_to_tcp() -> None:
             flags.append(bool(reply.flags & dns.flags.TC))
         assert flags == [False, False, True, True]
         assert dns.query.tcp(QUERY, "127.0.0.1", timeout=30, port=port).answer
+
+
+def test_answers_are_made_as_they_are_taken() -> None:
+    """However many questions have come, not many more answers are made than the client takes."""
+    zone = Zone(ORIGIN, [])
+    zone.add(dns.name.from_text("www", ORIGIN), "v" * 200, lambda: None)
+    listener = name_server("dns test", zone, [], 1000)
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    asked = 65000 // len(framed(QUERY))
+    with contextlib.closing(listener), theirs:
+        theirs.sendall(framed(QUERY) * asked)
+        connection = listener.admit(ours, ("192.0.2.1", 4711))
+        assert 60_000 < connection.channel.pending < 70_000
+        theirs.setblocking(False)
+        received = bytearray()
+        while connection.channel.pending:
+            received += theirs.recv(1_000_000)
+            listener.turn()
+        size = 2 + int.from_bytes(received[:2], "big")
+        assert len(received) + len(theirs.recv(1_000_000)) == asked * size
 
 
 class TestRates:

@@ -235,6 +235,9 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
         reason = f"its certificate is not trusted: {error.verify_message} (see 'ca-file' in [account])"
     elif isinstance(error, TimeoutError):
         reason = "no answer in time"
+    elif isinstance(error, ssl.SSLError) and error.reason:
+        words = error.reason.replace("_", " ").lower()
+        reason = "the connection broke" if words.startswith("unexpected eof") else f"TLS failed: {words}"
     elif isinstance(error, ssl.SSLEOFError):
         reason = "the connection broke"
     elif isinstance(error, OSError):

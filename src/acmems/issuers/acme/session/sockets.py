@@ -25,6 +25,8 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
         ValueError: the file cannot be used.
     """
     context = ssl.create_default_context()
+    # Before 3.11.4 Python takes an end that TLS did not announce for the end of a response.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)
