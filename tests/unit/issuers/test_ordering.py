@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import datetime
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from tests.fake_ca import (
     AUTHORIZATION,
     CERTIFICATE,
+    CHAIN,
     CHALLENGE,
     FINALIZE,
     KEY,
@@ -22,6 +25,7 @@ from tests.fake_ca import (
     Said,
     Time,
     authorization,
+    challenge,
     make_request,
     order,
     problem,
@@ -30,6 +34,7 @@ from tests.steps import PATIENCE, LoopTime, begin
 
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import (
+    AccountError,
     AcmeException,
     CAProblem,
     CAProtocolError,
@@ -46,7 +51,6 @@ from acmems.issuers.acme.proving import Proving
 from acmems.system.steps import StepLoop
 from acmems.x509.csr import CertificateRequest
 
-CHAIN = b"the chain"
 PLACED = Said(order(), {"Location": ORDER})
 CSR = make_request()
 
@@ -170,10 +174,25 @@ class TestObtain:
 
     @pytest.mark.parametrize("certificate", [None, 7, [CERTIFICATE]])
     def test_a_valid_order_without_a_certificate(self, desk: Desk, certificate: object) -> None:
-        """A valid order names its certificate, or is nonsense."""
+        """A valid order names its certificate; where it does not yet, it is looked at again."""
         desk.say(FINALIZE, order("valid", certificate=certificate))
-        with pytest.raises(CAProtocolError):
+        desk.say(ORDER, order("valid", certificate=certificate), order("valid"))
+        assert desk.obtain() == CHAIN
+        assert desk.count(ORDER) == 2
+
+    def test_more_authorizations_than_names(self, desk: Desk) -> None:
+        """An order that lists thousands of authorizations for one name costs not one request for them."""
+        urls = [f"{AUTHORIZATION}/{number}" for number in range(20_000)]
+        desk.say(NEW_ORDER, Said(order(authorizations=urls), {"Location": ORDER}))
+        with pytest.raises(CAProtocolError, match="20000 authorizations"):
             desk.obtain()
+        assert [post.url for post in desk.session.posts] == [NEW_ORDER]
+
+    def test_an_authorization_that_is_listed_twice(self, desk: Desk) -> None:
+        """An authorization is read once, however often the order lists it."""
+        desk.say(NEW_ORDER, Said(order(authorizations=[AUTHORIZATION] * 3), {"Location": ORDER}))
+        assert desk.obtain() == CHAIN
+        assert desk.count(AUTHORIZATION) == 1
 
     @pytest.mark.threat("csr", "a common name and no SAN")
     def test_a_common_name_that_the_ca_does_not_take(self, desk: Desk) -> None:
@@ -206,6 +225,150 @@ class TestObtain:
         assert desk.obtain() == CHAIN
         assert desk.count(FINALIZE) == 2
         assert desk.count(ORDER) == 2
+
+
+class TestEndless:
+    """A state that never ends costs few requests, and one finalize."""
+
+    MOST_IN_AN_HOUR = 250
+
+    @pytest.mark.parametrize("status", ["pending", "ready", "processing"])
+    def test_an_order_after_its_finalize(self, desk: Desk, status: str) -> None:
+        """Whatever the order stays at after a finalize that was answered, the CSR is not sent again."""
+        desk.say(FINALIZE, order(status))
+        desk.say(ORDER, order(status))
+        with pytest.raises(DeadlinePassed):
+            desk.obtain(seconds=3600)
+        assert desk.count(FINALIZE) == 1
+        assert 50 < desk.count(ORDER) < self.MOST_IN_AN_HOUR
+
+    @pytest.mark.parametrize(
+        "fate",
+        [FateUnknown("lost"), problem("orderNotReady"), CAProblem(403, "about:blank", "go away")],
+        ids=str,
+    )
+    def test_a_finalize_that_never_arrives(self, desk: Desk, fate: Exception) -> None:
+        """A finalize that the CA does not take, of an order that stays ready, is sent a few times."""
+        desk.say(FINALIZE, fate)
+        desk.say(ORDER, order("ready"))
+        with pytest.raises(type(fate)):
+            desk.obtain(seconds=3600)
+        assert desk.count(FINALIZE) == 5
+        assert desk.count(ORDER) <= 20
+
+    def test_an_order_that_stays_ready_is_finalized_by_a_later_request(self, desk: Desk) -> None:
+        """Once an order was seen ready for all of the time, the CA has lost the CSR, and gets it again."""
+        desk.say(FINALIZE, order("ready"), order("valid"))
+        desk.say(ORDER, order("ready"))
+        with pytest.raises(DeadlinePassed):
+            desk.obtain(seconds=3600)
+        assert desk.obtain() == CHAIN
+        assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 2)
+
+    @pytest.mark.parametrize("status", ["pending", "processing"])
+    @pytest.mark.parametrize("answered", ["pending", "processing", "valid", "invalid"])
+    def test_an_authorization(self, desk: Desk, status: str, answered: str) -> None:
+        """However long the CA does not decide, and whatever the challenge says, looks become rarer."""
+        endless = authorization(status, challenges=[challenge(status=answered)])
+        desk.say(AUTHORIZATION, endless)
+        with pytest.raises(DeadlinePassed):
+            desk.obtain(seconds=3600)
+        assert 50 < desk.count(AUTHORIZATION) < self.MOST_IN_AN_HOUR
+        assert desk.count(CHALLENGE) <= 1
+        assert desk.count(FINALIZE) == 0
+
+
+HTML = b"<html><body>Wait</body></html>"
+ODD = [
+    Said(HTML),
+    Said(b""),
+    CAProblem(403, "about:blank", "HTTP status 403"),
+    CAProblem(404, "about:blank", "HTTP status 404"),
+    problem("malformed", "no such thing", 404),
+    problem("unauthorized"),
+    Said({"status": "perhaps"}),
+]
+
+
+class TestOddAnswers:
+    """Once the CA has the CSR, what tells nothing is asked for again, later."""
+
+    @pytest.mark.parametrize("odd", ODD, ids=str)
+    @pytest.mark.parametrize("url", [ORDER, CERTIFICATE])
+    def test_one(self, desk: Desk, url: str, odd: object) -> None:
+        """One odd answer about the order or the chain costs a second."""
+        desk.say(FINALIZE, order("processing"))
+        desk.say(ORDER, order("valid"))
+        desk.say(url, odd, CHAIN if url == CERTIFICATE else order("valid"))
+        assert desk.obtain() == CHAIN
+        assert desk.time.waits[-1] == 1.0
+        assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
+
+    @pytest.mark.parametrize("odd", ODD, ids=str)
+    @pytest.mark.parametrize("url", [ORDER, CERTIFICATE])
+    def test_many(self, desk: Desk, url: str, odd: object) -> None:
+        """After a few the client is told, and the next request goes on with the same order."""
+        desk.say(FINALIZE, order("processing"))
+        desk.say(url, copy.copy(odd))
+        with pytest.raises((CAProblem, CAProtocolError)) as raised:
+            desk.obtain()
+        assert raised.value.retry_after
+        assert desk.count(url) == 5
+        desk.say(ORDER, order("valid"))
+        desk.say(CERTIFICATE, CHAIN)
+        assert desk.obtain() == CHAIN
+        assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
+
+    @pytest.mark.parametrize("odd", [ODD[0], ODD[1], ODD[2], ODD[3], ODD[6]], ids=str)
+    def test_one_to_the_finalize(self, desk: Desk, odd: object) -> None:
+        """An odd answer to the finalize itself may be a proxy's: the order tells what became of it."""
+        desk.say(FINALIZE, odd)
+        desk.say(ORDER, order("processing"), order("valid"))
+        assert desk.obtain() == CHAIN
+        assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
+
+    def test_the_account_is_no_odd_answer(self, desk: Desk) -> None:
+        """Where the CA does not know the account any more, that is told at once, and the order stays open."""
+        desk.say(CERTIFICATE, problem("accountDoesNotExist"), CHAIN)
+        with pytest.raises(AccountError):
+            desk.obtain()
+        assert desk.count(CERTIFICATE) == 1
+        assert desk.obtain() == CHAIN
+        assert desk.count(NEW_ORDER) == 1
+
+    def test_an_invalid_order_is_given_up(self, desk: Desk) -> None:
+        """The CA's `invalid` ends an order that was finalized."""
+        desk.say(FINALIZE, order("processing"))
+        desk.say(ORDER, order("invalid", error={"type": CAProblem.PREFIX + "serverInternal"}))
+        with pytest.raises(CAProblem):
+            desk.obtain()
+        desk.say(ORDER, order("valid"))
+        assert desk.obtain() == CHAIN
+        assert desk.count(NEW_ORDER) == 2
+
+    @pytest.mark.parametrize(
+        ("expires", "hours"),
+        [(None, 24), ("nonsense", 24), (7, 24), (-5, 1), (48, 48), (1000, 168)],
+        ids=str,
+    )
+    def test_an_expired_order_is_given_up(self, desk: Desk, expires: object, hours: int) -> None:
+        """An order ends when the CA says so, but not before an hour, nor after a week; else after a day."""
+        said = expires
+        if isinstance(expires, int) and expires != 7:
+            said = (desk.time.clock().now() + datetime.timedelta(hours=expires)).isoformat()
+        desk.say(NEW_ORDER, Said(order(expires=said), {"Location": ORDER}))
+        desk.say(CERTIFICATE, Said(HTML))
+        for _ in range(2):
+            with pytest.raises(CAProtocolError):
+                desk.obtain()
+        desk.time.seconds += hours * 3600 - 60
+        with pytest.raises(CAProtocolError):
+            desk.obtain()
+        assert desk.count(NEW_ORDER) == 1
+        desk.time.seconds += 60
+        desk.say(CERTIFICATE, CHAIN)
+        assert desk.obtain() == CHAIN
+        assert desk.count(NEW_ORDER) == 2
 
 
 class TestLostAnswers:
@@ -272,8 +435,10 @@ class TestResume:
         "gone", [order("invalid"), problem("malformed", status=404), problem("unauthorized")], ids=str
     )
     def test_an_order_that_is_gone(self, desk: Desk, gone: object) -> None:
-        """An open order that became invalid, or that the CA does not know any more, is ordered anew."""
-        self.leave_open(desk)
+        """An open order that was not finalized, and is gone, or became invalid, is ordered anew."""
+        desk.say(AUTHORIZATION, CAUnavailable("down"), authorization("valid"))
+        with pytest.raises(CAUnavailable):
+            desk.obtain()
         desk.say(ORDER, gone)
         assert desk.obtain() == CHAIN
         assert desk.count(NEW_ORDER) == 2
@@ -302,10 +467,9 @@ class TestResume:
         [
             lambda desk: desk.say(AUTHORIZATION, authorization("invalid")),
             lambda desk: desk.say(FINALIZE, problem("badCSR")),
-            lambda desk: desk.say(FINALIZE, order("perhaps")),
-            lambda desk: desk.say(CERTIFICATE, problem("malformed")),
+            lambda desk: desk.say(FINALIZE, order("invalid")),
         ],
-        ids=["refused name", "refused CSR", "nonsense", "no certificate"],
+        ids=["refused name", "refused CSR", "invalid"],
     )
     def test_what_is_final_ends_the_order(self, desk: Desk, fail: Callable[[Desk], None]) -> None:
         """After an error that stays the next request is a new order."""
