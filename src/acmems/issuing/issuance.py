@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from acmems.challenges import Validator
 from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
@@ -25,50 +25,16 @@ from acmems.exceptions import (
     RateLimited,
     StorageUnavailable,
 )
+from acmems.issuing.contract import Issuer
 from acmems.issuing.cooldown import Cooldown
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps
+from acmems.system.steps import Signal, Steps
 from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
-
-
-class Issuer(Protocol):
-    """What turns a certificate request into a chain."""
-
-    @property
-    def loop(self) -> StepLoop:
-        """Runs the steps of `obtain`, and those of the issuances around it."""
-
-    @property
-    def account_url(self) -> str | None:
-        """The URL of its account, for events; None where there is none."""
-
-    @property
-    def key_digest(self) -> str | None:
-        """The SHA-256 of its account's public key, which nobody gets a certificate for."""
-
-    def obtain(
-        self,
-        request: CertificateRequest,
-        validators: Sequence[Validator],
-        deadline: Deadline,
-        identity: Hashable,
-    ) -> Steps[bytes]:
-        """Return a new chain in PEM, as it was issued.
-
-        Args:
-            request: what is asked for.
-            validators: what can prove its names, best first.
-            deadline: when to give up.
-            identity: what makes two requests the same; what was begun for the same is continued.
-
-        Raises:
-            AcmeException: why there is none.
-        """
 
 
 @dataclass(frozen=True, slots=True)
