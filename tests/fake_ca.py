@@ -17,6 +17,7 @@ from typing import Any, Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.chains import make_chain
 from tests.steps import DirectLoop
 
 from acmems.challenges import Proof, ValidatorContext
@@ -234,3 +235,7 @@ def make_request(*names: str, cn: str | None = None) -> CertificateRequest:
         builder = builder.add_extension(san, critical=False)
     signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     return csr.parse(signed.public_bytes(serialization.Encoding.PEM), csr.Rules())
+
+
+CHAIN = make_chain(make_request()).pem
+"""A chain as a CA sends it, for nobody's key."""

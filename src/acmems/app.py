@@ -87,7 +87,7 @@ class Server:
         for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
-        self.issuance.close(deadline)
+        self.issuance.drain(deadline)
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         for listener in self.listeners:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from acmems.auth import Authenticator, Block
-from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Listening, Validator, ValidatorContext
+from acmems.challenges import (
+    VALIDATORS,
+    ChallengeResponses,
+    Http01,
+    Listening,
+    Validator,
+    ValidatorContext,
+    Waiting,
+)
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.options import MgmtOptions
@@ -85,6 +93,7 @@ class Configuration:
         self.default_storage = self._default_storage(storages, mgmt)
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
+        found += self._impatient()
         _check_listeners(self._listener_uses(mgmt.section, kept), found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
@@ -154,6 +163,19 @@ class Configuration:
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self._context)
+
+    def _impatient(self) -> Iterator[Finding]:
+        """Yield what clients never see the end of, because their own time is over before it."""
+        for name, validator in self.validators.items():
+            longest = validator.longest_wait if isinstance(validator, Waiting) else 0.0
+            if longest > self.mgmt.request_timeout:
+                yield Finding(
+                    self.where("verification", name, "propagation-timeout"),
+                    f"propagation-timeout ({longest:g} s) exceeds request-timeout "
+                    f"({self.mgmt.request_timeout:g} s): clients get 504 meanwhile, and their certificate "
+                    f"when they ask again",
+                    warning=True,
+                )
 
     def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification

@@ -271,6 +271,11 @@ class CAProblem(CAError):
         self.terms = terms
 
     @property
+    def is_acme(self) -> bool:
+        """Whether its type is one of ACME's; otherwise a proxy before the ACME server may have said it."""
+        return self.type.startswith(self.PREFIX)
+
+    @property
     def code(self) -> str:
         """The ACME error code, such as `badCSR`; the whole type where it is not one of ACME's."""
         return self.type.removeprefix(self.PREFIX)

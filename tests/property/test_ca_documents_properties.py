@@ -17,6 +17,7 @@ from tests.fake_ca import (
     AUTHORIZATION,
     CA,
     CERTIFICATE,
+    CHAIN,
     CHALLENGE,
     EPOCH,
     FINALIZE,
@@ -188,7 +189,7 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
             CHALLENGE: [{}],
             FINALIZE: [said, order("valid")],
             ORDER: [said, order("valid")],
-            CERTIFICATE: [b"the chain"],
+            CERTIFICATE: [CHAIN],
         }
     )
     clock, loop = time.clock(), time.loop()

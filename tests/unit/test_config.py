@@ -359,6 +359,32 @@ class TestFindings:
         ]
         assert config.auth.blocks == ()
 
+    @pytest.mark.parametrize(
+        ("lines", "is_told"),
+        [
+            ("propagation = authoritative\npropagation-timeout = 121", True),
+            ("propagation = authoritative\npropagation-timeout = 120", False),
+            ("propagation-timeout = 121", False),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "section",
+        [
+            "type = dns01-dnsUpdate",
+            "type = dns01-exec\ncommand = /bin/true",
+            "type = dns01-provider\nprovider = gandi\noption = auth_token=x",
+        ],
+    )
+    def test_propagation_that_takes_longer_than_clients_wait(
+        self, section: str, lines: str, *, is_told: bool
+    ) -> None:
+        """Where clients will have to ask again is a warning at the line that says so, with both times."""
+        text = f'{ACCOUNT}{AUTH}[verification "dns"]\n{section}\n{lines}\n'
+        warnings = [str(warning) for warning in Configuration.from_text(text, "a.ini").warnings]
+        place = f"a.ini:{len(text.splitlines())}: warning: propagation-timeout (121 s) exceeds"
+        assert [warning.startswith(place) for warning in warnings] == [True] * is_told
+        assert all("request-timeout (120 s)" in warning for warning in warnings)
+
     def test_problems_of_auth_blocks_are_among_them(self) -> None:
         """What an auth block finds wrong with its options is reported with its line."""
         found = wrong('[auth "x"]\ndomain = a.example.org\nverification = nope\nhmac_tpye = sha256')

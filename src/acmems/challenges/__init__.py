@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from acmems.challenges.context import ValidatorContext
-from acmems.challenges.contract import Listening, Proof, SelfChecking, Validator, Waiter
+from acmems.challenges.contract import Listening, Proof, SelfChecking, Validator, Waiter, Waiting
 from acmems.challenges.dns01_dnsupdate import DnsUpdate
 from acmems.challenges.dns01_exec import DnsExec
 from acmems.challenges.dns01_provider import DnsProvider
@@ -26,6 +26,7 @@ __all__ = [
     "Validator",
     "ValidatorContext",
     "Waiter",
+    "Waiting",
 ]
 
 VALIDATORS: Mapping[str, type[Validator]] = {

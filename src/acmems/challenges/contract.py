@@ -63,7 +63,8 @@ def is_token(text: str) -> bool:
 class Validator(Protocol):
     """What proves names to the CA by one type of challenge: a `[verification "NAME"]`.
 
-    Further methods are there where they are needed: those of `Waiter`, `SelfChecking` and `Listening`.
+    Further methods are there where they are needed: those of `Waiter`, `Waiting`, `SelfChecking` and
+    `Listening`.
     """
 
     @property
@@ -134,6 +135,15 @@ class Waiter(Protocol):
         Raises:
             ValidatorUnavailable: they were not seen in time.
         """
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A validator that knows how long its proofs may take to be seen."""
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that `wait` takes at most, before it raises."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ import dns.update
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.dns_options import label_option, propagation_from, tsig_key_from
+from acmems.challenges.dns_options import label_option, longest_wait, propagation_from, tsig_key_from
 from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
@@ -141,6 +141,11 @@ class DnsUpdate:
         with self._lock:
             self._places.update(places)
         self._update(places, deadline, add=True)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that the records may take to be seen."""
+        return longest_wait(self.propagation)
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return when the records are seen, as `propagation` says."""

@@ -21,7 +21,7 @@ import dns.name
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.dns_options import label_option, propagation_from
+from acmems.challenges.dns_options import label_option, longest_wait, propagation_from
 from acmems.challenges.programs.program import ProgramResult, environment, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
@@ -186,6 +186,11 @@ class DnsProvider:
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Remove exactly these TXT records."""
         self._change("withdraw", [record for record, _ in possible_records(proofs, self.challenge_type)])
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that the records may take to be seen."""
+        return longest_wait(self._propagation)
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen, as `propagation` says."""

@@ -56,6 +56,11 @@ def propagation_from(options: Options) -> Propagation:
     return Propagation(mode, resolvers, nameservers, timeout)
 
 
+def longest_wait(propagation: Propagation) -> float:
+    """Return the seconds that waiting until records are seen takes at most."""
+    return 0.0 if propagation.mode == "none" else propagation.timeout
+
+
 def tsig_key_from(options: Options) -> TsigKey | None:
     """Read the four keys about TSIG of a section; None where they are not given."""
     name = options.one(

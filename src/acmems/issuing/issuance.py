@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from acmems.challenges import Validator
 from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
@@ -16,54 +17,21 @@ from acmems.exceptions import (
     CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
+    DeadlinePassed,
     InvalidDomainName,
     NoChallengeMethodsSupported,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
 )
+from acmems.issuing.contract import Issuer
 from acmems.issuing.cooldown import Cooldown
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import StepLoop, Steps
+from acmems.system.steps import Signal, Steps
 from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
-
-
-class Issuer(Protocol):
-    """What turns a certificate request into a chain."""
-
-    @property
-    def loop(self) -> StepLoop:
-        """Runs the steps of `obtain`, and those of the issuances around it."""
-
-    @property
-    def account_url(self) -> str | None:
-        """The URL of its account, for events; None where there is none."""
-
-    @property
-    def key_digest(self) -> str | None:
-        """The SHA-256 of its account's public key, which nobody gets a certificate for."""
-
-    def obtain(
-        self,
-        request: CertificateRequest,
-        validators: Sequence[Validator],
-        deadline: Deadline,
-        identity: Hashable,
-    ) -> Steps[bytes]:
-        """Return a new chain in PEM, as it was issued.
-
-        Args:
-            request: what is asked for.
-            validators: what can prove its names, best first.
-            deadline: when to give up.
-            identity: what makes two requests the same; what was begun for the same is continued.
-
-        Raises:
-            AcmeException: why there is none.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +75,26 @@ class IssuanceKey:
     must_staple: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A client that waits for an issuance, and how long it does."""
+
+    accepted: AcceptedRequest
+    future: Future[Delivery]
+    deadline: Deadline
+
+
 @dataclass(slots=True)
 class _RunningIssuance:
-    """An issuance that runs or waits for its turn, and everyone who waits for it."""
+    """An issuance that runs or waits for its turn, who waits for it, and who has been told to ask again."""
 
     accepted: AcceptedRequest
     looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
     began: float | None = None  # on the monotonic clock; None while it waits for its turn
-    waiting: list[tuple[AcceptedRequest, Future[Delivery]]] = field(default_factory=list)
+    takes_turn: bool = True  # False once nobody waits for it: then another one may begin
+    waiting: list[_Waiting] = field(default_factory=list)
+    gave_up: list[AcceptedRequest] = field(default_factory=list)
+    ended: Signal = field(default_factory=Signal)
 
 
 @dataclass(slots=True)
@@ -128,16 +108,22 @@ class _KeptChain:
 class Issuance:
     """Turns accepted requests into chains; each thing is ordered once, however many ask for it.
 
+    When the time of a client is over it is told so, and the work goes on: whoever asks again joins it,
+    or finds its result.
+
     Args:
         issuer: issues chains.
         identity: whose chains these are.
         bus: told of what happens.
-        seconds: how long one issuance may take.
+        seconds: how long a client waits for an issuance.
+        work_seconds: how long one issuance may take, whether anybody waits for it or not.
         clock: for deadlines and dates.
-        most_at_once: how many issuances run at once; further ones wait.
+        most_at_once: how many issuances run at once; further ones wait. Those that nobody waits for any more
+            do not count, unless there are `MOST_BEHIND` of them.
     """
 
     MOST_KEPT = 10_000
+    MOST_BEHIND = 1000
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
     name = "issuance"
 
@@ -148,6 +134,7 @@ class Issuance:
         bus: Bus,
         *,
         seconds: float = 110.0,
+        work_seconds: float = 3600.0,
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
     ) -> None:
@@ -155,13 +142,15 @@ class Issuance:
         self.identity = identity
         self.bus = bus
         self.seconds = seconds
+        self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
         self.cooldown = Cooldown(clock)
         self._most_at_once = most_at_once
         self._storages = StorageAccess(issuer.loop, identity)
         self._lock = threading.Lock()  # guards what follows
         self._closing = False
-        self._begun = 0  # issuances that run
+        self._begun = 0  # issuances that run and take a turn
+        self._behind = 0  # issuances that run and that nobody waits for any more
         self._ended = 0  # issuances that have run
         self._running: dict[IssuanceKey, _RunningIssuance] = {}
         self._queue: deque[IssuanceKey] = deque()
@@ -196,13 +185,13 @@ class Issuance:
             if running is None:
                 running = self._running[key] = _RunningIssuance(accepted, self._ended != ended)
                 self._queue.append(key)
-            running.waiting.append((accepted, future))
+            running.waiting.append(_Waiting(accepted, future, self.clock.deadline(self.seconds)))
         self._begin_next()
         return future
 
     def is_healthy(self) -> bool:
         """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
-        now, longest = self.clock.monotonic(), self.seconds + self.HANGING_SECONDS
+        now, longest = self.clock.monotonic(), self.work_seconds + self.HANGING_SECONDS
         with self._lock:
             begun = [running.began for running in self._running.values() if running.began is not None]
         return sum(now - began > longest for began in begun) < self._most_at_once
@@ -220,21 +209,37 @@ class Issuance:
             if not kept.unsaved:
                 self._release(key, kept)
 
+    def drain(self, deadline: Deadline) -> None:
+        """Begin no further issuance, and wait for those that somebody waits for; others are refused.
+
+        Args:
+            deadline: when to give up.
+        """
+        self._refuse_further()
+        while not deadline.passed:
+            with self._lock:
+                if not any(running.waiting for running in self._running.values()):
+                    return
+            self.clock.sleep(min(0.05, deadline.remaining))
+
     def close(self, deadline: Deadline) -> None:
         """Begin no further issuance, and wait for those that run; those that have not begun are refused.
 
         Args:
             deadline: when to give up.
         """
+        self._refuse_further()
+        while self._running and not deadline.passed:
+            self.clock.sleep(min(0.05, deadline.remaining))
+        self.save_kept()
+
+    def _refuse_further(self) -> None:
         with self._lock:
             self._closing = True
             refused = [self._running.pop(key) for key in self._queue]
             self._queue.clear()
         for running in refused:
             _tell(running.waiting, _stopping())
-        while self._running and not deadline.passed:
-            self.clock.sleep(min(0.05, deadline.remaining))
-        self.save_kept()
 
     def _begin_next(self) -> None:
         """Begin issuances in the order of their arrival, as far as there is room."""
@@ -255,6 +260,8 @@ class Issuance:
 
     def _run(self, key: IssuanceKey, running: _RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
+        with contextlib.suppress(RuntimeError):  # the loop is being closed, which ends this issuance, too
+            self.issuer.loop.submit(self._watch(running))
         try:
             delivery = yield from self._obtain(key, running.accepted, looks_again=running.looks_again)
             waiting = yield from self._keep(key, running, delivery)
@@ -263,17 +270,52 @@ class Issuance:
             outcome = _stopping() if isinstance(error, CancelledError) else error
             with self._lock:
                 waiting = self._end(key)
+        running.ended.set()
+        if running.gave_up and not waiting and isinstance(outcome, Exception):
+            names = ", ".join(running.accepted.request.names)
+            logger.warning("what went on for %s after its clients had stopped waiting: %s", names, outcome)
         _tell(waiting, outcome)
         self._begin_next()
 
-    def _end(self, key: IssuanceKey) -> list[tuple[AcceptedRequest, Future[Delivery]]]:
+    def _watch(self, running: _RunningIssuance) -> Steps[None]:
+        """Tell each client whose time is over that the work goes on, until that ends."""
+        while True:
+            with self._lock:
+                left = [each.deadline.remaining for each in running.waiting]
+            # Who joins meanwhile waits for as long from then on, so that it is not missed.
+            if (yield running.ended.wait(max(0.001, min(left, default=self.seconds)))):
+                return
+            with self._lock:
+                late = [each for each in running.waiting if each.deadline.passed]
+                running.waiting = [each for each in running.waiting if not each.deadline.passed]
+                running.gave_up += [each.accepted for each in late]
+                if not running.waiting and running.takes_turn and self._behind < self.MOST_BEHIND:
+                    running.takes_turn = False
+                    self._begun -= 1
+                    self._behind += 1
+            for each in late:
+                names = ", ".join(each.accepted.request.names)
+                error = DeadlinePassed(
+                    f"no certificate for {names} after {self.seconds:.0f} s; the order goes on, and the same "
+                    f"request gets its certificate",
+                    retry_after=10.0,
+                )
+                stale = yield from self._stale(each.accepted, error)
+                _tell([each], error if stale is None else stale)
+            self._begin_next()
+
+    def _end(self, key: IssuanceKey) -> list[_Waiting]:
         """Let nobody join any more, and return who waits; the lock is held.
 
         All at once: whoever does not find the issuance any more must see that one has ended.
         """
-        self._begun -= 1
+        running = self._running.pop(key)
+        if running.takes_turn:
+            self._begun -= 1
+        else:
+            self._behind -= 1
         self._ended += 1
-        return self._running.pop(key).waiting
+        return running.waiting
 
     def _obtain(self, key: IssuanceKey, accepted: AcceptedRequest, *, looks_again: bool) -> Steps[Delivery]:
         if looks_again:
@@ -283,13 +325,20 @@ class Issuance:
         try:
             chain = yield from self._order(key, accepted)
         except AcmeException as error:
-            stale = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
+            stale = yield from self._stale(accepted, error)
             if stale is None:
                 raise
-            reason = f"{error}; the stored chain is sent"
-            self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **self._known(accepted)))
-            return Delivery(stale, "stale")
+            return stale
         return Delivery(chain, "issued")
+
+    def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
+        """Return the stored chain to send in the place of an error, None if there is none that is valid."""
+        chain = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
+        if chain is None:
+            return None
+        reason = f"{error}; the stored chain is sent"
+        self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **self._known(accepted)))
+        return Delivery(chain, "stale")
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         subjects: list[Hashable] = [key, accepted.request.content_digest, *accepted.request.names]
@@ -314,7 +363,7 @@ class Issuance:
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
-        deadline = self.clock.deadline(self.seconds)
+        deadline = self.clock.deadline(self.work_seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
         return read_issued(pem, accepted.request, self.clock.now())
 
@@ -332,10 +381,8 @@ class Issuance:
         elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported)):
             self.cooldown.note(key, error)
 
-    def _keep(
-        self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery
-    ) -> Steps[list[tuple[AcceptedRequest, Future[Delivery]]]]:
-        """Store a new chain wherever those who wait keep theirs; return them once nobody else can join.
+    def _keep(self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery) -> Steps[list[_Waiting]]:
+        """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
 
         Where storing fails, or nobody is left to take the chain, it is kept in memory.
         """
@@ -343,12 +390,13 @@ class Issuance:
         unsaved: list[AcceptedRequest] = []
         while True:
             with self._lock:
-                places = {accepted.storage.name: accepted for accepted, _ in reversed(running.waiting)}
+                asked = [*running.gave_up, *(each.accepted for each in running.waiting)]
+                places = {accepted.storage.name: accepted for accepted in reversed(asked)}
                 missing = [accepted for name, accepted in places.items() if name not in done]
                 if delivery.source != "issued" or not missing:
                     if done:
                         self._kept.pop(key, None)  # an older chain, which must not replace the new one
-                    if unsaved or (done and all(accepted.gone() for accepted, _ in running.waiting)):
+                    if unsaved or (done and all(each.accepted.gone() for each in running.waiting)):
                         self._kept[key] = _KeptChain(delivery.chain, unsaved)
                         while len(self._kept) > self.MOST_KEPT:
                             self._kept.popitem(last=False)
@@ -407,14 +455,14 @@ class Issuance:
         }
 
 
-def _tell(waiting: Sequence[tuple[AcceptedRequest, Future[Delivery]]], outcome: Delivery | Exception) -> None:
+def _tell(waiting: Sequence[_Waiting], outcome: Delivery | Exception) -> None:
     """Tell all who wait for an issuance how it ended."""
-    for number, (_, future) in enumerate(waiting):
+    for number, each in enumerate(waiting):
         if isinstance(outcome, Exception):
-            future.set_exception(outcome)
+            each.future.set_exception(outcome)
         else:
             joined = number > 0 and outcome.source == "issued"
-            future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
+            each.future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
 
 
 def _stopping() -> CAUnavailable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -89,7 +90,7 @@ def _read(pem: bytes) -> tuple[Chain, list[x509.Certificate]]:
         normal = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
         chain = Chain(
             pem=pem if pem == normal else normal,  # not both: thousands are kept
-            spki=leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            spki=_spki(leaf),
             identifiers=_identifiers(leaf),
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
@@ -104,10 +105,26 @@ def matches(chain: Chain, request: CertificateRequest) -> bool:
     return chain.spki == request.spki and chain.identifiers == request.identifiers
 
 
+def holds_certificates(pem: bytes) -> bool:
+    """Tell whether bytes are certificates in PEM, whatever those certify.
+
+    Args:
+        pem: what a CA sent as a chain.
+    """
+    try:
+        with der.reading("the certificate chain", ValueError):
+            return bool(_certificates(pem))
+    except ValueError:
+        return False
+
+
 def read_issued(
     pem: bytes, request: CertificateRequest, now: datetime.datetime, *, skew: timedelta = SKEW
 ) -> Chain:
     """Read a chain that was just issued, and see that it is what was asked for.
+
+    The certificates may come in any order and several times, as some CAs send them; the chain returned is
+    in order (RFC 8555 section 9.1).
 
     Args:
         pem: the chain as the CA sent it.
@@ -119,7 +136,9 @@ def read_issued(
         CertificateUnusable: it is for another key or other names, is not valid now, or is no chain.
     """
     try:
-        chain, certificates = _read(pem)
+        with der.reading("the certificate chain", ValueError):
+            ordered = _in_order(_certificates(pem), request.spki)
+        chain, certificates = _read(b"".join(each.public_bytes(Encoding.PEM) for each in ordered))
     except ValueError as error:
         raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
     if chain.spki != request.spki:
@@ -132,14 +151,47 @@ def read_issued(
         raise CertificateUnusable(f"the CA issued a certificate that is not valid before {chain.not_before}")
     if now > chain.not_after:
         raise CertificateUnusable(f"the CA issued a certificate that expired at {chain.not_after}")
-    for certificate, issuer in itertools.pairwise(certificates):
-        try:
-            certificate.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            raise CertificateUnusable(
-                "the CA sent a broken chain: a certificate in it was not issued by the next"
-            ) from None
+    if not all(itertools.starmap(_is_issued_by, itertools.pairwise(certificates))):
+        raise CertificateUnusable(
+            "the CA sent a broken chain: a certificate in it was not issued by the next"
+        )
     return chain
+
+
+def _in_order(certificates: Sequence[x509.Certificate], spki: bytes) -> list[x509.Certificate]:
+    """Return certificates leaf first, each followed by its issuer, and each once.
+
+    What belongs nowhere comes last, where the chain is seen to be broken; a second certificate of an issuer
+    that is in the chain already, such as one that another CA has signed, is left out.
+
+    Args:
+        certificates: as they came.
+        spki: the leaf's public key; where none has it the first is taken for the leaf.
+    """
+    left = list(dict.fromkeys(certificates))
+    leaves = [each for each in left if _spki(each) == spki]
+    ordered = [leaves[0] if leaves else left[0]]
+    left.remove(ordered[0])
+    while not _is_issued_by(ordered[-1], ordered[-1]):
+        issuer = next((each for each in left if _is_issued_by(ordered[-1], each)), None)
+        if issuer is None:
+            break
+        ordered.append(issuer)
+        left.remove(issuer)
+    known = {(each.subject, _spki(each)) for each in ordered}
+    return ordered + [each for each in left if (each.subject, _spki(each)) not in known]
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _spki(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:

@@ -15,6 +15,7 @@ from tests.fake_ca import (
     AUTHORIZATION,
     CA,
     CERTIFICATE,
+    CHAIN,
     CHALLENGE,
     FINALIZE,
     NEW_ACCOUNT,
@@ -58,7 +59,7 @@ WORKING: Mapping[str, Sequence[object]] = {
     NEW_ORDER: [Said(order(), {"Location": ORDER})],
     AUTHORIZATION: [authorization("valid")],
     FINALIZE: [order("valid")],
-    CERTIFICATE: [b"the chain"],
+    CERTIFICATE: [CHAIN],
 }
 
 
@@ -216,7 +217,7 @@ class TestOpening:
 
     def test_the_first_order_opens_the_account(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """An order before `open` asks for the account; the next one does not."""
-        assert obtain(issuer) == b"the chain"
+        assert obtain(issuer) == CHAIN
         (session,) = sessions
         assert issuer.account_url == session.kid == ACCOUNT
         obtain(issuer)
@@ -232,7 +233,7 @@ class TestOpening:
         with pytest.raises(DeadlinePassed, match="opened"):
             obtain(issuer, seconds=0)
         session.go_on.set()
-        assert {order.result(30) for order in orders} == {b"the chain"}
+        assert {order.result(30) for order in orders} == {CHAIN}
         assert session.count(NEW_ACCOUNT) == 1
 
     def test_a_failed_opening_is_tried_anew_by_the_next_order(
@@ -249,7 +250,7 @@ class TestOpening:
         errors = [order.exception(30) for order in orders]
         assert [str(error) for error in errors] == ["down"] * 3
         assert len(set(map(id, errors))) == 3
-        assert obtain(issuer) == b"the chain"
+        assert obtain(issuer) == CHAIN
 
     def test_an_order_whose_time_is_over_fails_no_other(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
         """Where the time of the order that opens the account is over, another one goes on."""
@@ -271,7 +272,7 @@ class TestOpening:
         with pytest.raises(AccountError, match="does not exist"):
             obtain(issuer)
         issuer.create_key()
-        assert obtain(issuer) == b"the chain"
+        assert obtain(issuer) == CHAIN
 
     @pytest.mark.parametrize(
         ("code", "error"),
@@ -351,7 +352,7 @@ class TestSessions:
         old, new = sessions
         assert (old.is_closed, new.is_closed) == (True, False)
         assert issuer.account is None
-        assert obtain(issuer) == b"the chain"
+        assert obtain(issuer) == CHAIN
         assert issuer.account_url == ACCOUNT
         assert new.count(ACCOUNT) == 1
 

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import pytest
 from tests.fake_ca import (
     AUTHORIZATION,
     CERTIFICATE,
-    CHALLENGE,
+    CHAIN,
     FINALIZE,
-    KEY,
     NAME,
     NEW_ORDER,
-    NO_JOURNAL,
     ORDER,
-    FakeSession,
-    FakeValidator,
     Said,
-    Time,
     authorization,
     make_request,
     order,
     problem,
 )
+from tests.ordering import CSR, Desk
 from tests.steps import PATIENCE, LoopTime, begin
 
-from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import (
     AcmeException,
     CAProblem,
@@ -41,48 +35,6 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
-from acmems.issuers.acme.ordering import Ordering
-from acmems.issuers.acme.proving import Proving
-from acmems.system.steps import StepLoop
-from acmems.x509.csr import CertificateRequest
-
-CHAIN = b"the chain"
-PLACED = Said(order(), {"Location": ORDER})
-CSR = make_request()
-
-
-class Desk:
-    """Orders at a CA that is a table; every name is proved already, and every order works."""
-
-    def __init__(self, loop: StepLoop | None = None, **options: Any) -> None:
-        self.time = Time()
-        self.session = FakeSession(
-            {
-                NEW_ORDER: [PLACED],
-                ORDER: [order("valid")],
-                AUTHORIZATION: [authorization("valid")],
-                CHALLENGE: [{}],
-                FINALIZE: [order("valid")],
-                CERTIFICATE: [CHAIN],
-            }
-        )
-        self.loop = loop or self.time.loop()
-        clock = self.loop.clock
-        proving = Proving(self.session, KEY, self.loop, PresentedProofs(clock, NO_JOURNAL))
-        self.validator = FakeValidator()
-        self.ordering = Ordering(self.session, proving, clock, **options)
-
-    def obtain(
-        self, request: CertificateRequest = CSR, key: Hashable = "key", *, seconds: float = 60.0
-    ) -> bytes:
-        deadline = self.time.within(seconds)
-        return self.loop.run(self.ordering.obtain(request, [self.validator], deadline, key))
-
-    def say(self, url: str, *answers: object) -> None:
-        self.session.say(url, *answers)
-
-    def count(self, url: str) -> int:
-        return self.session.count(url)
 
 
 @pytest.fixture
@@ -170,10 +122,25 @@ class TestObtain:
 
     @pytest.mark.parametrize("certificate", [None, 7, [CERTIFICATE]])
     def test_a_valid_order_without_a_certificate(self, desk: Desk, certificate: object) -> None:
-        """A valid order names its certificate, or is nonsense."""
+        """A valid order names its certificate; where it does not yet, it is looked at again."""
         desk.say(FINALIZE, order("valid", certificate=certificate))
-        with pytest.raises(CAProtocolError):
+        desk.say(ORDER, order("valid", certificate=certificate), order("valid"))
+        assert desk.obtain() == CHAIN
+        assert desk.count(ORDER) == 2
+
+    def test_more_authorizations_than_names(self, desk: Desk) -> None:
+        """An order that lists thousands of authorizations for one name costs not one request for them."""
+        urls = [f"{AUTHORIZATION}/{number}" for number in range(20_000)]
+        desk.say(NEW_ORDER, Said(order(authorizations=urls), {"Location": ORDER}))
+        with pytest.raises(CAProtocolError, match="20000 authorizations"):
             desk.obtain()
+        assert [post.url for post in desk.session.posts] == [NEW_ORDER]
+
+    def test_an_authorization_that_is_listed_twice(self, desk: Desk) -> None:
+        """An authorization is read once, however often the order lists it."""
+        desk.say(NEW_ORDER, Said(order(authorizations=[AUTHORIZATION] * 3), {"Location": ORDER}))
+        assert desk.obtain() == CHAIN
+        assert desk.count(AUTHORIZATION) == 1
 
     @pytest.mark.threat("csr", "a common name and no SAN")
     def test_a_common_name_that_the_ca_does_not_take(self, desk: Desk) -> None:
@@ -272,8 +239,10 @@ class TestResume:
         "gone", [order("invalid"), problem("malformed", status=404), problem("unauthorized")], ids=str
     )
     def test_an_order_that_is_gone(self, desk: Desk, gone: object) -> None:
-        """An open order that became invalid, or that the CA does not know any more, is ordered anew."""
-        self.leave_open(desk)
+        """An open order that was not finalized, and is gone, or became invalid, is ordered anew."""
+        desk.say(AUTHORIZATION, CAUnavailable("down"), authorization("valid"))
+        with pytest.raises(CAUnavailable):
+            desk.obtain()
         desk.say(ORDER, gone)
         assert desk.obtain() == CHAIN
         assert desk.count(NEW_ORDER) == 2
@@ -302,10 +271,9 @@ class TestResume:
         [
             lambda desk: desk.say(AUTHORIZATION, authorization("invalid")),
             lambda desk: desk.say(FINALIZE, problem("badCSR")),
-            lambda desk: desk.say(FINALIZE, order("perhaps")),
-            lambda desk: desk.say(CERTIFICATE, problem("malformed")),
+            lambda desk: desk.say(FINALIZE, order("invalid")),
         ],
-        ids=["refused name", "refused CSR", "nonsense", "no certificate"],
+        ids=["refused name", "refused CSR", "invalid"],
     )
     def test_what_is_final_ends_the_order(self, desk: Desk, fail: Callable[[Desk], None]) -> None:
         """After an error that stays the next request is a new order."""

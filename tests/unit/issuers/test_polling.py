@@ -17,9 +17,10 @@ class TestInterval:
 
     def test_bounds(self) -> None:
         """No interval is longer than the longest, nor so short that polling would be all that is done."""
+        assert PollInterval().interval(PollInterval.MANY) == 5
         assert PollInterval(first=60, longest=5).interval(0) == 5
         assert PollInterval(first=0).interval(0) == PollInterval.SHORTEST
-        assert PollInterval().interval(1000) == 5
+        assert PollInterval().interval(1_000_000) == PollInterval.LONGEST
 
 
 class TestLearn:

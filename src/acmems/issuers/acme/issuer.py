@@ -58,7 +58,8 @@ class AcmeIssuer:
 
     Args:
         options: the account and its CA.
-        timeout: how long one conversation about the account may take, in seconds.
+        timeout: how long one conversation about the account, and one request about an order, may take, in
+            seconds.
         clock: for deadlines, waits and dates.
 
     Attributes:
@@ -141,8 +142,14 @@ class AcmeIssuer:
             session = Session(self.options.directory_url, key, self.loop, ca_file=self.options.ca_file)
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        proving = Proving(session, key, self.loop, self._proofs)
-        ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
+        proving = Proving(session, key, self.loop, self._proofs, exchange_seconds=self._timeout)
+        ordering = Ordering(
+            session,
+            proving,
+            self.clock,
+            profile=self.options.profile,
+            exchange_seconds=self._timeout,
+        )
         return Client(key, session, proving, ordering)
 
     def _replace_client(self, client: Client) -> None:
@@ -205,7 +212,7 @@ class AcmeIssuer:
         Raises:
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
-        client = yield from self.opened(deadline)
+        client = yield from self.opened(deadline.within(self._timeout))
         return (yield from client.ordering.obtain(request, validators, deadline, identity))
 
     def opened(self, deadline: Deadline) -> Steps[Client]:

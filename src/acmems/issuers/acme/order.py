@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Order:
         finalize: where the CSR is sent.
         certificate: where the chain is, None while there is none.
         error: why it is invalid, None where the CA gave no reason.
+        expires: when the CA forgets it (aware), None where it does not say.
     """
 
     url: str
@@ -42,6 +44,7 @@ class Order:
     finalize: str
     certificate: str | None = None
     error: CAProblem | None = None
+    expires: datetime.datetime | None = None
 
 
 def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Order:
@@ -53,7 +56,8 @@ def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Or
         identifiers: what was ordered; an order for anything else stops everything.
 
     Raises:
-        CAProtocolError: it cannot be read, or is for other names.
+        CAProtocolError: it cannot be read, is for other names, or lists more authorizations than it has
+            identifiers: each of them would cost a request.
     """
     raw = {name: value for name, value in response.json().items() if value is not None}
     status, urls, certificate = raw.get("status"), raw.get("authorizations"), raw.get("certificate")
@@ -61,6 +65,11 @@ def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Or
         raise CAProtocolError(f"an order has the unknown status {one_line(status, 40)!r}")
     if not isinstance(urls, list) or not urls or not all(isinstance(each, str) for each in urls):
         raise CAProtocolError("an order lacks its authorizations")
+    authorizations = tuple(dict.fromkeys(urls))
+    if len(authorizations) > len(identifiers):
+        raise CAProtocolError(
+            f"an order for {len(identifiers)} names lists {len(authorizations)} authorizations"
+        )
     if not isinstance(raw.get("finalize"), str):
         raise CAProtocolError("an order lacks the URL to finalize it")
     if _ordered(raw.get("identifiers")) != {(each.type.value, each.value) for each in identifiers}:
@@ -68,10 +77,11 @@ def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Or
     return Order(
         url,
         OrderStatus(status),
-        tuple(urls),
+        authorizations,
         raw["finalize"],
         certificate if isinstance(certificate, str) else None,
         _error(raw["error"]) if isinstance(raw.get("error"), dict) else None,
+        _date(raw.get("expires")),
     )
 
 
@@ -85,6 +95,15 @@ def _ordered(identifiers: object) -> set[tuple[str, str]]:
             raise CAProtocolError("an order cannot be read: one of its identifiers is none")
         found.add((kind, value.lower()))
     return found
+
+
+def _date(value: object) -> datetime.datetime | None:
+    """Return a date of RFC 3339, None where it is none."""
+    try:
+        date = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return date.replace(tzinfo=datetime.UTC) if date is not None and date.tzinfo is None else date
 
 
 def _error(document: Mapping[str, Any]) -> CAProblem:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from acmems.challenges import Validator
 from acmems.exceptions import (
+    AccountError,
     AcmeException,
     CAProblem,
     CAProtocolError,
@@ -26,19 +30,82 @@ from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
+from acmems.x509.chain import holds_certificates
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier, subject_alt_name_option
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # After these an order stays open: it can still be finished, by whoever asks next.
 _PASSING = (DeadlinePassed, CAUnavailable, RateLimited, ValidatorUnavailable)
+_HOUR, _DAY = 3600.0, 86400.0
+_OPEN_SECONDS = (_HOUR, _DAY, 7 * _DAY)  # at least, where the CA does not say, at most
+_ODD_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds until the next look after an answer that tells nothing
+_ODD_RETRY_AFTER = 30.0  # seconds after which to ask again when all of these looks have told nothing
+_MOST_FINALIZES = 5  # that one request for a certificate sends, where the CA does not take them
+_LOST_PATIENCE = 5  # looks that find an order ready after a finalize whose answer was lost
+
+
+@dataclass(slots=True)
+class _OpenOrder:
+    """An order that can still be finished.
+
+    Args:
+        url: its URL.
+        expires: when it is given up, in seconds of the monotonic clock.
+        is_finalized: whether the CA has the CSR, or may have it: then there may be a certificate, and only
+            the CA's `invalid` and the end of the order give it up.
+        is_answered: whether the CA has said that it has the CSR.
+        is_invalid: whether the CA has said so.
+    """
+
+    url: str
+    expires: float
+    is_finalized: bool = False
+    is_answered: bool = False
+    is_invalid: bool = False
+
+    @property
+    def patience(self) -> float:
+        """How many looks may find the order ready before the CSR is sent, or sent again.
+
+        The CA leaves that state before it answers a finalize (section 7.1.6), but what answers the next
+        request may lag behind: after an answer `ready` means to wait. Without one the finalize may
+        not have arrived.
+        """
+        if self.is_answered:
+            return math.inf
+        return _LOST_PATIENCE if self.is_finalized else 1
+
+
+@dataclass(slots=True)
+class _Course:
+    """What one request for a certificate does with its order.
+
+    Args:
+        request: what is asked for.
+        validators: what can prove the names, best first.
+        deadline: when to give up.
+        opened: the order.
+        finalizes: how many were sent.
+        looks: how many have found the order unfinished; the waits between them grow.
+    """
+
+    request: CertificateRequest
+    validators: Sequence[Validator]
+    deadline: Deadline
+    opened: _OpenOrder
+    finalizes: int = 0
+    looks: int = 0
 
 
 class Ordering:
     """Places and finishes the orders of one account.
 
-    What could not be finished in time stays open, and the next request for the same continues it.
+    What could not be finished in time stays open, and the next request for the same continues it. Once the CA
+    has the CSR, an answer that tells nothing (HTML, 403 or 404, an empty body) is asked for again, later.
 
     Args:
         session: the way to the CA.
@@ -46,6 +113,7 @@ class Ordering:
         clock: for deadlines.
         profile: the ACME profile to order, None for the CA's default.
         most_open: how many unfinished orders are remembered.
+        exchange_seconds: how long one request to the CA may take, repetitions included.
     """
 
     def __init__(
@@ -56,6 +124,7 @@ class Ordering:
         *,
         profile: str | None = None,
         most_open: int = 10_000,
+        exchange_seconds: float = 120.0,
     ) -> None:
         self.session = session
         self.proving = proving
@@ -63,7 +132,8 @@ class Ordering:
         self._clock = clock
         self._profile = profile
         self._most_open = most_open
-        self._open: OrderedDict[Hashable, str] = OrderedDict()
+        self._exchange_seconds = exchange_seconds
+        self._open: OrderedDict[Hashable, _OpenOrder] = OrderedDict()
         self._stopping = Signal()
 
     def obtain(
@@ -88,24 +158,25 @@ class Ordering:
             ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
         """
         try:
-            order = yield from self._resume(request, deadline, identity)
-            if order is None:
-                order = yield from self._new(request, deadline, identity)
+            resumed = yield from self._resume(request, deadline, identity)
+            order, opened = resumed or (yield from self._new(request, deadline, identity))
+            course = _Course(request, validators, deadline, opened)
             while order.status is not OrderStatus.VALID:
-                order = yield from self._advance(order, request, validators, deadline)
-            chain = yield from self._download(order, deadline)
+                order = yield from self._advance(order, course)
+            chain = yield from self._download(order, course)
         except _PASSING:
             raise
         except CAProblem as problem:
-            self._forget(identity)
+            is_kept = self._give_up(identity)
             meaning = translate(problem, request.names)
-            if meaning is problem:
+            # What refuses a look at a finalized order says nothing about the names or the CSR.
+            if meaning is problem or (is_kept and not isinstance(meaning, AccountError)):
                 raise
             raise meaning from problem
         except AcmeException:
-            self._forget(identity)
+            self._give_up(identity)
             raise
-        self._forget(identity)
+        self._open.pop(identity, None)
         return chain
 
     def stop(self) -> None:
@@ -127,123 +198,199 @@ class Ordering:
         }
         if self._profile is not None:
             payload["profile"] = self._profile
-        url = (yield from self.session.directory(deadline))["newOrder"]
-        response = yield from self.session.post(url, payload, deadline=deadline, repeatable=False)
+        exchange = deadline.within(self._exchange_seconds)
+        url = (yield from self.session.directory(exchange))["newOrder"]
+        response = yield from self.session.post(url, payload, deadline=exchange, repeatable=False)
         if response.location is None:
             raise CAProtocolError("the CA answered a new order without its URL")
         return parse(response, response.location, identifiers)
 
-    def _new(self, request: CertificateRequest, deadline: Deadline, identity: Hashable) -> Steps[Order]:
+    def _new(
+        self, request: CertificateRequest, deadline: Deadline, identity: Hashable
+    ) -> Steps[tuple[Order, _OpenOrder]]:
         order = yield from self.create(request.identifiers, deadline)
-        self._open[identity] = order.url
+        least, usual, most = _OPEN_SECONDS
+        seconds = usual
+        if order.expires is not None:
+            # Not less than an hour: this machine's clock may be wrong.
+            seconds = min(most, max(least, (order.expires - self._clock.now()).total_seconds()))
+        opened = self._open[identity] = _OpenOrder(order.url, self._clock.monotonic() + seconds)
         while len(self._open) > self._most_open:
             self._open.popitem(last=False)
-        return order
+        return order, opened
 
     def _resume(
         self, request: CertificateRequest, deadline: Deadline, identity: Hashable
-    ) -> Steps[Order | None]:
-        url = self._open.get(identity)
-        if url is None:
+    ) -> Steps[tuple[Order, _OpenOrder] | None]:
+        opened = self._open.get(identity)
+        if opened is None:
             return None
-        try:
-            order, _ = yield from self._fetch(url, request.identifiers, deadline)
-        except CAProblem as problem:
-            logger.info("an unfinished order is gone, a new one takes its place: %s", problem)
+        if self._clock.monotonic() >= opened.expires:
+            logger.info("an unfinished order has expired, a new one takes its place")
         else:
-            if order.status is not OrderStatus.INVALID:
-                return order
-        self._forget(identity)
+            read = self._read if opened.is_finalized else self._fetch
+            try:
+                order, _ = yield from read(opened.url, request, deadline)
+            except CAProblem as problem:
+                if opened.is_finalized:
+                    raise
+                logger.info("an unfinished order is gone, a new one takes its place: %s", problem)
+            else:
+                if order.status is not OrderStatus.INVALID:
+                    return order, opened
+        self._open.pop(identity, None)
         return None
 
-    def _forget(self, identity: Hashable) -> None:
+    def _give_up(self, identity: Hashable) -> bool:
+        """Forget an order after an error, unless there may be a certificate; tell whether it is kept."""
+        opened = self._open.get(identity)
+        if opened is not None and opened.is_finalized and not opened.is_invalid:
+            return True
         self._open.pop(identity, None)
+        return False
 
     def _fetch(
-        self, url: str, identifiers: Sequence[Identifier], deadline: Deadline
+        self, url: str, request: CertificateRequest, deadline: Deadline
     ) -> Steps[tuple[Order, float | None]]:
-        response = yield from self.session.post(url, None, deadline=deadline)
-        return parse(response, url, identifiers), response.retry_after(self._clock.now())
+        response = yield from self.session.post(url, None, deadline=deadline.within(self._exchange_seconds))
+        order = parse(response, url, request.identifiers)
+        if order.status is OrderStatus.VALID and order.certificate is None:
+            raise CAProtocolError("the CA calls an order valid and gives no certificate")
+        return order, response.retry_after(self._clock.now())
 
-    def _advance(
-        self,
-        order: Order,
-        request: CertificateRequest,
-        validators: Sequence[Validator],
-        deadline: Deadline,
-    ) -> Steps[Order]:
+    def _read(
+        self, url: str, request: CertificateRequest, deadline: Deadline
+    ) -> Steps[tuple[Order, float | None]]:
+        """Look at an order that may have a certificate, again and again where the answer is odd."""
+        return (yield from self._insist(lambda: self._fetch(url, request, deadline), deadline))
+
+    def _insist(self, ask: Callable[[], Steps[T]], deadline: Deadline) -> Steps[T]:
+        """Ask again, later, where the CA's answer tells nothing of what it has made of the CSR.
+
+        Raises:
+            CAProblem, CAProtocolError: the last answer, if none of a few told anything.
+            CAUnavailable, RateLimited, DeadlinePassed: not now.
+        """
+        for pause in (*_ODD_PAUSES, None):
+            try:
+                return (yield from ask())
+            except (CAProblem, CAProtocolError) as error:
+                is_final = isinstance(error, CAProblem) and isinstance(translate(error, ()), AccountError)
+                if pause is None or is_final:
+                    error.retry_after = error.retry_after or _ODD_RETRY_AFTER
+                    raise
+                logger.warning("an odd answer about a finalized order, asked again later: %s", error)
+                yield from self._wait(max(pause, error.retry_after or 0.0), deadline)
+        raise AssertionError  # the last pause is None
+
+    def _wait(self, seconds: float, deadline: Deadline) -> Steps[None]:
+        """Wait until the next look.
+
+        Raises:
+            DeadlinePassed: it would come too late.
+            CAUnavailable: the server stops.
+        """
+        if seconds >= deadline.remaining:
+            raise DeadlinePassed("the CA is still working on the order", retry_after=max(seconds, 10.0))
+        if (yield self._stopping.wait(seconds)):
+            raise CAUnavailable("this server is stopping; ask again")
+
+    def _advance(self, order: Order, course: _Course) -> Steps[Order]:
         """Take an order one state further (section 7.1.6)."""
+        if order.status is OrderStatus.INVALID:
+            course.opened.is_invalid = True
+            if order.error is None:
+                raise CAProtocolError("the CA made an order invalid and gave no reason")
+            raise translate(order.error, course.request.names)
+        if order.status is OrderStatus.PROCESSING or course.opened.is_finalized:
+            return (yield from self._poll(order, course))
         if order.status is OrderStatus.PENDING:
-            yield from self.proving.prove(order.authorizations, request.identifiers, validators, deadline)
+            yield from self.proving.prove(
+                order.authorizations, course.request.identifiers, course.validators, course.deadline
+            )
             # Every name is validated, so the order is ready: asking first would cost a round trip.
-            return (yield from self._finalize(order, request, deadline))
-        if order.status is OrderStatus.READY:
-            return (yield from self._finalize(order, request, deadline))
-        if order.status is OrderStatus.PROCESSING:
-            return (yield from self._poll(order, request, deadline))
-        if order.error is None:
-            raise CAProtocolError("the CA made an order invalid and gave no reason")
-        raise translate(order.error, request.names)
+        return (yield from self._finalize(order, course))
 
-    def _finalize(self, order: Order, request: CertificateRequest, deadline: Deadline) -> Steps[Order]:
+    def _finalize(self, order: Order, course: _Course) -> Steps[Order]:
         """Send the CSR (section 7.4); where its fate is unknown, the order is read instead."""
+        request, opened = course.request, course.opened
         payload = {"csr": urlsafe_b64encode(request.der).rstrip(b"=").decode("ascii")}
+        deadline = course.deadline.within(self._exchange_seconds)
+        course.finalizes += 1
+        is_last = course.finalizes >= _MOST_FINALIZES
         try:
             response = yield from self.session.post(
                 order.finalize, payload, deadline=deadline, repeatable=False
             )
         except FateUnknown:
+            opened.is_finalized = True
+            if is_last:
+                raise
             logger.warning("the answer to a finalize was lost; reading the order instead")
-            return (yield from self._poll(order, request, deadline, patience=5))
+            return (yield from self._poll(order, course))
         except CAProblem as problem:
             if request.common_names_only and problem.code in {"unauthorized", "badCSR"}:
                 raise PayloadInvalid(
                     f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
                     f"make the CSR with {subject_alt_name_option(request.identifiers)}"
                 ) from problem
-            if problem.code != "orderNotReady":
+            if is_last or (problem.is_acme and problem.code != "orderNotReady"):
                 raise
-            return (yield from self._poll(order, request, deadline))
-        finalized = parse(response, order.url, request.identifiers)
-        if finalized.status is OrderStatus.PROCESSING:
-            retry_after = response.retry_after(self._clock.now())
-            return (yield from self._poll(order, request, deadline, retry_after))
-        return finalized
+            # What is no problem of ACME's may come from a proxy, and the CA may have the CSR.
+            opened.is_finalized = not problem.is_acme
+            return (yield from self._poll(order, course))
+        opened.is_finalized = True
+        try:
+            finalized = parse(response, order.url, request.identifiers)
+        except CAProtocolError as error:
+            logger.warning("an odd answer to a finalize; reading the order instead: %s", error)
+            return (yield from self._poll(order, course))
+        opened.is_answered = True
+        is_issued = finalized.status is OrderStatus.VALID and finalized.certificate is not None
+        if is_issued or finalized.status is OrderStatus.INVALID:
+            return finalized
+        return (yield from self._poll(finalized, course, response.retry_after(self._clock.now())))
 
-    def _poll(
-        self,
-        order: Order,
-        request: CertificateRequest,
-        deadline: Deadline,
-        retry_after: float | None = None,
-        *,
-        patience: int = 1,
-    ) -> Steps[Order]:
+    def _poll(self, order: Order, course: _Course, retry_after: float | None = None) -> Steps[Order]:
         """Look at the order until the CA has moved it on; never earlier than the CA wants.
 
-        An order that is still `ready` after `patience` looks never got its finalize: the CA leaves
-        that state before it answers one (section 7.1.6). So finalizing then is the first finalize.
+        An order that is still ready after as many looks as its patience never got its finalize, so that the
+        next one is the first. Where waiting is over and it is ready even so, the same holds.
         """
-        before = self._clock.monotonic()
-        polls = 0
+        opened, before, polls = course.opened, self._clock.monotonic(), 0
         while True:
-            seconds = max(retry_after or 0.0, self.poll_interval.interval(polls))
-            if seconds >= deadline.remaining:
-                raise DeadlinePassed("the CA is still working on the order", retry_after=max(seconds, 10.0))
-            if (yield self._stopping.wait(seconds)):
-                raise CAUnavailable("this server is stopping; ask again")
-            order, retry_after = yield from self._fetch(order.url, request.identifiers, deadline)
+            try:
+                seconds = max(retry_after or 0.0, self.poll_interval.interval(course.looks))
+                yield from self._wait(seconds, course.deadline)
+                order, retry_after = yield from self._read(order.url, course.request, course.deadline)
+            except DeadlinePassed:
+                if polls and order.status is OrderStatus.READY:
+                    opened.is_finalized = opened.is_answered = False
+                raise
+            course.looks += 1
             polls += 1
             if order.status in {OrderStatus.VALID, OrderStatus.INVALID}:
-                self.poll_interval.learn(self._clock.monotonic() - before, polls)
+                self.poll_interval.learn(self._clock.monotonic() - before, course.looks)
                 return order
-            if order.status is OrderStatus.READY and polls >= patience:
+            if order.status is OrderStatus.READY and polls >= opened.patience:
+                opened.is_finalized = False
                 return order
 
-    def _download(self, order: Order, deadline: Deadline) -> Steps[bytes]:
+    def _download(self, order: Order, course: _Course) -> Steps[bytes]:
         if order.certificate is None:
             raise CAProtocolError("the CA calls an order valid and gives no certificate")
-        response = yield from self.session.post(
-            order.certificate, None, deadline=deadline, accept="application/pem-certificate-chain"
-        )
-        return response.body
+        url = order.certificate
+        course.opened.is_finalized = True  # whatever became of the answers: there is a certificate
+
+        def ask() -> Steps[bytes]:
+            response = yield from self.session.post(
+                url,
+                None,
+                deadline=course.deadline.within(self._exchange_seconds),
+                accept="application/pem-certificate-chain",
+            )
+            if not holds_certificates(response.body):
+                raise CAProtocolError("the CA's answer is no certificate chain")
+            return response.body
+
+        return (yield from self._insist(ask, course.deadline))

@@ -12,12 +12,15 @@ class PollInterval:
 
     Args:
         first: seconds to wait for the first look while nothing is known yet.
-        longest: longest interval, in seconds.
+        longest: longest interval, in seconds, of the first `MANY` looks. Later ones are rarer still, since
+            what takes hours is not seen late by a minute; an hour costs some 200 looks.
     """
 
     GROWTH = 1.6
     SECOND = 0.6  # of the first interval
     SHORTEST = 0.002
+    MANY = 20
+    LONGEST = 60.0  # seconds, however many looks have found nothing
 
     def __init__(self, first: float = 0.005, longest: float = 5.0) -> None:
         self.longest = longest
@@ -34,8 +37,9 @@ class PollInterval:
         Args:
             polls: how many have found nothing so far.
         """
-        later = self.SECOND * self.GROWTH ** (polls - 1) if polls else 1.0
-        return min(self.longest, max(self.SHORTEST, self._expected * later))
+        later = self.SECOND * self.GROWTH ** (min(polls, 100) - 1) if polls else 1.0
+        longest = min(self.longest * max(1.0, polls / self.MANY), max(self.longest, self.LONGEST))
+        return min(longest, max(self.SHORTEST, self._expected * later))
 
     def learn(self, seconds: float, polls: int) -> None:
         """Take note of a decision.

@@ -15,7 +15,7 @@ from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
-from acmems.issuers.acme.session import Session
+from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
 from acmems.x509.identifiers import Identifier
@@ -63,10 +63,21 @@ class Proving:
         key: the account's key.
         loop: runs the steps.
         proofs: what is presented to the CA at this moment.
+        exchange_seconds: how long one request to the CA may take, repetitions included. The time for all
+            of the work is far longer; a CA that fails shall be seen before it is over.
     """
 
-    def __init__(self, session: Session, key: AccountKey, loop: StepLoop, proofs: PresentedProofs) -> None:
+    def __init__(
+        self,
+        session: Session,
+        key: AccountKey,
+        loop: StepLoop,
+        proofs: PresentedProofs,
+        *,
+        exchange_seconds: float = 120.0,
+    ) -> None:
         self.session = session
+        self._exchange_seconds = exchange_seconds
         self.proofs = proofs
         self.after_request = PollInterval()  # from the CA's fetch of the proof to its decision
         self.unseen = PollInterval(first=0.05, longest=3.0)  # the same where no fetch can be seen
@@ -84,7 +95,7 @@ class Proving:
         Raises:
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        response = yield from self.session.post(url, None, deadline=deadline)
+        response = yield from self._post(url, None, deadline)
         return parse(response, url), response.retry_after(self._clock.now())
 
     def prove(
@@ -235,11 +246,14 @@ class Proving:
         if attempt.challenge.status != "pending":
             return
         try:
-            yield from self.session.post(attempt.challenge.url, {}, deadline=deadline)
+            yield from self._post(attempt.challenge.url, {}, deadline)
         except CAProblem as problem:
             # Somebody else may have answered it, or it is decided already: the authorization tells.
             logger.debug("the CA did not take the answer to a challenge: %s", problem)
             attempt.next_poll = self._clock.monotonic()
+
+    def _post(self, url: str, payload: dict[str, object] | None, deadline: Deadline) -> Steps[Response]:
+        return (yield from self.session.post(url, payload, deadline=deadline.within(self._exchange_seconds)))
 
     def poll(self, attempt: Attempt, deadline: Deadline) -> Steps[None]:
         """Look at an authorization that is being decided, and note when to look again.
