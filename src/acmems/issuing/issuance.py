@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -32,6 +33,8 @@ from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, Steps
 from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 from tests.sections import ACCOUNT, AUTH, findings
 
 from acmems.config import AccountOptions, Configuration
+from acmems.issuers.acme.session.origin import Origin
 from acmems.text import Secret
 
 
@@ -40,7 +41,7 @@ class TestAccount:
         options = account(
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
-            "profile = shortlived"
+            "profile = shortlived\nacme-host = orders.example.org\nacme-host = [2001:db8::1]:8443"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -52,6 +53,7 @@ class TestAccount:
             eab_kid="kid-1",
             eab_hmac_key=Secret("c2VjcmV0"),
             profile="shortlived",
+            hosts=(Origin("orders.example.org", 443), Origin("2001:db8::1", 8443)),
         )
         assert "c2VjcmV0" not in repr(options)
 
@@ -68,6 +70,11 @@ class TestAccount:
             ("key-type = rsa1024", "key-type: 'rsa1024' is not one of ec256, ec384"),
             ("ca-file =", "ca-file: must not be empty"),
             ("profile =", "profile: must not be empty"),
+            ("acme-host =", "acme-host: '' is not a host"),
+            ("acme-host = https://ca.example.org", "acme-host: 'https://ca.example.org' is not a host"),
+            ("acme-host = ca.example.org/dir", "acme-host: 'ca.example.org/dir' is not a host"),
+            ("acme-host = *.example.org", "acme-host: '*.example.org' is not a host, such as acme.example"),
+            ("acme-host = ca.example.org:0", "acme-host: 'ca.example.org:0' is not a host"),
             ("eab-kid = kid-1", "eab-kid is given, but no eab-hmac-key"),
             ("eab-hmac-key = c2VjcmV0", "eab-hmac-key is given, but no eab-kid"),
             ("dir = /srv", "'dir' is given twice, first at a.ini:2"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from acmems.issuers.acme.polling import PollInterval
@@ -21,6 +23,45 @@ class TestInterval:
         assert PollInterval(first=60, longest=5).interval(0) == 5
         assert PollInterval(first=0).interval(0) == PollInterval.SHORTEST
         assert PollInterval().interval(1_000_000) == PollInterval.LONGEST
+
+
+class TestWanted:
+    """Waits that the CA names."""
+
+    def looks(self, wanted: float, left: float) -> list[float]:
+        """Return the waits of a poller until none fits before its deadline."""
+        intervals = PollInterval()
+        waits: list[float] = []
+        while (seconds := intervals.wait(len(waits), wanted, left)) < left:
+            waits.append(seconds)
+            left -= seconds
+            assert len(waits) < 100
+        return waits
+
+    def test_what_fits_is_kept(self) -> None:
+        """Nobody looks earlier than the CA wants, as long as that leaves a look."""
+        assert self.looks(30, 120) == [30, 30, 30, 15, 7.5, 5]
+        assert PollInterval().wait(0, 299, math.inf) == 299
+        assert self.looks(2, 10) == [2, 2, 2, 2]
+
+    @pytest.mark.threat("ca", "Retry-After")
+    @pytest.mark.parametrize("wanted", [86_400.0, 3600.0, 120.0])
+    def test_an_absurd_one_leaves_looks(self, wanted: float) -> None:
+        """However long a CA wants nobody to look, there are a few looks before the deadline, and not many."""
+        assert self.looks(wanted, 120) == [60, 30, 15, 7.5, 5]
+        assert self.looks(wanted, 6) == [5]
+        assert self.looks(wanted, 4) == []
+
+    def test_an_absurd_one_without_a_deadline(self) -> None:
+        """Where there is time, there is a look every five minutes."""
+        assert PollInterval().wait(3, 86_400, math.inf) == 300
+
+    @pytest.mark.parametrize("wanted", [None, 0.0, 0.5])
+    def test_none_or_a_small_one(self, wanted: float | None) -> None:
+        """Intervals grow as without it where the CA names no wait, or one that is shorter."""
+        intervals = PollInterval(first=1.0)
+        waits = [intervals.wait(polls, wanted, math.inf) for polls in range(5)]
+        assert waits == [intervals.interval(polls) for polls in range(5)]
 
 
 class TestLearn:

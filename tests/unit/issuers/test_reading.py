@@ -58,6 +58,34 @@ def test_an_early_end(data: bytes) -> None:
             reader.feed(b"")
 
 
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize("bodiless", [False, True])
+@pytest.mark.parametrize("data", [KNOWN, CHUNKED, EMPTY])
+def test_interim_answers_are_read_past(data: bytes, bodiless: bool) -> None:
+    """However many 1xx come before an answer, nothing of them is in it (RFC 9110 section 15.2)."""
+    head = data[: data.index(b"\r\n\r\n") + 4]
+    whole = INTERIM + (head if bodiless else data)
+    expected = read(head if bodiless else data, bodiless=bodiless)
+    for cut in range(1, len(whole)):
+        reader = read(whole[:cut], bodiless=bodiless)
+        assert not reader.complete
+        reader.feed(whole[cut:])
+        assert (reader.complete, reader.keeps) == (True, True)
+        assert reader.response().status == expected.response().status
+        assert reader.response().body == expected.response().body
+        assert reader.response().headers.field("X") is None
+
+
+def test_interim_answers_alone_are_no_answer() -> None:
+    """A connection that ends after a 1xx was cut short, and 1xx without end are too much."""
+    with pytest.raises(BrokenResponse, match="cut short"):
+        read(INTERIM, b"")
+    with pytest.raises(BrokenResponse, match="too long"):
+        read(*[INTERIM] * 1000)
+
+
 @pytest.mark.parametrize("extra", [KNOWN, b"nonsense", b"HTTP/1.1 200 OK\r\n"])
 @pytest.mark.parametrize("data", [KNOWN, CLOSING])
 def test_what_follows_is_nobodys(data: bytes, extra: bytes) -> None:
@@ -78,11 +106,12 @@ def test_an_answer_to_head(field: bytes, keeps: bool) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + KNOWN, "103"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + KNOWN, "101"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nx", "101"),
         (KNOWN.replace(b"Replay-Nonce: a", b"Content-Encoding: gzip"), "compressed"),
         (KNOWN.replace(b"Length: 2\r\n\r\nok", b"Length: 11\r\n\r\n" + b"x" * 11), "longer than 10 bytes"),
     ],
-    ids=["interim", "compressed", "too long"],
+    ids=["another protocol", "an upgrade", "compressed", "too long"],
 )
 def test_answers_that_nobody_wants(data: bytes, reason: str) -> None:
     """What nobody asked for is refused as soon as it shows."""

@@ -91,7 +91,9 @@ class TestHeaders:
         headers.add(b"LINK", b"<c>;rel=x")
         assert headers.field("lInK") == "<a>;rel=x, <b>;rel=x, <c>;rel=x"
         assert (headers.field("x"), headers.field("y")) == ("", None)
-        assert Response(200, headers, b"", "https://ca.example/x").links("x") == ["a", "b", "c"]
+        assert Response(200, headers, b"", "https://ca.example/x").links("x") == [
+            f"https://ca.example/{name}" for name in "abc"
+        ]
 
     def test_header_names_have_no_case(self) -> None:
         """Header fields are found however the CA writes them."""
@@ -104,7 +106,10 @@ class TestHeaders:
             ('<https://ca.example/2>;rel="alternate"', ["https://ca.example/2"]),
             ("<https://ca.example/2> ; rel=alternate", ["https://ca.example/2"]),
             ('<https://ca.example/2>; title="a, <b>"; rel="next ALTERNATE"', ["https://ca.example/2"]),
-            ('<a>;rel="alternate", <b>; rel="alternate" ,<c>;rel="index"', ["a", "b"]),
+            (
+                '<a>;rel="alternate", <b>; rel="alternate" ,<c>;rel="index"',
+                ["https://ca.example/a", "https://ca.example/b"],
+            ),
             ('<a>;rel="index"', []),
             ("<a>", []),
             ("a;rel=alternate", []),
@@ -203,3 +208,55 @@ class TestOneLine:
     def test_it_is_bounded(self) -> None:
         """A long text is cut, visibly."""
         assert one_line("ab" * 1000, 10) == "ababababa…"
+
+
+class TestRelativeUrls:
+    """References in the place of URLs: they are relative to what answered (RFC 3986 section 5)."""
+
+    @pytest.mark.parametrize(
+        ("reference", "url"),
+        [
+            ("/acme/order/7", "https://ca.example:14000/acme/order/7"),
+            ("order/7", "https://ca.example:14000/acme/order/7"),
+            ("../x?y=z", "https://ca.example:14000/x?y=z"),
+            ("//other.example/x", "https://other.example/x"),
+            ("https://ca.example/x/../y", "https://ca.example/x/../y"),
+            ("http://ca.example/x", "http://ca.example/x"),
+            ("", ""),
+            ("/a b", "/a b"),
+            ("/a\r\nX: y", "/a\r\nX: y"),
+            ("//[::1", "//[::1"),
+        ],
+    )
+    def test_where_they_lead(self, reference: str, url: str) -> None:
+        """References become URLs; URLs, and what is neither, stay as they are and are judged later."""
+        body = {
+            "newOrder": reference,
+            "finalize": reference,
+            "authorizations": [reference, reference],
+            "challenges": [{"type": reference, "url": reference, "token": reference}],
+            "meta": {"termsOfService": reference},
+        }
+        headers = headers_of({"Location": reference})
+        answer = Response(200, headers, json.dumps(body).encode(), "https://ca.example:14000/acme/new-order")
+        assert answer.location == url
+        assert answer.json() == {
+            "newOrder": url,
+            "finalize": url,
+            "authorizations": [url, url],
+            "challenges": [{"type": reference, "url": url, "token": reference}],
+            "meta": {"termsOfService": reference},
+        }
+
+    def test_links(self) -> None:
+        """Alternate chains may be named relative to the chain."""
+        headers = headers_of({"Link": '</acme/cert/7/1>;rel="alternate", <7/2>;rel=alternate'})
+        answer = Response(200, headers, b"", "https://ca.example/acme/cert/7")
+        assert answer.links("alternate") == [
+            "https://ca.example/acme/cert/7/1",
+            "https://ca.example/acme/cert/7/2",
+        ]
+
+    def test_no_location(self) -> None:
+        """Where nothing is named nothing is made up."""
+        assert response().location is None

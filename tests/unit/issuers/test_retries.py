@@ -8,11 +8,12 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
 from tests.fake_ca import headers_of
-from tests.steps import PATIENCE, DirectLoop, LoopTime, begin
+from tests.steps import PATIENCE, DirectLoop, LoopTime, begin, in_loop, settle
 
 from acmems.exceptions import (
     CAProblem,
@@ -24,9 +25,9 @@ from acmems.exceptions import (
 )
 from acmems.issuers.acme.session import Headers, Response
 from acmems.issuers.acme.session.connection import Failure
-from acmems.issuers.acme.session.retries import TRIES, Retries
+from acmems.issuers.acme.session.retries import LONGEST_HOLD, TRIES, Retries
 from acmems.system.clock import NEVER, Clock, Deadline
-from acmems.system.steps import Steps
+from acmems.system.steps import Signal, Steps
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, 0, tzinfo=datetime.UTC)
 GOOD = Response(200, Headers(), b"", "https://ca.example/")
@@ -63,13 +64,20 @@ class Script:
             raise step
         return step
 
-    def run(self, deadline: Deadline = NEVER, *, repeatable: bool = True) -> Response:
-        return self.spend(self._attempt, deadline, repeatable=repeatable)
+    def run(self, deadline: Deadline = NEVER, *, repeatable: bool = True, kind: str = "newOrder") -> Response:
+        return self.spend(self._attempt, deadline, repeatable=repeatable, kind=kind)
 
     def spend(
-        self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool
+        self,
+        attempt: Callable[[], Steps[Response]],
+        deadline: Deadline,
+        *,
+        repeatable: bool,
+        kind: str = "newOrder",
     ) -> Response:
-        return DirectLoop(self.clock).run(self.retries.run(attempt, deadline, repeatable=repeatable))
+        return DirectLoop(self.clock).run(
+            self.retries.run(attempt, deadline, repeatable=repeatable, kind=kind)
+        )
 
 
 LOST = Failure("reset", sent=True)
@@ -128,14 +136,14 @@ class TestRepeating:
         with pytest.raises(CAProtocolError, match="redirects"):
             script.run()
 
-    @pytest.mark.parametrize("step", [bad(429, Retry_After="9"), bad(503, "rateLimited", Retry_After="9")])
+    @pytest.mark.parametrize("step", [bad(429, Retry_After="77"), bad(503, "rateLimited", Retry_After="77")])
     @pytest.mark.parametrize("repeatable", [True, False])
     def test_a_rate_limit_is_not_run_against(self, step: Response, repeatable: bool) -> None:
         """Whoever is told to come later is told how much later, and nothing is repeated."""
         script = Script([step, GOOD])
         with pytest.raises(RateLimited) as limited:
             script.run(repeatable=repeatable)
-        assert (script.made, limited.value.retry_after) == (1, 9)
+        assert (script.made, limited.value.retry_after) == (1, 77)
 
 
 class TestWaiting:
@@ -159,11 +167,11 @@ class TestWaiting:
             ("7", 7),
             ("Tue, 24 Nov 2026 12:00:07 GMT", 7),
             ("Tue, 24 Nov 2026 11:00:00 GMT", 0),
-            ("1000000000", 3600),
+            ("1000000000", LONGEST_HOLD),
         ],
     )
     def test_the_next_try_is_never_earlier_than_the_ca_wants(self, header: str, seconds: float) -> None:
-        """A wait that the CA names is kept, cut to an hour, and spread like any other."""
+        """A wait that the CA names is kept, cut to minutes, and spread like any other."""
         script = Script([bad(503, Retry_After=header), GOOD])
         script.run()
         assert script.waits == [seconds + 0.25]
@@ -229,7 +237,10 @@ class TestWaiting:
             return bad(503, Retry_After=header)
 
         with contextlib.closing(time.loop):
-            waiting = [begin(time.loop, retries.run(attempt, NEVER, repeatable=True)) for _ in range(2)]
+            waiting = [
+                begin(time.loop, retries.run(attempt, NEVER, repeatable=True, kind="newOrder"))
+                for _ in range(2)
+            ]
             assert made == (2 if header is None else 1)
             assert not any(each.done() for each in waiting)
             time.loop.soon(retries.stop)
@@ -238,14 +249,30 @@ class TestWaiting:
 
 class TestOverload:
     @pytest.mark.threat("ca", "Retry-After")
-    def test_what_the_ca_said_to_one_holds_for_all(self) -> None:
-        """A CA that wants no requests for an hour gets none, whoever asks next."""
-        script = Script([bad(503, Retry_After="3600"), GOOD])
-        for _ in range(2):
+    @pytest.mark.parametrize("header", ["3600", "86400", "1000000000"])
+    def test_what_the_ca_said_to_one_holds_for_its_kind(self, header: str) -> None:
+        """A CA that wants no orders for a day gets none for minutes, whoever asks; then one tries."""
+        script = Script([bad(503, Retry_After=header)])
+        for _ in range(3):
             with pytest.raises(CAUnavailable) as caught:
                 script.run(script.clock.deadline(60))
-            assert caught.value.retry_after == 3600
+            assert caught.value.retry_after == LONGEST_HOLD
         assert script.made == 1
+        for tries in (2, 3):
+            script.waits.append(LONGEST_HOLD)
+            for _ in range(3):
+                with pytest.raises(CAUnavailable):
+                    script.run(script.clock.deadline(60))
+            assert script.made == tries
+
+    @pytest.mark.threat("ca", "Retry-After")
+    def test_nothing_else_is_held(self) -> None:
+        """Where orders are refused chains are still fetched."""
+        script = Script([bad(503, Retry_After="86400"), GOOD])
+        with pytest.raises(CAUnavailable):
+            script.run(script.clock.deadline(60))
+        assert script.run(script.clock.deadline(60), kind="certificate") is GOOD
+        assert script.waits == []
 
     def test_a_short_pause_is_waited_for(self) -> None:
         """Where there is time, the next request waits as long as the CA wants, then is made."""
@@ -254,3 +281,91 @@ class TestOverload:
             script.run(script.clock.deadline(10))
         assert script.run(script.clock.deadline(60)) is GOOD
         assert script.waits == [30]
+
+    @pytest.mark.parametrize("answer", [GOOD, bad(403, "unauthorized"), bad(503), bad(503, Retry_After="60")])
+    def test_one_probes_for_all(self, answer: Response) -> None:
+        """After a hold one request is made; the others hear of its outcome before they go on."""
+        time, made, held = LoopTime(), 0, Signal()
+        retries = Retries(time.loop.clock, lambda: 0.5)
+
+        def attempt() -> Steps[Response]:
+            nonlocal made
+            made += 1
+            if made == 1:
+                return bad(503, Retry_After="86400")
+            number = made
+            yield held.wait()
+            return answer if number == 2 else GOOD
+
+        def ask() -> Future[Response]:
+            return begin(
+                time.loop,
+                retries.run(attempt, time.loop.clock.deadline(50), repeatable=True, kind="newOrder"),
+            )
+
+        with contextlib.closing(time.loop):
+            assert isinstance(ask().exception(PATIENCE), CAUnavailable)
+            time.move(LONGEST_HOLD)
+            probe, *others = [ask() for _ in range(10)]
+            assert made == 2
+            in_loop(time.loop, held.set)
+            settle(time.loop)
+            time.move(1.0)
+            if answer.headers.field("Retry-After"):
+                assert made == 2
+                assert all(isinstance(each.exception(PATIENCE), CAUnavailable) for each in [probe, *others])
+            else:
+                assert all(each.result(PATIENCE) is GOOD for each in others)
+                assert answer.status == 403 or probe.result(PATIENCE) is GOOD
+
+    def test_holds_that_are_over_are_forgotten(self) -> None:
+        """However many kinds of requests a CA refuses, what is remembered of them is bounded."""
+        script = Script([bad(503, Retry_After="9")])
+        for number in range(1000):
+            with pytest.raises(CAUnavailable):
+                script.run(script.clock.deadline(5), kind=f"https://ca.example/{number}")
+            script.waits.append(1)
+        assert len(script.retries._holds) <= 101
+
+
+class TestRateLimits:
+    """Rate limits that are over soon, in the midst of an order."""
+
+    @pytest.mark.threat("ca", "Retry-After")
+    @pytest.mark.parametrize("repeatable", [True, False])
+    def test_a_short_one_is_waited_for(self, repeatable: bool) -> None:
+        """Whoever is told to come back in two seconds does so: nothing was done yet, so it does no harm."""
+        script = Script([bad(429, "rateLimited", Retry_After="2"), GOOD])
+        assert script.run(script.clock.deadline(60), repeatable=repeatable) is GOOD
+        assert script.waits == [2.25]
+
+    def test_it_holds_nobody_else(self) -> None:
+        """A limit may be that of one name: other requests of the kind go on."""
+        script = Script([bad(429, "rateLimited", Retry_After="20"), GOOD])
+        with pytest.raises(RateLimited):
+            script.run(script.clock.deadline(10))
+        assert script.run(script.clock.deadline(10)) is GOOD
+        assert script.waits == []
+
+    def test_it_is_waited_for_a_few_times(self) -> None:
+        """A CA that says so again and again is believed at last."""
+        script = Script([bad(429, "rateLimited", Retry_After="1")])
+        with pytest.raises(RateLimited):
+            script.run()
+        assert script.made == TRIES
+
+    @pytest.mark.parametrize("headers", [{}, {"Retry_After": "31"}, {"Retry_After": "86400"}])
+    def test_others_are_told(self, headers: dict[str, str]) -> None:
+        """One that is long, or of unknown length, is for whoever asked to know."""
+        script = Script([bad(429, "rateLimited", **headers), GOOD])
+        with pytest.raises(RateLimited):
+            script.run()
+        assert (script.made, script.waits) == (1, [])
+
+    def test_stopping_ends_the_wait(self) -> None:
+        """A server that stops waits for no limit."""
+        script = Script([bad(429, "rateLimited", Retry_After="2"), GOOD])
+        script.retries.stop()
+        with pytest.raises(RateLimited):
+            script.run()
+        assert script.made == 1

@@ -2,119 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
 from josepy.jwk import JWK
-from tests.fake_ca import headers_of
-from tests.steps import PATIENCE, DirectLoop, LoopTime, begin
+from tests.session_ca import ACCOUNT, BAD_NONCE, CA, DIRECTORY, KEY, ORDER, FakeCA, Reply, running, session_at
+from tests.steps import PATIENCE, begin
 
-from acmems.exceptions import CAProblem, CAProtocolError, CAUnavailable, DeadlinePassed, FateUnknown
-from acmems.issuers.acme.key import AccountKey
-from acmems.issuers.acme.session import Response
+from acmems.exceptions import (
+    CAProblem,
+    CAProtocolError,
+    CAUnavailable,
+    DeadlinePassed,
+    FateUnknown,
+    RateLimited,
+)
 from acmems.issuers.acme.session.connection import Failure
 from acmems.issuers.acme.session.rates import RequestRates
-from acmems.issuers.acme.session.session import DIRECTORY_AGE, NONCE_TRIES, Session
-from acmems.system.clock import NEVER, Clock, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps
-
-CA = "https://ca.example"
-ACCOUNT = f"{CA}/account/1"
-ORDER = f"{CA}/order/1"
-KEY = AccountKey.generate("ec256")
-DIRECTORY = {name: f"{CA}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
-
-T = TypeVar("T")
-Reply = tuple[int, object, str | None]
-"""Status, JSON and nonce of a response."""
-BAD_NONCE = {"type": CAProblem.PREFIX + "badNonce", "detail": "try this one"}
-
-
-@dataclass
-class Request:
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | None
-    at: float = 0.0
-
-    def part(self, name: str) -> Any:
-        assert self.body is not None
-        text = json.loads(self.body)[name]
-        return json.loads(base64.urlsafe_b64decode(text + "==") or b"null")
-
-    @property
-    def nonce(self) -> str:
-        nonce: str = self.part("protected")["nonce"]
-        return nonce
-
-
-@dataclass
-class FakeCA:
-    """In the place of the transport: keeps what was sent, and answers by the function for the URL."""
-
-    answers: dict[str, Callable[[], Reply]] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    nonces: int = 0
-    time: float = 0.0
-    waits: list[float] = field(default_factory=list)
-    closed: bool = False
-    held: Signal | None = None
-    """What the CA waits for before it answers, where it waits."""
-
-    def __post_init__(self) -> None:
-        self.loop: StepLoop = DirectLoop(Clock(monotonic=lambda: self.time, wait=self._wait))
-
-    def _wait(self, event: object, seconds: float) -> bool:
-        self.time += seconds
-        self.waits.append(seconds)
-        return False
-
-    def run(self, steps: Steps[T]) -> T:
-        return self.loop.run(steps)
-
-    def use(self, deadline: Deadline, work: Callable[[FakeCA], Steps[T]]) -> Steps[T]:
-        return work(self)
-
-    def exchange(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        deadline: Deadline,
-        max_size: int,
-    ) -> Steps[Response]:
-        if deadline.passed:
-            raise Failure("no answer in time", sent=False)
-        self.requests.append(Request(method, url, headers, body, self.loop.clock.monotonic()))
-        if self.held is not None:
-            yield self.held.wait()
-        status, value, nonce = self.answers.get(url, self._usual(url))()
-        fields = headers_of({} if nonce is None else {"Replay-Nonce": nonce})
-        return Response(status, fields, json.dumps(value).encode(), url)
-
-    def _usual(self, url: str) -> Callable[[], Reply]:
-        if url == f"{CA}/dir":
-            return lambda: (200, DIRECTORY, None)
-        return lambda: (200, {}, self.nonce())
-
-    def nonce(self) -> str:
-        self.nonces += 1
-        return f"nonce-{self.nonces}"
-
-    def close(self) -> None:
-        self.closed = True
-
-    def seen(self, url: str) -> list[Request]:
-        return [request for request in self.requests if request.url == url]
+from acmems.issuers.acme.session.session import (
+    NONCE_TRIES,
+    Session,
+)
+from acmems.system.clock import NEVER
+from acmems.system.steps import Signal
 
 
 @pytest.fixture
@@ -122,25 +34,9 @@ def ca() -> FakeCA:
     return FakeCA()
 
 
-def session_at(ca: FakeCA, key: AccountKey | None = KEY) -> Session:
-    session = Session(f"{CA}/dir", key, ca.loop)
-    session._transport = ca  # type: ignore[assignment] # a stand-in
-    session.kid = ACCOUNT
-    return session
-
-
 @pytest.fixture
 def session(ca: FakeCA) -> Session:
     return session_at(ca)
-
-
-@contextlib.contextmanager
-def running(ca: FakeCA) -> Iterator[tuple[Session, LoopTime]]:
-    """Give a session whose steps run in a thread, and a clock that stands still until it is moved."""
-    time = LoopTime()
-    ca.loop = time.loop
-    with contextlib.closing(time.loop):
-        yield session_at(ca), time
 
 
 class TestStart:
@@ -202,6 +98,7 @@ class TestSigning:
             "https://ca.example@evil.example/",
             "https://ca.example.evil.example/",
             "https://ca.example/a\r\nX: y",
+            "//evil.example/order/1",
             "/order/1",
             "",
         ],
@@ -306,6 +203,27 @@ class TestNonces:
             ca.run(session.post(ORDER, {}, deadline=NEVER))
         assert ca.seen(ORDER) == []
 
+    @pytest.mark.parametrize("status", [400, 403, 404, 405, 501, 200])
+    def test_a_ca_that_refuses_head(self, session: Session, ca: FakeCA, status: int) -> None:
+        """A nonce is asked for by GET where HEAD brings none, and then always (RFC 8555 section 7.2)."""
+        url = f"{CA}/newNonce"
+        ca.answers[ORDER] = lambda: (200, {}, None)
+        ca.answers[url] = lambda: (
+            (status, {}, None) if ca.requests[-1].method == "HEAD" else (204, {}, ca.nonce())
+        )
+        for _ in range(3):
+            assert ca.run(session.post(ORDER, {}, deadline=NEVER, repeatable=False)).status == 200
+        assert [request.method for request in ca.seen(url)] == ["HEAD", "GET", "GET", "GET"]
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_busy_new_nonce_is_not_asked_otherwise(self, session: Session, ca: FakeCA, status: int) -> None:
+        """A CA that has enough of requests gets no GET on top of the HEAD."""
+        ca.answers[f"{CA}/newNonce"] = lambda: (status, {}, None)
+        ca.headers[f"{CA}/newNonce"] = {"Retry-After": "86400"}
+        with pytest.raises((CAUnavailable, RateLimited)):
+            ca.run(session.post(ORDER, {}, deadline=session._clock.deadline(60)))
+        assert [request.method for request in ca.seen(f"{CA}/newNonce")] == ["HEAD"]
+
     def test_no_more_are_asked_for_than_the_ca_allows(self, session: Session, ca: FakeCA) -> None:
         """Where a CA publishes how many newNonce requests it takes, more of them wait for their turn."""
         ca.answers[ORDER] = lambda: (200, {}, None)
@@ -332,89 +250,6 @@ class TestNonces:
             assert not waiting.done()
             session.close()
             assert isinstance(waiting.exception(PATIENCE), CAUnavailable)
-
-
-class TestDirectory:
-    def test_it_is_read_once_an_hour(self, session: Session, ca: FakeCA) -> None:
-        """The directory is kept, and read anew when it is an hour old."""
-        for ca.time in (0, 1, DIRECTORY_AGE - 1):
-            assert ca.run(session.directory(NEVER))["newOrder"] == f"{CA}/newOrder"
-        assert len(ca.requests) == 1
-        ca.time = DIRECTORY_AGE
-        ca.run(session.directory(NEVER))
-        assert len(ca.requests) == 2
-
-    def test_one_reads_it_anew(self, ca: FakeCA) -> None:
-        """While one reads it, others go on with the old one: no stampede, and nobody waits."""
-        with running(ca) as (session, time):
-            ca.loop.run(session.directory(NEVER))
-            time.move(DIRECTORY_AGE)
-            ca.held = Signal()
-            reader = begin(ca.loop, session.directory(NEVER))
-            assert ca.loop.submit(session.directory(NEVER)).result(PATIENCE)["newOrder"]
-            assert not reader.done()
-            ca.loop.soon(ca.held.set)
-            assert reader.result(PATIENCE)["newOrder"]
-        assert len(ca.requests) == 2
-
-    def test_one_reading_is_for_all(self, ca: FakeCA) -> None:
-        """However many want the first directory at the same time, it is read once."""
-        with running(ca) as (session, _):
-            ca.held = Signal()
-            readers = [begin(ca.loop, session.directory(NEVER)) for _ in range(100)]
-            ca.loop.soon(ca.held.set)
-            assert len({id(reader.result(PATIENCE)) for reader in readers}) == 1
-        assert len(ca.requests) == 1
-
-    def test_a_reading_that_fails(self, ca: FakeCA) -> None:
-        """Where a reading fails that others wait for, one of them reads, and its error is not theirs."""
-        replies: Iterator[Reply] = iter([(404, {}, None), (200, DIRECTORY, None)])
-        ca.answers[f"{CA}/dir"] = lambda: next(replies)
-        with running(ca) as (session, _):
-            ca.held = Signal()
-            first, *others = [begin(ca.loop, session.directory(NEVER)) for _ in range(10)]
-            ca.loop.soon(ca.held.set)
-            assert isinstance(first.exception(PATIENCE), CAProblem)
-            assert len({id(other.result(PATIENCE)) for other in others}) == 1
-        assert len(ca.requests) == 2
-
-    def test_who_has_less_time_than_the_reader(self, ca: FakeCA) -> None:
-        """Who waits for another's reading in vain does not disturb it: it is for all who come later."""
-        with running(ca) as (session, time):
-            ca.held = Signal()
-            reader = begin(ca.loop, session.directory(NEVER))
-            late = begin(ca.loop, session.directory(ca.loop.clock.deadline(5)))
-            time.move(5.0)
-            assert isinstance(late.exception(PATIENCE), DeadlinePassed)
-            another = begin(ca.loop, session.directory(NEVER))
-            assert not another.done()
-            ca.loop.soon(ca.held.set)
-            assert reader.result(PATIENCE) is another.result(PATIENCE)
-        assert len(ca.requests) == 1
-
-    def test_after_a_failure_it_is_read_again(self, session: Session, ca: FakeCA) -> None:
-        """A directory that could not be read is asked for by the next request."""
-        ca.answers[f"{CA}/dir"] = lambda: (404, {}, None)
-        with pytest.raises(CAProblem):
-            ca.run(session.directory(NEVER))
-        del ca.answers[f"{CA}/dir"]
-        assert ca.run(session.directory(NEVER))["newOrder"]
-
-    def test_what_the_ca_says_of_itself_is_kept(self, session: Session, ca: FakeCA) -> None:
-        """Terms, profiles and the need for an external account are in `meta`; terms are one safe line."""
-        meta = {
-            "termsOfService": f"{CA}/terms\r\nX: y",
-            "profiles": {"a": "b"},
-            "externalAccountRequired": True,
-        }
-        ca.answers[f"{CA}/dir"] = lambda: (
-            200,
-            {**DIRECTORY, "meta": meta, "zQ8x": "https://a.example"},
-            None,
-        )
-        found = ca.run(session.directory(NEVER))
-        assert found.terms_of_service == f"{CA}/terms X: y"
-        assert (found.profiles, found.external_account_required) == ({"a": "b"}, True)
 
 
 class TestTheRest:

@@ -54,7 +54,7 @@ def account_facts(config: Configuration, blocks: Iterable[Block]) -> AccountFact
 def _caa_identities(options: AccountOptions) -> tuple[str, ...]:
     """Return the names by which the CA calls itself in CAA records (RFC 8555 section 7.1.1)."""
     loop = StepLoop(name="acmems-records", threads=1)
-    session = Session(options.directory_url, None, loop, ca_file=options.ca_file)
+    session = Session(options.directory_url, None, loop, ca_file=options.ca_file, hosts=options.hosts)
     try:
         directory = loop.run(session.directory(SYSTEM.deadline(_SECONDS)))
     finally:

@@ -139,7 +139,13 @@ class AcmeIssuer:
 
     def _client_with(self, key: AccountKey) -> Client:
         try:
-            session = Session(self.options.directory_url, key, self.loop, ca_file=self.options.ca_file)
+            session = Session(
+                self.options.directory_url,
+                key,
+                self.loop,
+                ca_file=self.options.ca_file,
+                hosts=self.options.hosts,
+            )
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
         proving = Proving(session, key, self.loop, self._proofs, exchange_seconds=self._timeout)

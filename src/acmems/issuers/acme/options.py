@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from acmems.issuers.acme.key import KEY_TYPES
+from acmems.issuers.acme.session.origin import Origin
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.text import Secret
@@ -29,6 +30,7 @@ class AccountOptions:
         eab_kid: key identifier of the external account binding (RFC 8555 section 7.3.4).
         eab_hmac_key: its MAC key, in base64url.
         profile: the ACME profile for orders.
+        hosts: where the CA is, beside the origin of its directory.
     """
 
     directory_url: str
@@ -40,6 +42,7 @@ class AccountOptions:
     eab_kid: str | None
     eab_hmac_key: Secret | None
     profile: str | None
+    hosts: tuple[Origin, ...] = ()
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -89,6 +92,12 @@ class AccountOptions:
             profile=options.one(
                 "profile", values.text, None, meaning="ACME profile to order; without it, the CA chooses"
             ),
+            hosts=options.many(
+                "acme-host",
+                _host,
+                meaning="further host of the same CA that signed requests may go to, with `:port` if that is "
+                "not 443; without it, they go to host and port of `acme-server` only",
+            ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):
             given, missing = "eab-kid", "eab-hmac-key"
@@ -110,6 +119,16 @@ def _email(value: str) -> str:
     if not re.fullmatch(r"[^\s@,?:]+@[^\s@,?]+", value):
         raise ValueError(f"{value!r} is not an e-mail address")
     return value
+
+
+def _host(value: str) -> Origin:
+    wrong = ValueError(f"{value!r} is not a host, such as acme.example.org or acme.example.org:8443")
+    if "/" in value:
+        raise wrong
+    try:
+        return Origin.of(f"https://{value}")
+    except ValueError:
+        raise wrong from None
 
 
 def _mac_key(value: str) -> Secret:

@@ -21,6 +21,8 @@ class PollInterval:
     SHORTEST = 0.002
     MANY = 20
     LONGEST = 60.0  # seconds, however many looks have found nothing
+    LONGEST_WANTED = 300.0  # seconds that a CA can ask to wait for
+    SOONEST = 5.0  # seconds that its wish is cut to at the least
 
     def __init__(self, first: float = 0.005, longest: float = 5.0) -> None:
         self.longest = longest
@@ -40,6 +42,22 @@ class PollInterval:
         later = self.SECOND * self.GROWTH ** (min(polls, 100) - 1) if polls else 1.0
         longest = min(self.longest * max(1.0, polls / self.MANY), max(self.longest, self.LONGEST))
         return min(longest, max(self.SHORTEST, self._expected * later))
+
+    def wait(self, polls: int, wanted: float | None, left: float) -> float:
+        """Return the seconds to wait before the next look, where the CA may have named some.
+
+        What it names is kept (RFC 8555 sections 7.4, 7.5.1), unless that is absurd: five minutes at most, and
+        where no look would be left before the deadline, half of the time that is left, or `SOONEST`.
+
+        Args:
+            polls: how many have found nothing so far.
+            wanted: the CA's `Retry-After` in seconds, None if it named none.
+            left: seconds until the deadline.
+        """
+        kept = min(wanted or 0.0, self.LONGEST_WANTED)
+        if kept > left - self.SOONEST:
+            kept = min(kept, max(self.SOONEST, left / 2))
+        return max(kept, self.interval(polls))
 
     def learn(self, seconds: float, polls: int) -> None:
         """Take note of a decision.

@@ -32,12 +32,16 @@ class Failure(Exception):
         sent: whether the CA may have received the request.
         final: whether trying again cannot help.
         retry_after: seconds after which the CA wants to be asked again, None if it did not say.
+
+    Attributes:
+        kind: what was asked for, where it was not what the caller wants, None where it was.
     """
 
     def __init__(
         self, message: str, *, sent: bool, final: bool = False, retry_after: float | None = None
     ) -> None:
         super().__init__(message)
+        self.kind: str | None = None
         self.sent = sent
         self.final = final
         self.retry_after = retry_after

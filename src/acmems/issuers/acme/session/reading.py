@@ -8,7 +8,8 @@ from acmems.exceptions import CAProtocolError
 from acmems.issuers.acme.session.responses import Headers, Response
 
 _LONGEST_HEAD = 64 * 1024
-_FINAL = 200  # statuses below are interim ones
+_FINAL = 200  # statuses below are interim ones: another answer follows (RFC 9110 section 15.2)
+_SWITCHING = 101  # after it something other than HTTP follows
 
 
 class BrokenResponse(Exception):
@@ -16,7 +17,7 @@ class BrokenResponse(Exception):
 
 
 class ResponseReader:
-    """Takes the bytes that follow a request and gives out the answer.
+    """Takes the bytes that follow a request and gives out the answer; interim ones before it are read past.
 
     Args:
         url: what was asked.
@@ -56,7 +57,7 @@ class ResponseReader:
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             # Once the answer is whole, what follows it is nobody's, and the connection is not used again.
             if not self.complete:
                 raise BrokenResponse("its answer is not HTTP") from None
@@ -84,8 +85,8 @@ class ResponseReader:
             if self._fed > _LONGEST_HEAD:
                 raise BrokenResponse("the head of its answer is too long")
             return
-        if fields.status < _FINAL:
-            raise CAProtocolError(f"the CA answers {fields.status}, which nobody asked for")
+        if fields.status == _SWITCHING:
+            raise CAProtocolError(f"the CA answers {_SWITCHING}, which nobody asked for")
         if (fields.headers.field("Content-Encoding") or "identity").lower() != "identity":
             raise CAProtocolError(f"the CA's answer from {self._url} is compressed, which nobody asked for")
         if fields.size > self._max_size:
@@ -130,4 +131,7 @@ class _ResponseRecorder:
             self.body.append(data)
 
     def on_message_complete(self) -> None:
-        self.complete = True
+        if self.status >= _FINAL or self.status == _SWITCHING:
+            self.complete = True
+        elif not self.complete:
+            self.headers, self.head_complete = Headers(), False

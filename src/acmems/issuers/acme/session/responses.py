@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
 from acmems.text import one_line
@@ -19,6 +20,13 @@ LONGEST_RETRY_AFTER = 3600.0
 _MOST_SUBPROBLEMS = 100  # as many as an order has names
 _DEEPEST = 32  # levels of objects and lists; what ACME knows has six
 _TEXTS = frozenset({"type", "title", "detail", "instance"})
+_URLS = frozenset(
+    {"newNonce", "newAccount", "newOrder", "newAuthz", "revokeCert", "keyChange", "renewalInfo"}
+    | {"url", "orders", "authorizations", "finalize", "certificate"}
+)  # the members of RFC 8555 and RFC 9773 that hold one, or a list of them
+_RELATIVE = re.compile(
+    r"(?![A-Za-z][A-Za-z0-9+.-]*:)[!-~]+"
+)  # a reference without a scheme (RFC 3986 section 4.2)
 # Possessive quantifiers: a hostile header costs no backtracking.
 _LINK = re.compile(r'<([^<>]*+)>((?:\s*+;\s*+[^\s;,="]++\s*+(?:=\s*+(?:"[^"]*+"|[^\s;,"]*+))?)*+)')
 _RELATION = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]*+))', re.IGNORECASE)
@@ -69,7 +77,9 @@ class Response:
     url: str
 
     def json(self) -> dict[str, Any]:
-        """Return the JSON object in the body.
+        """Return the JSON object in the body, with its URLs made absolute (RFC 3986 section 5).
+
+        ACME's URLs are absolute, but there are CAs that send references to where they are.
 
         Raises:
             CAProtocolError: the body is something else.
@@ -82,7 +92,8 @@ class Response:
             raise CAProtocolError(f"the CA's answer from {self.url} is not a JSON object")
         if _is_deep(value):  # whatever reads it, or prints a part of it, may recurse
             raise CAProtocolError(f"the CA's answer from {self.url} is nested too deep")
-        return value
+        found: dict[str, Any] = self._absolute(value)
+        return found
 
     def retry_after(self, now: datetime.datetime, *, longest: float = LONGEST_RETRY_AFTER) -> float | None:
         """Return the seconds after which to ask again, None if the CA did not say (RFC 9110 section 10.2.3).
@@ -99,13 +110,14 @@ class Response:
 
     @property
     def location(self) -> str | None:
-        """The URL of what was made."""
-        return self.headers.field("Location")
+        """The URL of what was made, or of where to ask instead (RFC 9110 section 10.2.2)."""
+        location = self.headers.field("Location")
+        return None if location is None else self._resolved(location)
 
     def links(self, relation: str) -> list[str]:
         """Return the targets of the `Link` headers of one relation, such as `alternate` (RFC 8288)."""
         return [
-            target
+            self._resolved(target)
             for target, parameters in _LINK.findall(self.headers.field("Link") or "")
             if (match := _RELATION.search(parameters))
             and relation in (match[1] or match[2] or "").lower().split()
@@ -137,6 +149,25 @@ class Response:
             visit=one_line(problem.get("instance") or ""),
             terms=one_line(next(iter(self.links("terms-of-service")), "")),
         )
+
+    def _absolute(self, value: Any, name: str = "") -> Any:
+        """Return JSON with the URLs in it made absolute."""
+        if isinstance(value, str):
+            return self._resolved(value) if name in _URLS else value
+        if isinstance(value, list):
+            return [self._absolute(each, name) for each in value]
+        if isinstance(value, dict):
+            return {key: self._absolute(each, key) for key, each in value.items()}
+        return value
+
+    def _resolved(self, reference: str) -> str:
+        """Return a URL for a reference; what is absolute, or no reference at all, stays as it is."""
+        if not _RELATIVE.fullmatch(reference):
+            return reference
+        try:
+            return urljoin(self.url, reference)
+        except ValueError:  # a broken IPv6 address
+            return reference
 
     def _problem(self) -> dict[str, Any]:
         """Return the problem document, empty where the body is anything else: proxies answer HTML."""

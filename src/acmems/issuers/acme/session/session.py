@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from acmems import __version__
-from acmems.exceptions import CAProblem, CAProtocolError, DeadlinePassed
+from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, DeadlinePassed
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session.connection import CAConnection, Failure
@@ -31,6 +31,14 @@ DIRECTORY_AGE = 3600.0
 """Seconds after which the directory is read anew."""
 MAX_BODY = 1024 * 1024
 MAX_DIRECTORY = 64 * 1024
+MOST_REDIRECTS = 5
+"""How many redirects of the directory are followed, one after the other."""
+REFRESH = 10.0
+"""Seconds that reading the directory anew may take; where it fails, the old one goes on for `STALE`."""
+STALE = 300.0
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})  # those with a Location (RFC 9110 section 15.4)
+_WITHOUT_HEAD = frozenset({400, 401, 403, 404, 405, 406, 411, 415, 501})
 
 _BAD_NONCE = CAProblem.PREFIX + "badNonce"
 
@@ -41,12 +49,13 @@ class Session:
     """Speaks to one CA; its steps run in one loop, and its other methods are for that loop's thread.
 
     Args:
-        directory_url: where the CA's directory is; every other URL must have the same origin.
+        directory_url: where the CA's directory is; every other URL must have its origin, or one of `hosts`.
         key: the account key; None until there is one.
         loop: runs the steps.
         ca_file: PEM file with trust anchors for the CA's own HTTPS, beside those of the system.
+        hosts: further origins of the same CA.
         random: numbers in [0, 1), which spread the retries of many.
-        connections: how many connections are made at most.
+        connections: how many connections are made at most to one origin.
         try_limit: seconds that one request may take, however slowly its response drips.
 
     Raises:
@@ -60,6 +69,7 @@ class Session:
         loop: StepLoop,
         *,
         ca_file: Path | None = None,
+        hosts: Sequence[Origin] = (),
         random: Callable[[], float] = random.random,
         connections: int = 64,
         try_limit: float = 30.0,
@@ -68,18 +78,20 @@ class Session:
         """The account URL, once known."""
         self.directory_url = directory_url
         self._origin = Origin.of(directory_url)
-        self._transport = Transport(
-            self._origin, loop, ca_file=ca_file, connections=connections, try_limit=try_limit
-        )
+        self._transports = {
+            origin: Transport(origin, loop, ca_file=ca_file, connections=connections, try_limit=try_limit)
+            for origin in dict.fromkeys((self._origin, *hosts))
+        }
         self._clock = loop.clock
         self._loop = loop
         self._retries = Retries(loop.clock, random)
         self._signer = None if key is None else Signer(key)
         self._nonces = NoncePool(monotonic=loop.clock.monotonic)
         self._rates = RequestRates(self._origin.host)
+        self._nonce_method = "HEAD"
         self._requests = 0
         self._directory: Directory | None = None
-        self._directory_at = 0.0
+        self._directory_until = 0.0  # of the monotonic clock; then it is read anew
         self._directory_read: Signal | None = None  # set when the reading of it that goes on has ended
 
     @property
@@ -92,11 +104,12 @@ class Session:
 
         For any thread.
         """
-        self._transport.close()
+        for transport in self._transports.values():
+            transport.close()
         self._loop.soon(self._retries.stop)
 
     def directory(self, deadline: Deadline) -> Steps[Directory]:
-        """Return the CA's directory, at most an hour old (RFC 8555 section 7.1.1).
+        """Return the CA's directory (RFC 8555 section 7.1.1), read anew each hour as far as the CA gives it.
 
         Args:
             deadline: when to give up.
@@ -107,11 +120,11 @@ class Session:
         """
         while True:
             known, reading = self._directory, self._directory_read
-            fresh = self._clock.monotonic() - self._directory_at < DIRECTORY_AGE
+            fresh = self._clock.monotonic() < self._directory_until
             if known is not None and (fresh or reading is not None):
                 return known  # an old one while it is read anew
             if reading is None:
-                return (yield from self._read_directory(deadline))
+                return (yield from self._read_directory(deadline, known))
             if not (yield reading.wait(deadline.remaining)):
                 raise DeadlinePassed("the CA's directory was not read in time")
 
@@ -126,16 +139,12 @@ class Session:
         Raises:
             As `post`, but for FateUnknown.
         """
-        self._check_url(url)
+        self._origin_of(url)
 
         def fetch() -> Steps[Response]:
-            response = yield from self._transport.use(
-                deadline, lambda connection: self._send(connection, "GET", url, deadline, max_size=max_size)
-            )
-            self._keep_nonce(response)
-            return response
+            return (yield from self._fetch(url, deadline, max_size))
 
-        return (yield from self._retries.run(fetch, deadline, repeatable=True))
+        return (yield from self._retries.run(fetch, deadline, repeatable=True, kind=self._kind(url)))
 
     def post(
         self,
@@ -168,7 +177,7 @@ class Session:
             DeadlinePassed: the time is over.
             ValueError: there is no key or no account yet to sign with.
         """
-        self._check_url(url)
+        origin = self._origin_of(url)
         signer, kid = self._identity(use_jwk=use_jwk)
         data = b"" if payload is None else json.dumps(payload).encode("ascii")
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
@@ -178,7 +187,7 @@ class Session:
             # Only now: a nonce that is taken before would age in the queue for a connection.
             nonce = self._nonces.take()
             for _ in range(NONCE_TRIES):
-                nonce = nonce or (yield from self._fetch_nonce(connection, new_nonce, deadline))
+                nonce = nonce or (yield from self._new_nonce(connection, origin, new_nonce, deadline))
                 body = signer.sign(url, nonce, data, kid)
                 response = yield from self._send(
                     connection, "POST", url, deadline, headers=headers, body=body, max_size=max_size
@@ -191,7 +200,10 @@ class Session:
 
         return (
             yield from self._retries.run(
-                lambda: self._transport.use(deadline, send_signed), deadline, repeatable=repeatable
+                lambda: self._transports[origin].use(deadline, send_signed),
+                deadline,
+                repeatable=repeatable,
+                kind=self._kind(url, payload),
             )
         )
 
@@ -203,42 +215,122 @@ class Session:
             raise ValueError("there is no account yet")
         return self._signer, None if use_jwk else self.kid
 
-    def _check_url(self, url: str) -> None:
-        """Refuse URLs elsewhere: requests signed with the account key go to its CA only."""
-        if self._origin.has(url):
-            return
+    def _origin_of(self, url: str) -> Origin:
+        """Return where a URL leads, unless it leads elsewhere: requests go to the CA only.
+
+        Raises:
+            CAProtocolError: it is not one of this CA.
+        """
+        for origin in self._transports:
+            if origin.has(url):
+                return origin
         try:
             origin = Origin.of(url)
         except ValueError as error:
             raise CAProtocolError(f"the CA sent an unusable URL: {error}") from None
-        if origin != self._origin:
-            raise CAProtocolError(f"the CA sent a URL of {origin}, not of {self._origin}")
+        if origin not in self._transports:
+            raise CAProtocolError(
+                f"the CA sent a URL of {origin}, not of {self._origin}; if that is the same CA, add "
+                f"'acme-host = {origin.authority}' to [account]"
+            )
+        return origin
 
-    def _read_directory(self, deadline: Deadline) -> Steps[Directory]:
+    def _kind(self, url: str, payload: Mapping[str, Any] | None = None) -> str:
+        """Return what is asked for: a resource of the directory, `finalize`, or what lies beside the URL.
+
+        CAs keep orders in one place, authorizations in another; finalize URLs often lie below the order's.
+        """
+        if url == self.directory_url:
+            return "directory"
+        if payload is not None and "csr" in payload:
+            return "finalize"
+        named = {} if self._directory is None else self._directory.urls
+        beside = url.partition("?")[0].rpartition("/")[0]
+        return next((name for name, place in named.items() if place == url), beside)
+
+    def _read_directory(self, deadline: Deadline, known: Directory | None) -> Steps[Directory]:
+        """Read the directory; where that fails, an old one serves on."""
         ended = self._directory_read = Signal()
+        limit = deadline if known is None else deadline.within(REFRESH)
         try:
-            response = yield from self.get(self.directory_url, deadline=deadline, max_size=MAX_DIRECTORY)
-            directory = Directory.parse(response.json())
-            for url in directory.required:
-                self._check_url(url)
+            directory = yield from self._fetch_directory(limit)
+            self._directory_until = self._clock.monotonic() + DIRECTORY_AGE
+        except AcmeException as error:
+            if known is None or deadline.passed:
+                raise
+            _log.warning("the CA's directory cannot be read anew, so the old one is used: %s", error)
+            directory = known
+            self._directory_until = self._clock.monotonic() + STALE
         finally:
             self._directory_read = None
             ended.set()
-        self._directory, self._directory_at = directory, self._clock.monotonic()
+        self._directory = directory
         return directory
 
-    def _fetch_nonce(self, connection: CAConnection, url: str, deadline: Deadline) -> Steps[str]:
-        """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent."""
-        seconds = self._rates.reserve("newNonce", self._clock.monotonic())
-        if seconds:
-            yield self._retries.stopped.wait(min(seconds, deadline.remaining))
+    def _fetch_directory(self, deadline: Deadline) -> Steps[Directory]:
+        def fetch() -> Steps[Response]:
+            response = yield from self._fetch(self.directory_url, deadline, MAX_DIRECTORY)
+            for _ in range(MOST_REDIRECTS):
+                if response.status not in _REDIRECTS or response.location is None:
+                    break
+                response = yield from self._fetch(response.location, deadline, MAX_DIRECTORY)
+            return response
+
+        response = yield from self._retries.run(
+            fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
+        )
+        directory = Directory.parse(response.json())
+        for url in directory.required:
+            self._origin_of(url)
+        return directory
+
+    def _fetch(self, url: str, deadline: Deadline, max_size: int) -> Steps[Response]:
+        """Send one unsigned request; the nonce that may come with the answer is kept."""
+        response = yield from self._transports[self._origin_of(url)].use(
+            deadline, lambda connection: self._send(connection, "GET", url, deadline, max_size=max_size)
+        )
+        self._keep_nonce(response)
+        return response
+
+    def _new_nonce(
+        self, connection: CAConnection, origin: Origin, url: str, deadline: Deadline
+    ) -> Steps[str]:
+        """Ask for a nonce (RFC 8555 section 7.2); whatever fails here, the request proper was not sent.
+
+        Args:
+            connection: one to `origin`, used unless newNonce is elsewhere.
+            origin: where the request proper goes.
+            url: the CA's newNonce.
+            deadline: when to give up.
+        """
+        place = self._origin_of(url)
         try:
-            response = yield from self._send(connection, "HEAD", url, deadline)
-            judge(response, self._clock.now())
+            self._retries.refuse_held("newNonce")
+            seconds = self._rates.reserve("newNonce", self._clock.monotonic())
+            if seconds:
+                yield self._retries.stopped.wait(min(seconds, deadline.remaining))
+            if place == origin:
+                return (yield from self._ask_for_nonce(connection, url, deadline))
+            return (
+                yield from self._transports[place].use(
+                    deadline, lambda other: self._ask_for_nonce(other, url, deadline)
+                )
+            )
         except Failure as failure:
             failure.sent = False
+            failure.kind = "newNonce"
             raise
+
+    def _ask_for_nonce(self, connection: CAConnection, url: str, deadline: Deadline) -> Steps[str]:
+        """Ask by HEAD, or by GET where the CA, or what stands before it, gives nothing for a HEAD."""
+        response = yield from self._send(connection, self._nonce_method, url, deadline, max_size=MAX_BODY)
         nonce = well_formed(response.headers.field("Replay-Nonce"))
+        if self._nonce_method == "HEAD" and _lacks(response, nonce):
+            response = yield from self._send(connection, "GET", url, deadline, max_size=MAX_BODY)
+            nonce = well_formed(response.headers.field("Replay-Nonce"))
+            if nonce is not None:
+                self._nonce_method = "GET"
+        judge(response, self._clock.now())
         if nonce is None:
             raise CAProtocolError("the CA's newNonce gives no usable nonce")
         return nonce
@@ -269,3 +361,8 @@ class Session:
         nonce = well_formed(response.headers.field("Replay-Nonce"))
         if nonce is not None:
             self._nonces.put(nonce)
+
+
+def _lacks(response: Response, nonce: str | None) -> bool:
+    """Tell whether a GET may bring what this answer to a HEAD did not (RFC 8555 section 7.2)."""
+    return response.status in _WITHOUT_HEAD or (nonce is None and response.status < 300)  # noqa: PLR2004 - HTTP's own
