@@ -32,6 +32,8 @@ round CNAME and.example.org.
 and CNAME _acme-challenge.circle.example.org.
 _acme-challenge.long CNAME 1.example.org.
 moved DNAME inner.example.org.
+*.wild CNAME elsewhere.example.org.
+_acme-challenge.own.wild CNAME elsewhere.example.org.
 """ + "".join(f"{number} CNAME {number + 1}.example.org.\n" for number in range(1, 10))
 
 
@@ -176,6 +178,21 @@ class TestZones:
         assert bind.texts("_acme-challenge.x.inner.example.org") == values("token")
         validator.withdraw([proof("x.moved.example.org")])
         assert bind.texts("_acme-challenge.x.inner.example.org") == set()
+
+    @pytest.mark.parametrize("name", ["wild.example.org", "www.wild.example.org", "a.b.wild.example.org"])
+    def test_a_wildcard_is_no_delegation(self, bind: Bind, validator: DnsUpdate, name: str) -> None:
+        """Where a wildcard record makes the CNAME, the value stands at the name that the CA asks for."""
+        validator.present([proof(name)])
+        assert bind.texts(f"_acme-challenge.{name}") == values("token")
+        made(bind).withdraw([proof(name)])
+        assert bind.texts(f"_acme-challenge.{name}") == set()
+
+    def test_a_cname_beside_a_wildcard_is_followed(self, bind: Bind, validator: DnsUpdate) -> None:
+        """A CNAME of its own is followed, even to where the wildcard beside it leads."""
+        validator.present([proof("own.wild.example.org")])
+        assert bind.texts("elsewhere.example.org") == values("token")
+        validator.withdraw([proof("own.wild.example.org")])
+        assert bind.texts("elsewhere.example.org") == set()
 
     @pytest.mark.threat("proving", "a CNAME in a circle or to others")
     def test_a_foreign_zone_is_refused(self, bind: Bind, validator: DnsUpdate) -> None:

@@ -20,6 +20,7 @@ from acmems.text import one_line
 
 LONGEST = 8
 """How many CNAMEs and DNAMEs are followed one after the other."""
+_BELOW = dns.name.Name([b"_acmems"])
 
 
 class Targets(Protocol):
@@ -113,12 +114,30 @@ class Zones:
         except NobodyInCharge as error:
             return self._elsewhere(name, error), None
         target = _target(name, answer)
-        if target is not None:
+        if target is not None and not (self._may_change(name) and self._by_wildcard(name, record, deadline)):
             return target, None
         zone = _zone(name, answer)
         if zone is None and not self.allowed:
             zone = self._home(name, record, deadline)
         return None, zone
+
+    def _may_change(self, name: dns.name.Name) -> bool:
+        return not self.allowed or any(name.is_subdomain(zone) for zone in self.allowed)
+
+    def _by_wildcard(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> bool:
+        """Tell whether a wildcard record made the CNAME of a name, which then has no record of its own.
+
+        A wildcard also covers the names below one that does not exist, but none below one that does
+        (RFC 4592 section 3.3.1). Names beside it would not tell: both may lead to the same target.
+        """
+        try:
+            below = _BELOW.concatenate(name)
+        except dns.name.NameTooLong:
+            return False
+        answer = self._ask(below, dns.rdatatype.CNAME, record, deadline)
+        return any(
+            rrset.rdtype == dns.rdatatype.CNAME and rrset.name == below for rrset in answer.answer
+        ) and not any(rrset.rdtype == dns.rdatatype.DNAME for rrset in answer.answer)
 
     def _elsewhere(self, name: dns.name.Name, reason: NobodyInCharge) -> dns.name.Name | None:
         try:
@@ -135,7 +154,9 @@ class Zones:
         """Return the zone that a name is in, asked for at the name itself and at all above."""
         while name != dns.name.root:
             try:
-                zone = _zone(name, self._ask(name, dns.rdatatype.SOA, record, deadline))
+                answer = self._ask(name, dns.rdatatype.SOA, record, deadline)
+                # Servers follow a CNAME for this: the SOA is then that of its target.
+                zone = None if _target(name, answer) else _zone(name, answer)
             except NobodyInCharge:
                 zone = None  # without a SOA of its own, a server may still tell that of a name above
             if zone is not None:

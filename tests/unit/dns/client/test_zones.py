@@ -49,14 +49,23 @@ class OurServer(Servers):
             answer.set_rcode(dns.rcode.REFUSED)
         else:
             answer.flags |= dns.flags.AA
-            if asked in self.cnames:
-                answer.answer.append(dns.rrset.from_text(asked, 60, "IN", "CNAME", self.cnames[asked]))
+            if target := self._cname(asked):
+                answer.answer.append(dns.rrset.from_text(asked, 60, "IN", "CNAME", target))
             else:
                 answer.authority.append(dns.rrset.from_text("example.org.", 60, "IN", "SOA", SOA))
         try:
             return judge(SERVER, answer)
         except ServerFailed as error:
             raise NobodyInCharge(f"TXT record {about}: {error}", advice=error.advice) from None
+
+    def _cname(self, asked: dns.name.Name) -> str | None:
+        """Return a name's own target, else that of the wildcard at the closest name that exists."""
+        if asked in self.cnames:
+            return self.cnames[asked]
+        above = asked.parent()
+        while above != name("example.org") and not any(each.is_subdomain(above) for each in self.cnames):
+            above = above.parent()
+        return self.cnames.get(name("*").relativize(dns.name.root).concatenate(above))
 
 
 class World:
@@ -138,3 +147,25 @@ def test_a_circle_is_told() -> None:
     """CNAMEs that lead back are refused, and the name where the circle closes is told."""
     with pytest.raises(ValidatorUnavailable, match=r"in a circle, back to a\.example\.org"):
         place("a.example.org", {"a.example.org": "b.example.org.", "b.example.org": "A.example.org."})
+
+
+WILDCARD = {"*.example.org": "y.example.org.", "own.example.org": "y.example.org."}
+
+
+@pytest.mark.threat("proving", "a CNAME in a circle or to others")
+@pytest.mark.parametrize("record", ["x.example.org", "x.www.example.org"])
+@pytest.mark.parametrize("allowed", [(), ("example.org",)])
+def test_a_wildcard_is_no_delegation(record: str, allowed: tuple[str, ...]) -> None:
+    """Where a wildcard made the CNAME, at whatever depth, the record goes to its own name."""
+    assert place(record, WILDCARD, allowed=allowed) == Place(name("example.org"), name(record))
+
+
+def test_a_cname_beside_a_wildcard_is_followed() -> None:
+    """A name's own CNAME is followed, even if the wildcard beside it leads to the same target."""
+    assert place("own.example.org", WILDCARD).name == name("y.example.org")
+
+
+def test_a_wildcard_is_followed_where_nothing_may_be_changed() -> None:
+    """In a zone that may not be changed, a wildcard is the only way into one that may."""
+    found = place("x.example.org", {"*.example.org": "y.sub.example.org."}, allowed=("sub.example.org",))
+    assert found == Place(name("sub.example.org"), name("y.sub.example.org"))
