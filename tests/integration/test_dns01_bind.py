@@ -184,6 +184,7 @@ class TestZones:
         """Where a wildcard record makes the CNAME, the value stands at the name that the CA asks for."""
         validator.present([proof(name)])
         assert bind.texts(f"_acme-challenge.{name}") == values("token")
+        assert bind.texts("elsewhere.example.org") == set()
         made(bind).withdraw([proof(name)])
         assert bind.texts(f"_acme-challenge.{name}") == set()
 
@@ -242,7 +243,9 @@ class TestKeys:
             validator.withdraw([proof("www.example.org")])
             assert keyed.texts(RECORD) == set()
 
-    @pytest.mark.parametrize("algorithm", ["hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512"])
+    @pytest.mark.parametrize(
+        "algorithm", ["hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-md5"]
+    )
     def test_every_algorithm(self, algorithm: str) -> None:
         """BIND takes updates by every algorithm that can be configured."""
         with Bind("example.org", key=Key(algorithm=algorithm)) as server:
