@@ -34,7 +34,7 @@ def propagation_from(options: Options) -> Propagation:
         values.choice(*MODES),
         "none",
         meaning="what must return the records before the CA is told to look: `authoritative`: all name "
-        "servers of the zone; `recursive`: all `resolver`s; `none`: nothing",
+        "servers of the zone; `recursive`: all `resolver`s, after the name servers; `none`: nothing",
     )
     resolvers = options.many(
         "resolver", server, meaning="resolver to query, `host` or `host:port`; default: those of the system"

@@ -12,8 +12,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from acmems.dns.client.delegations import LONGEST
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
-from acmems.dns.client.zones import LONGEST, Place, Zones
+from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Deadline
@@ -73,8 +74,10 @@ class World:
 
     def __init__(self, cnames: Mapping[str, str] | None = None) -> None:
         self.cnames = cnames
+        self.last_resorts: dict[str, bool] = {}
 
-    def target(self, asked: dns.name.Name) -> dns.name.Name | None:
+    def target(self, asked: dns.name.Name, *, last_resort: bool = False) -> dns.name.Name | None:
+        self.last_resorts[asked.to_text(omit_final_dot=True)] = last_resort
         if self.cnames is None:
             raise ValidatorUnavailable("resolver 192.0.2.1:53 does not answer")
         target = self.cnames.get(asked.to_text(omit_final_dot=True))
@@ -169,3 +172,13 @@ def test_a_wildcard_is_followed_where_nothing_may_be_changed() -> None:
     """In a zone that may not be changed, a wildcard is the only way into one that may."""
     found = place("x.example.org", {"*.example.org": "y.sub.example.org."}, allowed=("sub.example.org",))
     assert found == Place(name("sub.example.org"), name("y.sub.example.org"))
+
+
+def test_a_resolver_is_not_asked_where_the_record_may_go() -> None:
+    """The resolver hears a name only if there is no place for its record unless it is a CNAME."""
+    world = World({})
+    zones = Zones(OurServer({}), [name("example.net")], world)
+    zones.place(name("x.example.net"), SYSTEM.deadline(5))
+    with pytest.raises(ValidatorUnavailable):
+        zones.place(name("x.example.com"), SYSTEM.deadline(5))
+    assert world.last_resorts == {"x.example.net": False, "x.example.com": True}
