@@ -32,6 +32,8 @@ round CNAME and.example.org.
 and CNAME _acme-challenge.circle.example.org.
 _acme-challenge.long CNAME 1.example.org.
 moved DNAME inner.example.org.
+*.wild CNAME elsewhere.example.org.
+_acme-challenge.own.wild CNAME elsewhere.example.org.
 """ + "".join(f"{number} CNAME {number + 1}.example.org.\n" for number in range(1, 10))
 
 
@@ -177,6 +179,22 @@ class TestZones:
         validator.withdraw([proof("x.moved.example.org")])
         assert bind.texts("_acme-challenge.x.inner.example.org") == set()
 
+    @pytest.mark.parametrize("name", ["wild.example.org", "www.wild.example.org", "a.b.wild.example.org"])
+    def test_a_wildcard_is_no_delegation(self, bind: Bind, validator: DnsUpdate, name: str) -> None:
+        """Where a wildcard record makes the CNAME, the value stands at the name that the CA asks for."""
+        validator.present([proof(name)])
+        assert bind.texts(f"_acme-challenge.{name}") == values("token")
+        assert bind.texts("elsewhere.example.org") == set()
+        made(bind).withdraw([proof(name)])
+        assert bind.texts(f"_acme-challenge.{name}") == set()
+
+    def test_a_cname_beside_a_wildcard_is_followed(self, bind: Bind, validator: DnsUpdate) -> None:
+        """A CNAME of its own is followed, even to where the wildcard beside it leads."""
+        validator.present([proof("own.wild.example.org")])
+        assert bind.texts("elsewhere.example.org") == values("token")
+        validator.withdraw([proof("own.wild.example.org")])
+        assert bind.texts("elsewhere.example.org") == set()
+
     @pytest.mark.threat("proving", "a CNAME in a circle or to others")
     def test_a_foreign_zone_is_refused(self, bind: Bind, validator: DnsUpdate) -> None:
         """A CNAME that leads out of the zone is followed only into a `zone` that is configured."""
@@ -225,7 +243,9 @@ class TestKeys:
             validator.withdraw([proof("www.example.org")])
             assert keyed.texts(RECORD) == set()
 
-    @pytest.mark.parametrize("algorithm", ["hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512"])
+    @pytest.mark.parametrize(
+        "algorithm", ["hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-md5"]
+    )
     def test_every_algorithm(self, algorithm: str) -> None:
         """BIND takes updates by every algorithm that can be configured."""
         with Bind("example.org", key=Key(algorithm=algorithm)) as server:

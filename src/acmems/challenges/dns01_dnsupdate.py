@@ -17,6 +17,7 @@ from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, longest_wait, propagation_from, tsig_key_from
 from acmems.challenges.txt import TxtRecord, possible_records, record_of
+from acmems.dns.client.delegations import Delegations
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
 from acmems.dns.client.servers import ServerFailed, Servers
@@ -31,7 +32,7 @@ from acmems.x509.identifiers import Identifier, IdentifierType
 
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
 _AT_ONCE = 200  # records in one message, which holds 65535 octets: names may have 255
-_RESOLVER = 2.0  # seconds that a resolver may take to tell where a CNAME leads
+_PATIENCE = 2.0  # seconds that a resolver or another's name server may take for an answer
 _ADVICE = {
     dns.rcode.REFUSED: "let this machine, or the key `tsig-name`, change TXT records there "
     "(BIND: `update-policy` or `allow-update`; Knot: an `acl` with `action: update`)",
@@ -80,7 +81,9 @@ class DnsUpdate:
         self.timeout = timeout
         self.challenge_type = challenge_type
         self.propagation = propagation or Propagation(clock=clock)
-        self.zones = Zones(self.servers, zones, Resolver(self.propagation.resolvers, min(timeout, _RESOLVER)))
+        patience = min(timeout, _PATIENCE)
+        resolver = Resolver(self.propagation.resolvers, patience)
+        self.zones = Zones(self.servers, zones, Delegations(resolver, patience, clock=clock))
         self._clock = clock
         # Where each record was put; None: nowhere, because no place was found. The lock guards it.
         self._places: dict[TxtRecord, Place | None] = {}
@@ -149,14 +152,14 @@ class DnsUpdate:
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return when the records are seen, as `propagation` says."""
-        seen = []
-        for record in dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs):
-            with self._lock:
-                place = self._places.get(record)
-            # Name servers are asked where the record is; resolvers are asked as the CA asks.
-            direct = place is not None and self.propagation.mode == "authoritative"
-            seen.append((place.name if place is not None and direct else record.name, record.value))
-        self.propagation.wait(seen, deadline, stopping)
+        records = dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs)
+        with self._lock:
+            places = {
+                record.name: place.name
+                for record in records
+                if (place := self._places.get(record)) is not None
+            }
+        self.propagation.wait([(record.name, record.value) for record in records], deadline, stopping, places)
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4)."""

@@ -213,7 +213,7 @@ class DnsProvider:
 
     def _zone(self, record: TxtRecord) -> dns.name.Name:
         if not self.zones:
-            return self._propagation.resolver.zone_of(record.name)
+            return self._propagation.delegations.zone_of(record.name)
         for zone in self.zones:
             if record.name.is_subdomain(zone):
                 return zone

@@ -6,7 +6,7 @@ import functools
 
 from acmems.challenges.txt import TYPES
 from acmems.dns.client.propagation import MODES, Propagation
-from acmems.dns.client.tsig import ALGORITHMS, TsigKey, base64_secret, dns_name
+from acmems.dns.client.tsig import ALGORITHMS, TsigKey, dns_name, key_text, tsig_algorithm
 from acmems.net.address import parse_address
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -34,7 +34,7 @@ def propagation_from(options: Options) -> Propagation:
         values.choice(*MODES),
         "none",
         meaning="what must return the records before the CA is told to look: `authoritative`: all name "
-        "servers of the zone; `recursive`: all `resolver`s; `none`: nothing",
+        "servers of the zone; `recursive`: all `resolver`s, after the name servers; `none`: nothing",
     )
     resolvers = options.many(
         "resolver", server, meaning="resolver to query, `host` or `host:port`; default: those of the system"
@@ -69,30 +69,38 @@ def tsig_key_from(options: Options) -> TsigKey | None:
         None,
         meaning="name of the TSIG key that signs updates; without it, updates are not signed",
     )
-    secret = options.one("tsig-key", base64_secret, None, meaning="secret of the TSIG key, in base64")
+    text = options.one(
+        "tsig-key",
+        key_text,
+        None,
+        meaning="secret of the TSIG key, in base64, or `NAME:SECRET` or `ALGORITHM:NAME:SECRET`",
+    )
     file = options.one(
         "tsig-key-file",
         values.path,
         None,
-        meaning="file with the TSIG key instead, as written by BIND's `tsig-keygen`, or with only its secret",
+        meaning="file with the TSIG key instead: `key` statements, as written by BIND's `tsig-keygen`; "
+        "BIND's `K*.private`; or only what `tsig-key` accepts",
     )
     algorithm = options.one(
         "tsig-algorithm",
-        values.choice(*ALGORITHMS),
+        tsig_algorithm,
         None,
         meaning="algorithm of the TSIG key: "
         + ", ".join(f"`{word}`" for word in ALGORITHMS)
-        + "; default: the one in the key file, otherwise `hmac-sha256`",
+        + "; default: the one that comes with the key, otherwise `hmac-sha256`",
     )
     has_secret, has_file = options.has("tsig-key"), options.has("tsig-key-file")
     if has_secret and has_file:
         options.report("tsig-key and tsig-key-file exclude each other", "tsig-key-file")
-    elif has_secret and not options.has("tsig-name"):
+    elif text is not None and text.name is None and not options.has("tsig-name"):
         options.report("tsig-key needs 'tsig-name = …'", "tsig-key")
+    elif text is not None and None not in (name, text.name) and name != text.name:
+        options.report("tsig-key has another name than tsig-name", "tsig-key")
     elif not has_secret and not has_file:
         for key in ("tsig-name", "tsig-algorithm"):
             if options.has(key):
                 options.report(f"{key} needs 'tsig-key = …' or 'tsig-key-file = …'", key)
-    if secret is None and file is None:
-        return None
-    return TsigKey(name, secret, file, algorithm)
+    if text is not None:
+        return TsigKey(name or text.name, text.secret, file, algorithm or text.algorithm)
+    return None if file is None else TsigKey(name, None, file, algorithm)

@@ -167,6 +167,26 @@ class TestOptions:
         ]
         assert not findings
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "tsig-key=hmac-sha512:k.example:c2VjcmV0",
+            "tsig-key=k.example:c2Vj cmV0\ntsig-algorithm=HMAC-SHA512.",
+            "tsig-key=k.example.:c2VjcmV0\ntsig-name=K.example\ntsig-algorithm=hmac-sha512",
+        ],
+    )
+    def test_a_key_in_one_text(self, text: str) -> None:
+        """A key is given as for `nsupdate -y`, too."""
+        validator, findings = from_text(f"[v]\n{text}")
+        assert not findings
+        assert validator.servers.key is not None
+        key = validator.servers.key.load()
+        assert (key.name.to_text(), key.secret, key.algorithm) == (
+            "k.example.",
+            b"secret",
+            dns.tsig.HMAC_SHA512,
+        )
+
     def test_bad_values_and_unknown_keys_are_findings(self) -> None:
         """Values that do not parse, and unknown keys, are findings."""
         _, findings = from_text("[v]\ndns-server=a b\nttl=0\ntimeout=soon\nlistener=x\nzone=a..b")
@@ -183,6 +203,7 @@ class TestOptions:
                 "tsig-key and tsig-key-file exclude each other",
             ),
             ("tsig-name=k\ntsig-key=?secret?", "tsig-key: is not base64"),
+            ("tsig-name=k\ntsig-key=other:c2VjcmV0", "tsig-key has another name than tsig-name"),
             ("tsig-key-file=x\ntsig-algorithm=md5", "tsig-algorithm: 'md5' is not one of hmac-sha256"),
             ("nameserver=192.0.2.1", "nameserver needs 'propagation = authoritative'"),
         ],

@@ -262,7 +262,7 @@ class TestHttpProvider:
         with StubPowerDns("example.org", "sub.example.org") as stub:
             mine = at(stub)
             mine.zones = ()
-            mine._propagation.resolver = Tells()  # type: ignore[assignment] # the part that is used
+            mine._propagation.delegations = Tells()  # type: ignore[assignment] # the part that is used
             mine.present([proof("a.sub.example.org")])
             assert stub.names("sub.example.org") == {"_acme-challenge.a.sub.example.org"}
 

@@ -15,8 +15,8 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
+from acmems.dns.client.delegations import LONGEST, Delegations
 from acmems.dns.client.resolver import Resolver
-from acmems.dns.client.zones import LONGEST
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock, Deadline
@@ -36,8 +36,8 @@ class Propagation:
     """Waits until records are seen.
 
     Args:
-        mode: who must see them: `authoritative`: all name servers of their zones; `recursive`: all resolvers;
-            `none`: nobody is asked.
+        mode: who must see them: `authoritative`: all name servers of their zones; `recursive`: all resolvers,
+            which are asked when all name servers that answer see them; `none`: nobody is asked.
         resolvers: the resolvers that are asked; empty: the system's.
         nameservers: asked instead of the name servers of the zones.
         timeout: how long to wait at most, in seconds.
@@ -60,18 +60,23 @@ class Propagation:
         self.nameservers = tuple(nameservers)
         self.timeout = timeout
         self.clock = clock
-        self.resolver = Resolver(self.resolvers)
-        self._port = port
+        self.delegations = Delegations(Resolver(self.resolvers), clock=clock, port=port)
 
     def wait(
-        self, records: Sequence[tuple[dns.name.Name, str]], deadline: Deadline, stopping: threading.Event
+        self,
+        records: Sequence[tuple[dns.name.Name, str]],
+        deadline: Deadline,
+        stopping: threading.Event,
+        places: Mapping[dns.name.Name, dns.name.Name] | None = None,
     ) -> None:
         """Return as soon as every server that counts shows every record.
 
         Args:
-            records: names and values of TXT records.
+            records: names and values of TXT records, as the CA asks for them.
             deadline: when to give up, if not earlier.
             stopping: ends the waiting.
+            places: where records were put, as far as that is known: name servers are asked for these names,
+                and no CNAME is followed.
 
         Raises:
             ValidatorUnavailable: not in time, or the server stops.
@@ -82,7 +87,7 @@ class Propagation:
         wanted: dict[dns.name.Name, set[str]] = {}
         for name, value in records:
             wanted.setdefault(name, set()).add(value)
-        watch = _Watch(wanted, self._checks)
+        watch = _Watch(wanted, functools.partial(self._checks, places or {}))
         pause, longest, growth = _PAUSES
         while watch.look(deadline, stopping):
             if deadline.passed:
@@ -95,31 +100,72 @@ class Propagation:
                 raise ValidatorUnavailable("acmems stops before the TXT records were seen", retry_after=1)
             pause = min(longest, pause * growth)
 
-    def _checks(self, name: dns.name.Name, values: frozenset[str]) -> list[Check]:
+    def _checks(
+        self,
+        places: Mapping[dns.name.Name, dns.name.Name],
+        name: dns.name.Name,
+        values: frozenset[str],
+    ) -> list[Check]:
         if self.mode == "recursive":
-            return [
+            resolved: list[Check] = [
                 functools.partial(
                     _resolved, Resolver([server], _PATIENCE), f"resolver {server}", name, values
                 )
                 for server in self.resolvers
-            ] or [functools.partial(_resolved, self.resolver, "the system's resolver", name, values)]
+            ] or [
+                functools.partial(_resolved, self.delegations.resolver, "the system's resolver", name, values)
+            ]
+            try:
+                served = self._served(places, name, values, forgiving=True)
+            except ValidatorUnavailable:
+                served = []  # behind a firewall, the resolvers are all that there is
+            return [_InTurn([*served, *resolved])]
         if self.nameservers:
             return [
-                functools.partial(_served, str(each), _numeric(each), name, values)
+                functools.partial(_served, str(each), _numeric(each), places.get(name, name), values)
                 for each in self.nameservers
             ]
-        end = _end(name, self.resolver)
-        zone = self.resolver.zone_of(end)
-        hosts = self.resolver.nameservers(zone)
-        if not hosts:
+        return self._served(places, name, values)
+
+    def _served(
+        self,
+        places: Mapping[dns.name.Name, dns.name.Name],
+        name: dns.name.Name,
+        values: frozenset[str],
+        *,
+        forgiving: bool = False,
+    ) -> list[Check]:
+        end, zone = self.delegations.end(places.get(name, name), follow=name not in places)
+        servers = self.delegations.servers(zone)
+        if not servers:
             raise ValidatorUnavailable(f"the zone {_plain(zone)} has no name servers")
         checks: list[Check] = []
-        for host in hosts:
-            found = [Address(each, self._port) for each in self.resolver.addresses(host)]
-            if not found:
-                raise ValidatorUnavailable(f"name server {_plain(host)} has no address")
-            checks.append(functools.partial(_served, _plain(host), found, end, values))
+        for server in servers:
+            if not server.addresses:
+                raise ValidatorUnavailable(f"name server {_plain(server.host)} has no address")
+            checks.append(
+                functools.partial(
+                    _served, _plain(server.host), server.addresses, end, values, forgiving=forgiving
+                )
+            )
         return checks
+
+
+class _InTurn:
+    """Several checks as one, each of which is made when those before it miss nothing.
+
+    A resolver keeps "no such name" for minutes: it must not be asked before the name servers have it.
+    """
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._left = list(checks)
+
+    def __call__(self, patience: float) -> str:
+        while self._left:
+            if reason := self._left[0](patience):
+                return reason
+            del self._left[0]
+        return ""
 
 
 class _Watch:
@@ -179,15 +225,6 @@ def _numeric(server: Address) -> list[Address]:
     return [Address(str(each[4][0]), server.port) for each in found]
 
 
-def _end(name: dns.name.Name, resolver: Resolver) -> dns.name.Name:
-    for _ in range(LONGEST + 1):
-        target = resolver.target(name)
-        if target is None:
-            return name
-        name = target
-    raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {_plain(name)}; {LONGEST} are followed")
-
-
 def _resolved(
     resolver: Resolver, title: str, name: dns.name.Name, values: frozenset[str], patience: float
 ) -> str:
@@ -200,9 +237,18 @@ def _resolved(
 
 
 def _served(
-    title: str, addresses: Sequence[Address], name: dns.name.Name, values: frozenset[str], patience: float
+    title: str,
+    addresses: Sequence[Address],
+    name: dns.name.Name,
+    values: frozenset[str],
+    patience: float,
+    *,
+    forgiving: bool = False,
 ) -> str:
-    """Ask one name server at all its addresses; one that is dead is forgiven where another answers."""
+    """Ask one name server at all its addresses; one that is dead is forgiven where another answers.
+
+    If it is `forgiving`, so is a name server of which no address answers.
+    """
     dead = ""
     answered = False
     for server in addresses:
@@ -215,7 +261,7 @@ def _served(
         if problem:
             return f"TXT record {_plain(name)}: name server {title} ({server}) {problem}"
         answered = True
-    return "" if answered else dead
+    return "" if answered or forgiving else dead
 
 
 def _ask(server: Address, name: dns.name.Name, values: frozenset[str], patience: float) -> str:

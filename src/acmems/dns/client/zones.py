@@ -12,21 +12,25 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
+from acmems.dns.client.delegations import LONGEST, target_in
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import Deadline
 from acmems.text import one_line
 
-LONGEST = 8
-"""How many CNAMEs and DNAMEs are followed one after the other."""
+_BELOW = dns.name.Name([b"_acmems"])
 
 
 class Targets(Protocol):
     """Looks up where CNAME and DNAME lead, for names of zones that are not ours."""
 
-    def target(self, name: dns.name.Name, /) -> dns.name.Name | None:
+    def target(self, name: dns.name.Name, /, *, last_resort: bool = False) -> dns.name.Name | None:
         """Return where a CNAME or DNAME leads from a name; None if nowhere.
+
+        Args:
+            name: the name.
+            last_resort: whether a resolver may be asked for the name itself if no name server answers.
 
         Raises:
             ValidatorUnavailable: nobody tells.
@@ -52,7 +56,7 @@ class Zones:
     Args:
         servers: who has authority for the zones.
         allowed: the zones that may be changed; empty: the one that a record itself is in.
-        resolver: tells where CNAMEs lead that the servers have no authority for.
+        resolver: tells where CNAMEs lead from names that the servers have no authority for.
     """
 
     def __init__(self, servers: Servers, allowed: Sequence[dns.name.Name], resolver: Targets) -> None:
@@ -112,17 +116,36 @@ class Zones:
             answer = self._ask(name, dns.rdatatype.CNAME, record, deadline)
         except NobodyInCharge as error:
             return self._elsewhere(name, error), None
-        target = _target(name, answer)
-        if target is not None:
+        target = target_in(name, answer)
+        if target is not None and not (self._may_change(name) and self._by_wildcard(name, record, deadline)):
             return target, None
         zone = _zone(name, answer)
         if zone is None and not self.allowed:
             zone = self._home(name, record, deadline)
         return None, zone
 
+    def _may_change(self, name: dns.name.Name) -> bool:
+        return not self.allowed or any(name.is_subdomain(zone) for zone in self.allowed)
+
+    def _by_wildcard(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> bool:
+        """Tell whether a wildcard record made the CNAME of a name, which then has no record of its own.
+
+        A wildcard also covers the names below one that does not exist, but none below one that does
+        (RFC 4592 section 3.3.1). Names beside it would not tell: both may lead to the same target.
+        """
+        try:
+            below = _BELOW.concatenate(name)
+        except dns.name.NameTooLong:
+            return False
+        answer = self._ask(below, dns.rdatatype.CNAME, record, deadline)
+        return any(
+            rrset.rdtype == dns.rdatatype.CNAME and rrset.name == below for rrset in answer.answer
+        ) and not any(rrset.rdtype == dns.rdatatype.DNAME for rrset in answer.answer)
+
     def _elsewhere(self, name: dns.name.Name, reason: NobodyInCharge) -> dns.name.Name | None:
         try:
-            return self.resolver.target(name)
+            # Without a CNAME there is no place for the record: a resolver that keeps that does no harm.
+            return self.resolver.target(name, last_resort=not (self.allowed and self._may_change(name)))
         except ValidatorUnavailable as error:
             if self.allowed:
                 return None  # a server may take updates and answer no questions
@@ -135,7 +158,9 @@ class Zones:
         """Return the zone that a name is in, asked for at the name itself and at all above."""
         while name != dns.name.root:
             try:
-                zone = _zone(name, self._ask(name, dns.rdatatype.SOA, record, deadline))
+                answer = self._ask(name, dns.rdatatype.SOA, record, deadline)
+                # Servers follow a CNAME for this: the SOA is then that of its target.
+                zone = None if target_in(name, answer) else _zone(name, answer)
             except NobodyInCharge:
                 zone = None  # without a SOA of its own, a server may still tell that of a name above
             if zone is not None:
@@ -174,21 +199,6 @@ class Zones:
 
     def _names(self) -> str:
         return "DNS server " + ", ".join(map(str, self.servers.addresses))
-
-
-def _target(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:
-    for rrset in answer.answer:
-        if rrset.rdtype == dns.rdatatype.CNAME and rrset.name == name:
-            target: dns.name.Name = rrset[0].target
-            return target.canonicalize()
-    for rrset in answer.answer:
-        if rrset.rdtype == dns.rdatatype.DNAME and name != rrset.name and name.is_subdomain(rrset.name):
-            try:
-                end: dns.name.Name = rrset[0].target
-                return name.relativize(rrset.name).concatenate(end).canonicalize()
-            except dns.name.NameTooLong:
-                return None
-    return None
 
 
 def _zone(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:

@@ -9,6 +9,7 @@ import dns.name
 import pytest
 
 from acmems.dns.client import propagation
+from acmems.dns.client.delegations import ZoneServer
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
@@ -36,24 +37,23 @@ class Time:
 
 
 class World:
-    """A resolver that knows one zone with name servers of its own."""
+    """Knows one zone with name servers of its own."""
 
     def __init__(self, hosts: Mapping[str, tuple[str, ...]]) -> None:
         self.hosts = hosts
 
-    def target(self, name: dns.name.Name) -> dns.name.Name | None:
-        return RECORD if name == dns.name.from_text("alias.example.net") else None
-
-    def zone_of(self, name: dns.name.Name) -> dns.name.Name:
+    def end(self, name: dns.name.Name, *, follow: bool = True) -> tuple[dns.name.Name, dns.name.Name]:
+        if follow and name == dns.name.from_text("alias.example.net"):
+            name = RECORD
         assert name == RECORD
-        return ZONE
+        return name, ZONE
 
-    def nameservers(self, zone: dns.name.Name) -> tuple[dns.name.Name, ...]:
+    def servers(self, zone: dns.name.Name) -> tuple[ZoneServer, ...]:
         assert zone == ZONE
-        return tuple(map(dns.name.from_text, self.hosts))
-
-    def addresses(self, host: dns.name.Name) -> tuple[str, ...]:
-        return self.hosts[host.to_text(omit_final_dot=True)]
+        return tuple(
+            ZoneServer(dns.name.from_text(host), tuple(Address(each, 5353) for each in addresses))
+            for host, addresses in self.hosts.items()
+        )
 
 
 Ask = Callable[[Address], str]
@@ -78,9 +78,9 @@ def wait(
 
     monkeypatch.setattr(propagation, "_ask", answer)
     time = Time()
-    waiting = Propagation("authoritative", clock=time.clock, port=5353)
+    waiting = Propagation("authoritative", clock=time.clock)
     world = World(hosts or {"a.example.org": ("192.0.2.1", "2001:db8::1"), "b.example.org": ("192.0.2.2",)})
-    monkeypatch.setattr(waiting, "resolver", world)
+    monkeypatch.setattr(waiting, "delegations", world)
     waiting.wait([(name, "value")], time.deadline(600), stopping or threading.Event())
     return asked, time.waits
 
@@ -168,15 +168,64 @@ def test_resolvers_are_asked_until_all_show_it(monkeypatch: pytest.MonkeyPatch) 
 
         def texts(self, name: dns.name.Name) -> frozenset[str]:
             assert name == RECORD
+            assert asked[-1] == "", "a resolver was asked before the name servers had the record"
             texts = next(answers[self.servers[0].host])
             if texts is None:
                 raise ValidatorUnavailable("resolver 192.0.2.2:53 fails")
             return texts
 
+    def ask(*_: object) -> str:
+        asked.append(next(served))
+        return asked[-1]
+
+    served = iter(["does not show it yet", ""])
+    asked: list[str] = []
     monkeypatch.setattr(propagation, "Resolver", Resolving)
+    monkeypatch.setattr(propagation, "_ask", ask)
     time = Time()
     resolvers = [Address("192.0.2.1", 53), Address("192.0.2.2", 53)]
-    Propagation("recursive", resolvers, clock=time.clock).wait(
-        [(RECORD, "value")], time.deadline(60), threading.Event()
-    )
-    assert len(time.waits) == 2
+    waiting = Propagation("recursive", resolvers, clock=time.clock)
+    monkeypatch.setattr(waiting, "delegations", World({"a.example.org": ("192.0.2.3",)}))
+    waiting.wait([(RECORD, "value")], time.deadline(60), threading.Event())
+    assert asked == ["does not show it yet", ""]
+    assert len(time.waits) == 3
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_resolvers_are_all_there_is_behind_a_firewall(monkeypatch: pytest.MonkeyPatch, dead: bool) -> None:
+    """With `recursive`, name servers that do not answer or are not found are passed by."""
+
+    class Resolving:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def texts(self, _: dns.name.Name) -> frozenset[str]:
+            return frozenset({"value"})
+
+    class Nobody:
+        def end(self, *_: object, **__: object) -> tuple[dns.name.Name, dns.name.Name]:
+            raise ValidatorUnavailable("nobody tells")
+
+    def ask(*_: object) -> str:
+        raise OSError(111, "Connection refused")
+
+    monkeypatch.setattr(propagation, "Resolver", Resolving)
+    monkeypatch.setattr(propagation, "_ask", ask)
+    time = Time()
+    waiting = Propagation("recursive", [Address("192.0.2.1", 53)], clock=time.clock)
+    world = World({"a.example.org": ("192.0.2.3",)}) if dead else Nobody()
+    monkeypatch.setattr(waiting, "delegations", world)
+    waiting.wait([(RECORD, "value")], time.deadline(60), threading.Event())
+    assert time.waits == []
+
+
+def test_where_a_record_was_put_no_cname_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secondary that is behind may still show a wildcard's CNAME: it is asked where the record is."""
+    monkeypatch.setattr(propagation, "_ask", lambda *_: "")
+    time = Time()
+    waiting = Propagation("authoritative", clock=time.clock)
+    monkeypatch.setattr(waiting, "delegations", World({"a.example.org": ("192.0.2.3",)}))
+    alias = dns.name.from_text("alias.example.net")
+    waiting.wait([(alias, "value")], time.deadline(60), threading.Event(), {alias: RECORD})
+    with pytest.raises(AssertionError):  # World has only one name: that it is asked for another shows
+        waiting.wait([(alias, "value")], time.deadline(60), threading.Event(), {alias: alias})

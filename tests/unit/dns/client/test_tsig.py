@@ -8,7 +8,7 @@ import dns.name
 import dns.tsig
 import pytest
 
-from acmems.dns.client.tsig import TsigKey
+from acmems.dns.client.tsig import TsigKey, key_text, tsig_algorithm
 from acmems.exceptions import ValidatorUnavailable
 from acmems.text import Secret
 
@@ -75,3 +75,89 @@ def test_a_key_prints_without_its_secret() -> None:
     """A key is printed without its secret."""
     key = TsigKey(NAME, Secret("c2VjcmV0"))
     assert "c2VjcmV0" not in repr(key)
+
+
+PRIVATE = "Private-key-format: v1.3\nAlgorithm: {} ({})\nKey: c2VjcmV0\nBits: AAA=\nCreated: 20260101000000\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "title", "algorithm"),
+    [
+        (157, "HMAC_MD5", dns.tsig.HMAC_MD5),
+        (161, "HMAC_SHA1", dns.tsig.HMAC_SHA1),
+        (163, "HMAC_SHA256", dns.tsig.HMAC_SHA256),
+        (165, "HMAC_SHA512", dns.tsig.HMAC_SHA512),
+    ],
+)
+def test_a_private_file_of_bind(tmp_path: Path, number: int, title: str, algorithm: dns.name.Name) -> None:
+    """A `K*.private` tells secret and algorithm, and its file's name that of the key."""
+    path = tmp_path / f"Kk.example.org.+{number}+04711.private"
+    path.write_text(PRIVATE.format(number, title), encoding="utf-8")
+    key = TsigKey(None, file=path).load()
+    assert (key.name, key.secret, key.algorithm) == (
+        dns.name.from_text("k.example.org"),
+        b"secret",
+        algorithm,
+    )
+
+
+def test_a_private_file_of_another_name(tmp_path: Path) -> None:
+    """A `K*.private` that was renamed needs `tsig-name`; one of another kind of key is refused."""
+    assert loaded(tmp_path, PRIVATE.format(165, "HMAC_SHA512"), NAME).algorithm == dns.tsig.HMAC_SHA512
+    with pytest.raises(ValidatorUnavailable) as caught:
+        loaded(tmp_path, PRIVATE.format(165, "HMAC_SHA512"))
+    assert "`tsig-name`" in caught.value.advice
+    with pytest.raises(ValidatorUnavailable):
+        loaded(tmp_path, PRIVATE.format(8, "RSASHA256"), NAME)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'KEY acmems. {\n  Algorithm HMAC-SHA512.;\n  Secret "c2Vj cmV0";\n};\noptions { directory "/"; };',
+        'include "x";\nkey "ACMEMS" { secret c2VjcmV0; algorithm "hmac-sha512"; };',
+        "hmac-sha512:acmems:c2VjcmV0\n",
+        "HMAC-SHA512.:acmems.:c2Vj cmV0\n",
+    ],
+)
+def test_files_as_people_have_them(tmp_path: Path, text: str) -> None:
+    """Case, final dots, blanks in the secret and other statements in the file do not matter."""
+    key = loaded(tmp_path, text)
+    assert (key.name, key.secret, key.algorithm) == (NAME, b"secret", dns.tsig.HMAC_SHA512)
+
+
+def test_a_name_and_a_secret_in_a_file(tmp_path: Path) -> None:
+    """`NAME:SECRET` needs nothing else, and is not taken for a key of another name."""
+    assert loaded(tmp_path, "acmems:c2VjcmV0").name == NAME
+    with pytest.raises(ValidatorUnavailable) as caught:
+        loaded(tmp_path, "acmems:c2VjcmV0", dns.name.from_text("other"))
+    assert "no key of that name" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "algorithm"),
+    [
+        ("HMAC-SHA384", "hmac-sha384"),
+        ("hmac-sha256.", "hmac-sha256"),
+        ("hmac-md5", "hmac-md5"),
+        ("HMAC-MD5.SIG-ALG.REG.INT.", "hmac-md5"),
+    ],
+)
+def test_names_of_algorithms(text: str, algorithm: str) -> None:
+    """Algorithms are called as in configurations, or as in messages."""
+    assert tsig_algorithm(text) == algorithm
+
+
+@pytest.mark.parametrize("text", ["hmac-sha256.sig-alg.reg.int.x", "md5", "hmac-sha256..", ""])
+def test_what_is_no_algorithm(text: str) -> None:
+    """Other names are refused."""
+    with pytest.raises(ValueError, match="is not one of hmac-sha256"):
+        tsig_algorithm(text)
+
+
+@pytest.mark.parametrize("text", ["a:b:c:c2VjcmV0", "acmems:", ":c2VjcmV0", "a b!", "c2VjcmV0:acmems:hmac"])
+def test_what_is_no_key(text: str) -> None:
+    """A text that is no key is refused without a word of its secret."""
+    with pytest.raises(ValueError) as caught:
+        key_text(text)
+    assert "c2VjcmV0" not in str(caught.value)

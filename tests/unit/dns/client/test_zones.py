@@ -12,8 +12,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from acmems.dns.client.delegations import LONGEST
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
-from acmems.dns.client.zones import LONGEST, Place, Zones
+from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Deadline
@@ -49,8 +50,8 @@ class OurServer(Servers):
             answer.set_rcode(dns.rcode.REFUSED)
         else:
             answer.flags |= dns.flags.AA
-            if asked in self.cnames:
-                answer.answer.append(dns.rrset.from_text(asked, 60, "IN", "CNAME", self.cnames[asked]))
+            if target := self._cname(asked):
+                answer.answer.append(dns.rrset.from_text(asked, 60, "IN", "CNAME", target))
             else:
                 answer.authority.append(dns.rrset.from_text("example.org.", 60, "IN", "SOA", SOA))
         try:
@@ -58,14 +59,25 @@ class OurServer(Servers):
         except ServerFailed as error:
             raise NobodyInCharge(f"TXT record {about}: {error}", advice=error.advice) from None
 
+    def _cname(self, asked: dns.name.Name) -> str | None:
+        """Return a name's own target, else that of the wildcard at the closest name that exists."""
+        if asked in self.cnames:
+            return self.cnames[asked]
+        above = asked.parent()
+        while above != name("example.org") and not any(each.is_subdomain(above) for each in self.cnames):
+            above = above.parent()
+        return self.cnames.get(name("*").relativize(dns.name.root).concatenate(above))
+
 
 class World:
     """A resolver that knows CNAMEs of others; without any, it fails."""
 
     def __init__(self, cnames: Mapping[str, str] | None = None) -> None:
         self.cnames = cnames
+        self.last_resorts: dict[str, bool] = {}
 
-    def target(self, asked: dns.name.Name) -> dns.name.Name | None:
+    def target(self, asked: dns.name.Name, *, last_resort: bool = False) -> dns.name.Name | None:
+        self.last_resorts[asked.to_text(omit_final_dot=True)] = last_resort
         if self.cnames is None:
             raise ValidatorUnavailable("resolver 192.0.2.1:53 does not answer")
         target = self.cnames.get(asked.to_text(omit_final_dot=True))
@@ -138,3 +150,35 @@ def test_a_circle_is_told() -> None:
     """CNAMEs that lead back are refused, and the name where the circle closes is told."""
     with pytest.raises(ValidatorUnavailable, match=r"in a circle, back to a\.example\.org"):
         place("a.example.org", {"a.example.org": "b.example.org.", "b.example.org": "A.example.org."})
+
+
+WILDCARD = {"*.example.org": "y.example.org.", "own.example.org": "y.example.org."}
+
+
+@pytest.mark.threat("proving", "a CNAME in a circle or to others")
+@pytest.mark.parametrize("record", ["x.example.org", "x.www.example.org"])
+@pytest.mark.parametrize("allowed", [(), ("example.org",)])
+def test_a_wildcard_is_no_delegation(record: str, allowed: tuple[str, ...]) -> None:
+    """Where a wildcard made the CNAME, at whatever depth, the record goes to its own name."""
+    assert place(record, WILDCARD, allowed=allowed) == Place(name("example.org"), name(record))
+
+
+def test_a_cname_beside_a_wildcard_is_followed() -> None:
+    """A name's own CNAME is followed, even if the wildcard beside it leads to the same target."""
+    assert place("own.example.org", WILDCARD).name == name("y.example.org")
+
+
+def test_a_wildcard_is_followed_where_nothing_may_be_changed() -> None:
+    """In a zone that may not be changed, a wildcard is the only way into one that may."""
+    found = place("x.example.org", {"*.example.org": "y.sub.example.org."}, allowed=("sub.example.org",))
+    assert found == Place(name("sub.example.org"), name("y.sub.example.org"))
+
+
+def test_a_resolver_is_not_asked_where_the_record_may_go() -> None:
+    """The resolver hears a name only if there is no place for its record unless it is a CNAME."""
+    world = World({})
+    zones = Zones(OurServer({}), [name("example.net")], world)
+    zones.place(name("x.example.net"), SYSTEM.deadline(5))
+    with pytest.raises(ValidatorUnavailable):
+        zones.place(name("x.example.com"), SYSTEM.deadline(5))
+    assert world.last_resorts == {"x.example.net": False, "x.example.com": True}
