@@ -334,6 +334,9 @@ class Ordering:
                     f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
                     f"make the CSR with {subject_alt_name_option(request.identifiers)}"
                 ) from problem
+            if problem.code == "unauthorized" and not problem.subproblems:
+                # Some CAs say so of a CSR that is not for the order's names; a name is never at fault here.
+                raise PayloadInvalid(f"the CA does not accept the CSR: {problem.detail}") from problem
             if is_last or (problem.is_acme and problem.code != "orderNotReady"):
                 raise
             # What is no problem of ACME's may come from a proxy, and the CA may have the CSR.
