@@ -114,6 +114,10 @@ class Server:
         return [f"{listener.name} {address}" for listener in self.listeners for address in listener.addresses]
 
     def _open_account(self) -> None:
+        with self.issuer.directory.founding():
+            self._find_account()
+
+    def _find_account(self) -> None:
         directory = self.issuer.directory
         if not directory.has_key():
             if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:

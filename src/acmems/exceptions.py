@@ -269,6 +269,7 @@ class CAProblem(CAError):
         retry_after: seconds after which to ask again, None if the CA did not say.
         visit: a page that tells a person what to do, empty if there is none (`instance`; section 7.3.3).
         terms: the URL of the terms of service that the answer links to, empty if it does not.
+        algorithms: the JWS algorithms that the CA takes, where it lists them (RFC 8555 section 6.2).
     """
 
     PREFIX = "urn:ietf:params:acme:error:"
@@ -283,6 +284,7 @@ class CAProblem(CAError):
         retry_after: float | None = None,
         visit: str = "",
         terms: str = "",
+        algorithms: Sequence[str] = (),
     ) -> None:
         super().__init__(detail or type, retry_after=retry_after)
         self.status = status
@@ -291,6 +293,7 @@ class CAProblem(CAError):
         self.subproblems = tuple(subproblems)
         self.visit = visit
         self.terms = terms
+        self.algorithms = tuple(algorithms)
 
     @property
     def is_acme(self) -> bool:

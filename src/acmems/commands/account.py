@@ -28,15 +28,20 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     logs.configure(options.logging or config.logging)
     issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
     try:
-        if options.action == "register" and not issuer.directory.has_key():
-            issuer.create_key()
-        account = issuer.open(register=options.action == "register")
+        account = _register(issuer) if options.action == "register" else issuer.open(register=False)
         if options.action == "deactivate":
             account = issuer.deactivate()
         _show(issuer, account)
     finally:
         issuer.close()
     return ExitCode.DONE
+
+
+def _register(issuer: AcmeIssuer) -> Account:
+    with issuer.directory.founding():
+        if not issuer.directory.has_key():
+            issuer.create_key()
+        return issuer.open()
 
 
 def _show(issuer: AcmeIssuer, account: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from josepy.jwk import JWKEC, JWKRSA
 from tests.peers import run
+from tests.steps import PATIENCE, wait_for
 
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.account import Account, AccountDirectory
@@ -386,3 +388,56 @@ class TestRegistration:
             directory.load_registration()
         with pytest.raises(AccountError, match="cannot be written"):
             directory.save_registration(REGISTRATION)
+
+
+class TestFounding:
+    """One process makes key and registration, whoever else comes at that moment."""
+
+    def test_others_wait_and_find_what_was_made(
+        self, directory: AccountDirectory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Who comes second gets the lock when the first is done, and says meanwhile what it waits for."""
+        caplog.set_level("INFO")
+        found: list[bool] = []
+
+        def come_second() -> None:
+            with AccountDirectory(directory.path).founding():
+                found.append(directory.has_key())
+
+        second = threading.Thread(target=come_second)
+        with directory.founding():
+            second.start()
+            wait_for(lambda: "waiting for it" in caplog.text)
+            assert found == []
+            directory.save_key(AccountKey(EC_KEY))
+        second.join(PATIENCE)
+        assert found == [True]
+
+    def test_an_error_lets_go(self, directory: AccountDirectory) -> None:
+        """Where the account cannot be made the next one may try."""
+        with pytest.raises(KeyError), directory.founding():
+            raise KeyError
+        with directory.founding():
+            assert directory.lock_file.exists()
+        assert mode_of(directory.lock_file) == 0o600
+
+    def test_a_complete_directory_is_left_alone(self, directory: AccountDirectory) -> None:
+        """Where there is nothing to make nothing is written: the directory may be read-only by then."""
+        directory.save_key(AccountKey(EC_KEY))
+        directory.save_registration(REGISTRATION)
+        with directory.founding():
+            assert not directory.lock_file.exists()
+
+    def test_a_lock_that_cannot_be_had(self, directory: AccountDirectory) -> None:
+        """A link in the place of the file is not followed, and the error names it."""
+        directory.lock_file.symlink_to("elsewhere")
+        with pytest.raises(AccountError, match=r"account\.lock cannot be locked"), directory.founding():
+            pass
+
+    def test_a_missing_directory(self, tmp_path: Path) -> None:
+        """The directory itself is never made."""
+        with (
+            pytest.raises(AccountError, match="does not exist: create it"),
+            AccountDirectory(tmp_path / "missing").founding(),
+        ):
+            pass

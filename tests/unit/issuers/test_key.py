@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from josepy.jwk import JWK
 from tests.peers import run
 
-from acmems.issuers.acme.key import KEY_TYPES, AccountKey, base64url
+from acmems.issuers.acme.key import KEY_TYPES, AccountKey, base64url, key_types_for
 
 KINDS = {"ec256": "P-256", "ec384": "P-384", "rsa2048": "RSA 2048", "rsa3072": "RSA 3072"}
 ALGORITHMS = {"ec256": "ES256", "ec384": "ES384", "rsa2048": "RS256"}
@@ -50,6 +50,15 @@ class TestKinds:
     def test_the_types(self) -> None:
         """These are what `key-type` may say."""
         assert KEY_TYPES == ("ec256", "ec384", "rsa2048", "rsa3072", "rsa4096")
+
+    @pytest.mark.parametrize("key_type", KINDS)
+    def test_the_types_that_a_ca_takes(self, key_type: str) -> None:
+        """The types for some JWS algorithms are those whose keys sign by them."""
+        algorithm = AccountKey.generate(key_type).algorithm
+        types = key_types_for([algorithm, "EdDSA"])
+        assert key_type in types
+        assert {AccountKey.generate(each).algorithm for each in types} == {algorithm}
+        assert key_type not in key_types_for({"RS256", "ES256", "ES384"} - {algorithm})
 
     def test_rsa_of_any_size(self) -> None:
         """The documented manager makes RSA keys by their size."""

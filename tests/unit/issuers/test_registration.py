@@ -8,57 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_ca import ACCOUNT, CA, KEY, NEW_ACCOUNT, FakeSession, Said, Time, problem
+from tests.fake_ca import ACCOUNT, CA, NEW_ACCOUNT, Said, problem
+from tests.registering import ACCEPT, EMAIL, OLD_CA, TERMS, UNKNOWN, VALID, Desk
 
-from acmems.config import Configuration
-from acmems.exceptions import AccountError, CAProblem, CAProtocolError, CAUnavailable, NeedToAgreeToTOS
-from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.registration import Registrar
+from acmems.exceptions import (
+    AccountError,
+    CAProblem,
+    CAProtocolError,
+    NeedToAgreeToTOS,
+)
+from acmems.issuers.acme.account import Account
 
-TERMS = f"{CA}/terms-1"
 MAC = base64.urlsafe_b64encode(b"a key of the CA's customer").decode().rstrip("=")
-VALID = {"status": "valid", "contact": ["mailto:hostmaster@example.org"], "orders": f"{ACCOUNT}/orders"}
-UNKNOWN = problem("accountDoesNotExist", "no such account", 400)
-OLD_CA = "https://old.example.org/account/7"
-
-
-class Desk:
-    """A registrar before a CA that knows a valid account, and whose terms are accepted.
-
-    Args:
-        path: of the account directory.
-        lines: of the configuration.
-        meta: of the CA's directory.
-    """
-
-    def __init__(self, path: Path, *lines: str, **meta: object) -> None:
-        text = ["[account]", f"acme-server = {CA}/directory", f"dir = {path}", *lines]
-        options = Configuration.from_text("\n".join(text)).account
-        self.directory = AccountDirectory(path)
-        found = Said(VALID, {"Location": ACCOUNT})
-        self.session = FakeSession({NEW_ACCOUNT: [found], ACCOUNT: [VALID]}, **meta)
-        self.session.kid = None
-        self.registrar = Registrar(options, self.directory, self.session, KEY)
-        time = Time()
-        self.loop, self.deadline = time.loop(), time.within()
-
-    def refresh(self, **options: Any) -> Account:
-        return self.loop.run(self.registrar.refresh(self.deadline, **options))
-
-    def deactivate(self) -> Account:
-        return self.loop.run(self.registrar.deactivate(self.deadline))
-
-    def remember(self, url: str = ACCOUNT) -> None:
-        """Let the directory hold a registration already."""
-        self.directory.save_registration(Account(url, {"status": "valid"}))
-
-    @property
-    def payloads(self) -> list[object]:
-        return [post.payload for post in self.session.posts]
-
-
-ACCEPT = "accept-terms-of-service = yes"
-EMAIL = "email = hostmaster@example.org"
 
 
 class TestFirst:
@@ -112,13 +73,36 @@ class TestFirst:
             desk.refresh()
         assert not desk.directory.has_registration()
 
-    def test_a_ca_that_does_not_say_whether_it_knows_the_key(self, tmp_path: Path) -> None:
-        """Where the CA refuses the question no account is registered."""
+    def test_a_ca_that_does_not_say_whether_it_knows_the_key(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where the CA refuses the question it is registered at once, which finds an account as well."""
         desk = Desk(tmp_path, ACCEPT)
+        refusal = problem("malformed", "not today", 400)
+        desk.session.say(NEW_ACCOUNT, refusal, Said(VALID, {"Location": ACCOUNT}))
+        assert desk.refresh().url == ACCOUNT
+        assert desk.payloads == [{"onlyReturnExisting": True}, {"contact": []}]
+        assert "not today" in caplog.text
+
+    @pytest.mark.parametrize("known", [True, False], ids=["of another CA", "not to be registered"])
+    def test_a_question_that_matters(self, tmp_path: Path, known: bool) -> None:
+        """Where nothing would be registered the CA's refusal is passed on."""
+        desk = Desk(tmp_path, ACCEPT)
+        if known:
+            desk.remember(OLD_CA)
         desk.session.say(NEW_ACCOUNT, problem("malformed", "not today", 400))
         with pytest.raises(CAProblem, match="not today"):
-            desk.refresh()
+            desk.refresh(register=known)
         assert desk.payloads == [{"onlyReturnExisting": True}]
+
+    @pytest.mark.parametrize("headers", [{}, {"Location": OLD_CA}], ids=str)
+    def test_an_account_that_is_found_elsewhere(self, tmp_path: Path, headers: dict[str, str]) -> None:
+        """A found account without `Location`, or at another CA, is nonsense."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.session.say(NEW_ACCOUNT, Said(VALID, headers))
+        with pytest.raises(CAProtocolError, match="URL"):
+            desk.refresh()
+        assert desk.session.kid is None
 
     def test_a_ca_that_refuses(self, tmp_path: Path) -> None:
         """What the CA has against a new account is passed on."""
@@ -186,6 +170,36 @@ class TestBinding:
             desk.refresh()
         assert desk.payloads == [{"onlyReturnExisting": True}]
 
+    def test_a_ca_that_wants_one_to_be_asked(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A CA that refuses `onlyReturnExisting` without a binding is asked with it."""
+        desk = Desk(tmp_path, ACCEPT, "eab-kid = kid-1", f"eab-hmac-key = {MAC}")
+        wanted = problem("externalAccountRequired", "bind it", 401)
+        desk.session.say(NEW_ACCOUNT, wanted, Said(VALID, {"Location": ACCOUNT}))
+        assert desk.refresh(register=False).url == ACCOUNT
+        questions: Any = desk.payloads[:2]
+        assert [sorted(question) for question in questions] == [
+            ["onlyReturnExisting"],
+            ["externalAccountBinding", "onlyReturnExisting"],
+        ]
+        assert "bind it" in caplog.text
+
+    def test_a_new_account_at_a_ca_that_wants_one_to_be_asked(self, tmp_path: Path) -> None:
+        """An account that such a CA does not know is registered with the binding."""
+        desk = Desk(tmp_path, ACCEPT, "eab-kid = kid-1", f"eab-hmac-key = {MAC}")
+        wanted = problem("externalAccountRequired", "bind it", 401)
+        desk.session.say(NEW_ACCOUNT, wanted, UNKNOWN, Said(VALID, {"Location": ACCOUNT}))
+        assert desk.refresh().url == ACCOUNT
+        last: Any = desk.payloads[-1]
+        assert sorted(last) == ["contact", "externalAccountBinding"]
+
+    def test_one_that_is_wanted_and_not_configured(self, tmp_path: Path) -> None:
+        """Without a configured binding the error says where it goes."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.session.say(NEW_ACCOUNT, problem("externalAccountRequired", "bind it", 401))
+        with pytest.raises(AccountError, match=r"eab-kid and eab-hmac-key"):
+            desk.refresh()
+        assert desk.payloads == [{"onlyReturnExisting": True}]
+
     def test_an_account_that_exists_needs_none(self, tmp_path: Path) -> None:
         """A registered account is used as it is, whatever new accounts need."""
         desk = Desk(tmp_path, ACCEPT, externalAccountRequired=True)
@@ -232,67 +246,6 @@ class TestKnown:
         desk.refresh()
         assert desk.payloads == [None]
 
-    @pytest.mark.threat("ca", "new terms, lost accounts")
-    @pytest.mark.parametrize("status", ["deactivated", "revoked", "perhaps", None])
-    def test_an_account_that_is_not_valid(self, tmp_path: Path, status: object) -> None:
-        """An account in any other state stops everything; key and registration stay as they are."""
-        desk = Desk(tmp_path, ACCEPT)
-        desk.remember()
-        before = desk.directory.registration_file.read_bytes()
-        desk.session.say(ACCOUNT, {**VALID, "status": status})
-        with pytest.raises(AccountError, match=f"is {status}: to begin a new one, move"):
-            desk.refresh()
-        assert desk.directory.registration_file.read_bytes() == before
-
-    def test_an_account_that_the_ca_does_not_know(self, tmp_path: Path) -> None:
-        """An account that the CA does not know any more is not replaced; its key can have a new one."""
-        desk = Desk(tmp_path, ACCEPT)
-        desk.remember()
-        desk.session.say(ACCOUNT, UNKNOWN)
-        with pytest.raises(AccountError, match=r"with the same key, move \S*registration\.json away"):
-            desk.refresh()
-        assert desk.session.count(NEW_ACCOUNT) == 0
-
-    @pytest.mark.parametrize("known", [True, False], ids=["with registration", "key only"])
-    def test_an_account_that_the_ca_refuses(self, tmp_path: Path, known: bool) -> None:
-        """A deactivated account's key is refused for ever (section 7.3.6): a new account takes a new key."""
-        desk = Desk(tmp_path, ACCEPT)
-        if known:
-            desk.remember()
-        for url in (ACCOUNT, NEW_ACCOUNT):
-            desk.session.say(url, problem("unauthorized", "account deactivated", 401))
-        with pytest.raises(
-            AccountError, match=r"with a new key, move \S*account\.pem and \S*registration\.json away"
-        ):
-            desk.refresh()
-        assert len(desk.payloads) == 1
-
-    def test_contacts_that_the_ca_refuses(self, tmp_path: Path) -> None:
-        """Contacts that the CA does not take are the configuration's fault, not the account's."""
-        desk = Desk(tmp_path, ACCEPT, "email = new@example.org")
-        desk.remember()
-        desk.session.say(ACCOUNT, VALID, problem("invalidContact", "no such domain", 400))
-        with pytest.raises(AccountError, match=r"'email' in \[account\] \(no such domain\)"):
-            desk.refresh()
-
-    def test_any_other_refusal(self, tmp_path: Path) -> None:
-        """What says nothing about the account is passed on as it is, and nothing is to be moved."""
-        desk = Desk(tmp_path, ACCEPT)
-        desk.remember()
-        refusal = problem("userActionRequired", "new terms")
-        desk.session.say(ACCOUNT, refusal)
-        with pytest.raises(CAProblem) as raised:
-            desk.refresh()
-        assert raised.value is refusal
-
-    def test_a_ca_that_is_down(self, tmp_path: Path) -> None:
-        """That the CA does not answer says nothing about the account."""
-        desk = Desk(tmp_path, ACCEPT)
-        desk.remember()
-        desk.session.say(ACCOUNT, CAUnavailable("down"))
-        with pytest.raises(CAUnavailable):
-            desk.refresh()
-
     @pytest.mark.threat("disk", "another CA or account than before")
     def test_an_account_of_another_ca(self, tmp_path: Path) -> None:
         """A registration of another CA is not sent there; an unknown key is not registered beside it."""
@@ -325,18 +278,18 @@ class TestKnown:
         "members", [{"contact": 7}, {"contact": [7]}, {"key": {"kty": "odd"}}, {"agreement": ["x"]}], ids=str
     )
     def test_members_of_odd_types(self, tmp_path: Path, members: dict[str, object]) -> None:
-        """An account whose members have types that they cannot have is nonsense, and not written."""
+        """Of an account whose members have types that they cannot have only the URL is kept."""
         desk = Desk(tmp_path, ACCEPT)
-        desk.session.say(ACCOUNT, {**VALID, **members})
-        with pytest.raises(CAProtocolError, match="cannot be read"):
-            desk.refresh()
-        assert not desk.directory.has_registration()
+        odd = {**VALID, **members}
+        desk.session.say(NEW_ACCOUNT, Said(odd, {"Location": ACCOUNT}))
+        desk.session.say(ACCOUNT, odd)
+        assert desk.refresh() == Account(ACCOUNT) == desk.directory.load_registration()
 
     @pytest.mark.parametrize("value", [b"garbage", b"[]", b"7", b"", b"null"], ids=repr)
     def test_an_answer_that_is_no_account(self, tmp_path: Path, value: bytes) -> None:
-        """What is no JSON object is nonsense of the CA, and not written."""
+        """Where a new account is answered by no JSON object nothing is written; the next start finds it."""
         desk = Desk(tmp_path, ACCEPT)
-        desk.session.say(ACCOUNT, value)
+        desk.session.say(NEW_ACCOUNT, UNKNOWN, Said(value, {"Location": ACCOUNT}))
         with pytest.raises(CAProtocolError):
             desk.refresh()
         assert not desk.directory.has_registration()

@@ -134,6 +134,15 @@ class TestError:
         assert isinstance(error, CAProblem)
         assert (error.status, error.code, error.detail) == (403, "unauthorized", "no")
 
+    def test_the_algorithms_that_a_ca_takes(self) -> None:
+        """`badSignatureAlgorithm` lists them (RFC 8555 section 6.2); what is no text is left out."""
+        error = problem(type=ACME + "badSignatureAlgorithm", algorithms=["ES256", 7, "RS\n256"])
+        assert isinstance(error, CAProblem)
+        assert error.algorithms == ("ES256", "RS 256")
+        odd = problem(type=ACME + "badSignatureAlgorithm", algorithms="ES256")
+        assert isinstance(odd, CAProblem)
+        assert odd.algorithms == ()
+
     def test_subproblems_name_their_identifiers(self) -> None:
         """What is wrong with each name is kept (RFC 8555 section 6.7.1)."""
         one = {"type": ACME + "caa", "detail": "not us", "identifier": {"type": "dns", "value": "a.example"}}

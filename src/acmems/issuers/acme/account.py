@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import AccountKey, is_jwk
 from acmems.system import files
+
+logger = logging.getLogger(__name__)
 
 # Members of an account object that are kept, and their types.
 _MEMBERS: Mapping[str, type] = {
@@ -96,6 +102,7 @@ class AccountDirectory:
         self.path = path
         self.key_file = path / "account.pem"
         self.registration_file = path / "registration.json"
+        self.lock_file = path / "account.lock"
 
     def exists(self) -> bool:
         """Tell whether the directory is there."""
@@ -109,14 +116,54 @@ class AccountDirectory:
         """Tell whether there is a registration."""
         return self.registration_file.exists()
 
+    @contextlib.contextmanager
+    def founding(self) -> Iterator[None]:
+        """Hold the directory's lock while a key or a registration is missing, so that one process makes them.
+
+        Whoever comes second waits until the first is done or killed, and then finds what it has made:
+        look for the key within. Where both files are there already, nothing is locked or written.
+
+        Raises:
+            AccountError: the directory does not exist, or cannot be locked.
+        """
+        self._check_exists()
+        if self.has_key() and self.has_registration():
+            yield
+            return
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._not_lockable(error) from error
+        try:
+            self._lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)  # the lock goes with it; the file stays, since others may hold it open
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("another process makes the account in %s: waiting for it", self.path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise self._not_lockable(error) from error
+
+    def _not_lockable(self, error: OSError) -> AccountError:
+        return AccountError(f"{self.lock_file} cannot be locked: {error.strerror or error}")
+
+    def _check_exists(self) -> None:
+        if not self.exists():
+            raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+
     def load_key(self) -> AccountKey:
         """Return the account's key.
 
         Raises:
             AccountError: it is missing, a link, readable by others, no key, or too weak a one.
         """
-        if not self.exists():
-            raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+        self._check_exists()
         try:
             pem = files.read_private(self.key_file)
         except FileNotFoundError:
@@ -169,8 +216,7 @@ class AccountDirectory:
         Raises:
             AccountError: the directory is missing or not writable, or there is a key already.
         """
-        if not self.exists():
-            raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+        self._check_exists()
         if not force and (self.has_key() or self.key_file.is_symlink()):
             raise AccountError(f"there is an account key already: {self.key_file}")
         self._write(self.key_file, key.pem())

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,7 @@ _CURVES: dict[str, tuple[str, str, hashes.HashAlgorithm]] = {
     "secp256r1": ("P-256", "ES256", hashes.SHA256()),
     "secp384r1": ("P-384", "ES384", hashes.SHA384()),
 }
+_RSA_ALGORITHM = "RS256"
 _PUBLIC_EXPONENT = 65537
 _JWK_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y")}  # by the type of key (RFC 7518 section 6)
 _JWK_TEXT = re.compile(r"[A-Za-z0-9_-]+")  # base64url, or the name of a curve
@@ -49,7 +50,7 @@ class AccountKey:
     def __init__(self, private: PrivateKey) -> None:
         self.private = private
         if isinstance(private, rsa.RSAPrivateKey):
-            self.kind, self.algorithm = f"RSA {private.key_size}", "RS256"
+            self.kind, self.algorithm = f"RSA {private.key_size}", _RSA_ALGORITHM
             self.sign = _rsa_signing(private)
         elif private.curve.name in _CURVES:
             self.kind, self.algorithm, digest = _CURVES[private.curve.name]
@@ -103,6 +104,12 @@ class AccountKey:
 
     def __repr__(self) -> str:
         return f"AccountKey({self.kind})"
+
+
+def key_types_for(algorithms: Collection[str]) -> list[str]:
+    """Return those of `KEY_TYPES` that sign by one of some JWS algorithms (RFC 7518 section 3.1)."""
+    by_type = {name: _CURVES[curve().name][1] for name, curve in _EC_KEYS.items()}
+    return [name for name in KEY_TYPES if by_type.get(name, _RSA_ALGORITHM) in algorithms]
 
 
 def is_jwk(document: Mapping[str, Any]) -> bool:

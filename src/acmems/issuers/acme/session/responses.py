@@ -19,6 +19,7 @@ LONGEST_RETRY_AFTER = 3600.0
 """Seconds; no CA makes acmems or its clients wait longer than this before they ask again."""
 
 _MOST_SUBPROBLEMS = 100  # as many as an order has names
+_MOST_ALGORITHMS = 20  # RFC 7518 has nine for signatures
 _DEEPEST = 32  # levels of objects and lists; what ACME knows has six
 _TEXTS = frozenset({"type", "title", "detail", "instance"})
 _URLS = frozenset(
@@ -157,6 +158,7 @@ class Response:
             retry_after=retry_after,
             visit=one_line(problem.get("instance") or ""),
             terms=one_line(next(iter(self.links("terms-of-service")), "")),
+            algorithms=[one_line(name, 40) for name in problem.get("algorithms", ())],
         )
 
     def _absolute(self, value: Any, name: str = "") -> Any:
@@ -193,9 +195,13 @@ def readable_problem(document: Mapping[str, Any]) -> dict[str, Any]:
         document: a JSON object.
 
     Returns:
-        its texts, its identifier, and its subproblems, which have none of their own (RFC 8555 section 6.7.1).
+        its texts, its identifier, the algorithms that it lists (RFC 8555 section 6.2), and its subproblems,
+        which have none of their own (section 6.7.1).
     """
     kept = _texts_and_identifier(document)
+    listed = document.get("algorithms")
+    if isinstance(listed, list):
+        kept["algorithms"] = [name for name in listed[:_MOST_ALGORITHMS] if isinstance(name, str)]
     found = document.get("subproblems")
     if isinstance(found, list):
         entries = [entry for entry in found[:_MOST_SUBPROBLEMS] if isinstance(entry, dict)]

@@ -1,0 +1,109 @@
+"""Several processes that find an empty account directory at once: one key, one account."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fault_proxy import FaultProxy
+from tests.faults import NEW_ACCOUNT
+from tests.peers import Settings, environment, free_port, run_acmems, wait_until
+
+from acmems.issuers.acme.account import AccountDirectory
+
+ROUNDS = 10
+SECONDS = 60.0  # for the end of a process; generous, since machines may be busy
+
+
+def start(command: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+    """Start `acmems`, with all that it says in a file."""
+    configuration = log.with_suffix(".ini")
+    configuration.write_text(settings.text())
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "acmems", *command.split(), configuration],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def settings_of(proxy: FaultProxy, settings: Settings, folder: Path) -> Settings:
+    """Return a configuration for a folder, with ports of its own."""
+    folder.mkdir(exist_ok=True)
+    own = dataclasses.replace(settings, folder=folder, port=free_port(), challenge_port=free_port())
+    return proxy.before(own)
+
+
+def registrations(proxy: FaultProxy) -> list[object]:
+    """Return the public keys for which accounts were wanted so far, once for each time."""
+    return [
+        seen.protected["jwk"]
+        for seen in proxy.seen
+        if seen.path == NEW_ACCOUNT.strip("^$") and "onlyReturnExisting" not in seen.payload
+    ]
+
+
+def check(settings: Settings, configuration: Path, proxy: FaultProxy, before: int) -> None:
+    """Check that one account was made, and can be used."""
+    (jwk,) = registrations(proxy)[before:]
+    directory = AccountDirectory(settings.folder / "account")
+    assert directory.load_key().jwk == jwk
+    shown = run_acmems("account", "show", configuration)
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(directory.registration_file.read_text())["uri"] in shown.stdout
+
+
+def test_registrations_at_once(proxy: FaultProxy, settings: Settings, tmp_path: Path) -> None:
+    """Two `acmems account register`, ten times: both succeed, and show the same account."""
+    for number in range(ROUNDS):
+        before = len(registrations(proxy))
+        own = settings_of(proxy, settings, tmp_path / str(number))
+        logs = [own.folder / f"{name}.log" for name in "ab"]
+        running = [start("account register", own, log) for log in logs]
+        assert [each.wait(SECONDS) for each in running] == [0, 0], [log.read_text() for log in logs]
+        check(own, own.folder / "a.ini", proxy, before)
+
+
+def test_starts_at_once(proxy: FaultProxy, settings: Settings, tmp_path: Path) -> None:
+    """Two `acmems serve`, ten times: both become ready, with the same account."""
+    for number in range(ROUNDS):
+        before = len(registrations(proxy))
+        both = [settings_of(proxy, settings, tmp_path / str(number)) for _ in "ab"]
+        logs = [own.folder / f"{name}.log" for name, own in zip("ab", both, strict=True)]
+        running = []
+        try:
+            running += [start("serve", own, log) for own, log in zip(both, logs, strict=True)]
+            wait_until(
+                lambda: all("ready, listening on" in log.read_text() for log in logs),  # noqa: B023
+                "both are ready",
+            )
+        finally:
+            for each in running:
+                each.terminate()
+            codes = [each.wait(SECONDS) for each in running]
+        assert codes == [0, 0], [log.read_text() for log in logs]
+        check(both[0], both[0].folder / "a.ini", proxy, before)
+
+
+def test_a_kill_while_others_wait(proxy: FaultProxy, settings: Settings, tmp_path: Path) -> None:
+    """Where the one that makes the account is killed, the one that waits makes it, with the same key."""
+    proxy.when(path=NEW_ACCOUNT, nth=1).stall()
+    own = settings_of(proxy, settings, tmp_path / "killed")
+    first = start("account register", own, own.folder / "a.log")
+    wait_until(lambda: proxy.count(path=NEW_ACCOUNT) == 1, "the first asks the CA")
+    key = (own.folder / "account/account.pem").read_bytes()
+    second = start("account register", own, own.folder / "b.log")
+    wait_until(
+        lambda: "waiting for it" in (own.folder / "b.log").read_text(), "the second waits for the first"
+    )
+    first.send_signal(signal.SIGKILL)
+    first.wait(SECONDS)
+    assert second.wait(SECONDS) == 0, (own.folder / "b.log").read_text()
+    assert (own.folder / "account/account.pem").read_bytes() == key
+    check(own, own.folder / "b.ini", proxy, 0)
