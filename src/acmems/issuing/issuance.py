@@ -28,8 +28,9 @@ from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
-from acmems.x509.chain import Chain, read_issued
+from acmems.x509.chain import Chain, check_names, read_issued
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.leaf import Grants, SubjectPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class AcceptedRequest:
         client: who asks.
         block: the auth block that grants it.
         gone: tells whether the client has hung up.
+        grants: tells whether that block grants a name that the CA has added.
     """
 
     request: CertificateRequest
@@ -90,6 +92,15 @@ class AcceptedRequest:
     client: str = "-"
     block: str | None = None
     gone: Callable[[], bool] = field(default=lambda: False, repr=False)
+    grants: Grants = field(default=lambda _: False, repr=False)
+
+    def refusal(self, chain: Chain) -> CertificateUnusable | None:
+        """Return why a chain may not be delivered to whoever made this request, None if it may."""
+        try:
+            check_names(chain, self.request, self.grants)
+        except CertificateUnusable as error:
+            return error
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ class Issuance:
         seconds: how long one issuance may take.
         clock: for deadlines and dates.
         most_at_once: how many issuances run at once; further ones wait.
+        subject: what the subject of an issued certificate may hold beside names.
     """
 
     MOST_KEPT = 10_000
@@ -153,7 +165,9 @@ class Issuance:
         seconds: float = 110.0,
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
+        subject: SubjectPolicy = "dropped",
     ) -> None:
+        self.subject: SubjectPolicy = subject
         self.issuer = issuer
         self.identity = identity
         self.bus = bus
@@ -319,7 +333,8 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        return read_issued(pem, accepted.request, self.clock.now())
+        now = self.clock.now()
+        return read_issued(pem, accepted.request, now, subject=self.subject, grants=accepted.grants)
 
     def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""
@@ -328,11 +343,11 @@ class Issuance:
             failed = [error.domain] if error.domain in names else names
             for name in failed:
                 self.cooldown.note(name, error)
-        elif isinstance(error, RateLimited):
+        elif isinstance(error, (RateLimited, CertificateUnusable)):
             self.cooldown.note(key, error, error.retry_after)
         elif isinstance(error, PayloadInvalid):
             self.cooldown.note(accepted.request.content_digest, error)  # a corrected one may come at once
-        elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported)):
+        elif isinstance(error, NoChallengeMethodsSupported):
             self.cooldown.note(key, error)
 
     def _keep(
@@ -379,12 +394,14 @@ class Issuance:
         now, renew_within = self.clock.now(), accepted.storage.renew_within
         with self._lock:
             kept = self._kept.get(key)
-        if kept is not None and kept.chain.is_fresh(now, renew_within):
+        if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
             if not kept.unsaved:
                 self._release(key, kept)
             return kept.chain
         stored = accepted.storage.find(accepted.request, self.identity)
-        return stored if stored is not None and stored.is_fresh(now, renew_within) else None
+        if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
+            return None
+        return stored
 
     def _usable(self, accepted: AcceptedRequest) -> Chain | None:
         """Return a stored chain that is due for renewal and still valid, None if there is none."""
@@ -392,7 +409,9 @@ class Issuance:
             stored = accepted.storage.find(accepted.request, self.identity)
         except StorageUnavailable:
             return None
-        return stored if stored is not None and stored.is_valid(self.clock.now()) else None
+        if stored is None or not stored.is_valid(self.clock.now()) or accepted.refusal(stored):
+            return None
+        return stored
 
     def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
         with self._lock:
@@ -412,9 +431,10 @@ class Issuance:
 
 def _tell(waiting: Sequence[tuple[AcceptedRequest, Future[Delivery]]], outcome: Delivery | Exception) -> None:
     """Tell all who wait for an issuance how it ended."""
-    for number, (_, future) in enumerate(waiting):
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
+    for number, (accepted, future) in enumerate(waiting):
+        refusal = outcome if isinstance(outcome, Exception) else accepted.refusal(outcome.chain)
+        if isinstance(outcome, Exception) or refusal is not None:
+            future.set_exception(refusal)
         else:
             joined = number > 0 and outcome.source == "issued"
             future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)

@@ -40,7 +40,7 @@ class TestAccount:
         options = account(
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
-            "profile = shortlived"
+            "profile = shortlived\nsubject = copied"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -52,6 +52,7 @@ class TestAccount:
             eab_kid="kid-1",
             eab_hmac_key=Secret("c2VjcmV0"),
             profile="shortlived",
+            subject="copied",
         )
         assert "c2VjcmV0" not in repr(options)
 
@@ -68,6 +69,7 @@ class TestAccount:
             ("key-type = rsa1024", "key-type: 'rsa1024' is not one of ec256, ec384"),
             ("ca-file =", "ca-file: must not be empty"),
             ("profile =", "profile: must not be empty"),
+            ("subject = all", "subject: 'all' is not one of dropped, names, copied, any"),
             ("eab-kid = kid-1", "eab-kid is given, but no eab-hmac-key"),
             ("eab-hmac-key = c2VjcmV0", "eab-hmac-key is given, but no eab-kid"),
             ("dir = /srv", "'dir' is given twice, first at a.ini:2"),

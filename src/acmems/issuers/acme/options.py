@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast, get_args
 
 from acmems.issuers.acme.key import KEY_TYPES
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.text import Secret
+from acmems.x509.leaf import SubjectPolicy
 
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
@@ -29,6 +30,7 @@ class AccountOptions:
         eab_kid: key identifier of the external account binding (RFC 8555 section 7.3.4).
         eab_hmac_key: its MAC key, in base64url.
         profile: the ACME profile for orders.
+        subject: what the subject of an issued certificate may hold beside names.
     """
 
     directory_url: str
@@ -40,6 +42,7 @@ class AccountOptions:
     eab_kid: str | None
     eab_hmac_key: Secret | None
     profile: str | None
+    subject: SubjectPolicy = "dropped"
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -88,6 +91,17 @@ class AccountOptions:
             ),
             profile=options.one(
                 "profile", values.text, None, meaning="ACME profile to order; without it, the CA chooses"
+            ),
+            subject=cast(
+                "SubjectPolicy",
+                options.one(
+                    "subject",
+                    values.choice(*get_args(SubjectPolicy)),
+                    "dropped",
+                    meaning="what the subject of a certificate may hold beside granted names: `dropped`: "
+                    "nothing; `names`: nothing, and CSRs with more are refused; `copied`: what the CSR holds; "
+                    "`any`: whatever the CA puts there",
+                ),
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):
