@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -17,6 +18,7 @@ from acmems.exceptions import (
     CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
+    ClocksDiffer,
     InvalidDomainName,
     NoChallengeMethodsSupported,
     PayloadInvalid,
@@ -28,7 +30,7 @@ from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
-from acmems.x509.chain import Chain, check_names, read_issued
+from acmems.x509.chain import LONG_PAUSE, Chain, check_names, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import Grants, SubjectPolicy
 
@@ -300,7 +302,9 @@ class Issuance:
         try:
             chain = yield from self._order(key, accepted)
         except AcmeException as error:
-            stale = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
+            # A chain that is out of date by a wrong clock may be good by that of the CA.
+            now = error.theirs if isinstance(error, ClocksDiffer) else self.clock.now()
+            stale = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted, now))
             if stale is None:
                 raise
             reason = f"{error}; the stored chain is sent"
@@ -319,6 +323,7 @@ class Issuance:
             self._note(key, accepted, error)
             raise
         self.cooldown.clear(subjects)
+        self._check_dates(key, chain)
         seconds = self.clock.monotonic() - began
         self.bus.emit(
             IssuedEvent(
@@ -333,8 +338,18 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
+        return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+
+    def _check_dates(self, key: IssuanceKey, chain: Chain) -> None:
+        """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
         now = self.clock.now()
-        return read_issued(pem, accepted.request, now, subject=self.subject, grants=accepted.grants)
+        if not chain.is_valid(now):
+            error = CertificateUnusable(
+                f"the CA issued a certificate that is valid from {chain.not_before} to {chain.not_after}, "
+                f"and by this server's clock it is {now:%Y-%m-%d %H:%M:%S} UTC: one of the clocks is wrong"
+            )
+            logger.warning("%s; the certificate is delivered all the same", error)
+            self.cooldown.note(key, error, LONG_PAUSE)
 
     def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
         """Begin a pause for what will fail again if it is tried at once."""
@@ -403,13 +418,13 @@ class Issuance:
             return None
         return stored
 
-    def _usable(self, accepted: AcceptedRequest) -> Chain | None:
-        """Return a stored chain that is due for renewal and still valid, None if there is none."""
+    def _usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
+        """Return a stored chain that has not expired, None if there is none."""
         try:
             stored = accepted.storage.find(accepted.request, self.identity)
         except StorageUnavailable:
             return None
-        if stored is None or not stored.is_valid(self.clock.now()) or accepted.refusal(stored):
+        if stored is None or stored.has_expired(now) or accepted.refusal(stored):
             return None
         return stored
 

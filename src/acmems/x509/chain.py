@@ -55,7 +55,11 @@ class Chain:
 
     def is_valid(self, now: datetime.datetime) -> bool:
         """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
-        return self.not_before - SKEW <= now <= self.not_after
+        return self.not_before - SKEW <= now and not self.has_expired(now)
+
+    def has_expired(self, now: datetime.datetime) -> bool:
+        """Tell whether the leaf's time is over."""
+        return now > self.not_after
 
     def renewal_time(self, renew_within: timedelta | None) -> datetime.datetime:
         """Return when this chain is to be replaced.
@@ -137,25 +141,24 @@ def check_names(chain: Chain, request: CertificateRequest, grants: Grants) -> No
 def read_issued(
     pem: bytes,
     request: CertificateRequest,
-    now: datetime.datetime,
     *,
-    skew: timedelta = SKEW,
     subject: SubjectPolicy = "dropped",
     grants: Grants = lambda _: False,
 ) -> Chain:
     """Read a chain that was just issued, and see that it is what was asked for, and no more than that.
 
+    Its dates are not looked at: what the CA has issued is kept, and it is this server's clock that may be
+    wrong. `Chain.is_valid` tells.
+
     Args:
         pem: the chain as the CA sent it.
         request: what was asked for.
-        now: the time (aware).
-        skew: how far the CA's clock may be ahead.
         subject: what its subject may hold beside names.
         grants: tells whether the auth block of the request grants a name that the CA has added.
 
     Raises:
-        CertificateUnusable: it is for another key or other names, holds what policy has not seen, is not
-            valid now, or is no chain.
+        CertificateUnusable: it is for another key or other names, holds what policy has not seen, or is no
+            chain.
     """
     try:
         chain, certificates = _read(pem)
@@ -171,10 +174,6 @@ def read_issued(
             f"the CA put more into the certificate than names: {more}; it is not delivered",
             retry_after=LONG_PAUSE,
         )
-    if now < chain.not_before - skew:
-        raise CertificateUnusable(f"the CA issued a certificate that is not valid before {chain.not_before}")
-    if now > chain.not_after:
-        raise CertificateUnusable(f"the CA issued a certificate that expired at {chain.not_after}")
     for certificate, issuer in itertools.pairwise(certificates):
         try:
             certificate.verify_directly_issued_by(issuer)

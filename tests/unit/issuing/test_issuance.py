@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.chains import make_request
+from tests.chains import make_chain, make_request
 from tests.issuing import House, Memory
 from tests.peers import wait_until
 
@@ -18,6 +18,7 @@ from acmems.exceptions import (
     CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
+    ClocksDiffer,
     InvalidDomainName,
     PayloadInvalid,
     RateLimited,
@@ -255,6 +256,41 @@ class TestKept:
             joined.result(30)
         assert house.ask(request, grants=lambda _: True).source == "stored"
         with pytest.raises(CertificateUnusable, match=r"www\.a\.example\.org"):
+            house.ask(request)
+
+
+class TestClocks:
+    """A wrong clock burns nothing."""
+
+    @pytest.mark.threat("ca", "a wrong clock")
+    @pytest.mark.parametrize("days", [200, -1], ids=["not valid yet", "expired"])
+    def test_what_fails_by_time_alone_is_kept(
+        self, house: House, days: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A new chain that is not valid by our clock is delivered and stored, and ordered once an hour."""
+        house.authority.days = days
+        request = make_request()
+        assert house.ask(request).source == "issued"
+        assert "one of the clocks is wrong; the certificate is delivered all the same" in caplog.text
+        assert request.key_digest in house.storage.chains
+        house.time.seconds += 3599
+        if days > 0:  # by a clock that is behind: whatever the CA issued is good by the CA's clock
+            assert house.ask(request).source == "stale"
+        else:
+            with pytest.raises(CertificateUnusable, match="one of the clocks is wrong"):
+                house.ask(request)
+        assert len(house.authority.orders) == 1
+
+    @pytest.mark.threat("ca", "a wrong clock")
+    def test_a_stored_chain_is_judged_by_the_clock_of_the_ca(self, house: House) -> None:
+        """While the clocks differ, a stored chain is delivered as long as it is valid by the CA's clock."""
+        request = make_request()
+        house.storage.chains[request.key_digest] = make_chain(request, days=-1)
+        now = datetime.datetime.now(datetime.UTC)
+        house.authority.error = ClocksDiffer(now, now - datetime.timedelta(days=2))
+        assert house.ask(request).source == "stale"
+        house.authority.error = ClocksDiffer(now, now + datetime.timedelta(days=2))
+        with pytest.raises(ClocksDiffer):
             house.ask(request)
 
 

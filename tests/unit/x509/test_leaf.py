@@ -51,7 +51,7 @@ def issued(
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
     pem = builder.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
-    return chain.read_issued(pem, REQUEST, NOW, subject=policy)
+    return chain.read_issued(pem, REQUEST, subject=policy)
 
 
 def refusal(

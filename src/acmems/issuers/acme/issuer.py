@@ -15,6 +15,7 @@ from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
@@ -43,6 +44,7 @@ class Client:
     session: Session
     proving: Proving
     ordering: Ordering
+    clocks: ClockComparison
     account: Account | None = None
 
 
@@ -146,7 +148,7 @@ class AcmeIssuer:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
         proving = Proving(session, key, self.loop, self._proofs)
         ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
-        return Client(key, session, proving, ordering)
+        return Client(key, session, proving, ordering, ClockComparison(session, self.clock))
 
     def _replace_client(self, client: Client) -> None:
         """Speak to the CA by this client from now on, unless another thread has made one with its key."""
@@ -206,9 +208,11 @@ class AcmeIssuer:
             identity: what makes two requests the same; an open order for the same is continued.
 
         Raises:
+            ClocksDiffer: this server's clock, or that of the CA, is wrong.
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
         client = yield from self.opened(deadline)
+        yield from client.clocks.check(deadline)
         return (yield from client.ordering.obtain(request, validators, deadline, identity))
 
     def opened(self, deadline: Deadline) -> Steps[Client]:

@@ -99,8 +99,8 @@ class AccountOptions:
                     values.choice(*get_args(SubjectPolicy)),
                     "dropped",
                     meaning="what the subject of a certificate may hold beside granted names: `dropped`: "
-                    "nothing; `names`: nothing, and CSRs with more are refused; `copied`: what the CSR holds; "
-                    "`any`: whatever the CA puts there",
+                    "nothing; `names`: nothing, and CSRs with more are refused; `copied`: what the CSR "
+                    "holds; `any`: whatever the CA puts there",
                 ),
             ),
         )
