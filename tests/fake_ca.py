@@ -40,6 +40,7 @@ AUTHORIZATION = f"{CA}/authorization/1"
 CHALLENGE = f"{CA}/challenge/1"
 FINALIZE = f"{CA}/finalize/1"
 CERTIFICATE = f"{CA}/certificate/1"
+DIRECTORY = f"{CA}/directory"
 NEW_ACCOUNT = f"{CA}/new-account"
 NEW_ORDER = f"{CA}/new-order"
 NAME = "a.example.org"
@@ -106,7 +107,9 @@ class FakeSession(Session):
 
     def __init__(self, answers: Mapping[str, Sequence[object]], **meta: object) -> None:
         self.kid = ACCOUNT
+        self.directory_url = DIRECTORY
         self.posts: list[Posted] = []
+        self.gets: list[str] = []
         self.held: Signal | None = None
         """What each request waits for before it is answered, where it waits."""
         self.is_closed = False
@@ -131,6 +134,12 @@ class FakeSession(Session):
         resources = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
         return Directory.parse({**resources, "meta": self._meta})
 
+    def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Steps[Response]:
+        """Return the next answer of a URL; the directory is empty unless it is told to say something."""
+        self.gets.append(url)
+        self._answers.setdefault(url, [{}])
+        return (yield from self._answer(url))
+
     def post(
         self,
         url: str,
@@ -144,6 +153,9 @@ class FakeSession(Session):
     ) -> Steps[Response]:
         """Return the next answer of a URL."""
         self.posts.append(Posted(url, payload, repeatable, use_jwk))
+        return (yield from self._answer(url))
+
+    def _answer(self, url: str) -> Steps[Response]:
         if self.held is not None:
             yield self.held.wait()
         answers = self._answers[url]

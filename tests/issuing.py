@@ -25,6 +25,7 @@ from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, in_thread
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 IDENTITY = IssuerIdentity("https://ca.example.org/directory", None)
 
@@ -41,6 +42,7 @@ class Authority:
         self.days = 90
         self.error: Exception | None = None
         self.names: list[str] | None = None
+        self.subject = x509.Name([])
         self.go = threading.Event()
         self.go.set()
 
@@ -58,7 +60,7 @@ class Authority:
         key = load_der_public_key(request.spki)
         assert isinstance(key, ec.EllipticCurvePublicKey)
         san = x509.SubjectAlternativeName([x509.DNSName(name) for name in self.names or request.names])
-        leaf = certificate(key, x509.Name([]), self.days).add_extension(san, critical=False)
+        leaf = certificate(key, self.subject, self.days).add_extension(san, critical=False)
         return leaf.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -155,18 +157,21 @@ class House:
         request: CertificateRequest,
         storage: Storage | None = None,
         gone: Callable[[], bool] = lambda: False,
+        grants: Callable[[Identifier], bool] = lambda _: False,
     ) -> Future[Delivery]:
         """Ask for a chain, and do not wait for it."""
-        return self.issuance.issue(AcceptedRequest(request, (), storage or self.storage, gone=gone))
+        accepted = AcceptedRequest(request, (), storage or self.storage, gone=gone, grants=grants)
+        return self.issuance.issue(accepted)
 
     def ask(
         self,
         request: CertificateRequest,
         storage: Storage | None = None,
         gone: Callable[[], bool] = lambda: False,
+        grants: Callable[[Identifier], bool] = lambda _: False,
     ) -> Delivery:
         """Ask for a chain, and wait for it."""
-        return self.begin(request, storage, gone).result(30)
+        return self.begin(request, storage, gone, grants).result(30)
 
     def close(self) -> None:
         """End what goes on."""

@@ -64,6 +64,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "a finalize whose answer is lost": "200: the order is read, neither finalized twice nor placed again",
         "a name that cannot be validated": "421 with the CA's words, and no further try at once",
         "another certificate": "502; neither delivered nor stored",
+        "a wrong clock": "nothing is ordered that would be thrown away, nothing stored or issued is lost",
         "another order, other origins": "502, and nothing further is sent",
         "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
     },

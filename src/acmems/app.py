@@ -53,7 +53,9 @@ class Server:
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
-        self.issuance = Issuance(self.issuer, identity, self.bus, seconds=seconds, clock=clock)
+        self.issuance = Issuance(
+            self.issuer, identity, self.bus, seconds=seconds, clock=clock, subject=config.account.subject
+        )
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.

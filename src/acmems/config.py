@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -100,7 +100,8 @@ class Configuration:
         )
         if not blocks:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
-        self.auth = Authenticator(blocks, self.mgmt.max_size, self.mgmt.csr_rules, self.mgmt.trusted_proxies)
+        rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
+        self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)

@@ -19,7 +19,8 @@ AcmeException
 ├── StorageUnavailable            chains cannot be read or kept
 └── CAError                       the CA fails, or cannot be understood
     ├── CAUnavailable             it does not answer, or says it is overloaded
-    │   └── FateUnknown           a request was sent and its answer was lost
+    │   ├── FateUnknown           a request was sent and its answer was lost
+    │   └── ClocksDiffer          its clock and that of this server are too far apart
     ├── CAProblem                 it answered with a problem document
     ├── CAProtocolError           its answer breaks RFC 8555, or cannot be read
     │   └── ChallengesUnknownStatus  a state that RFC 8555 does not know
@@ -256,6 +257,24 @@ class FateUnknown(CAUnavailable):
 
     The CA may have done what was asked; find out before asking again.
     """
+
+
+class ClocksDiffer(CAUnavailable):
+    """This server's clock and the CA's are too far apart to judge certificates: nothing is ordered.
+
+    Args:
+        ours: the time by this server's clock (aware).
+        theirs: the time by the CA's (aware).
+    """
+
+    def __init__(self, ours: datetime.datetime, theirs: datetime.datetime) -> None:
+        here, there = (time.astimezone(datetime.UTC) for time in (ours, theirs))
+        super().__init__(
+            f"the clock of this server is at {here:%Y-%m-%d %H:%M:%S} UTC, and that of the CA at "
+            f"{there:%Y-%m-%d %H:%M:%S} UTC: nothing is ordered until the wrong one is set right"
+        )
+        self.ours = ours
+        self.theirs = theirs
 
 
 class CAProblem(CAError):

@@ -121,7 +121,7 @@ class Block:
     def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
         """Return why the block does not grant these names, None if it grants every one of them."""
         for identifier in identifiers:
-            if not self._grants(identifier):
+            if not self.grants(identifier):
                 matched = "domain" if identifier.type is IdentifierType.DNS else "address"
                 return f"{identifier.value} matches no {matched} of it"
             if identifier.is_wildcard and not any(each.proves(identifier) for each in self.validators):
@@ -130,7 +130,8 @@ class Block:
             return "no verification of it can prove all these names: ask for IP addresses and wildcards apart"
         return None if identifiers else "the request holds no name"
 
-    def _grants(self, identifier: Identifier) -> bool:
+    def grants(self, identifier: Identifier) -> bool:
+        """Tell whether a glob or address of the block covers a name."""
         if identifier.type is IdentifierType.DNS:
             return any(glob.matches(identifier) for glob in self.globs)
         address = ipaddress.ip_address(identifier.value)

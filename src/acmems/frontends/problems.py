@@ -32,6 +32,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.StorageUnavailable: 503,
     exceptions.CAUnavailable: 503,
     exceptions.FateUnknown: 503,
+    exceptions.ClocksDiffer: 503,
     exceptions.CAError: 502,
     exceptions.CAProblem: 502,
     exceptions.CAProtocolError: 502,

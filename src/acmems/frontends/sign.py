@@ -126,6 +126,7 @@ def accepted_request(
         str(processor.caller.address),
         grant.block.name,
         gone,
+        grant.block.grants,
     )
 
 

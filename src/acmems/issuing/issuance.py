@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -16,6 +17,8 @@ from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
 from acmems.exceptions import (
     AcmeException,
     CAUnavailable,
+    CertificateUnusable,
+    ClocksDiffer,
     DeadlinePassed,
     PayloadInvalid,
     StorageUnavailable,
@@ -26,8 +29,9 @@ from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, Steps
-from acmems.x509.chain import Chain, read_issued
+from acmems.x509.chain import LONG_PAUSE, Chain, check_names, read_issued
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.leaf import Grants, SubjectPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class AcceptedRequest:
         client: who asks.
         block: the auth block that grants it.
         gone: tells whether the client has hung up.
+        grants: tells whether that block grants a name that the CA has added.
     """
 
     request: CertificateRequest
@@ -53,6 +58,15 @@ class AcceptedRequest:
     client: str = "-"
     block: str | None = None
     gone: Callable[[], bool] = field(default=lambda: False, repr=False)
+    grants: Grants = field(default=lambda _: False, repr=False)
+
+    def refusal(self, chain: Chain) -> CertificateUnusable | None:
+        """Return why a chain may not be delivered to whoever made this request, None if it may."""
+        try:
+            check_names(chain, self.request, self.grants)
+        except CertificateUnusable as error:
+            return error
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +132,7 @@ class Issuance:
         clock: for deadlines and dates.
         most_at_once: how many issuances run at once; further ones wait. Those that nobody waits for any more
             do not count, unless there are `MOST_BEHIND` of them.
+        subject: what the subject of an issued certificate may hold beside names.
     """
 
     MOST_KEPT = 10_000
@@ -135,7 +150,9 @@ class Issuance:
         work_seconds: float = 3600.0,
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
+        subject: SubjectPolicy = "dropped",
     ) -> None:
+        self.subject: SubjectPolicy = subject
         self.issuer = issuer
         self.identity = identity
         self.bus = bus
@@ -331,7 +348,9 @@ class Issuance:
 
     def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid."""
-        chain = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted))
+        # A chain that is out of date by a wrong clock may be good by that of the CA.
+        now = error.theirs if isinstance(error, ClocksDiffer) else self.clock.now()
+        chain = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted, now))
         if chain is None:
             return None
         reason = f"{error}; the stored chain is sent"
@@ -348,6 +367,7 @@ class Issuance:
             self.pauses.note(accepted, error)
             raise
         self.pauses.clear(accepted)
+        self._check_dates(accepted, chain)
         seconds = self.clock.monotonic() - began
         self.bus.emit(
             IssuedEvent(
@@ -362,7 +382,19 @@ class Issuance:
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        return read_issued(pem, accepted.request, self.clock.now())
+        return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+
+    def _check_dates(self, accepted: AcceptedRequest, chain: Chain) -> None:
+        """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
+        now = self.clock.now()
+        if not chain.is_valid(now):
+            error = CertificateUnusable(
+                f"the CA issued a certificate that is valid from {chain.not_before} to {chain.not_after}, "
+                f"and by this server's clock it is {now:%Y-%m-%d %H:%M:%S} UTC: one of the clocks is wrong",
+                retry_after=LONG_PAUSE,
+            )
+            logger.warning("%s; the certificate is delivered all the same", error)
+            self.pauses.note(accepted, error)
 
     def _keep(self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery) -> Steps[list[_Waiting]]:
         """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
@@ -407,20 +439,24 @@ class Issuance:
         now, renew_within = self.clock.now(), accepted.storage.renew_within
         with self._lock:
             kept = self._kept.get(key)
-        if kept is not None and kept.chain.is_fresh(now, renew_within):
+        if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
             if not kept.unsaved:
                 self._release(key, kept)
             return kept.chain
         stored = accepted.storage.find(accepted.request, self.identity)
-        return stored if stored is not None and stored.is_fresh(now, renew_within) else None
+        if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
+            return None
+        return stored
 
-    def _usable(self, accepted: AcceptedRequest) -> Chain | None:
-        """Return a stored chain that is due for renewal and still valid, None if there is none."""
+    def _usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
+        """Return a stored chain that has not expired, None if there is none."""
         try:
             stored = accepted.storage.find(accepted.request, self.identity)
         except StorageUnavailable:
             return None
-        return stored if stored is not None and stored.is_valid(self.clock.now()) else None
+        if stored is None or stored.has_expired(now) or accepted.refusal(stored):
+            return None
+        return stored
 
     def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
         with self._lock:
@@ -441,8 +477,9 @@ class Issuance:
 def _tell(waiting: Sequence[_Waiting], outcome: Delivery | Exception) -> None:
     """Tell all who wait for an issuance how it ended."""
     for number, each in enumerate(waiting):
-        if isinstance(outcome, Exception):
-            each.future.set_exception(outcome)
+        refusal = outcome if isinstance(outcome, Exception) else each.accepted.refusal(outcome.chain)
+        if isinstance(outcome, Exception) or refusal is not None:
+            each.future.set_exception(refusal)
         else:
             joined = number > 0 and outcome.source == "issued"
             each.future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)

@@ -16,7 +16,9 @@ from acmems.exceptions import (
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
     CAUnavailable,
+    CertificateUnusable,
     ChallengeFailed,
+    ClocksDiffer,
     DeadlinePassed,
     InvalidDomainName,
     PayloadInvalid,
@@ -35,6 +37,7 @@ _PASSING = (
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
     CAUnavailable,
+    ClocksDiffer,
     DeadlinePassed,
     StorageUnavailable,
     ValidatorUnavailable,
@@ -159,8 +162,9 @@ class Pauses:
             for subject in _limited(asked, error):
                 self._cooldown.note(subject, error, error.retry_after, longest=longest)
         else:
+            seconds = error.retry_after if isinstance(error, CertificateUnusable) else None
             for subject in _failed(asked, error):
-                self._cooldown.note(subject, error)
+                self._cooldown.note(subject, error, seconds)
 
     def _note_csr(self, asked: Asked, error: PayloadInvalid) -> None:
         """Stop a CSR that the CA refused, and a client that makes one after another."""

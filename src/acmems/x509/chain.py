@@ -18,9 +18,13 @@ from acmems.x509 import der
 from acmems.x509 import pem as textual
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
+from acmems.x509.leaf import Grants, SubjectPolicy, excess, listed, ungranted
 
 SKEW = timedelta(minutes=10)
 """How far the clocks of this machine and of the CA may be apart."""
+
+LONG_PAUSE = 3600.0
+"""Seconds after which a CA that signs more than was asked for is tried again."""
 
 _LABEL = "CERTIFICATE"
 _LONGEST = 256 * 1024  # bytes of PEM; a hundred names make a leaf of some 30 KiB
@@ -52,7 +56,11 @@ class Chain:
 
     def is_valid(self, now: datetime.datetime) -> bool:
         """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
-        return self.not_before - SKEW <= now <= self.not_after
+        return self.not_before - SKEW <= now and not self.has_expired(now)
+
+    def has_expired(self, now: datetime.datetime) -> bool:
+        """Tell whether the leaf's time is over."""
+        return now > self.not_after
 
     def renewal_time(self, renew_within: timedelta | None) -> datetime.datetime:
         """Return when this chain is to be replaced.
@@ -101,8 +109,34 @@ def _read(pem: bytes) -> tuple[Chain, list[x509.Certificate]]:
 
 
 def matches(chain: Chain, request: CertificateRequest) -> bool:
-    """Tell whether a chain is for the key and exactly the names of a request."""
-    return chain.spki == request.spki and chain.identifiers == request.identifiers
+    """Tell whether a chain is for the key and all names of a request; `check_names` looks at further ones."""
+    return chain.spki == request.spki and set(chain.identifiers).issuperset(request.identifiers)
+
+
+def check_names(chain: Chain, request: CertificateRequest, grants: Grants) -> None:
+    """See that a chain has every name of a request, and no other that the client may not have.
+
+    Args:
+        chain: the chain.
+        request: what was asked for.
+        grants: tells whether the auth block of the request grants a name.
+
+    Raises:
+        CertificateUnusable: it has not.
+    """
+    if chain.identifiers == request.identifiers:
+        return
+    if not set(chain.identifiers).issuperset(request.identifiers):
+        raise CertificateUnusable(
+            f"the CA issued a certificate for other names than asked for: {listed(chain.identifiers)}"
+        )
+    added = ungranted(chain.identifiers, request.identifiers, grants)
+    if added:
+        raise CertificateUnusable(
+            f"the CA added {listed(added)}, which was not asked for, and the auth block does not grant that: "
+            "the certificate is not delivered",
+            retry_after=LONG_PAUSE,
+        )
 
 
 def holds_certificates(pem: bytes) -> bool:
@@ -119,9 +153,16 @@ def holds_certificates(pem: bytes) -> bool:
 
 
 def read_issued(
-    pem: bytes, request: CertificateRequest, now: datetime.datetime, *, skew: timedelta = SKEW
+    pem: bytes,
+    request: CertificateRequest,
+    *,
+    subject: SubjectPolicy = "dropped",
+    grants: Grants = lambda _: False,
 ) -> Chain:
-    """Read a chain that was just issued, and see that it is what was asked for.
+    """Read a chain that was just issued, and see that it is what was asked for, and no more than that.
+
+    Its dates are not looked at: what the CA has issued is kept, and it is this server's clock that may be
+    wrong. `Chain.is_valid` tells.
 
     The certificates may come in any order and several times, as some CAs send them; the chain returned is
     in order (RFC 8555 section 9.1).
@@ -129,11 +170,12 @@ def read_issued(
     Args:
         pem: the chain as the CA sent it.
         request: what was asked for.
-        now: the time (aware).
-        skew: how far the CA's clock may be ahead.
+        subject: what its subject may hold beside names.
+        grants: tells whether the auth block of the request grants a name that the CA has added.
 
     Raises:
-        CertificateUnusable: it is for another key or other names, is not valid now, or is no chain.
+        CertificateUnusable: it is for another key or other names, holds what policy has not seen, or is no
+            chain.
     """
     try:
         with der.reading("the certificate chain", ValueError):
@@ -143,14 +185,14 @@ def read_issued(
         raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
     if chain.spki != request.spki:
         raise CertificateUnusable("the CA issued a certificate for another public key")
-    if chain.identifiers != request.identifiers:
+    check_names(chain, request, grants)
+    with der.reading("the certificate", CertificateUnusable):
+        more = excess(certificates[0], chain.identifiers, request, subject)
+    if more is not None:
         raise CertificateUnusable(
-            f"the CA issued a certificate for other names than asked for: {_texts(chain.identifiers)}"
+            f"the CA put more into the certificate than names: {more}; it is not delivered",
+            retry_after=LONG_PAUSE,
         )
-    if now < chain.not_before - skew:
-        raise CertificateUnusable(f"the CA issued a certificate that is not valid before {chain.not_before}")
-    if now > chain.not_after:
-        raise CertificateUnusable(f"the CA issued a certificate that expired at {chain.not_after}")
     if not all(itertools.starmap(_is_issued_by, itertools.pairwise(certificates))):
         raise CertificateUnusable(
             "the CA sent a broken chain: a certificate in it was not issued by the next"
@@ -216,10 +258,3 @@ def _identifier(name: x509.GeneralName) -> Identifier:
     if isinstance(name, x509.IPAddress):
         return Identifier.ip(str(name.value))
     raise ValueError("the certificate names something other than DNS names and IP addresses")
-
-
-def _texts(identifiers: tuple[Identifier, ...]) -> str:
-    """List a few names for a message."""
-    few = 5
-    shown = ", ".join(identifier.value for identifier in identifiers[:few])
-    return shown + (", ..." if len(identifiers) > few else "")

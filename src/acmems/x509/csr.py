@@ -49,11 +49,13 @@ class Rules:
         must_staple: whether requests for a must-staple certificate are accepted (RFC 7633).
         extra_curves: elliptic curves besides P-256 and P-384, as `secp521r1`.
         max_names: how many different names one request can hold.
+        subject_names_only: whether a subject that holds more than names is refused.
     """
 
     must_staple: bool = False
     extra_curves: frozenset[str] = frozenset()
     max_names: int = 100
+    subject_names_only: bool = False
 
 
 PUBLIC = Rules()
@@ -72,6 +74,9 @@ class CertificateRequest:
         must_staple: whether a must-staple certificate is asked for.
         content_digest: SHA-256 of what is signed, in hex: requests that are made alike have the same, though
             their signatures may differ.
+        subject: what the subject holds beside common names: of each attribute the dotted identifier and the
+            text.
+        further_extensions: the dotted identifiers of the extensions asked for that a leaf does not need.
 
     Attributes:
         names: the texts of all identifiers.
@@ -86,6 +91,8 @@ class CertificateRequest:
     common_names_only: frozenset[Identifier] = field(repr=False)
     must_staple: bool
     content_digest: str = field(repr=False, compare=False)
+    subject: frozenset[tuple[str, str]] = field(default=frozenset(), repr=False, compare=False)
+    further_extensions: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     key_digest: str = field(init=False, repr=False, compare=False)
     body_digest: str = field(init=False, repr=False, compare=False)
@@ -112,6 +119,7 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
     request = pkcs10.read(encoded)
     requested = extensions.requested(request.attributes)
     key = _key(request.spki, rules)
+    subject = _subject(request, rules)
     alternative, common = _names(request, requested.get(oids.SUBJECT_ALT_NAME), rules)
     must_staple = _must_staple(requested.get(oids.TLS_FEATURE), rules)
     signatures.check(request, key)
@@ -123,6 +131,8 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
         common_names_only=frozenset(common - alternative),
         must_staple=must_staple,
         content_digest=hashlib.sha256(request.info).hexdigest(),
+        subject=subject,
+        further_extensions=extensions.beyond_leaf(requested),
     )
 
 
@@ -161,6 +171,21 @@ def _key(spki: bytes, rules: Rules) -> keys.PublicKey:
     if weakness is not None:
         raise PayloadInvalid(weakness)
     return key
+
+
+def _subject(request: pkcs10.CertificationRequest, rules: Rules) -> frozenset[tuple[str, str]]:
+    """Return what the subject holds beside common names, which count as names.
+
+    Raises:
+        PayloadInvalid: there is something, and the rules want names only.
+    """
+    further = [(kind, text) for kind, text in request.subject if kind != oids.COMMON_NAME]
+    if further and rules.subject_names_only:
+        raise PayloadInvalid(
+            f"the subject holds {oids.display(further[0][0])}, and only names are certified here: make the "
+            "request with -subj /"
+        )
+    return frozenset((der.dotted(kind), text) for kind, text in further)
 
 
 def _names(

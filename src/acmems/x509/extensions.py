@@ -22,6 +22,20 @@ _KNOWN = {  # and the tag of each one's value
     oids.SUBJECT_KEY_IDENTIFIER: der.OCTET_STRING,
     oids.TLS_FEATURE: der.SEQUENCE,
 }
+_CERTIFICATE_SIGN, _CRL_SIGN = 0x04, 0x02  # bits 5 and 6 of a key usage, in its first octet
+_END_ENTITY_USAGES = (oids.SERVER_AUTH, oids.CLIENT_AUTH)
+_OF_LEAVES = frozenset(  # what certificates of servers and clients have, whoever puts it there
+    {
+        *_KNOWN,
+        bytes.fromhex("551d12"),  # issuerAltName
+        bytes.fromhex("551d1f"),  # cRLDistributionPoints
+        bytes.fromhex("551d20"),  # certificatePolicies
+        bytes.fromhex("551d23"),  # authorityKeyIdentifier
+        bytes.fromhex("551d2e"),  # freshestCRL
+        bytes.fromhex("2b06010505070101"),  # authorityInfoAccess
+        bytes.fromhex("2b06010401d679020402"),  # signed certificate timestamps (RFC 6962 section 3.3)
+    }
+)
 _GRANTED = (oids.SUBJECT_ALT_NAME, oids.TLS_FEATURE)  # what changes the certificate, where it is asked for
 
 
@@ -87,6 +101,8 @@ def _extension(kind: bytes, parts: Sequence[der.Element]) -> Extension:
             raise der.DERError("its value is of another type than it should be")
         der.check(value)
         authority = kind == oids.BASIC_CONSTRAINTS and _is_ca(value)
+        signs = kind == oids.KEY_USAGE and _signs_certificates(value)
+        usages = _further_usages(value) if kind == oids.EXTENDED_KEY_USAGE else []
     if kind == oids.ACME_IDENTIFIER:
         raise PayloadInvalid(
             f"the extension {oids.display(kind)} belongs in tls-alpn-01 challenges only: leave it out"
@@ -98,7 +114,28 @@ def _extension(kind: bytes, parts: Sequence[der.Element]) -> Extension:
         )
     if authority:
         raise PayloadInvalid(f"certificates of CAs are not issued: remove CA:TRUE from {oids.display(kind)}")
+    if signs:
+        raise PayloadInvalid(
+            f"certificates of CAs are not issued: remove keyCertSign and cRLSign from {oids.display(kind)}"
+        )
+    if usages:
+        raise PayloadInvalid(
+            f"certificates of servers and clients are issued only: remove {oids.display(usages[0])} from "
+            f"{oids.display(kind)}, and leave serverAuth and clientAuth there"
+        )
     return Extension(critical, value)
+
+
+def beyond_leaf(kinds: Iterable[bytes]) -> frozenset[str]:
+    """Return which extensions are none that every server's or client's certificate may have.
+
+    Args:
+        kinds: the contents octets of their object identifiers.
+
+    Returns:
+        the dotted texts of those identifiers.
+    """
+    return frozenset(der.dotted(kind) for kind in kinds if kind not in _OF_LEAVES)
 
 
 def _is_ca(value: der.Element) -> bool:
@@ -108,6 +145,19 @@ def _is_ca(value: der.Element) -> bool:
     if tags not in ([], [der.BOOLEAN], [der.INTEGER], [der.BOOLEAN, der.INTEGER]):  # each may be left out
         raise der.DERError("it holds other values than it should")
     return der.BOOLEAN in tags and der.boolean(parts[0])
+
+
+def _signs_certificates(value: der.Element) -> bool:
+    """Read keyUsage (RFC 5280 section 4.2.1.3); bits that are said to be unused count for some parsers."""
+    if not value.content:
+        raise der.DERError("it holds a BIT STRING without its first octet")
+    return bool(sum(value.content[1:2]) & (_CERTIFICATE_SIGN | _CRL_SIGN))
+
+
+def _further_usages(value: der.Element) -> list[bytes]:
+    """Return the extended key usages (RFC 5280 section 4.2.1.12) beside those of servers and clients."""
+    usages = map(der.object_identifier, der.elements(value.content))
+    return [usage for usage in usages if usage not in _END_ENTITY_USAGES]
 
 
 def _check_other(attribute: Attribute) -> None:

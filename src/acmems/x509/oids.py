@@ -10,6 +10,8 @@ KEY_USAGE = bytes.fromhex("551d0f")
 SUBJECT_ALT_NAME = bytes.fromhex("551d11")
 BASIC_CONSTRAINTS = bytes.fromhex("551d13")
 EXTENDED_KEY_USAGE = bytes.fromhex("551d25")
+SERVER_AUTH = bytes.fromhex("2b06010505070301")
+CLIENT_AUTH = bytes.fromhex("2b06010505070302")
 TLS_FEATURE = bytes.fromhex("2b06010505070118")  # RFC 7633 section 4
 ACME_IDENTIFIER = bytes.fromhex("2b0601050507011f")  # RFC 8737 section 6.1
 
@@ -42,7 +44,23 @@ _NAMES = {
     VERISIGN_EXTENSION_REQUEST: "extension request of VeriSign",
     MICROSOFT_ENROLMENT_PAIR: "enrolment name and value of Microsoft",
     RSASSA_PSS: "RSASSA-PSS",
+    SERVER_AUTH: "serverAuth",
+    CLIENT_AUTH: "clientAuth",
     # What requests are refused for, or hold often.
+    bytes.fromhex("550405"): "serialNumber",
+    bytes.fromhex("550406"): "countryName",
+    bytes.fromhex("550407"): "localityName",
+    bytes.fromhex("550408"): "stateOrProvinceName",
+    bytes.fromhex("55040a"): "organizationName",
+    bytes.fromhex("55040b"): "organizationalUnitName",
+    bytes.fromhex("2a864886f70d010901"): "emailAddress",
+    bytes.fromhex("551d2500"): "anyExtendedKeyUsage",
+    bytes.fromhex("2b06010505070303"): "codeSigning",
+    bytes.fromhex("2b06010505070304"): "emailProtection",
+    bytes.fromhex("2b06010505070308"): "timeStamping",
+    bytes.fromhex("2b06010505070309"): "OCSPSigning",
+    bytes.fromhex("2b060104018237140202"): "smart card logon",
+    bytes.fromhex("2b0601040182371902"): "security identifier of Microsoft",
     bytes.fromhex("551d1e"): "nameConstraints",
     bytes.fromhex("551d20"): "certificatePolicies",
     bytes.fromhex("551d24"): "policyConstraints",
@@ -62,8 +80,16 @@ _NAMES = {
     bytes.fromhex("2b6571"): "Ed448",
 }
 
+_BY_DOTTED = {
+    der.dotted(identifier): f"{der.dotted(identifier)} ({name})" for identifier, name in _NAMES.items()
+}
+
 
 def display(identifier: bytes) -> str:
     """Return the dotted text of an object identifier, and its name where it has a known one."""
-    name = _NAMES.get(identifier)
-    return f"{der.dotted(identifier)} ({name})" if name else der.dotted(identifier)
+    return display_dotted(der.dotted(identifier))
+
+
+def display_dotted(dotted: str) -> str:
+    """Return the dotted text of an object identifier, and its name where it has a known one."""
+    return _BY_DOTTED.get(dotted, dotted)

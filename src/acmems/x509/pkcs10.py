@@ -43,7 +43,8 @@ class CertificationRequest(NamedTuple):
 
     Args:
         info: the DER of what is signed.
-        common_names: the texts of all common names in the subject.
+        subject: the attributes of the subject: the contents octets of each one's object identifier, and its
+            text; where it is of no string type, the hex of its contents.
         spki: the DER of the public key.
         attributes: the attributes, in their order.
         algorithm: the contents of the signature's AlgorithmIdentifier (RFC 5280 section 4.1.1.2).
@@ -51,11 +52,16 @@ class CertificationRequest(NamedTuple):
     """
 
     info: bytes
-    common_names: tuple[str, ...]
+    subject: tuple[tuple[bytes, str], ...]
     spki: bytes
     attributes: tuple[Attribute, ...]
     algorithm: bytes
     signature: bytes
+
+    @property
+    def common_names(self) -> tuple[str, ...]:
+        """The texts of all common names in the subject."""
+        return tuple([text for kind, text in self.subject if kind == oids.COMMON_NAME])
 
 
 class Part:
@@ -112,11 +118,11 @@ def read(encoded: bytes) -> CertificationRequest:
         if version.content not in _VERSIONS:
             raise der.DERError("its version is none of PKCS #10")
     with Part("the subject"):
-        common_names = tuple(_common_names(subject))
+        read_subject = tuple(_subject(subject))
     with Part("the attributes"):
         read_attributes = tuple(map(_attribute, der.alike(attributes.content, der.SEQUENCE)))
     return CertificationRequest(
-        info.encoded, common_names, spki.encoded, read_attributes, algorithm.content, signature.content[1:]
+        info.encoded, read_subject, spki.encoded, read_attributes, algorithm.content, signature.content[1:]
     )
 
 
@@ -139,18 +145,17 @@ def text_of(value: der.Element) -> str | None:
         raise der.DERError(f"its text is not {codec.upper()}") from None
 
 
-def _common_names(subject: der.Element) -> Iterator[str]:
-    """Read the common names, and see that the other attributes can be read (RFC 5280 section 4.1.2.4)."""
+def _subject(subject: der.Element) -> Iterator[tuple[bytes, str]]:
+    """Read the attributes of the subject, whatever sets they stand in (RFC 5280 section 4.1.2.4)."""
     for relative_name in der.alike(subject.content, der.SET):
         for attribute in der.alike(relative_name.content, der.SEQUENCE):
             kind, value = _pair(attribute)
             with Part("the attribute {} of the subject", kind):
                 der.check(value)
                 text = text_of(value)
-                if kind == oids.COMMON_NAME:
-                    if text is None:
-                        raise der.DERError("it is no text")
-                    yield text
+                if text is None and kind == oids.COMMON_NAME:
+                    raise der.DERError("it is no text")
+                yield kind, value.content.hex() if text is None else text
 
 
 def _attribute(attribute: der.Element) -> Attribute:

@@ -41,7 +41,8 @@ class TestAccount:
         options = account(
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
-            "profile = shortlived\nacme-host = orders.example.org\nacme-host = [2001:db8::1]:8443"
+            "profile = shortlived\nacme-host = orders.example.org\nacme-host = [2001:db8::1]:8443\n"
+            "subject = copied"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -54,6 +55,7 @@ class TestAccount:
             eab_hmac_key=Secret("c2VjcmV0"),
             profile="shortlived",
             hosts=(Origin("orders.example.org", 443), Origin("2001:db8::1", 8443)),
+            subject="copied",
         )
         assert "c2VjcmV0" not in repr(options)
 
@@ -75,6 +77,7 @@ class TestAccount:
             ("acme-host = ca.example.org/dir", "acme-host: 'ca.example.org/dir' is not a host"),
             ("acme-host = *.example.org", "acme-host: '*.example.org' is not a host, such as acme.example"),
             ("acme-host = ca.example.org:0", "acme-host: 'ca.example.org:0' is not a host"),
+            ("subject = all", "subject: 'all' is not one of dropped, names, copied, any"),
             ("eab-kid = kid-1", "eab-kid is given, but no eab-hmac-key"),
             ("eab-hmac-key = c2VjcmV0", "eab-hmac-key is given, but no eab-kid"),
             ("dir = /srv", "'dir' is given twice, first at a.ini:2"),

@@ -6,8 +6,9 @@ import datetime
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.chains import make_request
+from tests.chains import make_chain, make_request
 from tests.issuing import House, Memory
 from tests.peers import wait_until
 
@@ -17,6 +18,7 @@ from acmems.exceptions import (
     CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
+    ClocksDiffer,
     InvalidDomainName,
     PayloadInvalid,
     RateLimited,
@@ -27,6 +29,7 @@ from acmems.storages import NoStorage
 from acmems.x509.chain import Chain
 
 CURVE = ec.SECP256R1()
+ADMINISTRATORS = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "system:masters")])
 
 
 @pytest.fixture
@@ -216,6 +219,79 @@ class TestKept:
                 house.ask(request)
         assert house.storage.chains == {}
         assert len(house.authority.orders) == 1
+
+    @pytest.mark.threat("ca", "another certificate")
+    def test_what_policy_has_not_seen_pauses_for_long(self, house: House) -> None:
+        """A CA that signs more than names is not asked again for an hour, and nothing of it is kept."""
+        house.authority.subject = ADMINISTRATORS
+        request = make_request()
+        for _ in range(2):
+            with pytest.raises(CertificateUnusable, match="O=system:masters") as caught:
+                house.ask(request)
+            assert caught.value.retry_after == 3600
+        assert house.storage.chains == {}
+        house.time.seconds += 3599
+        with pytest.raises(CertificateUnusable):
+            house.ask(request)
+        assert len(house.authority.orders) == 1
+
+    def test_a_subject_is_delivered_where_that_is_configured(self) -> None:
+        """What a subject may hold is said to the issuance."""
+        house = House(subject="any")
+        house.authority.subject = ADMINISTRATORS
+        assert house.ask(make_request()).source == "issued"
+        house.close()
+
+    @pytest.mark.threat("ca", "another certificate")
+    def test_an_added_name_is_delivered_to_whom_it_is_granted(self, house: House) -> None:
+        """A chain with a name that the CA has added goes to those whose block grants that name only."""
+        house.authority.names = ["a.example.org", "www.a.example.org"]
+        request = make_request("a.example.org")
+        house.authority.go.clear()
+        granted = house.begin(request, grants=lambda _: True)
+        joined = house.begin(request)
+        house.authority.go.set()
+        assert granted.result(30).source == "issued"
+        with pytest.raises(CertificateUnusable, match=r"www\.a\.example\.org"):
+            joined.result(30)
+        assert house.ask(request, grants=lambda _: True).source == "stored"
+        with pytest.raises(CertificateUnusable, match=r"www\.a\.example\.org"):
+            house.ask(request)
+
+
+class TestClocks:
+    """A wrong clock burns nothing."""
+
+    @pytest.mark.threat("ca", "a wrong clock")
+    @pytest.mark.parametrize("days", [200, -1], ids=["not valid yet", "expired"])
+    def test_what_fails_by_time_alone_is_kept(
+        self, house: House, days: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A new chain that is not valid by our clock is delivered and stored, and ordered once an hour."""
+        house.authority.days = days
+        request = make_request()
+        assert house.ask(request).source == "issued"
+        assert "one of the clocks is wrong; the certificate is delivered all the same" in caplog.text
+        assert request.key_digest in house.storage.chains
+        house.time.seconds += 3599
+        if days > 0:  # by a clock that is behind: whatever the CA issued is good by the CA's clock
+            assert house.ask(request).source == "stale"
+        else:
+            with pytest.raises(CertificateUnusable, match="one of the clocks is wrong"):
+                house.ask(request)
+        assert len(house.authority.orders) == 1
+
+    @pytest.mark.threat("ca", "a wrong clock")
+    def test_a_stored_chain_is_judged_by_the_clock_of_the_ca(self, house: House) -> None:
+        """While the clocks differ, a stored chain is delivered as long as it is valid by the CA's clock."""
+        request = make_request()
+        house.storage.chains[request.key_digest] = make_chain(request, days=-1)
+        now = datetime.datetime.now(datetime.UTC)
+        house.authority.error = ClocksDiffer(now, now - datetime.timedelta(days=2))
+        assert house.ask(request).source == "stale"
+        house.authority.error = ClocksDiffer(now, now + datetime.timedelta(days=2))
+        with pytest.raises(ClocksDiffer):
+            house.ask(request)
 
 
 class TestProtection:

@@ -318,6 +318,16 @@ class TestSubject:
         """Names given twice, empty or unsorted are read in one way only."""
         assert csr.parse(Draft(der.sequence(*relative_names)).pem).names == ("a.example.org",)
 
+    def test_names_only(self) -> None:
+        """Where rules say so, more than names in a subject is refused, and named; names are not."""
+        rules = csr.Rules(subject_names_only=True)
+        organization = der.relative_name(der.ORGANIZATION, b"system:masters")
+        for subject in (der.sequence(), der.subject(b"a.example.org", b"")):
+            assert csr.parse(Draft(subject).pem, rules).names == ("a.example.org",)
+        reason = refusal(Draft(der.sequence(organization)).pem, rules)
+        assert "the subject holds 2.5.4.10 (organizationName)" in reason
+        assert csr.parse(Draft(der.sequence(organization)).pem).names == ("a.example.org",)
+
     @pytest.mark.parametrize(
         ("tag", "value"),
         [
@@ -330,7 +340,9 @@ class TestSubject:
     def test_broken_values(self, tag: int, value: bytes) -> None:
         """An attribute that nobody can read is refused, and named."""
         subject = der.sequence(der.relative_name(der.ORGANIZATION, value, tag))
-        assert "the attribute 2.5.4.10 of the subject cannot be read" in refusal(Draft(subject).pem)
+        assert "the attribute 2.5.4.10 (organizationName) of the subject cannot be read" in refusal(
+            Draft(subject).pem
+        )
 
     @pytest.mark.parametrize("tag", [0x02, 0x03, 0x04, 0x05, 0x06, 0x1B, 0x30])
     def test_a_common_name_that_is_no_text(self, tag: int) -> None:

@@ -53,6 +53,41 @@ class TestExtension:
         assert csr.parse(with_extension(extension).pem).names == ("a.example.org",)
 
     @pytest.mark.threat("csr", "extensions that ask for more")
+    @pytest.mark.parametrize("kind", [der.EXTENSION_REQUEST, *FOREIGN])
+    @pytest.mark.parametrize(
+        ("extension", "remove"),
+        [
+            pytest.param(der.extension(der.KEY_USAGE, b"\3\2\2\x04"), "keyCertSign", id="keyCertSign"),
+            pytest.param(der.extension(der.KEY_USAGE, b"\3\2\1\x02"), "cRLSign", id="cRLSign"),
+            pytest.param(der.extension(der.KEY_USAGE, b"\3\2\7\x84"), "keyCertSign", id="in unused bits"),
+            *(
+                pytest.param(
+                    der.extension(
+                        der.EXTENDED_KEY_USAGE, der.sequence(der.oid("1.3.6.1.5.5.7.3.1"), der.oid(usage))
+                    ),
+                    usage,
+                    id=usage,
+                )
+                for usage in ("1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.4", "2.5.29.37.0", "1.2.3.4")
+            ),
+        ],
+    )
+    def test_more_than_a_leaf_needs(self, kind: str, extension: bytes, remove: str) -> None:
+        """Usages of CAs, and others than those of servers and clients, are refused and named."""
+        asking = der.attribute(kind, der.sequence(SAN, extension))
+        own = () if kind == der.EXTENSION_REQUEST else (der.requested(SAN),)
+        reason = refusal(Draft(attributes=(*own, asking)))
+        assert "remove " in reason
+        assert remove in reason
+
+    def test_usages_of_a_leaf(self) -> None:
+        """Usages of servers and clients are accepted, and so are none."""
+        usages = [der.oid("1.3.6.1.5.5.7.3.1"), der.oid("1.3.6.1.5.5.7.3.2")]
+        for few in ([], usages[:1], usages):
+            extension = der.extension(der.EXTENDED_KEY_USAGE, der.sequence(*few))
+            assert csr.parse(with_extension(KEY_USAGE, extension).pem).names == ("a.example.org",)
+
+    @pytest.mark.threat("csr", "extensions that ask for more")
     @pytest.mark.parametrize(
         ("extensions", "reason"),
         [
@@ -117,6 +152,16 @@ class TestExtension:
                 id="CA neither TRUE nor FALSE",
             ),
             pytest.param([SAN, der.NULL], "other values than it should", id="extension that is none"),
+            pytest.param(
+                [SAN, der.extension(der.KEY_USAGE, der.tlv(3))],
+                "2.5.29.15 (keyUsage) cannot be read",
+                id="keyUsage without octets",
+            ),
+            pytest.param(
+                [SAN, der.extension(der.EXTENDED_KEY_USAGE, der.sequence(der.NULL))],
+                "2.5.29.37 (extendedKeyUsage) cannot be read",
+                id="extended key usage that is none",
+            ),
         ],
     )
     def test_refused(self, extensions: list[bytes], reason: str) -> None:

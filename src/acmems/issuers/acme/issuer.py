@@ -14,6 +14,7 @@ from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
@@ -40,6 +41,7 @@ class Client:
     session: Session
     proving: Proving
     ordering: Ordering
+    clocks: ClockComparison
     account: Account | None = None
 
 
@@ -156,7 +158,7 @@ class AcmeIssuer:
             profile=self.options.profile,
             exchange_seconds=self._timeout,
         )
-        return Client(key, session, proving, ordering)
+        return Client(key, session, proving, ordering, ClockComparison(session, self.clock))
 
     def _replace_client(self, client: Client) -> None:
         """Speak to the CA by this client from now on, unless another thread has made one with its key."""
@@ -216,9 +218,11 @@ class AcmeIssuer:
             identity: what makes two requests the same; an open order for the same is continued.
 
         Raises:
+            ClocksDiffer: this server's clock, or that of the CA, is wrong.
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
         client = yield from self.opened(deadline.within(self._timeout))
+        yield from client.clocks.check(deadline.within(self._timeout))
         return (yield from client.ordering.obtain(request, validators, deadline, identity))
 
     def opened(self, deadline: Deadline) -> Steps[Client]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, cast, get_args
 
 from acmems.issuers.acme.key import KEY_TYPES
 from acmems.issuers.acme.session.origin import Origin
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.text import Secret
+from acmems.x509.leaf import SubjectPolicy
 
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
@@ -31,6 +32,7 @@ class AccountOptions:
         eab_hmac_key: its MAC key, in base64url.
         profile: the ACME profile for orders.
         hosts: where the CA is, beside the origin of its directory.
+        subject: what the subject of an issued certificate may hold beside names.
     """
 
     directory_url: str
@@ -43,6 +45,7 @@ class AccountOptions:
     eab_hmac_key: Secret | None
     profile: str | None
     hosts: tuple[Origin, ...] = ()
+    subject: SubjectPolicy = "dropped"
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -97,6 +100,17 @@ class AccountOptions:
                 _host,
                 meaning="further host of the same CA that signed requests may go to, with `:port` if that is "
                 "not 443; without it, they go to host and port of `acme-server` only",
+            ),
+            subject=cast(
+                "SubjectPolicy",
+                options.one(
+                    "subject",
+                    values.choice(*get_args(SubjectPolicy)),
+                    "dropped",
+                    meaning="what the subject of a certificate may hold beside granted names: `dropped`: "
+                    "nothing; `names`: nothing, and CSRs with more are refused; `copied`: what the CSR "
+                    "holds; `any`: whatever the CA puts there",
+                ),
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
 import json
@@ -109,6 +110,20 @@ class Response:
             return min(float(text), longest)
         seconds = _seconds_until(text, now)
         return None if seconds is None else min(max(0.0, seconds), longest)
+
+    @property
+    def date(self) -> datetime.datetime | None:
+        """The time by the CA's clock when it answered, None if it did not say (RFC 9110 section 6.6.1).
+
+        An answer that a cache has kept is as much older as its `Age` says (RFC 9111 section 5.1).
+        """
+        date = _http_date((self.headers.field("Date") or "").strip())
+        age = (self.headers.field("Age") or "").strip()
+        if date is None or not re.fullmatch(r"[0-9]{1,9}", age):
+            return date
+        with contextlib.suppress(OverflowError):
+            return date + datetime.timedelta(seconds=int(age))
+        return None
 
     @property
     def location(self) -> str | None:
@@ -245,11 +260,15 @@ def _subproblem(entry: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _seconds_until(text: str, now: datetime.datetime) -> float | None:
-    """Return the seconds until an HTTP date, None if it is no date; HTTP dates are UTC, said or not."""
+    """Return the seconds until an HTTP date, None if it is no date."""
+    date = _http_date(text)
+    return None if date is None else (date - now).total_seconds()
+
+
+def _http_date(text: str) -> datetime.datetime | None:
+    """Read an HTTP date, which is UTC, said or not; return None if it is no date."""
     try:
         date = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=datetime.UTC)
-    return (date - now).total_seconds()
+    return date.replace(tzinfo=datetime.UTC) if date.tzinfo is None else date
