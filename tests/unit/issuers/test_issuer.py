@@ -262,7 +262,7 @@ class TestOpening:
         settle(issuer.loop)
         session.go_on.set()
         assert isinstance(first.exception(30), DeadlinePassed)
-        assert [other.result(30) for other in others] == [b"the chain"] * 2
+        assert [other.result(30) for other in others] == [CHAIN] * 2
         assert session.count(NEW_ACCOUNT) == 2
 
     @pytest.mark.usefixtures("sessions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ from acmems.exceptions import (
     CertificateUnusable,
     ChallengeFailed,
     ChallengesUnknownStatus,
+    ClocksDiffer,
     DeadlinePassed,
     FateUnknown,
     InvalidDomainName,
@@ -66,6 +68,7 @@ ASKING = {
     "a sister": asking(OTHER),
     "a stranger": asking("example.com"),
 }
+EPOCH = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 NOBODY: set[str] = set()
 BLOCK_AND_NAMES = {"itself", "a new key"}
 EVERYBODY = set(ASKING)
@@ -97,6 +100,8 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (CAError("broken"), BLOCK_AND_NAMES),
     (CAUnavailable("down"), NOBODY),
     (FateUnknown("lost"), NOBODY),
+    (ClocksDiffer(EPOCH, EPOCH), NOBODY),
+    (CertificateUnusable("a subject", retry_after=3600), BLOCK_AND_NAMES),
     (DeadlinePassed("late"), NOBODY),
     (ValidatorUnavailable("no DNS"), NOBODY),
     (StorageUnavailable("full"), NOBODY),
