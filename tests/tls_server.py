@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +146,16 @@ def asking(
     return transport.use(
         until, lambda connection: connection.exchange(method, url, deadline=until, **options)
     )
+
+
+@contextlib.contextmanager
+def unanswering() -> Iterator[Origin]:
+    """Give an address at which the kernel answers nobody who wants to connect."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # nobody accepts them, so that there is no room for any further one
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield Origin(*full.getsockname())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.steps import PATIENCE, LoopTime, begin, settle, wait_for
-from tests.tls_server import ANSWERING, OK, Behaviour, Serve, Server, ask, asking, read_request
+from tests.tls_server import ANSWERING, OK, Behaviour, Serve, Server, ask, asking, read_request, unanswering
 
 from acmems.exceptions import DeadlinePassed
 from acmems.issuers.acme.session.connection import CAConnection, Failure
@@ -305,19 +305,6 @@ def silent(server: Server, connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while connection.recv(65536):
             pass
-
-
-@contextlib.contextmanager
-def unanswering() -> Iterator[Origin]:
-    """Give an address at which the kernel answers nobody who wants to connect."""
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):  # nobody accepts them, so that there is no room for any further one
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(full.getsockname())
-        yield Origin(*full.getsockname())
 
 
 class TestClose:

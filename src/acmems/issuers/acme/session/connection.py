@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -20,7 +19,6 @@ from acmems.text import one_line
 _IDLE = 30.0
 """Seconds after which a kept connection is not trusted any more: servers close theirs about then, and the
 fate of a request on a connection that is just being closed is unknown."""
-_CONNECT = 10.0  # seconds that connecting to one of the CA's addresses may take
 _BROKEN = (BrokenResponse, OSError)  # TimeoutError and ssl.SSLError are OSErrors
 
 
@@ -54,6 +52,7 @@ class CAConnection:
         origin: the CA.
         context: makes its TLS.
         proxy: what to connect through, None for nothing.
+        addresses: sorts those of the CA, or of the proxy.
         try_limit: seconds that one request may take from its first byte to the last byte of the response,
             however slowly that drips.
         loop: runs the steps.
@@ -64,16 +63,20 @@ class CAConnection:
         origin: Origin,
         context: ssl.SSLContext,
         proxy: Proxy | None,
+        *,
+        addresses: sockets.Addresses,
         try_limit: float,
         loop: StepLoop,
     ) -> None:
         self._origin = origin
         self._context = context
         self._proxy = proxy
+        self._addresses = addresses
         self._try_limit = try_limit
         self._loop = loop
         self._socket: socket.socket | None = None
         self._watched: Watched | None = None
+        self._race: sockets.Race | None = None  # while it connects
         self._used_at = 0.0
         self._is_aborted = False
 
@@ -141,6 +144,8 @@ class CAConnection:
     def abort(self) -> None:
         """End what is going on here, and refuse whatever comes after it."""
         self.forbid()
+        if self._race is not None:
+            self._race.abort()
         if self._socket is not None:
             # Not `close`: the steps that wait for it are to see its end first. And not the method of a TLS
             # socket: that would forget its TLS, which those steps are in the middle of.
@@ -170,43 +175,27 @@ class CAConnection:
                 return sock, watched
         self.close()
         self._refuse_if_over(limit)
-        yield from self._connect(limit)
-        if self._socket is None or self._watched is None:  # aborted meanwhile
-            raise ConnectionAbortedError("the connection was ended")
-        return self._socket, self._watched
+        return (yield from self._connect(limit))
 
-    def _connect(self, limit: Deadline) -> Steps[None]:
+    def _connect(self, limit: Deadline) -> Steps[tuple[socket.socket, Watched]]:
         host, port = self._origin.host, self._origin.port
         if self._proxy is not None:
             host, port = self._proxy.host, self._proxy.port
-        error: OSError | None = None
-        for family, address in (yield from sockets.addresses_of(host, port)):
-            self._refuse_if_over(limit)
-            try:
-                yield from self._connect_to(family, address, limit.within(_CONNECT))
-            except OSError as failed:
-                self.close()
-                error = failed
-                if isinstance(failed, ssl.SSLCertVerificationError):
-                    raise
-            else:
-                return
-        raise error or OSError("its name has no address")
+        found = yield from sockets.addresses_of(host, port)
+        self._refuse_if_over(limit)
+        race = self._race = sockets.Race(self._loop, self._connect_to, limit)
+        try:
+            lane, place = yield from race.run(self._addresses.sort(found))
+        finally:
+            self._race = None
+        self._socket, self._watched = lane.socket, lane.watched
+        self._addresses.note(place)
+        if self._socket is None or self._watched is None:
+            raise ConnectionAbortedError("the connection was ended")
+        return self._socket, self._watched
 
-    def _connect_to(self, family: int, address: tuple[str, int], limit: Deadline) -> Steps[None]:
-        sock: socket.socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket = sock
-        sock.setblocking(False)
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(BlockingIOError):
-            sock.connect(address)
-        # Only now: a socket that does not even connect counts as one whose end has come.
-        watched = self._watched = self._loop.watch(sock.fileno())
-        if not (yield watched.until_writable(limit)):
-            raise TimeoutError("timed out")
-        if failed := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(failed, os.strerror(failed))
+    def _connect_to(self, lane: sockets.Lane, place: sockets.Place, limit: Deadline) -> Steps[None]:
+        sock, watched = yield from lane.connect(place, limit)
         if self._proxy is not None:
             yield from open_tunnel(sock, watched, self._proxy, self._origin, limit)
         # An end that TLS did not announce is a broken connection, not the end of a response.
@@ -216,7 +205,7 @@ class CAConnection:
             do_handshake_on_connect=False,
             suppress_ragged_eofs=False,
         )
-        self._socket = wrapped
+        lane.socket = wrapped
         yield from sockets.handshake(wrapped, watched, limit)
 
 

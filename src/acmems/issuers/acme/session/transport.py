@@ -16,7 +16,7 @@ from acmems.exceptions import DeadlinePassed
 from acmems.issuers.acme.session.connection import CAConnection
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.proxy import proxy_for
-from acmems.issuers.acme.session.sockets import tls_context
+from acmems.issuers.acme.session.sockets import Addresses, tls_context
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 
@@ -57,8 +57,10 @@ class Transport:
     ) -> None:
         context, proxy = tls_context(ca_file), proxy_for(origin)
         self._loop = loop
+        addresses = Addresses(loop.clock)
         self._connections = tuple(
-            CAConnection(origin, context, proxy, try_limit, loop) for _ in range(connections)
+            CAConnection(origin, context, proxy, addresses=addresses, try_limit=try_limit, loop=loop)
+            for _ in range(connections)
         )
         # The one that was used last is used next: few stay warm, others are never made.
         self._free = list(self._connections)
