@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from acmems.exceptions import CAProblem, CAProtocolError
-from acmems.issuers.acme.session import Response, readable_problem
+from acmems.issuers.acme.session import Response, problem_in
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier
 
@@ -71,7 +70,7 @@ def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Or
         tuple(urls),
         raw["finalize"],
         certificate if isinstance(certificate, str) else None,
-        _error(raw["error"]) if isinstance(raw.get("error"), dict) else None,
+        problem_in(raw["error"]) if isinstance(raw.get("error"), dict) else None,
     )
 
 
@@ -85,13 +84,3 @@ def _ordered(identifiers: object) -> set[tuple[str, str]]:
             raise CAProtocolError("an order cannot be read: one of its identifiers is none")
         found.add((kind, value.lower()))
     return found
-
-
-def _error(document: Mapping[str, Any]) -> CAProblem:
-    problem = readable_problem(document)
-    subproblems = [
-        (each.get("identifier", {}).get("value", ""), each.get("type", ""), one_line(each.get("detail", "")))
-        for each in problem.get("subproblems", ())
-    ]
-    kind, detail = problem.get("type", "about:blank"), problem.get("detail", "")
-    return CAProblem(200, one_line(kind), one_line(detail), subproblems=subproblems)

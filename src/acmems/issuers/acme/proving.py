@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
-from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
+from acmems.exceptions import CAProblem, CAUnavailable
+from acmems.issuers.acme.authorization import (
+    Authorization,
+    Challenge,
+    check_names,
+    check_valid,
+    parse,
+    pick,
+)
+from acmems.issuers.acme.decisions import Complaint, Decisions
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.session import Session
@@ -38,6 +46,7 @@ class Attempt:
         since: when the CA could start to decide, on the same clock.
         polls: how many looks found it undecided since then.
         proof: what is presented, None once it is withdrawn.
+        complaint: what the CA has said against the name so far.
     """
 
     authorization: Authorization
@@ -48,6 +57,7 @@ class Attempt:
     since: float = 0.0
     polls: int = 0
     proof: Proof | None = None
+    complaint: Complaint = field(default_factory=Complaint)
 
     @property
     def sees_requests(self) -> bool:
@@ -114,7 +124,7 @@ class Proving:
         fetched = yield from gather(self.fetch(url, deadline) for url in urls)
         authorizations = [authorization for authorization, _ in fetched]
         check_names(authorizations, wanted)
-        undecided = [each for each in authorizations if not each.is_valid()]
+        undecided = check_valid(authorizations)
         if not undecided:
             return authorizations
         attempts: list[Attempt] = []
@@ -238,7 +248,9 @@ class Proving:
             yield from self.session.post(attempt.challenge.url, {}, deadline=deadline)
         except CAProblem as problem:
             # Somebody else may have answered it, or it is decided already: the authorization tells.
-            logger.debug("the CA did not take the answer to a challenge: %s", problem)
+            name = attempt.authorization.name
+            logger.warning("the CA did not take the request to validate %s: %s", name, problem)
+            attempt.complaint.refusal = problem
             attempt.next_poll = self._clock.monotonic()
 
     def poll(self, attempt: Attempt, deadline: Deadline) -> Steps[None]:
@@ -257,6 +269,7 @@ class Proving:
             interval.learn(now - attempt.since, attempt.polls)
 
     def _await_decisions(self, waiting: list[Attempt], wake: Signal, deadline: Deadline) -> Steps[None]:
+        decisions = Decisions(self._clock)
         while waiting:
             if self._is_stopped:
                 raise CAUnavailable("this server is stopping; ask again")
@@ -264,11 +277,11 @@ class Proving:
             due = [attempt for attempt in waiting if attempt.next_poll <= now]
             if due:
                 yield from gather(self.poll(attempt, deadline) for attempt in due)
-                waiting = [attempt for attempt in waiting if not attempt.authorization.is_valid()]
+                waiting = decisions.undecided(waiting)
                 continue
-            if deadline.passed:
-                names = ", ".join(attempt.authorization.name for attempt in waiting)
-                raise DeadlinePassed(f"the CA has not yet decided on {names}", retry_after=10.0)
             until = min(attempt.next_poll for attempt in waiting) - now
-            yield wake.wait(min(until, deadline.remaining))
+            left = min(deadline.remaining, decisions.remaining)
+            if left <= 0:
+                raise decisions.end(waiting)
+            yield wake.wait(min(until, left))
             wake.clear()

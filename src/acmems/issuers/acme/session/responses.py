@@ -127,9 +127,7 @@ class Response:
         detail = one_line(problem.get("detail") or problem.get("title") or f"HTTP status {self.status}")
         kind = one_line(problem.get("type") or "about:blank")
         retry_after = self.retry_after(now)
-        if self.status == 429 or kind == CAProblem.PREFIX + "rateLimited":  # noqa: PLR2004 - HTTP's own
-            return RateLimited(detail, retry_after=retry_after)
-        return CAProblem(
+        error = CAProblem(
             self.status,
             kind,
             detail,
@@ -139,6 +137,9 @@ class Response:
             terms=one_line(next(iter(self.links("terms-of-service")), "")),
             algorithms=[one_line(name, 40) for name in problem.get("algorithms", ())],
         )
+        if self.status == 429 or kind == CAProblem.PREFIX + "rateLimited":  # noqa: PLR2004 - HTTP's own
+            return RateLimited(str(error), retry_after=retry_after)
+        return error
 
     def _problem(self) -> dict[str, Any]:
         """Return the problem document, empty where the body is anything else: proxies answer HTML."""
@@ -146,6 +147,20 @@ class Response:
             return readable_problem(self.json())
         except CAProtocolError:
             return {}
+
+
+def problem_in(document: Mapping[str, Any]) -> CAProblem:
+    """Return the problem that an order or a challenge has as its `error` (RFC 8555 sections 7.1.3, 8).
+
+    Args:
+        document: a JSON object.
+    """
+    problem = readable_problem(document)
+    subproblems = [_subproblem(entry) for entry in problem.get("subproblems", ())]
+    kind, detail = one_line(problem.get("type", "about:blank")), one_line(problem.get("detail", ""))
+    if not detail and not subproblems and "type" not in problem:
+        detail = "the CA gave no reason"
+    return CAProblem(200, kind, detail, subproblems=subproblems)
 
 
 def readable_problem(document: Mapping[str, Any]) -> dict[str, Any]:
