@@ -20,7 +20,7 @@ from tests.fake_ca import (
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, ChallengeFailed, DeadlinePassed
 from acmems.issuers.acme.authorization import parse
-from acmems.issuers.acme.decisions import GRACE, STUCK
+from acmems.issuers.acme.problems import GRACE, STUCK
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Headers, Response
 from acmems.x509.identifiers import Identifier

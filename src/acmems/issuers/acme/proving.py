@@ -20,9 +20,9 @@ from acmems.issuers.acme.authorization import (
     parse,
     pick,
 )
-from acmems.issuers.acme.decisions import Complaint, Decisions
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
+from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
