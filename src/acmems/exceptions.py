@@ -32,9 +32,10 @@ is answered with is decided in one table, in `acmems.frontends.problems`.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 
@@ -100,7 +101,38 @@ class HttpRefusal(AcmeException):
         self.headers = dict(headers or {})
 
 
-class InvalidDomainName(AcmeException):
+class _AboutName(AcmeException):
+    """What is wrong with a name; its words also tell what is wrong with others of the same order.
+
+    Args:
+        message: what is wrong with this name.
+        domain: the name.
+
+    Attributes:
+        others: the errors of the other names; see `together`.
+    """
+
+    def __init__(self, message: str, domain: str) -> None:
+        super().__init__(message)
+        self.domain = domain
+        self.others: tuple[_AboutName, ...] = ()
+
+    def together(self, others: Iterable[_AboutName]) -> Self:
+        """Return this error as that of several names; its class says what the answer is."""
+        error = copy.copy(self)
+        error.others = tuple(each for other in others for each in other.each)
+        return error
+
+    @property
+    def each(self) -> tuple[_AboutName, ...]:
+        """One error for each name."""
+        return (self.together(()), *self.others)
+
+    def __str__(self) -> str:
+        return "; ".join([super().__str__(), *map(str, self.others)])
+
+
+class InvalidDomainName(_AboutName):
     """The ACME server does not accept the domain name.
 
     Args:
@@ -109,8 +141,7 @@ class InvalidDomainName(AcmeException):
     """
 
     def __init__(self, domain: str, detail: str) -> None:
-        super().__init__(f"{domain} is not accepted: {detail}")
-        self.domain = domain
+        super().__init__(f"{domain} is not accepted: {detail}", domain)
         self.detail = detail
 
 
@@ -118,7 +149,7 @@ class NoChallengeMethodsSupported(AcmeException):
     """The domain cannot be validated by the challenges that the CA offers and the validator knows."""
 
 
-class ChallengeFailed(AcmeException):
+class ChallengeFailed(_AboutName):
     """The challenge to validate the requested domain failed.
 
     Args:
@@ -130,8 +161,7 @@ class ChallengeFailed(AcmeException):
     """
 
     def __init__(self, domain: str, message: str, challenge_uri: str, *, verification: str = "") -> None:
-        super().__init__(f"the CA could not validate {domain}: {message}")
-        self.domain = domain
+        super().__init__(f"the CA could not validate {domain}: {message}", domain)
         self.message = message
         self.challenge_uri = challenge_uri
         self.verification = verification
@@ -280,6 +310,8 @@ class ClocksDiffer(CAUnavailable):
 class CAProblem(CAError):
     """The CA answered with a problem document (RFC 9457; error types of RFC 8555 section 6.7).
 
+    Its words are those of the document and of all that is within.
+
     Args:
         status: the HTTP status of the answer.
         type: the problem type; ACME's carry the prefix `urn:ietf:params:acme:error:`.
@@ -305,7 +337,12 @@ class CAProblem(CAError):
         terms: str = "",
         algorithms: Sequence[str] = (),
     ) -> None:
-        super().__init__(detail or type, retry_after=retry_after)
+        within = "; ".join(
+            f"{name}: {words or kind}" if name else words or kind for name, kind, words in subproblems
+        )
+        super().__init__(
+            f"{detail or type} ({within})" if within else detail or type, retry_after=retry_after
+        )
         self.status = status
         self.type = type
         self.detail = detail

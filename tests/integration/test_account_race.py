@@ -71,14 +71,20 @@ def test_registrations_at_once(proxy: FaultProxy, settings: Settings, tmp_path: 
 
 
 def test_starts_at_once(proxy: FaultProxy, settings: Settings, tmp_path: Path) -> None:
-    """Two `acmems serve`, ten times: both become ready, with the same account."""
+    """Two `acmems serve` at the same moment, ten times: both become ready, with the same account."""
     for number in range(ROUNDS):
         before = len(registrations(proxy))
         both = [settings_of(proxy, settings, tmp_path / str(number)) for _ in "ab"]
+        both[0].text()  # makes the folders
         logs = [own.folder / f"{name}.log" for name, own in zip("ab", both, strict=True)]
         running = []
         try:
-            running += [start("serve", own, log) for own, log in zip(both, logs, strict=True)]
+            with AccountDirectory(both[0].folder / "account").founding():
+                running += [start("serve", own, log) for own, log in zip(both, logs, strict=True)]
+                wait_until(
+                    lambda: all("waiting for it" in log.read_text() for log in logs),  # noqa: B023
+                    "both wait",
+                )
             wait_until(
                 lambda: all("ready, listening on" in log.read_text() for log in logs),  # noqa: B023
                 "both are ready",

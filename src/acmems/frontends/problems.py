@@ -47,8 +47,8 @@ _OURS: Mapping[type[AcmeException], str] = {
     exceptions.AccountError: "the account of this server at the CA cannot be used",
     exceptions.StorageUnavailable: "this server cannot keep certificates at the moment",
 }
-_LONGEST_REASON = 32 * 1024  # characters: an option of openssl with a hundred long names fits
-_LONGEST_LOGGED = 1000
+# Characters, also in the log: what a CA says of each of a hundred long names fits.
+_LONGEST_REASON = 80 * 1024
 _JSON_TYPES = ("application/problem+json", "application/json")
 _RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
 
@@ -134,7 +134,7 @@ def failure_event(error: BaseException, **known: Any) -> RefusedEvent | FailedEv
     """
     status = status_of(error)
     if isinstance(error, AcmeException):
-        reason = one_line(for_operator(error), _LONGEST_LOGGED)
+        reason = one_line(for_operator(error), _LONGEST_REASON)
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return RefusedEvent(status=status, reason=reason, **known)
         return FailedEvent(stage="request", status=status, reason=reason, **known)

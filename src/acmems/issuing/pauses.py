@@ -195,7 +195,12 @@ def _shared(asked: Asked) -> Iterator[Hashable]:
 
 
 def _failed(asked: Asked, error: AcmeException) -> list[Hashable]:
-    """Return what an error shows not to work."""
+    """Return what an error shows not to work, for each name that it tells of."""
+    each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed) else (error,)
+    return list(dict.fromkeys(subject for one in each for subject in _failed_name(asked, one)))
+
+
+def _failed_name(asked: Asked, error: AcmeException) -> list[Hashable]:
     names = asked.request.names
     if isinstance(error, InvalidDomainName) and error.domain in names:
         return [_Name(error.domain)]

@@ -15,6 +15,7 @@ from acmems.exceptions import (
     DeadlinePassed,
     RateLimited,
 )
+from acmems.issuers.acme.account import Account
 
 
 class TestRegistered:
@@ -90,6 +91,14 @@ class TestRegistered:
         assert desk.refresh() == before == desk.directory.load_registration()
         assert desk.session.kid == ACCOUNT
         assert "which is used as it was" in caplog.text
+
+    def test_an_ended_account_that_cannot_be_read(self, tmp_path: Path) -> None:
+        """What was deactivated stays so, whatever the CA says of it later."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.directory.save_registration(Account(ACCOUNT, {"status": "deactivated"}))
+        desk.session.say(ACCOUNT, problem("malformed", "no", 400))
+        with pytest.raises(AccountError, match="is deactivated"):
+            desk.refresh()
 
     def test_an_account_without_a_status(self, tmp_path: Path) -> None:
         """An account of which the CA does not say that it has ended has not."""

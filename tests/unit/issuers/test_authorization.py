@@ -198,7 +198,7 @@ class TestDecision:
             ({"type": "urn:ietf:params:acme:error:dns"}, "urn:ietf:params:acme:error:dns"),
             (
                 {"detail": "no", "identifier": {"type": "odd", "value": 7}, "subproblems": [7, [], ERROR]},
-                "no",
+                "no (no address)",
             ),
         ],
         ids=str,

@@ -111,3 +111,6 @@ class TestParse:
         assert found is not None
         assert (found.code, found.detail) == ("caa", "no way")
         assert found.subproblems == ((NAME, kind, "for bidden"),)
+        odd = {"type": "a\nb", "subproblems": [{"type": "c\nd"}]}
+        bare = parse(answer(order("invalid", error=odd)), ORDER, CSR.identifiers).error
+        assert str(bare) == "a b (c d)"

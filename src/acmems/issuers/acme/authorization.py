@@ -16,13 +16,14 @@ from acmems.exceptions import (
     ChallengesUnknownStatus,
     NoChallengeMethodsSupported,
 )
-from acmems.issuers.acme.session import Response, readable_problem
+from acmems.issuers.acme.session import Response, problem_in
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
 _TOKEN_TYPES = frozenset({"http-01", "dns-01", "dns-account-01", "tls-alpn-01"})
+_LONGEST_ERROR = 2000  # characters of a problem with all that is within
 _MOST_ISSUERS = 10  # draft-ietf-acme-dns-persist
 
 
@@ -157,8 +158,7 @@ def _challenges(raw: object) -> Iterator[Challenge]:
         return
     error = ""
     if isinstance(raw.get("error"), dict):
-        problem = readable_problem(raw["error"])
-        error = one_line(problem.get("detail") or problem.get("type") or "the CA gave no reason")
+        error = one_line(problem_in(raw["error"]), _LONGEST_ERROR)
     yield Challenge(
         raw["type"],
         raw["url"],
@@ -192,6 +192,24 @@ def check_names(authorizations: Sequence[Authorization], wanted: Collection[Iden
         if authorization.identifier not in wanted:
             name = one_line(authorization.name, 260)
             raise CAProtocolError(f"the CA wants {name} validated, which nobody asked for")
+
+
+def check_valid(authorizations: Sequence[Authorization]) -> list[Authorization]:
+    """Return those that the CA has not decided.
+
+    Raises:
+        ChallengeFailed: some never will be valid; tells of each.
+    """
+    undecided, failures = [], []
+    for authorization in authorizations:
+        try:
+            if not authorization.is_valid():
+                undecided.append(authorization)
+        except ChallengeFailed as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0].together(failures[1:])
+    return undecided
 
 
 def pick(authorizations: Sequence[Authorization], validators: Sequence[Validator]) -> Validator:

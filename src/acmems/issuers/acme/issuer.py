@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -12,7 +13,7 @@ from typing import TypeVar
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
+from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
@@ -20,11 +21,13 @@ from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.proving import Proving
-from acmems.issuers.acme.registration import Registrar
+from acmems.issuers.acme.registration import Registrar, key_refused
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -223,7 +226,31 @@ class AcmeIssuer:
         """
         client = yield from self.opened(deadline.within(self._timeout))
         yield from client.clocks.check(deadline.within(self._timeout))
-        return (yield from client.ordering.obtain(request, validators, deadline, identity))
+        try:
+            return (yield from client.ordering.obtain(request, validators, deadline, identity))
+        except AcmeException as error:
+            yield from self._check_account(client, error, deadline.within(self._timeout))
+            raise
+
+    def _check_account(self, client: Client, error: AcmeException, deadline: Deadline) -> Steps[None]:
+        """Raise what an error of an order is, if it is the account's.
+
+        `unauthorized` is what a name is answered that could not be validated, and a deactivated account
+        (sections 6.7, 7.3.6): where no identifier is named, the account itself tells.
+        """
+        problem = error if isinstance(error, CAProblem) else error.__cause__
+        if not isinstance(problem, CAProblem):
+            return
+        if problem.code == "badSignatureAlgorithm":
+            raise key_refused(problem, client.key, self.directory) from problem
+        if problem.code != "unauthorized" or any(name for name, *_ in problem.subproblems):
+            return
+        try:
+            yield from self._refresh(deadline, register=False)
+        except AccountError as meaning:
+            raise meaning from problem
+        except AcmeException as other:
+            logger.debug("whether the account is valid cannot be told: %s", other)
 
     def opened(self, deadline: Deadline) -> Steps[Client]:
         """Return what speaks to the CA; open the account first if need be, once however many wait for it.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from acmems.exceptions import CAProblem, CAProtocolError
-from acmems.issuers.acme.session import Response, readable_problem
+from acmems.issuers.acme.session import Response, problem_in
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier
 
@@ -80,7 +79,7 @@ def parse(response: Response, url: str, identifiers: Sequence[Identifier]) -> Or
         authorizations,
         raw["finalize"],
         certificate if isinstance(certificate, str) else None,
-        _error(raw["error"]) if isinstance(raw.get("error"), dict) else None,
+        problem_in(raw["error"]) if isinstance(raw.get("error"), dict) else None,
         _date(raw.get("expires")),
     )
 
@@ -104,13 +103,3 @@ def _date(value: object) -> datetime.datetime | None:
     except ValueError:
         return None
     return date.replace(tzinfo=datetime.UTC) if date is not None and date.tzinfo is None else date
-
-
-def _error(document: Mapping[str, Any]) -> CAProblem:
-    problem = readable_problem(document)
-    subproblems = [
-        (each.get("identifier", {}).get("value", ""), each.get("type", ""), one_line(each.get("detail", "")))
-        for each in problem.get("subproblems", ())
-    ]
-    kind, detail = problem.get("type", "about:blank"), problem.get("detail", "")
-    return CAProblem(200, one_line(kind), one_line(detail), subproblems=subproblems)

@@ -1,19 +1,36 @@
-"""What a CA's problem documents mean for a request (RFC 8555 section 6.7)."""
+"""What a CA has against a request (RFC 8555 section 6.7), and against names on their way (section 8.2)."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
+from acmems.challenges import Validator
 from acmems.exceptions import (
     AccountError,
     AcmeException,
     CAProblem,
     ChallengeFailed,
+    DeadlinePassed,
     InvalidDomainName,
     NeedToAgreeToTOS,
     PayloadInvalid,
 )
+from acmems.issuers.acme.authorization import Authorization, Challenge
+from acmems.system.clock import Clock, Deadline
+from acmems.text import one_line
+
+logger = logging.getLogger(__name__)
+
+GRACE = 5.0
+"""Seconds that the CA has for the other names once one has failed, so that the answer tells of all."""
+STUCK = 3.0
+"""Seconds that a challenge with an error stays `pending` until the CA counts as having given up: one that
+it tries again is `processing` (section 8.2)."""
 
 _ACCOUNT = frozenset({"accountDoesNotExist", "externalAccountRequired"})
 _NAME = frozenset({"rejectedIdentifier", "unsupportedIdentifier"})
@@ -44,26 +61,47 @@ def translating(names: Sequence[str]) -> Iterator[None]:
 def translate(problem: CAProblem, names: Sequence[str]) -> AcmeException:
     """Return what a CA's problem document means for a request (RFC 8555 section 6.7).
 
+    Types and identifiers decide; the CA's words are only passed on. Where subproblems name several
+    identifiers the error tells of each, with its own words (section 6.7.1).
+
+    `unauthorized` is taken for a failed validation, although a deactivated account is answered so, too
+    (section 7.3.6): only the account itself tells.
+
     Args:
         problem: the CA's problem.
         names: what was ordered, to name one where the problem does not.
     """
-    name, code, detail = ", ".join(names), problem.code, problem.detail
-    for identifier, type_, words in problem.subproblems:
-        name, code, detail = identifier or name, type_.removeprefix(CAProblem.PREFIX), words
-        break
-    detail = detail or problem.detail or code
-    if problem.code == "userActionRequired":
+    code = problem.code
+    if code == "userActionRequired":
         return _action_required(problem)
-    if problem.code in _ACCOUNT or (problem.code == "unauthorized" and "account" in detail.lower()):
-        return AccountError(f"the CA does not accept the account: {detail}")
+    if code in _ACCOUNT:
+        return AccountError(f"the CA does not accept the account: {problem}")
+    every_name = ", ".join(names)
+    errors = _about_names(problem, every_name)
+    if errors:
+        return errors[0].together(errors[1:])
+    if code in {"badCSR", "badPublicKey"}:
+        return PayloadInvalid(f"the CA does not accept the CSR: {problem if problem.detail else code}")
+    return _of_code(every_name, code, problem.detail or code) or problem
+
+
+def _about_names(problem: CAProblem, every_name: str) -> list[InvalidDomainName | ChallengeFailed]:
+    """Return what the subproblems mean for their names; nothing where none is about a name."""
+    found = []
+    for name, kind, words in problem.subproblems:
+        code = kind.removeprefix(CAProblem.PREFIX) or problem.code
+        words_or_code = words or problem.detail or code
+        found.append((name, words_or_code, _of_code(name or every_name, code, words_or_code)))
+    if not any(error for *_, error in found):
+        return []
+    # Beside names that cannot be had, one with a problem of another kind is told as well.
+    return [error or InvalidDomainName(name or every_name, words) for name, words, error in found]
+
+
+def _of_code(name: str, code: str, words: str) -> InvalidDomainName | ChallengeFailed | None:
     if code in _NAME:
-        return InvalidDomainName(name, detail)
-    if problem.code in {"badCSR", "badPublicKey"}:
-        return PayloadInvalid(f"the CA does not accept the CSR: {detail}")
-    if code in _VALIDATION:
-        return ChallengeFailed(name, detail, "")
-    return problem
+        return InvalidDomainName(name, words)
+    return ChallengeFailed(name, words, "") if code in _VALIDATION else None
 
 
 def _action_required(problem: CAProblem) -> AccountError:
@@ -71,4 +109,116 @@ def _action_required(problem: CAProblem) -> AccountError:
     if problem.terms:
         return NeedToAgreeToTOS(problem.terms, detail=problem.detail, visit=problem.visit)
     where = problem.visit or "the website of the CA"
-    return AccountError(f"the CA wants a person to act before it goes on ({problem.detail}): visit {where}")
+    return AccountError(f"the CA wants a person to act before it goes on ({problem}): visit {where}")
+
+
+@dataclass(slots=True, eq=False)
+class Complaint:
+    """What the CA has said against a name that it has not decided on.
+
+    Args:
+        refusal: its problem with the request to validate (section 7.5.1), None if it took that.
+        error: the error of the challenge, as last seen; empty while there is none.
+        since: when the challenge was first seen `pending` with an error, in seconds of the monotonic clock.
+    """
+
+    refusal: CAProblem | None = None
+    error: str = ""
+    since: float | None = None
+
+
+class _Attempt(Protocol):
+    authorization: Authorization
+    challenge: Challenge
+    complaint: Complaint
+    validator: Validator
+
+
+A = TypeVar("A", bound=_Attempt)
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What is known of the names of an order while they are being decided.
+
+    Args:
+        clock: time.
+        failures: the names that have failed so far.
+        until: when the wait for other names ends, None while none has failed.
+    """
+
+    clock: Clock
+    failures: list[ChallengeFailed] = field(default_factory=list)
+    until: Deadline | None = None
+
+    def undecided(self, attempts: Sequence[A]) -> list[A]:
+        """Return those that are not decided yet.
+
+        Raises:
+            ChallengeFailed: some never will be valid, and the others are decided; tells of each.
+            AccountError: the CA does not accept the account.
+        """
+        waiting = []
+        for attempt in attempts:
+            try:
+                if not attempt.authorization.is_valid():
+                    self._check(attempt)
+                    waiting.append(attempt)
+            except ChallengeFailed as failure:
+                failure.verification = attempt.validator.name
+                self.failures.append(failure)
+        if self.failures and self.until is None:
+            self.until = self.clock.deadline(GRACE)
+        if self.failures and not waiting:
+            raise self.end(())
+        return waiting
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left for the other names; infinite while none has failed."""
+        return math.inf if self.until is None else self.until.remaining
+
+    def end(self, waiting: Sequence[_Attempt]) -> ChallengeFailed | DeadlinePassed:
+        """Return the error that ends the wait: of all that has failed, else of all that is undecided.
+
+        Args:
+            waiting: the attempts that are not decided.
+        """
+        if self.failures:
+            return self.failures[0].together(self.failures[1:])
+        names = ", ".join(map(_said_so_far, waiting))
+        return DeadlinePassed(f"the CA has not yet decided on {names}", retry_after=10.0)
+
+    def _check(self, attempt: _Attempt) -> None:
+        """Take note of what the CA says against a name, and raise it once it is final."""
+        complaint, name = attempt.complaint, attempt.authorization.name
+        offered = (each for each in attempt.authorization.challenges if each.url == attempt.challenge.url)
+        challenge = next(offered, attempt.challenge)
+        if challenge.error and challenge.error != complaint.error:
+            logger.warning("the CA could not validate %s so far: %s", name, challenge.error)
+        complaint.error = challenge.error
+        if challenge.status != "pending":
+            complaint.refusal = complaint.since = None  # the CA works on it
+            return
+        if complaint.refusal is not None:
+            raise _refused(name, complaint.refusal, challenge) from complaint.refusal
+        now = self.clock.monotonic()
+        if not challenge.error:
+            complaint.since = None
+        elif complaint.since is None:
+            complaint.since = now
+        elif now - complaint.since >= STUCK:
+            raise ChallengeFailed(name, challenge.error, challenge.url)
+
+
+def _said_so_far(attempt: _Attempt) -> str:
+    name, error = attempt.authorization.name, attempt.complaint.error
+    return f"{name} (so far: {error})" if error else name
+
+
+def _refused(name: str, refusal: CAProblem, challenge: Challenge) -> ChallengeFailed | AccountError:
+    """Return what a refused request to validate means, where the challenge waits for one still."""
+    meaning = translate(refusal, [name])
+    if isinstance(meaning, AccountError):
+        return meaning
+    return ChallengeFailed(name, one_line(challenge.error or refusal), challenge.url)

@@ -12,10 +12,18 @@ from dataclasses import dataclass, field
 from acmems.challenges import Proof, Validator
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.challenges.presented.turns import ProofTurns
-from acmems.exceptions import CAProblem, CAUnavailable, ChallengeFailed, DeadlinePassed
-from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
+from acmems.exceptions import CAProblem, CAUnavailable
+from acmems.issuers.acme.authorization import (
+    Authorization,
+    Challenge,
+    check_names,
+    check_valid,
+    parse,
+    pick,
+)
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
+from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
@@ -39,6 +47,7 @@ class Attempt:
         since: when the CA could start to decide, on the same clock.
         polls: how many looks found it undecided since then.
         proof: what is presented, None once it is withdrawn.
+        complaint: what the CA has said against the name so far.
     """
 
     authorization: Authorization
@@ -49,23 +58,12 @@ class Attempt:
     since: float = 0.0
     polls: int = 0
     proof: Proof | None = None
+    complaint: Complaint = field(default_factory=Complaint)
 
     @property
     def sees_requests(self) -> bool:
         """Whether it can be seen that the CA fetches the answer."""
         return self.validator.sees_requests
-
-    def is_valid(self) -> bool:
-        """Tell whether the name is validated; False as long as the CA has not decided.
-
-        Raises:
-            ChallengeFailed: it never will be; the error names the verification.
-        """
-        try:
-            return self.authorization.is_valid()
-        except ChallengeFailed as failure:
-            failure.verification = self.validator.name
-            raise
 
 
 class Proving:
@@ -139,7 +137,7 @@ class Proving:
         fetched = yield from gather(self.fetch(url, deadline) for url in urls)
         authorizations = [authorization for authorization, _ in fetched]
         check_names(authorizations, wanted)
-        undecided = [each for each in authorizations if not each.is_valid()]
+        undecided = check_valid(authorizations)
         if not undecided:
             return authorizations
         attempts: list[Attempt] = []
@@ -272,7 +270,9 @@ class Proving:
             yield from self._post(attempt.challenge.url, {}, deadline)
         except CAProblem as problem:
             # Somebody else may have answered it, or it is decided already: the authorization tells.
-            logger.debug("the CA did not take the answer to a challenge: %s", problem)
+            name = attempt.authorization.name
+            logger.warning("the CA did not take the request to validate %s: %s", name, problem)
+            attempt.complaint.refusal = problem
             attempt.next_poll = self._clock.monotonic()
 
     def _post(self, url: str, payload: dict[str, object] | None, deadline: Deadline) -> Steps[Response]:
@@ -294,6 +294,7 @@ class Proving:
             interval.learn(now - attempt.since, attempt.polls)
 
     def _await_decisions(self, waiting: list[Attempt], wake: Signal, deadline: Deadline) -> Steps[None]:
+        decisions = Decisions(self._clock)
         while waiting:
             if self._is_stopped:
                 raise CAUnavailable("this server is stopping; ask again")
@@ -301,11 +302,11 @@ class Proving:
             due = [attempt for attempt in waiting if attempt.next_poll <= now]
             if due:
                 yield from gather(self.poll(attempt, deadline) for attempt in due)
-                waiting = [attempt for attempt in waiting if not attempt.is_valid()]
+                waiting = decisions.undecided(waiting)
                 continue
-            if deadline.passed:
-                names = ", ".join(attempt.authorization.name for attempt in waiting)
-                raise DeadlinePassed(f"the CA has not yet decided on {names}", retry_after=10.0)
             until = min(attempt.next_poll for attempt in waiting) - now
-            yield wake.wait(min(until, deadline.remaining))
+            left = min(deadline.remaining, decisions.remaining)
+            if left <= 0:
+                raise decisions.end(waiting)
+            yield wake.wait(min(until, left))
             wake.clear()

@@ -194,13 +194,13 @@ class Registrar:
             logger.warning(
                 "the CA does not tell about the account %s, which is used as it was: %s", url, error
             )
-            return self._keep(known)
+            account = known
         if account.status != "valid":
             raise AccountError(
                 f"the account {url} is {one_line(account.status, 40)}: to begin a new one, move "
                 f"{self.directory.both_files} away"
             )
-        if self._contact and list(account.contacts) != self._contact:
+        if account is not known and self._contact and list(account.contacts) != self._contact:
             account = yield from self._update_contacts(account, terms, deadline)
         return self._keep(account)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acmems.issuers.acme.session.responses import Headers, Response, readable_problem
+from acmems.issuers.acme.session.responses import Headers, Response, problem_in
 from acmems.issuers.acme.session.session import Session
 
-__all__ = ["Headers", "Response", "Session", "readable_problem"]
+__all__ = ["Headers", "Response", "Session", "problem_in"]

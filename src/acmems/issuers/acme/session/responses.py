@@ -156,16 +156,7 @@ class Response:
         kind = one_line(problem.get("type") or "about:blank")
         retry_after = self.retry_after(now)
         subproblems = [_subproblem(entry) for entry in problem.get("subproblems", ())]
-        is_acmes = kind == CAProblem.PREFIX + "rateLimited"
-        if self.status == HTTPStatus.TOO_MANY_REQUESTS or is_acmes:
-            return RateLimited(
-                detail,
-                retry_after=retry_after,
-                identifiers=[identifier for identifier, _, _ in subproblems if identifier],
-                # What stands before a CA knows no certificates; with 503 the CA speaks of its own load.
-                is_overall=not is_acmes or self.status == HTTPStatus.SERVICE_UNAVAILABLE,
-            )
-        return CAProblem(
+        error = CAProblem(
             self.status,
             kind,
             detail,
@@ -174,6 +165,16 @@ class Response:
             visit=one_line(problem.get("instance") or ""),
             terms=one_line(next(iter(self.links("terms-of-service")), "")),
             algorithms=[one_line(name, 40) for name in problem.get("algorithms", ())],
+        )
+        is_acmes = kind == CAProblem.PREFIX + "rateLimited"
+        if self.status != HTTPStatus.TOO_MANY_REQUESTS and not is_acmes:
+            return error
+        return RateLimited(
+            str(error),
+            retry_after=retry_after,
+            identifiers=[identifier for identifier, _, _ in subproblems if identifier],
+            # What stands before a CA knows no certificates; with 503 the CA speaks of its own load.
+            is_overall=not is_acmes or self.status == HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
     def _absolute(self, value: Any, name: str = "") -> Any:
@@ -201,6 +202,20 @@ class Response:
             return readable_problem(self.json())
         except CAProtocolError:
             return {}
+
+
+def problem_in(document: Mapping[str, Any]) -> CAProblem:
+    """Return the problem that an order or a challenge has as its `error` (RFC 8555 sections 7.1.3, 8).
+
+    Args:
+        document: a JSON object.
+    """
+    problem = readable_problem(document)
+    subproblems = [_subproblem(entry) for entry in problem.get("subproblems", ())]
+    kind, detail = one_line(problem.get("type", "about:blank")), one_line(problem.get("detail", ""))
+    if not detail and not subproblems and "type" not in problem:
+        detail = "the CA gave no reason"
+    return CAProblem(200, kind, detail, subproblems=subproblems)
 
 
 def readable_problem(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def judge(response: Response, now: datetime.datetime) -> Response:
         # 503 says "not now". A gateway's 502 or 504 does not know what became of the request, and
         # neither does whoever answers 500.
         raise Failure(
-            f"the CA answers {response.status}: {error.detail}",
+            f"the CA answers {response.status}: {error}",
             sent=response.status != HTTPStatus.SERVICE_UNAVAILABLE,
             retry_after=None if error.retry_after is None else min(error.retry_after, LONGEST_HOLD),
         )
