@@ -67,11 +67,17 @@ class _Csr:
 
 @dataclass(frozen=True, slots=True)
 class _BlockAndNames:
-    """Whatever one auth block's clients ask for these names; `is_budget`: after several failures."""
+    """Whatever one auth block's clients ask for exactly these names.
+
+    Args:
+        block: the auth block.
+        names: the names.
+        after: what stops them: `failure`, `csrs` (several that were refused) or `limit`.
+    """
 
     block: str | None
     names: tuple[str, ...]
-    is_budget: bool = False
+    after: str = "failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +175,7 @@ class Pauses:
         self._cooldown.note(_Csr(asked.request.content_digest), error)
         names = asked.request.names
         stopped = RateLimited(f"the CA refused several CSRs for these names, so it is not asked now: {error}")
-        self._cooldown.note(
-            _BlockAndNames(asked.block, names, is_budget=True), stopped, free=self.REFUSED_CSRS - 1
-        )
+        self._cooldown.note(_BlockAndNames(asked.block, names, "csrs"), stopped, free=self.REFUSED_CSRS - 1)
 
 
 def _own(asked: Asked) -> Iterator[Hashable]:
@@ -179,7 +183,7 @@ def _own(asked: Asked) -> Iterator[Hashable]:
     request = asked.request
     yield _Csr(request.content_digest)
     yield _BlockAndNames(asked.block, request.names)
-    yield _BlockAndNames(asked.block, request.names, is_budget=True)
+    yield _BlockAndNames(asked.block, request.names, "csrs")
     for identifier in request.identifiers:
         yield _Name(identifier.value)
         for verifications in _beginnings(asked, identifier):
@@ -187,9 +191,10 @@ def _own(asked: Asked) -> Iterator[Hashable]:
 
 
 def _shared(asked: Asked) -> Iterator[Hashable]:
-    """Yield what the CA counts a request for, beside others."""
+    """Yield what the CA counts a request for; a certificate does not lift such a limit."""
     yield _Everything()
     yield _Names(asked.request.names)
+    yield _BlockAndNames(asked.block, asked.request.names, "limit")
     domains = {domain for name in asked.request.names for domain in _domains(name)}
     yield from map(_Domain, domains)
 
@@ -223,7 +228,7 @@ def _limited(asked: Asked, error: RateLimited) -> list[Hashable]:
     if counted == set(names):
         return [_Names(names)]
     domains = counted.intersection(above for name in names for above in _domains(name))
-    return [_Domain(domain) for domain in domains] or [_BlockAndNames(asked.block, names)]
+    return [_Domain(domain) for domain in domains] or [_BlockAndNames(asked.block, names, "limit")]
 
 
 def _beginnings(asked: Asked, identifier: Identifier) -> Iterator[tuple[str, ...]]:

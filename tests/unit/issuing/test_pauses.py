@@ -233,12 +233,22 @@ class TestVerifications:
 
 
 class TestLimits:
-    def test_a_certificate_lifts_no_limit(self, house: House) -> None:
-        """An order that was under way when the CA had enough does not end the pause of the others."""
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RateLimited("enough", retry_after=60),
+            RateLimited("enough", identifiers=["example.org"]),
+            RateLimited("enough", identifiers=[NAME, OTHER]),
+            RateLimited("enough", is_overall=True),
+        ],
+        ids=["no identifier", "a domain", "the names", "overall"],
+    )
+    def test_a_certificate_lifts_no_limit(self, house: House, error: RateLimited) -> None:
+        """An order that was under way when the CA had enough does not end the pause."""
         house.authority.go.clear()
-        running = house.issuance.issue(asking("c.example.org"))
+        running = house.issuance.issue(asking(NAME, OTHER))
         wait_until(lambda: bool(house.authority.orders), "the order")
-        house.issuance.pauses.note(FAILING, RateLimited("enough", identifiers=["example.org"]))
+        house.issuance.pauses.note(FAILING, error)
         house.authority.go.set()
         assert running.result(30).source == "issued"
         assert is_stopped(house, FAILING)
