@@ -271,6 +271,17 @@ class TestKeys:
         assert keyed.texts(RECORD) == set()
 
 
+class TestHiddenPrimary:
+    def test_a_key_that_only_the_primary_knows(self, keyed: Bind) -> None:
+        """A secondary without the key answers questions, and forwards updates that are signed by it."""
+        with Bind("example.org", primary=keyed.port, forwards=True) as secondary:
+            validator = made(secondary, key=tsig())
+            validator.present([proof("www.example.org"), proof("deep.www.example.org")])
+            assert keyed.texts(RECORD) == values("token")
+            validator.withdraw([proof("www.example.org"), proof("deep.www.example.org")])
+            assert keyed.texts(RECORD) == set()
+
+
 class TestServers:
     @pytest.mark.threat("proving", "a DNS server that is dead")
     def test_the_second_server_does(self, bind: Bind) -> None:

@@ -52,6 +52,7 @@ zone "{zone}" {{
     type secondary;
     file "{folder}/{zone}.zone";
     primaries {{ 127.0.0.1 port {primary}; }};
+    allow-update-forwarding {{ {forwards}; }};
 }};
 """
 
@@ -133,6 +134,7 @@ class Bind(NameServer):
         key: who has it, and nobody else, may change TXT records.
         records: further lines for every zone file.
         primary: the port of the server that the zones are transferred from, as a secondary does.
+        forwards: whether a secondary forwards updates to its primary.
         notified: ports of servers that are told of every change.
     """
 
@@ -145,6 +147,7 @@ class Bind(NameServer):
         records: str = "",
         primary: int | None = None,
         notified: Sequence[int] = (),
+        forwards: bool = False,
     ) -> None:
         super().__init__()
         self.zones = zones or ("example.org",)
@@ -152,6 +155,7 @@ class Bind(NameServer):
         self.records = records
         self.primary = primary
         self.notified = notified
+        self.forwards = forwards
 
     def prepare(self) -> None:
         """Choose a port and write configuration and zones."""
@@ -165,7 +169,12 @@ class Bind(NameServer):
         text += self.key.file() if self.key else ""
         for zone in self.zones:
             if self.primary is not None:
-                text += SECONDARY.format(folder=self.folder, zone=zone, primary=self.primary)
+                text += SECONDARY.format(
+                    folder=self.folder,
+                    zone=zone,
+                    primary=self.primary,
+                    forwards="any" if self.forwards else "none",
+                )
                 continue
             policy = KEY_FOR_TEXTS.format(name=self.key.name) if self.key else ANYONE
             text += PRIMARY.format(folder=self.folder, zone=zone, policy=policy)

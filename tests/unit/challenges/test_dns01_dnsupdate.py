@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -425,3 +426,26 @@ class TestFailures:
             "TXT record _acme-challenge.www.example.org: "
             "DNS server name-server.invalid:53 cannot be reached: Name or service not known"
         )
+
+
+class TestServersWithoutTheKey:
+    @pytest.mark.threat("proving", "a DNS answer that is forged or broken")
+    @pytest.mark.parametrize("refusal", [dns.tsig.PeerBadKey, dns.exception.FormError])
+    def test_questions_go_without_it_and_updates_never(
+        self, monkeypatch: pytest.MonkeyPatch, refusal: type[Exception]
+    ) -> None:
+        """Who does not know the key is asked without it, by TCP; updates are always signed."""
+        sent: list[tuple[bool, bool, bool]] = []
+
+        def answer(message: dns.message.Message, *_: object, stream: bool) -> dns.message.Message:
+            sent.append((is_update(message), message.keyring is not None, stream))
+            if message.keyring is not None:
+                raise refusal("the response has no TSIG")
+            return willing(message)
+
+        monkeypatch.setattr(servers, "_by_udp_or_tcp", answer)
+        validator = made(Address("127.0.0.1", 53), key=KEY)
+        with pytest.raises(ValidatorUnavailable):
+            validator.present([proof(), proof("other.example.org")])
+        question, unsigned, update = (False, True, False), (False, False, True), (True, True, False)
+        assert sent == [question, unsigned, unsigned, update]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import dns.exception
 import dns.message
+import dns.opcode
 import dns.query
 import dns.tsig
 
@@ -45,6 +47,10 @@ class ServerFailed(ValidatorUnavailable):
         self.not_its_zone = not_its_zone
 
 
+class _KeyUnknown(ServerFailed):
+    """A server does not know the TSIG key, or no TSIG at all."""
+
+
 class NobodyInCharge(ValidatorUnavailable):
     """All servers answered, and none has authority for the name."""
 
@@ -60,7 +66,9 @@ class Servers:
 
     Args:
         addresses: the servers, in the order of preference.
-        key: signs what they are asked, and answers must be signed by it; None: nothing is signed.
+        key: signs what they are asked, and answers must be signed by it; None: nothing is signed. A server
+            that does not know it, such as a secondary that forwards updates to its primary, is asked
+            questions without it, by TCP; updates are always signed.
         clock: where time comes from.
     """
 
@@ -71,6 +79,7 @@ class Servers:
         self.key = key
         self.clock = clock
         self._last = self.addresses[0]  # the one that did its part last: a dead one costs time only once
+        self._keyless: set[Address] = set()  # do not know the key, and answer questions without it
 
     def ask(
         self,
@@ -82,7 +91,7 @@ class Servers:
         """Send a message to one server after the other until an answer will do.
 
         Args:
-            message: the question or update; it is signed here.
+            message: the question or update, not signed.
             about: the record that it is about, for errors.
             deadline: when to give up; each server gets a fair share of the time.
             judge: returns what is wanted from a server's answer, or raises ServerFailed.
@@ -91,7 +100,7 @@ class Servers:
             NobodyInCharge: all of them answered that it is not their zone.
             ValidatorUnavailable: none did what it was asked; says what each did instead.
         """
-        key = self._sign(message, about)
+        key = self._load_key(about)
         failures: list[ServerFailed] = []
         endpoints = self._endpoints(failures)
         for number, endpoint in enumerate(endpoints):
@@ -109,18 +118,16 @@ class Servers:
         advice = "; ".join(dict.fromkeys(error.advice for error in failures if error.advice))
         raise kind(f"TXT record {about}: {reasons}", advice=advice)
 
-    def _sign(self, message: dns.message.Message, about: str) -> dns.tsig.Key | None:
+    def _load_key(self, about: str) -> dns.tsig.Key | None:
         if self.key is None:
             return None
         try:
-            key = self.key.load()
+            return self.key.load()
         except ValidatorUnavailable as error:
             raise ValidatorUnavailable(
                 f"TXT record {about}: DNS server {self.addresses[0]} is not asked: {error}",
                 advice=error.advice,
             ) from None
-        message.use_tsig(key)
-        return key
 
     def _endpoints(self, failures: list[ServerFailed]) -> list[_Endpoint]:
         found = []
@@ -141,26 +148,75 @@ class Servers:
         share: float,
         key: dns.tsig.Key | None,
     ) -> dns.message.Message:
+        """Send a message, signed if there is a key; a question goes without it to a server without it."""
         server = endpoint.server
+        is_update = message.opcode() == dns.opcode.UPDATE
+        if key is None:
+            return _send(message, endpoint, deadline, share)
+        if server in self._keyless and not is_update:
+            try:
+                return _send(message, endpoint, deadline, share, stream=True)
+            except ServerFailed:
+                self._keyless.discard(server)
+                raise
         try:
-            answer = _by_udp_or_tcp(message, endpoint, deadline)
-            if key is not None and not answer.had_tsig:  # not every dnspython refuses it itself
-                raise _unsigned(server)
-        except dns.exception.Timeout:
-            raise ServerFailed(
-                server,
-                f"did not answer within {round(share, 1):g} s",
-                advice="see that it runs and is reached by UDP and TCP; `timeout` is for all servers",
-            ) from None
-        except OSError as error:
-            raise _unreachable(server, error) from None
-        except _UNREADABLE as error:
-            raise _unreadable(server, error, key) from None
-        return answer
+            return _send(message, endpoint, deadline, share, key)
+        except _KeyUnknown as error:
+            if is_update:
+                raise
+            try:
+                answer = _send(message, endpoint, deadline, share, stream=True)
+            except ServerFailed:
+                raise error from None
+            self._keyless.add(server)
+            return answer
+
+
+def _send(
+    message: dns.message.Message,
+    endpoint: _Endpoint,
+    deadline: Deadline,
+    share: float,
+    key: dns.tsig.Key | None = None,
+    *,
+    stream: bool = False,
+) -> dns.message.Message:
+    """Return the answer of one server.
+
+    Args:
+        message: not signed.
+        endpoint: the server.
+        deadline: when to give up.
+        share: the seconds until then, for errors.
+        key: signs the message and must have signed the answer.
+        stream: whether to use TCP at once, where answers are hard to forge.
+
+    Raises:
+        ServerFailed: no answer, or none to believe.
+    """
+    server = endpoint.server
+    if key is not None:
+        message = copy.copy(message)
+        message.use_tsig(key)
+    try:
+        answer = _by_udp_or_tcp(message, endpoint, deadline, stream=stream)
+        if key is not None and not answer.had_tsig:  # not every dnspython refuses it itself
+            raise _unsigned(server)
+    except dns.exception.Timeout:
+        raise ServerFailed(
+            server,
+            f"did not answer within {round(share, 1):g} s",
+            advice="see that it runs and is reached by UDP and TCP; `timeout` is for all servers",
+        ) from None
+    except OSError as error:
+        raise _unreachable(server, error) from None
+    except _UNREADABLE as error:
+        raise _unreadable(server, error, key) from None
+    return answer
 
 
 def _by_udp_or_tcp(
-    message: dns.message.Message, endpoint: _Endpoint, deadline: Deadline
+    message: dns.message.Message, endpoint: _Endpoint, deadline: Deadline, *, stream: bool
 ) -> dns.message.Message:
     """Return the answer; by TCP where the message or the answer is too long, or a datagram not trustworthy.
 
@@ -169,7 +225,7 @@ def _by_udp_or_tcp(
     """
     signed = message.keyring is not None
     forged: BaseException | None = None
-    if len(message.to_wire()) <= _DATAGRAM:
+    if not stream and len(message.to_wire()) <= _DATAGRAM:
         try:
             answer = _by_udp(message, endpoint, deadline, ignore_errors=not signed)
         except dns.message.Truncated:
@@ -219,7 +275,7 @@ def _unreachable(server: Address, error: OSError) -> ServerFailed:
 
 
 def _unsigned(server: Address) -> ServerFailed:
-    return ServerFailed(
+    return _KeyUnknown(
         server,
         "did not sign its answer with the TSIG key",
         advice="see that it knows the key that `tsig-name` names; somebody else may have answered",
@@ -229,7 +285,7 @@ def _unsigned(server: Address) -> ServerFailed:
 def _unreadable(server: Address, error: BaseException, key: dns.tsig.Key | None) -> ServerFailed:
     name = "" if key is None else one_line(key.name.to_text(omit_final_dot=True))
     if isinstance(error, dns.tsig.PeerBadKey):
-        return ServerFailed(
+        return _KeyUnknown(
             server,
             f"does not know the TSIG key {name} (BADKEY)",
             advice="`tsig-name` and `tsig-algorithm` must be those of a key that the server has",
