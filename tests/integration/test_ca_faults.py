@@ -17,7 +17,7 @@ from tests.faults import (
     ORDER,
     Rule,
 )
-from tests.peers import Acmems, ChallTestSrv, Pebble, Settings, curl_sign, make_key_and_csr
+from tests.peers import Acmems, ChallTestSrv, Pebble, Settings, curl_sign, make_key_and_csr, wait_until
 
 AUTHZ_OR_CERT = f"{AUTHORIZATION}|{CERTIFICATE}"
 
@@ -80,6 +80,50 @@ class TestOnce:
         assert curl_sign(acmems.sign_url, csr).status == 200
         assert proxy.count(path=NEW_ORDER) == 1
         assert proxy.count(path=FINALIZE) == 1
+
+    @pytest.mark.parametrize("path", [ORDER, CERTIFICATE])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            lambda rule: rule.replace(b"<html>"),
+            lambda rule: rule.replace(b""),
+            lambda rule: rule.answer(403, b"<html>"),
+            lambda rule: rule.answer(404),
+        ],
+        ids=["HTML", "empty", "403", "404"],
+    )
+    def test_an_odd_answer_after_the_finalize(
+        self, proxy: FaultProxy, acmems: Acmems, csr: Path, path: str, fault: Callable[[Rule], None]
+    ) -> None:
+        """An answer that tells nothing is asked for again, and no certificate is lost."""
+        proxy.when(path=FINALIZE).set(status="processing", certificate=None)
+        fault(proxy.when(path=path, nth=1))
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        assert (proxy.count(path=NEW_ORDER), proxy.count(path=FINALIZE)) == (1, 1)
+
+    def test_an_order_that_lags_behind_its_finalize(
+        self, proxy: FaultProxy, acmems: Acmems, csr: Path
+    ) -> None:
+        """An order that is still ready after a finalize that was answered is waited for."""
+        proxy.when(path=f"{ORDER}|{FINALIZE}").set(status="ready", certificate=None)
+        assert curl_sign(acmems.sign_url, csr).status == 504
+        assert proxy.count(path=FINALIZE) == 1
+        assert proxy.count(path=ORDER) < 30
+        proxy.heal()
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        assert (proxy.count(path=NEW_ORDER), proxy.count(path=FINALIZE)) == (1, 1)
+
+    def test_slow_validation(self, proxy: FaultProxy, acmems: Acmems, csr: Path, tmp_path: Path) -> None:
+        """Where the CA decides after the client's time, the order goes on, and its certificate is stored."""
+        proxy.when(path=AUTHORIZATION).set(status="pending")
+        late = curl_sign(acmems.sign_url, csr)
+        assert late.status == 504
+        assert "after 6 s" in late.text
+        assert int(late.headers["Retry-After"]) >= 1
+        proxy.heal()
+        wait_until(lambda: bool(list((tmp_path / "storage").glob("*/*/cert.pem"))), "a stored certificate")
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        assert [proxy.count(path=path) for path in (NEW_ORDER, CHALLENGE, FINALIZE)] == [1, 1, 1]
 
 
 class TestPassing:
@@ -187,17 +231,19 @@ class TestNonsense:
         assert b"BEGIN" not in refused.body
         assert set((tmp_path / "storage").rglob("*")) == stored
 
-    def test_a_leaf_without_its_issuer_in_order(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
-        """A chain in the wrong order is not delivered."""
+    def test_a_chain_out_of_order(self, proxy: FaultProxy, acmems: Acmems, csr: Path) -> None:
+        """A chain that comes in the wrong order, and with a certificate twice, is put in order."""
+        end, sent = b"-----END CERTIFICATE-----\n", []
 
         def swap(body: bytes) -> bytes:
-            first, second = body.split(b"-----END CERTIFICATE-----\n")[:2]
-            end = b"-----END CERTIFICATE-----\n"
-            return second.lstrip() + end + first + end
+            first, second = (part.lstrip() + end for part in body.split(end)[:2])
+            sent.append(first + second)
+            return second + first + second
 
-        rule = proxy.when(path=CERTIFICATE)
-        rule._change_body(swap)
-        assert curl_sign(acmems.sign_url, csr).status == 502
+        proxy.when(path=CERTIFICATE)._change_body(swap)
+        reply = curl_sign(acmems.sign_url, csr)
+        assert reply.status == 200
+        assert reply.body == sent[0]
 
 
 class TestLimits:

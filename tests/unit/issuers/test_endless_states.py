@@ -46,18 +46,24 @@ class TestEndless:
         assert 50 < desk.count(ORDER) < self.MOST_IN_AN_HOUR
 
     @pytest.mark.parametrize(
-        "fate",
-        [FateUnknown("lost"), problem("orderNotReady"), CAProblem(403, "about:blank", "go away")],
+        ("fate", "error"),
+        [
+            (FateUnknown("lost"), FateUnknown),
+            (problem("orderNotReady"), CAProblem),
+            (CAProblem(403, "about:blank", "go away"), CAProblem),
+            (Said(b"<html>"), CAProtocolError),
+        ],
         ids=str,
     )
-    def test_a_finalize_that_never_arrives(self, desk: Desk, fate: Exception) -> None:
+    def test_a_finalize_that_never_arrives(self, desk: Desk, fate: object, error: type[Exception]) -> None:
         """A finalize that the CA does not take, of an order that stays ready, is sent a few times."""
         desk.say(FINALIZE, fate)
         desk.say(ORDER, order("ready"))
-        with pytest.raises(type(fate)):
+        with pytest.raises(error):
             desk.obtain(seconds=3600)
         assert desk.count(FINALIZE) == 5
         assert desk.count(ORDER) <= 20
+        assert sum(desk.time.waits) >= 1 + 2 + 4  # between the later ones
 
     def test_an_order_that_stays_ready_is_finalized_by_a_later_request(self, desk: Desk) -> None:
         """Once an order was seen ready for all of the time, the CA has lost the CSR, and gets it again."""

@@ -318,6 +318,7 @@ class Ordering:
         deadline = course.deadline.within(self._exchange_seconds)
         course.finalizes += 1
         is_last = course.finalizes >= _MOST_FINALIZES
+        pause = (0.0, *_ODD_PAUSES)[course.finalizes - 1]
         try:
             response = yield from self.session.post(
                 order.finalize, payload, deadline=deadline, repeatable=False
@@ -327,7 +328,7 @@ class Ordering:
             if is_last:
                 raise
             logger.warning("the answer to a finalize was lost; reading the order instead")
-            return (yield from self._poll(order, course))
+            return (yield from self._poll(order, course, pause))
         except CAProblem as problem:
             if request.common_names_only and problem.code in {"unauthorized", "badCSR"}:
                 raise PayloadInvalid(
@@ -340,14 +341,16 @@ class Ordering:
             if is_last or (problem.is_acme and problem.code != "orderNotReady"):
                 raise
             # What is no problem of ACME's may come from a proxy, and the CA may have the CSR.
-            opened.is_finalized = not problem.is_acme
-            return (yield from self._poll(order, course))
+            opened.is_finalized = opened.is_finalized or not problem.is_acme
+            return (yield from self._poll(order, course, max(pause, problem.retry_after or 0.0)))
         opened.is_finalized = True
         try:
             finalized = parse(response, order.url, request.identifiers)
         except CAProtocolError as error:
             logger.warning("an odd answer to a finalize; reading the order instead: %s", error)
-            return (yield from self._poll(order, course))
+            if is_last:
+                raise
+            return (yield from self._poll(order, course, pause))
         opened.is_answered = True
         is_issued = finalized.status is OrderStatus.VALID and finalized.certificate is not None
         if is_issued or finalized.status is OrderStatus.INVALID:
