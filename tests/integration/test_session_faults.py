@@ -27,6 +27,7 @@ from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session import Response, Session
 from acmems.issuers.acme.session.jws import external_account_binding
+from acmems.issuers.acme.session.retries import LONGEST_HOLD
 from acmems.system.clock import SYSTEM, Deadline
 from acmems.system.steps import StepLoop
 from acmems.system.steps.waits import Timer
@@ -261,11 +262,11 @@ class TestFaultsOfTheMoment:
     def test_a_ca_that_wants_to_be_asked_after_the_deadline_is_not_waited_for(
         self, session: Blocking, proxy: FaultProxy
     ) -> None:
-        """The wait that the CA asks for is passed on at once, cut to an hour."""
+        """The wait that the CA asks for is passed on at once, cut to minutes."""
         proxy.when(path=NEW_ORDER).answer(503, Retry_After="1000000000")
         with pytest.raises(CAUnavailable) as unavailable:
             session.order()
-        assert unavailable.value.retry_after == 3600
+        assert unavailable.value.retry_after == LONGEST_HOLD
         assert proxy.count(path=NEW_ORDER) == 1
 
     def test_a_rate_limit_is_passed_on(self, session: Blocking, proxy: FaultProxy) -> None:
@@ -334,7 +335,7 @@ NONSENSE: dict[str, Callable[[Rule], None]] = {
     "profiles that are no table": lambda rule: rule.set(meta={"profiles": ["classic"]}),
     "redirect": lambda rule: rule.redirect("https://evil.example/dir"),
     "not modified": lambda rule: rule.answer(304),
-    "early": lambda rule: rule.answer(103),
+    "another protocol": lambda rule: rule.answer(101),
     "compressed": lambda rule: rule.header("Content-Encoding", "gzip"),
 }
 
