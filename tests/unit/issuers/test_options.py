@@ -40,7 +40,7 @@ class TestAccount:
         options = account(
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
-            "profile = shortlived\nsubject = copied"
+            "profile = shortlived\nsubject = copied\npreferred-chain = A Root X1"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -52,6 +52,7 @@ class TestAccount:
             eab_kid="kid-1",
             eab_hmac_key=Secret("c2VjcmV0"),
             profile="shortlived",
+            preferred_chain="A Root X1",
             subject="copied",
         )
         assert "c2VjcmV0" not in repr(options)

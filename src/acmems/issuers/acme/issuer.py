@@ -15,7 +15,7 @@ from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.clocks import ClockComparison
+from acmems.issuers.acme.certificates.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
@@ -147,7 +147,13 @@ class AcmeIssuer:
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
         proving = Proving(session, key, self.loop, self._proofs)
-        ordering = Ordering(session, proving, self.clock, profile=self.options.profile)
+        ordering = Ordering(
+            session,
+            proving,
+            self.clock,
+            profile=self.options.profile,
+            preferred_chain=self.options.preferred_chain,
+        )
         return Client(key, session, proving, ordering, ClockComparison(session, self.clock))
 
     def _replace_client(self, client: Client) -> None:

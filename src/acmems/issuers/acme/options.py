@@ -30,6 +30,7 @@ class AccountOptions:
         eab_kid: key identifier of the external account binding (RFC 8555 section 7.3.4).
         eab_hmac_key: its MAC key, in base64url.
         profile: the ACME profile for orders.
+        preferred_chain: common name of the root to end in, where the CA offers several chains.
         subject: what the subject of an issued certificate may hold beside names.
     """
 
@@ -42,6 +43,7 @@ class AccountOptions:
     eab_kid: str | None
     eab_hmac_key: Secret | None
     profile: str | None
+    preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
 
     @classmethod
@@ -91,6 +93,13 @@ class AccountOptions:
             ),
             profile=options.one(
                 "profile", values.text, None, meaning="ACME profile to order; without it, the CA chooses"
+            ),
+            preferred_chain=options.one(
+                "preferred-chain",
+                values.text,
+                None,
+                meaning="common name of the root that chains should end in, where the CA offers several; "
+                "without it, and where none ends there, the CA's first",
             ),
             subject=cast(
                 "SubjectPolicy",

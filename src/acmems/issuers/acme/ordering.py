@@ -19,6 +19,7 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
+from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
 from acmems.issuers.acme.order import Order, OrderStatus, parse
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import translate
@@ -45,6 +46,7 @@ class Ordering:
         proving: has names validated.
         clock: for deadlines.
         profile: the ACME profile to order, None for the CA's default.
+        preferred_chain: common name of the root that chains should end in, None for the CA's first.
         most_open: how many unfinished orders are remembered.
     """
 
@@ -55,6 +57,7 @@ class Ordering:
         clock: Clock,
         *,
         profile: str | None = None,
+        preferred_chain: str | None = None,
         most_open: int = 10_000,
     ) -> None:
         self.session = session
@@ -62,6 +65,7 @@ class Ordering:
         self.poll_interval = PollInterval()
         self._clock = clock
         self._profile = profile
+        self._preferred_chain = preferred_chain
         self._most_open = most_open
         self._open: OrderedDict[Hashable, str] = OrderedDict()
         self._stopping = Signal()
@@ -243,7 +247,5 @@ class Ordering:
     def _download(self, order: Order, deadline: Deadline) -> Steps[bytes]:
         if order.certificate is None:
             raise CAProtocolError("the CA calls an order valid and gives no certificate")
-        response = yield from self.session.post(
-            order.certificate, None, deadline=deadline, accept="application/pem-certificate-chain"
-        )
-        return response.body
+        response = yield from self.session.post(order.certificate, None, deadline=deadline, accept=PEM_CHAIN)
+        return (yield from preferred(self.session, response, self._preferred_chain, deadline))
