@@ -12,6 +12,7 @@ from datetime import timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 from acmems.exceptions import CertificateUnusable
 from acmems.x509 import der
@@ -106,6 +107,30 @@ def _read(pem: bytes) -> tuple[Chain, list[x509.Certificate]]:
             issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
         )
         return chain, certificates
+
+
+def issuers(pem: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the leaf of a chain, and the common names of who issued its certificates, the leaf's first.
+
+    Args:
+        pem: certificates in PEM, leaf first.
+
+    Returns:
+        the DER of the leaf, and one name for each certificate; where an issuer has no common name, all of its
+        name (RFC 4514).
+
+    Raises:
+        ValueError: it is not a chain.
+    """
+    with der.reading("the certificate chain", ValueError):
+        certificates = _certificates(pem)
+        names = [_common_name(certificate.issuer) for certificate in certificates]
+        return certificates[0].public_bytes(Encoding.DER), tuple(names)
+
+
+def _common_name(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else name.rfc4514_string()
 
 
 def matches(chain: Chain, request: CertificateRequest) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from tests.fake_ca import CA, DIRECTORY, EPOCH, FakeSession, Said, Time, headers_of
 
 from acmems.exceptions import CAUnavailable, ClocksDiffer
-from acmems.issuers.acme.clocks import COMPARED_SECONDS, DOUBTED_SECONDS, ClockComparison
+from acmems.issuers.acme.certificates.clocks import COMPARED_SECONDS, DOUBTED_SECONDS, ClockComparison
 from acmems.issuers.acme.session import Response
 from acmems.system.clock import Clock
 

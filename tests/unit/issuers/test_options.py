@@ -42,7 +42,7 @@ class TestAccount:
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
             "profile = shortlived\nacme-host = orders.example.org\nacme-host = [2001:db8::1]:8443\n"
-            "subject = copied"
+            "subject = copied\npreferred-chain = A Root X1"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -55,6 +55,7 @@ class TestAccount:
             eab_hmac_key=Secret("c2VjcmV0"),
             profile="shortlived",
             hosts=(Origin("orders.example.org", 443), Origin("2001:db8::1", 8443)),
+            preferred_chain="A Root X1",
             subject="copied",
         )
         assert "c2VjcmV0" not in repr(options)

@@ -15,7 +15,7 @@ from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.clocks import ClockComparison
+from acmems.issuers.acme.certificates.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
@@ -160,6 +160,7 @@ class AcmeIssuer:
             self.clock,
             profile=self.options.profile,
             exchange_seconds=self._timeout,
+            preferred_chain=self.options.preferred_chain,
         )
         return Client(key, session, proving, ordering, ClockComparison(session, self.clock))
 

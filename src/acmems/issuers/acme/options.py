@@ -32,6 +32,7 @@ class AccountOptions:
         eab_hmac_key: its MAC key, in base64url.
         profile: the ACME profile for orders.
         hosts: where the CA is, beside the origin of its directory.
+        preferred_chain: common name of the root to end in, where the CA offers several chains.
         subject: what the subject of an issued certificate may hold beside names.
     """
 
@@ -45,6 +46,7 @@ class AccountOptions:
     eab_hmac_key: Secret | None
     profile: str | None
     hosts: tuple[Origin, ...] = ()
+    preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
 
     @classmethod
@@ -100,6 +102,13 @@ class AccountOptions:
                 _host,
                 meaning="further host of the same CA that signed requests may go to, with `:port` if that is "
                 "not 443; without it, they go to host and port of `acme-server` only",
+            ),
+            preferred_chain=options.one(
+                "preferred-chain",
+                values.text,
+                None,
+                meaning="common name of the root that chains should end in, where the CA offers several; "
+                "without it, and where none ends there, the CA's first",
             ),
             subject=cast(
                 "SubjectPolicy",

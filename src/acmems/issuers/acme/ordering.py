@@ -23,6 +23,7 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
+from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
 from acmems.issuers.acme.order import Order, OrderStatus, parse
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import translate
@@ -112,6 +113,7 @@ class Ordering:
         proving: has names validated.
         clock: for deadlines.
         profile: the ACME profile to order, None for the CA's default.
+        preferred_chain: common name of the root that chains should end in, None for the CA's first.
         most_open: how many unfinished orders are remembered.
         exchange_seconds: how long one request to the CA may take, repetitions included.
     """
@@ -123,6 +125,7 @@ class Ordering:
         clock: Clock,
         *,
         profile: str | None = None,
+        preferred_chain: str | None = None,
         most_open: int = 10_000,
         exchange_seconds: float = 120.0,
     ) -> None:
@@ -131,6 +134,7 @@ class Ordering:
         self.poll_interval = PollInterval()
         self._clock = clock
         self._profile = profile
+        self._preferred_chain = preferred_chain
         self._most_open = most_open
         self._exchange_seconds = exchange_seconds
         self._open: OrderedDict[Hashable, _OpenOrder] = OrderedDict()
@@ -389,14 +393,10 @@ class Ordering:
         course.opened.is_finalized = True  # whatever became of the answers: there is a certificate
 
         def ask() -> Steps[bytes]:
-            response = yield from self.session.post(
-                url,
-                None,
-                deadline=course.deadline.within(self._exchange_seconds),
-                accept="application/pem-certificate-chain",
-            )
+            deadline = course.deadline.within(self._exchange_seconds)
+            response = yield from self.session.post(url, None, deadline=deadline, accept=PEM_CHAIN)
             if not holds_certificates(response.body):
                 raise CAProtocolError("the CA's answer is no certificate chain")
-            return response.body
+            return (yield from preferred(self.session, response, self._preferred_chain, deadline))
 
         return (yield from self._insist(ask, course.deadline))
