@@ -23,9 +23,9 @@ from acmems.system.clock import SYSTEM, Clock
 
 _LIMITS = ListenerLimits(connections=100, per_address=50, crowd_grace_seconds=1.0)
 _IDLE = 5.0  # seconds that a connection may be silent, or take for a message
-_MOST_BACKLOG = 65536  # octets of answers that a TCP client has not taken yet
 _MOST_DATAGRAM = 4096
 _AT_ONCE = 64  # datagrams taken from one socket before others have their turn
+_MESSAGES_AT_ONCE = 4  # of one connection; there may be a hundred, and datagrams wait for all of them
 _PREFIX = 2  # octets of length in front of each message (RFC 1035 section 4.2.2)
 
 
@@ -113,17 +113,20 @@ class NameConnection(Connection):
 
     def proceed(self) -> None:
         """Answer what has come, as far as the client takes the answers."""
+        left = _MESSAGES_AT_ONCE
         try:
             self.channel.flush()
-            self._answer()
-            if not self.channel.pending:
+            left -= self._answer(left)
+            if left and not self.channel.pending:
                 self._receive()
+                self._answer(left)
         except OSError:
             self.close()
         if self.channel.pending:
             self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.BUSY
             return
-        self.awaits = Readiness.READABLE
+        # It is writable: what is left has its turn after all others have had theirs.
+        self.awaits = Readiness.WRITABLE if self._has_message() else Readiness.READABLE
         if self._received:
             self.occupancy = Occupancy.ASKING
         elif self.occupancy is not Occupancy.NEW:
@@ -133,32 +136,38 @@ class NameConnection(Connection):
         data = self.channel.receive()
         if data:
             self._received += data
-            self._answer()
         elif data is not None:
             self.close()
 
-    def _answer(self) -> None:
-        while not self.channel.pending and (answers := self._answers()):
-            self.channel.send(answers)
+    def _answer(self, most: int) -> int:
+        """Answer complete messages as long as the client takes the answers; return how many they were.
 
-    def _answers(self) -> bytes:
-        """Return the answers to complete messages, until they are many."""
-        answers = bytearray()
-        while len(answers) < _MOST_BACKLOG and (query := self._message()) is not None:
+        Args:
+            most: messages to answer.
+        """
+        done = 0
+        while done < most and not self.is_closed and not self.channel.pending:
+            query = self._message()
+            if query is None:
+                break
+            done += 1
             # Only whole messages count: whoever sends octets one by one is silent.
             self.since = self.host.clock.monotonic()
             self.deadline = self.since + _IDLE
             self.occupancy = Occupancy.SERVED
             reply = answer(query, self._zone, stream=True)
             if reply is not None:
-                answers += len(reply).to_bytes(_PREFIX, "big") + reply
-        return bytes(answers)
+                self.channel.send(len(reply).to_bytes(_PREFIX, "big") + reply)
+        return done
+
+    def _has_message(self) -> bool:
+        return len(self._received) >= _PREFIX + int.from_bytes(self._received[:_PREFIX], "big")
 
     def _message(self) -> bytes | None:
         """Take the next complete message from what has come."""
-        end = _PREFIX + int.from_bytes(self._received[:_PREFIX], "big")
-        if len(self._received) < end:
+        if not self._has_message():
             return None
+        end = _PREFIX + int.from_bytes(self._received[:_PREFIX], "big")
         query = bytes(self._received[_PREFIX:end])
         del self._received[:end]
         return query
