@@ -169,6 +169,7 @@ class FakeValidator:
     sees_requests = True
     leaves_traces = False
     is_immediate = True
+    shows_one_at_a_time = False
 
     def __init__(self, challenge_type: str = "http-01", error: Exception | None = None) -> None:
         self.name = "fake"

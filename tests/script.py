@@ -97,6 +97,7 @@ class Records:
     sees_requests = False
     leaves_traces = False
     is_immediate = False
+    shows_one_at_a_time = False
 
     def __init__(self, dns: ChallTestSrv) -> None:
         self.dns = dns

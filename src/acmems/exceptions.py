@@ -124,13 +124,16 @@ class ChallengeFailed(AcmeException):
         domain: the domain that the challenge should validate.
         message: the description that the CA gave.
         challenge_uri: the URL of the failed challenge.
+        verification: the name of the verification that the CA was not convinced by; empty where it is not
+            known, as for an authorization that was invalid before anything was presented.
     """
 
-    def __init__(self, domain: str, message: str, challenge_uri: str) -> None:
+    def __init__(self, domain: str, message: str, challenge_uri: str, *, verification: str = "") -> None:
         super().__init__(f"the CA could not validate {domain}: {message}")
         self.domain = domain
         self.message = message
         self.challenge_uri = challenge_uri
+        self.verification = verification
 
 
 class AuthorizationNotYetProcessed(AcmeException):
@@ -171,7 +174,26 @@ class _Retryable(AcmeException):
 
 
 class RateLimited(_Retryable):
-    """Too many requests."""
+    """Too many requests.
+
+    Args:
+        message: what happened.
+        retry_after: seconds after which to ask again, None if nobody said.
+        identifiers: the names that the limit is counted for, where the CA says so (RFC 8555 section 6.7.1).
+        is_overall: whether it is no limit on certificates but one on all that this server asks.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        identifiers: Sequence[str] = (),
+        is_overall: bool = False,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.identifiers = tuple(identifiers)
+        self.is_overall = is_overall
 
 
 class AccountError(_Retryable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_fifty_names_are_proved_at_once(ca: Pebble, tmp_path: Path) -> None:
         reply = curl_sign(acmems.sign_url, csr)
     assert reply.status == 200, reply.text
     assert names_of(reply.body) == set(names)
+
+
+def test_machines_with_one_name_do_not_fail_each_other(ca: Pebble, tmp_path: Path) -> None:
+    """Two machines that ask for one name at the same time, each with a key of its own, both get a chain."""
+    rounds = 5
+    with Acmems(proving_by_tls(ca, tmp_path)) as acmems, ThreadPoolExecutor(2) as machines:
+        for number in range(rounds):
+            name = f"shared{number}.example.org"
+            csrs = [make_key_and_csr(tmp_path, [name], stem=f"{number}-{machine}")[1] for machine in "ab"]
+            replies = list(machines.map(lambda csr: curl_sign(acmems.sign_url, csr), csrs))
+            assert [reply.status for reply in replies] == [200, 200], [reply.text for reply in replies]
+            assert replies[0].body != replies[1].body
 
 
 def test_an_address_is_proved(ca: Pebble, tmp_path: Path) -> None:

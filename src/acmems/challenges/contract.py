@@ -86,6 +86,10 @@ class Validator(Protocol):
     def is_immediate(self) -> bool:
         """Whether `present` and `withdraw` only change tables in memory, so that they return at once."""
 
+    @property
+    def shows_one_at_a_time(self) -> bool:
+        """Whether the CA can see only one proof for a name at a time, so that orders for it take turns."""
+
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes this type for a name; wildcards come with their `*.`."""
 

@@ -60,6 +60,7 @@ class DnsUpdate:
     sees_requests = False
     leaves_traces = True
     is_immediate = False
+    shows_one_at_a_time = False
 
     def __init__(
         self,

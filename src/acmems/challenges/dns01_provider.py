@@ -92,6 +92,7 @@ class DnsProvider:
     sees_requests = False
     leaves_traces = True
     is_immediate = False
+    shows_one_at_a_time = False
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class DnsServer:
     sees_requests = True
     leaves_traces = False
     is_immediate = True
+    shows_one_at_a_time = False
 
     def __init__(
         self,

@@ -92,6 +92,7 @@ class DnsPersist:
     sees_requests = False
     leaves_traces = False
     is_immediate = False
+    shows_one_at_a_time = False
 
     def __init__(
         self,

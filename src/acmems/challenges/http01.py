@@ -30,6 +30,7 @@ class Http01:
     sees_requests = True
     leaves_traces = False
     is_immediate = True
+    shows_one_at_a_time = False
 
     def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
         self.name = name

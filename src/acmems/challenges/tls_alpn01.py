@@ -26,6 +26,7 @@ class TlsAlpn01:
     sees_requests = True
     leaves_traces = False
     is_immediate = True
+    shows_one_at_a_time = True
 
     def __init__(self, name: str, listeners: Sequence[Address], *, clock: Clock = SYSTEM) -> None:
         self.name = name

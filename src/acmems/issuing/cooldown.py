@@ -16,6 +16,7 @@ from acmems.system.clock import Clock
 class _Pause:
     until: float
     length: float
+    failures: int
     error: AcmeException
 
 
@@ -62,22 +63,45 @@ class Cooldown:
             if pause.until > now:
                 raise _again(pause.error, pause.until - now)
 
-    def note(self, subject: Hashable, error: AcmeException, seconds: float | None = None) -> None:
-        """Begin a pause.
+    def note(
+        self,
+        subject: Hashable,
+        error: AcmeException,
+        seconds: float | None = None,
+        *,
+        free: int = 0,
+        longest: float | None = None,
+    ) -> None:
+        """Begin a pause, or count a failure that does not lead to one yet.
+
+        Where the last pause ended longer ago than the longest pause takes, this is a first failure again.
 
         Args:
             subject: what failed.
-            error: how.
+            error: how; raised by `check` during the pause.
             seconds: how long, if the CA said so; else longer each time.
+            free: how many failures lead to no pause.
+            longest: the longest pause in seconds, where it is to be shorter than usual.
         """
         now = self.clock.monotonic()
         with self._lock:
             before = self._pauses.pop(subject, None)
+            if before is not None and now - before.until > self.longest:
+                before = None
             # What fails while a pause lasts was begun before it: the same failure, not another one.
-            length = self.first if before is None else before.length * (1 if before.until > now else 2)
-            length = min(self.longest, length if seconds is None else max(seconds, 1.0))
+            is_same = before is not None and before.until > now
+            failures = (before.failures if before else 0) + (0 if is_same else 1)
+            length = 0.0
+            if failures > free:
+                length = self.first
+                if before is not None and before.length:
+                    length = before.length * (1 if is_same else 2)
+                length = min(
+                    self.longest if longest is None else longest,
+                    length if seconds is None else max(seconds, 1.0),
+                )
             # A copy: the traceback of the first one would keep all that its raiser had at hand.
-            self._pauses[subject] = _Pause(now + length, length, copy.copy(error))
+            self._pauses[subject] = _Pause(now + length, length, failures, copy.copy(error))
             while len(self._pauses) > self._most:
                 self._pauses.popitem(last=False)
 

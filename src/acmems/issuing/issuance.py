@@ -15,15 +15,10 @@ from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
 from acmems.exceptions import (
     AcmeException,
     CAUnavailable,
-    CertificateUnusable,
-    ChallengeFailed,
-    InvalidDomainName,
-    NoChallengeMethodsSupported,
     PayloadInvalid,
-    RateLimited,
     StorageUnavailable,
 )
-from acmems.issuing.cooldown import Cooldown
+from acmems.issuing.pauses import Pauses
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
@@ -159,7 +154,7 @@ class Issuance:
         self.bus = bus
         self.seconds = seconds
         self.clock = clock
-        self.cooldown = Cooldown(clock)
+        self.pauses = Pauses(clock)
         self._most_at_once = most_at_once
         self._storages = StorageAccess(issuer.loop, identity)
         self._lock = threading.Lock()  # guards what follows
@@ -295,16 +290,15 @@ class Issuance:
         return Delivery(chain, "issued")
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
-        subjects: list[Hashable] = [key, accepted.request.content_digest, *accepted.request.names]
-        self.cooldown.check(subjects)
+        self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
         except AcmeException as error:
-            self._note(key, accepted, error)
+            self.pauses.note(accepted, error)
             raise
-        self.cooldown.clear(subjects)
+        self.pauses.clear(accepted)
         seconds = self.clock.monotonic() - began
         self.bus.emit(
             IssuedEvent(
@@ -320,20 +314,6 @@ class Issuance:
         deadline = self.clock.deadline(self.seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
         return read_issued(pem, accepted.request, self.clock.now())
-
-    def _note(self, key: IssuanceKey, accepted: AcceptedRequest, error: AcmeException) -> None:
-        """Begin a pause for what will fail again if it is tried at once."""
-        if isinstance(error, (ChallengeFailed, InvalidDomainName)):
-            names = accepted.request.names
-            failed = [error.domain] if error.domain in names else names
-            for name in failed:
-                self.cooldown.note(name, error)
-        elif isinstance(error, RateLimited):
-            self.cooldown.note(key, error, error.retry_after)
-        elif isinstance(error, PayloadInvalid):
-            self.cooldown.note(accepted.request.content_digest, error)  # a corrected one may come at once
-        elif isinstance(error, (CertificateUnusable, NoChallengeMethodsSupported)):
-            self.cooldown.note(key, error)
 
     def _keep(
         self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery

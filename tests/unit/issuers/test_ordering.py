@@ -182,6 +182,20 @@ class TestObtain:
         with pytest.raises(PayloadInvalid, match=r"-addext 'subjectAltName=DNS:a\.example\.org'"):
             desk.obtain(make_request(cn=NAME))
 
+    @pytest.mark.parametrize("code", ["badCSR", "unauthorized"])
+    def test_a_csr_that_is_not_for_the_names(self, desk: Desk, code: str) -> None:
+        """A refused CSR is the CSR's fault, with either code that CAs use for it, and not that of a name."""
+        desk.say(FINALIZE, problem(code, "other names than the order's"))
+        with pytest.raises(PayloadInvalid, match="other names"):
+            desk.obtain()
+
+    def test_a_name_that_a_finalize_is_refused_for(self, desk: Desk) -> None:
+        """Where the CA names a name, that is what it refuses."""
+        unauthorized = CAProblem.PREFIX + "unauthorized"
+        desk.say(FINALIZE, problem("unauthorized", subproblems=[(NAME, unauthorized, "not any more")]))
+        with pytest.raises(ChallengeFailed, match="not any more"):
+            desk.obtain()
+
     def test_the_ca_is_never_asked_earlier_than_it_wants(self, desk: Desk) -> None:
         """A `Retry-After` of a finalize and of each look is waited for."""
         desk.say(FINALIZE, Said(order("processing"), {"Retry-After": "7"}))

@@ -48,6 +48,7 @@ from acmems.x509.identifiers import Identifier
 WANTED = [Identifier.dns(NAME)]
 OTHER = "b.example.org"
 OTHER_AUTHORIZATION = f"{CA}/authorization/2"
+ANOTHER = authorization(challenges=[challenge(token=TOKEN[::-1])])
 
 
 def answer(value: object) -> Response:
@@ -121,6 +122,14 @@ class TestProve:
         desk.prove()
         assert desk.session.count(CHALLENGE) == 0
         assert len(desk.validator.presented) == 1
+
+    @pytest.mark.parametrize(("before", "verification"), [("pending", "fake"), ("invalid", "")])
+    def test_a_failure_names_the_verification(self, desk: Desk, before: str, verification: str) -> None:
+        """A failed validation says which verification it was, where one has presented a proof."""
+        desk.session.say(AUTHORIZATION, authorization(before), authorization("invalid"))
+        with pytest.raises(ChallengeFailed) as caught:
+            desk.prove()
+        assert caught.value.verification == verification
 
     def test_a_challenge_that_the_ca_does_not_take(self, desk: Desk) -> None:
         """Where the CA refuses the answer, because it has decided already, a look tells how."""
@@ -303,6 +312,12 @@ class Threaded(FakeValidator):
     is_immediate = False
 
 
+class OneAtATime(FakeValidator):
+    """Can show the CA one proof for a name, as tls-alpn-01 does."""
+
+    shows_one_at_a_time = True
+
+
 @pytest.fixture
 def time() -> Iterator[LoopTime]:
     time = LoopTime()
@@ -332,6 +347,43 @@ class TestShared:
         assert second.result(PATIENCE)[0].status == "valid"
         assert len(validator.presented) == 1
         assert validator.withdrawn == validator.presented
+
+    @pytest.mark.parametrize("is_stopped", [False, True], ids=["decided", "stopped"])
+    def test_orders_take_turns_where_the_ca_sees_one_proof(self, time: LoopTime, is_stopped: bool) -> None:
+        """Two orders present proofs of their own for one name one after the other; a stop ends the wait."""
+        desk, validator, second = Desk(time.loop), OneAtATime(), f"{AUTHORIZATION}/2"
+        desk.session.say(second, ANOTHER, authorization("valid"))
+        desk.session.say(AUTHORIZATION, authorization())
+        orders = [
+            begin(time.loop, desk.proving_steps(validator, urls=(url,))) for url in (AUTHORIZATION, second)
+        ]
+        assert [proof.token for proof in validator.presented] == [TOKEN]
+        if is_stopped:
+            time.loop.soon(desk.proving.stop)
+            assert [type(order.exception(PATIENCE)) for order in orders] == [CAUnavailable] * 2
+            assert [proof.token for proof in validator.presented] == [TOKEN]
+            return
+        desk.session.say(AUTHORIZATION, authorization("valid"))
+        for order in orders:
+            time.move(3.0)
+            assert order.result(PATIENCE)[0].status == "valid"
+        assert [proof.token for proof in validator.presented] == [TOKEN, TOKEN[::-1]]
+        assert validator.withdrawn == validator.presented
+
+    @pytest.mark.parametrize("error", [ValidatorUnavailable("no"), None], ids=repr)
+    def test_a_turn_ends_with_a_failure(self, time: LoopTime, error: Exception | None) -> None:
+        """Whatever ends the first order, the second gets its turn."""
+        desk, validator = Desk(time.loop), OneAtATime(error=error)
+        desk.session.say(AUTHORIZATION, authorization(), authorization("invalid"))
+        first = begin(time.loop, desk.proving_steps(validator))
+        time.move(3.0)
+        failed = first.exception(PATIENCE)
+        assert isinstance(failed, ValidatorUnavailable if error else ChallengeFailed)
+        validator.error = None
+        desk.session.say(AUTHORIZATION, ANOTHER, authorization("valid"))
+        order = begin(time.loop, desk.proving_steps(validator))
+        time.move(3.0)
+        assert order.result(PATIENCE)[0].status == "valid"
 
     def test_who_comes_while_it_is_withdrawn(self, time: LoopTime) -> None:
         """Who wants a proof that is just being withdrawn waits for the end, and presents it anew."""

@@ -174,6 +174,22 @@ class TestError:
         assert isinstance(error, RateLimited)
         assert (str(error), error.retry_after) == ("too many", 60)
 
+    @pytest.mark.parametrize(
+        ("status", "kind", "is_overall"),
+        [
+            (429, ACME + "rateLimited", False),
+            (403, ACME + "rateLimited", False),
+            (503, ACME + "rateLimited", True),
+            (429, "about:blank", True),
+        ],
+    )
+    def test_what_a_limit_is_counted_for(self, status: int, kind: str, is_overall: bool) -> None:
+        """A limit is one on names, unless it comes with 503 or from what does not speak ACME."""
+        named = {"type": kind, "identifier": {"type": "dns", "value": "example.org"}}
+        error = problem(status, type=kind, detail="too many", subproblems=[named, {"type": kind}])
+        assert isinstance(error, RateLimited)
+        assert (error.identifiers, error.is_overall) == (("example.org",), is_overall)
+
     def test_a_wait_is_kept(self) -> None:
         """The wait that an error answer names is on the exception."""
         assert response(503, Retry_After="60").error(NOW).retry_after == 60

@@ -200,3 +200,26 @@ def test_every_error_can_be_copied(error: AcmeException) -> None:
     assert again is not error
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
     assert again.__traceback__ is None
+
+
+class TestFailures:
+    def test_the_first_ones_may_be_free(self, cooldown: Cooldown, time: Time) -> None:
+        """A subject may fail a few times before its first pause, and each failure counts."""
+        pauses = []
+        for _ in range(5):
+            cooldown.note("a", RateLimited("enough"), free=2)
+            pauses.append(left(cooldown, "a"))
+            time.seconds += 60
+        assert pauses == [None, None, 10, 20, 40]
+
+    def test_failures_long_ago_do_not_count(self, cooldown: Cooldown, time: Time) -> None:
+        """What fails again long after its last pause has failed for the first time."""
+        for _ in range(2):
+            cooldown.note("a", RateLimited("enough"))
+            assert left(cooldown, "a") == 10
+            time.seconds += 10 + 60 + 1
+
+    def test_a_shorter_longest_pause(self, cooldown: Cooldown) -> None:
+        """A pause may have a bound of its own."""
+        cooldown.note("a", RateLimited("enough"), 50, longest=20)
+        assert left(cooldown, "a") == 20

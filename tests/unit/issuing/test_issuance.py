@@ -244,13 +244,13 @@ class TestProtection:
 
     @pytest.mark.threat("ca", "a name that cannot be validated")
     def test_a_name_is_spared_whoever_asks(self, house: House) -> None:
-        """A name that could not be validated is not tried again for another key either."""
-        house.authority.error = ChallengeFailed("a.example.org", "no route", "")
-        with pytest.raises(ChallengeFailed):
+        """A name that the CA does not accept is not tried again for another key either."""
+        house.authority.error = InvalidDomainName("a.example.org", "forbidden")
+        with pytest.raises(InvalidDomainName):
             house.ask(make_request("a.example.org"))
-        with pytest.raises(ChallengeFailed):
-            house.ask(make_request("a.example.org", "b.example.org"))
         house.authority.error = None
+        with pytest.raises(InvalidDomainName):
+            house.ask(make_request("a.example.org", "b.example.org"))
         assert house.ask(make_request("b.example.org")).source == "issued"
 
     def test_each_failure_of_a_name_doubles_its_pause(self, house: House) -> None:

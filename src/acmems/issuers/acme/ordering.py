@@ -201,6 +201,9 @@ class Ordering:
                     f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
                     f"make the CSR with {subject_alt_name_option(request.identifiers)}"
                 ) from problem
+            if problem.code == "unauthorized" and not problem.subproblems:
+                # Some CAs say so of a CSR that is not for the order's names; a name is never at fault here.
+                raise PayloadInvalid(f"the CA does not accept the CSR: {problem.detail}") from problem
             if problem.code != "orderNotReady":
                 raise
             return (yield from self._poll(order, request, deadline))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import CAProblem, CAUnavailable, DeadlinePassed
+from acmems.challenges.presented.turns import ProofTurns
+from acmems.exceptions import CAProblem, CAUnavailable, ChallengeFailed, DeadlinePassed
 from acmems.issuers.acme.authorization import Authorization, Challenge, check_names, parse, pick
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
@@ -54,6 +55,18 @@ class Attempt:
         """Whether it can be seen that the CA fetches the answer."""
         return self.validator.sees_requests
 
+    def is_valid(self) -> bool:
+        """Tell whether the name is validated; False as long as the CA has not decided.
+
+        Raises:
+            ChallengeFailed: it never will be; the error names the verification.
+        """
+        try:
+            return self.authorization.is_valid()
+        except ChallengeFailed as failure:
+            failure.verification = self.validator.name
+            raise
+
 
 class Proving:
     """Has the names of an account's orders validated.
@@ -75,6 +88,7 @@ class Proving:
         self._clock = loop.clock
         # Not the loop's: there the CA is looked up, for which no order is to wait behind slow validators.
         self._pool = ThreadPoolExecutor(_VALIDATOR_THREADS, thread_name_prefix="acmems-validator")
+        self._turns = ProofTurns()
         self._waiting: set[Signal] = set()
         self._is_stopped = False
 
@@ -134,6 +148,7 @@ class Proving:
         """End all waiting for the CA, now and from now on, with `CAUnavailable`; proofs are withdrawn."""
         self.proofs.stopping.set()
         self._is_stopped = True
+        self._turns.stop()
         for wake in tuple(self._waiting):
             wake.set()
 
@@ -173,7 +188,10 @@ class Proving:
                 attempt.proof = None
         if proofs:
             validator = attempts[0].validator
-            yield from self._act(validator, lambda: self.proofs.withdraw(validator, proofs))
+            try:
+                yield from self._act(validator, lambda: self.proofs.withdraw(validator, proofs))
+            finally:
+                self._turns.leave(validator, proofs)
 
     def _begin(
         self,
@@ -189,7 +207,12 @@ class Proving:
             if (challenge := each.challenge_for(validator)) is not None
         ]
         proofs = [self._proof(attempt, wake) for attempt in attempts]
-        yield from self._act(validator, lambda: self.proofs.present(validator, proofs, deadline))
+        yield from self._turns.take(validator, proofs, deadline)
+        try:
+            yield from self._act(validator, lambda: self.proofs.present(validator, proofs, deadline))
+        except BaseException:
+            self._turns.leave(validator, proofs)
+            raise
         for attempt, proof in zip(attempts, proofs, strict=True):
             attempt.proof = proof
             register(attempt)
@@ -264,7 +287,7 @@ class Proving:
             due = [attempt for attempt in waiting if attempt.next_poll <= now]
             if due:
                 yield from gather(self.poll(attempt, deadline) for attempt in due)
-                waiting = [attempt for attempt in waiting if not attempt.authorization.is_valid()]
+                waiting = [attempt for attempt in waiting if not attempt.is_valid()]
                 continue
             if deadline.passed:
                 names = ", ".join(attempt.authorization.name for attempt in waiting)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from acmems.exceptions import CAProblem, CAProtocolError, RateLimited
@@ -126,13 +127,21 @@ class Response:
         detail = one_line(problem.get("detail") or problem.get("title") or f"HTTP status {self.status}")
         kind = one_line(problem.get("type") or "about:blank")
         retry_after = self.retry_after(now)
-        if self.status == 429 or kind == CAProblem.PREFIX + "rateLimited":  # noqa: PLR2004 - HTTP's own
-            return RateLimited(detail, retry_after=retry_after)
+        subproblems = [_subproblem(entry) for entry in problem.get("subproblems", ())]
+        is_acmes = kind == CAProblem.PREFIX + "rateLimited"
+        if self.status == HTTPStatus.TOO_MANY_REQUESTS or is_acmes:
+            return RateLimited(
+                detail,
+                retry_after=retry_after,
+                identifiers=[identifier for identifier, _, _ in subproblems if identifier],
+                # What stands before a CA knows no certificates; with 503 the CA speaks of its own load.
+                is_overall=not is_acmes or self.status == HTTPStatus.SERVICE_UNAVAILABLE,
+            )
         return CAProblem(
             self.status,
             kind,
             detail,
-            subproblems=[_subproblem(entry) for entry in problem.get("subproblems", ())],
+            subproblems=subproblems,
             retry_after=retry_after,
             visit=one_line(problem.get("instance") or ""),
             terms=one_line(next(iter(self.links("terms-of-service")), "")),

@@ -1,0 +1,241 @@
+"""Whom a failure stops: those who would fail again, and nobody else.
+
+The table in docs/operations.md says the same for operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from acmems.challenges import Validator
+from acmems.exceptions import (
+    AccountError,
+    AcmeException,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
+    CAUnavailable,
+    ChallengeFailed,
+    DeadlinePassed,
+    InvalidDomainName,
+    PayloadInvalid,
+    RateLimited,
+    StorageUnavailable,
+    ValidatorUnavailable,
+)
+from acmems.issuing.cooldown import Cooldown
+from acmems.system.clock import Clock
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
+
+# These cost the CA nothing that it counts: the order stays open and goes on, or none was placed.
+_PASSING = (
+    AccountError,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
+    CAUnavailable,
+    DeadlinePassed,
+    StorageUnavailable,
+    ValidatorUnavailable,
+)
+
+
+class Asked(Protocol):
+    """What decides which failures stop a request."""
+
+    @property
+    def request(self) -> CertificateRequest:
+        """What is asked for."""
+
+    @property
+    def validators(self) -> Sequence[Validator]:
+        """What can prove its names, best first."""
+
+    @property
+    def block(self) -> str | None:
+        """The auth block that grants it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Csr:
+    """A CSR as it is, even if it is signed again."""
+
+    content_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockAndNames:
+    """Whatever one auth block's clients ask for exactly these names.
+
+    Args:
+        block: the auth block.
+        names: the names.
+        after: what stops them: `failure`, `csrs` (several that were refused) or `limit`.
+    """
+
+    block: str | None
+    names: tuple[str, ...]
+    after: str = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Certificates for exactly these names."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Certificates with this name among others, however it is proved."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ProvedName:
+    """Certificates with a name that would be proved as it was when that failed.
+
+    Args:
+        name: the name.
+        verifications: the beginning of a block's list, up to the verification that is used. The CA offers no
+            challenge for those before it.
+    """
+
+    name: str
+    verifications: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """Certificates with this name or any name below it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Everything:
+    """Whatever is ordered with the account."""
+
+
+class Pauses:
+    """Pauses after failures of requests.
+
+    Args:
+        clock: for the pauses.
+    """
+
+    REFUSED_CSRS = 3
+    """So many CSRs with the same names may the CA refuse before further ones of the auth block wait."""
+    LONGEST_OVERALL = 300.0
+    """Seconds of the longest pause that stops everybody, so that an absurd `Retry-After` is tried again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._cooldown = Cooldown(clock)
+
+    def check(self, asked: Asked) -> None:
+        """Raise what stops a request at the moment.
+
+        Raises:
+            AcmeException: the error that began the pause, its `retry_after` set to the seconds left.
+        """
+        self._cooldown.check([*_own(asked), *_shared(asked)])
+
+    def clear(self, asked: Asked) -> None:
+        """Forget what would have stopped a request: it got its certificate.
+
+        What the CA counts for others as well goes on: a limit is not lifted by a certificate.
+        """
+        self._cooldown.clear(_own(asked))
+
+    def note(self, asked: Asked, error: AcmeException) -> None:
+        """Begin the pauses that a failed order gives reason for.
+
+        Args:
+            asked: the request that it was for.
+            error: how it ended.
+        """
+        if isinstance(error, _PASSING):
+            return
+        if isinstance(error, PayloadInvalid):
+            self._note_csr(asked, error)
+        elif isinstance(error, RateLimited):
+            longest = self.LONGEST_OVERALL if error.is_overall else None
+            for subject in _limited(asked, error):
+                self._cooldown.note(subject, error, error.retry_after, longest=longest)
+        else:
+            for subject in _failed(asked, error):
+                self._cooldown.note(subject, error)
+
+    def _note_csr(self, asked: Asked, error: PayloadInvalid) -> None:
+        """Stop a CSR that the CA refused, and a client that makes one after another."""
+        self._cooldown.note(_Csr(asked.request.content_digest), error)
+        names = asked.request.names
+        stopped = RateLimited(f"the CA refused several CSRs for these names, so it is not asked now: {error}")
+        self._cooldown.note(_BlockAndNames(asked.block, names, "csrs"), stopped, free=self.REFUSED_CSRS - 1)
+
+
+def _own(asked: Asked) -> Iterator[Hashable]:
+    """Yield what a request that works shows to work."""
+    request = asked.request
+    yield _Csr(request.content_digest)
+    yield _BlockAndNames(asked.block, request.names)
+    yield _BlockAndNames(asked.block, request.names, "csrs")
+    for identifier in request.identifiers:
+        yield _Name(identifier.value)
+        for verifications in _beginnings(asked, identifier):
+            yield _ProvedName(identifier.value, verifications)
+
+
+def _shared(asked: Asked) -> Iterator[Hashable]:
+    """Yield what the CA counts a request for; a certificate does not lift such a limit."""
+    yield _Everything()
+    yield _Names(asked.request.names)
+    yield _BlockAndNames(asked.block, asked.request.names, "limit")
+    domains = {domain for name in asked.request.names for domain in _domains(name)}
+    yield from map(_Domain, domains)
+
+
+def _failed(asked: Asked, error: AcmeException) -> list[Hashable]:
+    """Return what an error shows not to work."""
+    names = asked.request.names
+    if isinstance(error, InvalidDomainName) and error.domain in names:
+        return [_Name(error.domain)]
+    if isinstance(error, ChallengeFailed) and error.verification:
+        # Whoever prefers this verification to others would be given it as well: the CA offers its challenge.
+        ways: set[tuple[str, ...]] = {(error.verification,)}
+        for identifier in asked.request.identifiers:
+            if identifier.value == error.domain:
+                ways.update(way for way in _beginnings(asked, identifier) if way[-1] == error.verification)
+                return [_ProvedName(error.domain, way) for way in ways]
+    return [_BlockAndNames(asked.block, names)]
+
+
+def _limited(asked: Asked, error: RateLimited) -> list[Hashable]:
+    """Return what the CA counts, as far as it says so."""
+    names = asked.request.names
+    if error.is_overall:
+        return [_Everything()]
+    counted = {identifier.lower().rstrip(".") for identifier in error.identifiers}
+    if counted == set(names):
+        return [_Names(names)]
+    domains = counted.intersection(above for name in names for above in _domains(name))
+    return [_Domain(domain) for domain in domains] or [_BlockAndNames(asked.block, names, "limit")]
+
+
+def _beginnings(asked: Asked, identifier: Identifier) -> Iterator[tuple[str, ...]]:
+    """Yield the beginnings of the list of what could prove a name: one is what the CA will be shown."""
+    names = [validator.name for validator in asked.validators if validator.proves(identifier)]
+    for number in range(len(names)):
+        yield tuple(names[: number + 1])
+
+
+def _domains(name: str) -> Iterator[str]:
+    """Yield a name and all domains above it."""
+    yield name
+    labels = name.split(".")
+    if ":" in name or labels[-1].isdigit():
+        return  # an IP address
+    for number in range(1, len(labels)):
+        yield ".".join(labels[number:])

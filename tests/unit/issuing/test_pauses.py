@@ -1,0 +1,271 @@
+"""Whom each failure stops, and whom it does not: the table in docs/operations.md, row by row."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+from tests.chains import make_request
+from tests.fake_ca import FakeValidator
+from tests.issuing import House
+from tests.peers import wait_until
+
+from acmems import exceptions
+from acmems.exceptions import (
+    AccountError,
+    AcmeException,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
+    CAError,
+    CAProblem,
+    CAProtocolError,
+    CAUnavailable,
+    CertificateUnusable,
+    ChallengeFailed,
+    ChallengesUnknownStatus,
+    DeadlinePassed,
+    FateUnknown,
+    InvalidDomainName,
+    NeedToAgreeToTOS,
+    NoChallengeMethodsSupported,
+    PayloadInvalid,
+    RateLimited,
+    StorageUnavailable,
+    ValidatorUnavailable,
+)
+from acmems.issuing.issuance import AcceptedRequest
+from acmems.storages import NoStorage
+
+NAME, OTHER, BELOW = "a.example.org", "b.example.org", "x.a.example.org"
+NOWHERE = NoStorage("none")
+
+
+def verification(name: str) -> FakeValidator:
+    made = FakeValidator()
+    made.name = name
+    return made
+
+
+DNS, HTTP = verification("dns"), verification("http")
+
+
+def asking(*names: str, block: str = "A", by: tuple[FakeValidator, ...] = (DNS, HTTP)) -> AcceptedRequest:
+    """Return a request, with a key of its own."""
+    return AcceptedRequest(make_request(*names), by, NOWHERE, block=block)
+
+
+FAILING = asking(NAME, OTHER)
+ASKING = {
+    "itself": FAILING,
+    "a new key": asking(NAME, OTHER),
+    "another block": asking(NAME, OTHER, block="B"),
+    "another verification": asking(NAME, OTHER, block="B", by=(HTTP,)),
+    "the name alone": asking(NAME, block="B", by=(DNS,)),
+    "a name below": asking(BELOW),
+    "a sister": asking(OTHER),
+    "a stranger": asking("example.com"),
+}
+NOBODY: set[str] = set()
+BLOCK_AND_NAMES = {"itself", "a new key"}
+EVERYBODY = set(ASKING)
+FOR_THE_NAME = EVERYBODY - {"a name below", "a sister", "a stranger"}
+
+ROWS: list[tuple[AcmeException, set[str]]] = [
+    (PayloadInvalid("the CA does not accept the CSR"), {"itself"}),
+    (
+        ChallengeFailed(NAME, "no such record", "", verification="dns"),
+        {"itself", "a new key", "another block", "the name alone"},
+    ),
+    (ChallengeFailed(NAME, "its authorization is invalid", ""), BLOCK_AND_NAMES),
+    (InvalidDomainName(NAME, "not by policy"), FOR_THE_NAME),
+    (InvalidDomainName(f"{NAME}, {OTHER}", "one of them"), BLOCK_AND_NAMES),
+    (RateLimited("enough", identifiers=[NAME]), FOR_THE_NAME | {"a name below"}),
+    (RateLimited("enough", identifiers=["Example.org."]), EVERYBODY - {"a stranger"}),
+    (
+        RateLimited("enough", identifiers=[OTHER, NAME]),
+        {"itself", "a new key", "another block", "another verification"},
+    ),
+    (RateLimited("enough", retry_after=3600), BLOCK_AND_NAMES),
+    (RateLimited("enough", identifiers=["ca.example"]), BLOCK_AND_NAMES),
+    (RateLimited("enough", is_overall=True), EVERYBODY),
+    (NoChallengeMethodsSupported("no dns-01"), BLOCK_AND_NAMES),
+    (CAProblem(400, CAProblem.PREFIX + "malformed", "no"), BLOCK_AND_NAMES),
+    (CAProtocolError("odd"), BLOCK_AND_NAMES),
+    (ChallengesUnknownStatus("odd"), BLOCK_AND_NAMES),
+    (CertificateUnusable("another key"), BLOCK_AND_NAMES),
+    (CAError("broken"), BLOCK_AND_NAMES),
+    (CAUnavailable("down"), NOBODY),
+    (FateUnknown("lost"), NOBODY),
+    (DeadlinePassed("late"), NOBODY),
+    (ValidatorUnavailable("no DNS"), NOBODY),
+    (StorageUnavailable("full"), NOBODY),
+    (AccountError("deactivated"), NOBODY),
+    (NeedToAgreeToTOS("https://ca.example/terms"), NOBODY),
+]
+NOT_OF_ORDERS = {
+    AcmeException,
+    exceptions.ConfigurationError,
+    exceptions.PayloadToLarge,
+    exceptions.PolicyRefusal,
+    exceptions.HttpRefusal,
+    AuthorizationNotYetProcessed,
+    AuthorizationNotYetRequested,
+}
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """An issuance whose CA works until it is told otherwise."""
+    made = House()
+    yield made
+    made.close()
+
+
+def fail(house: House, asked: AcceptedRequest, error: AcmeException) -> None:
+    """Let the CA answer one request with an error."""
+    house.authority.error = error
+    with pytest.raises(type(error)):
+        house.issuance.issue(asked).result(30)
+    house.authority.error = None
+
+
+def pause(house: House, asked: AcceptedRequest) -> float | None:
+    """Return the seconds for which a request would be refused without an order, None if it would not."""
+    try:
+        house.issuance.pauses.check(asked)
+    except AcmeException as error:
+        seconds: float = vars(error)["retry_after"]
+        return seconds
+    return None
+
+
+def is_stopped(house: House, asked: AcceptedRequest) -> bool:
+    return pause(house, asked) is not None
+
+
+def stopped(house: House) -> set[str]:
+    return {who for who, asked in ASKING.items() if is_stopped(house, asked)}
+
+
+class TestTable:
+    """Each failure stops those who would fail again, and nobody else."""
+
+    @pytest.mark.threat("ca", "a name that cannot be validated")
+    @pytest.mark.parametrize(("error", "who"), ROWS, ids=lambda value: getattr(value, "args", value))
+    def test_who_is_stopped(self, house: House, error: AcmeException, who: set[str]) -> None:
+        """After one failure these are stopped, the others are not."""
+        fail(house, FAILING, error)
+        assert stopped(house) == who
+
+    def test_every_error_has_a_row(self) -> None:
+        """Every error that an order may end with is in the table."""
+        classes = {
+            kind
+            for _, kind in inspect.getmembers(exceptions, inspect.isclass)
+            if issubclass(kind, AcmeException) and not kind.__name__.startswith("_")
+        }
+        assert classes == {type(error) for error, _ in ROWS} | NOT_OF_ORDERS
+
+    @pytest.mark.parametrize(("error", "who"), ROWS, ids=lambda value: getattr(value, "args", value))
+    def test_pauses_end(self, house: House, error: AcmeException, who: set[str]) -> None:
+        """No pause is for ever."""
+        fail(house, FAILING, error)
+        house.time.seconds += 3601
+        assert stopped(house) == NOBODY
+
+
+class TestCsrs:
+    def test_a_client_that_makes_new_keys_is_stopped(self, house: House) -> None:
+        """Thirty refused CSRs with thirty keys cost three orders; another block's CSR costs one."""
+        house.authority.error = PayloadInvalid("the CA does not accept the CSR: a weak key")
+        errors = [house.issuance.issue(asking(NAME)).exception(30) for _ in range(30)]
+        assert [type(error) for error in errors] == [PayloadInvalid] * 3 + [RateLimited] * 27
+        assert "a weak key" in str(errors[-1])
+        assert len(house.authority.orders) == 3
+        house.authority.error = None
+        assert house.issuance.issue(asking(NAME, block="B")).result(30).source == "issued"
+        assert not is_stopped(house, asking(OTHER))
+
+    def test_its_pauses_grow(self, house: House) -> None:
+        """After each further refused CSR the wait is twice as long."""
+        house.authority.error = PayloadInvalid("no")
+        waits = []
+        for _ in range(5):
+            with pytest.raises(PayloadInvalid):
+                house.issuance.issue(asking(NAME)).result(30)
+            waits.append(pause(house, asking(NAME)))
+            house.time.seconds += waits[-1] or 0.0
+        assert waits == [None, None, 30.0, 60.0, 120.0]
+
+    def test_a_certificate_ends_the_count(self, house: House) -> None:
+        """A CSR that works is followed by as many tries as before the first."""
+        for _ in range(3):
+            for _ in range(2):
+                fail(house, asking(NAME), PayloadInvalid("no"))
+            assert house.issuance.issue(asking(NAME)).result(30).source == "issued"
+
+
+class TestVerifications:
+    """A failed validation stops those who would be validated in the same way."""
+
+    @pytest.mark.parametrize(
+        ("by", "is_same"),
+        [((DNS, HTTP), True), ((HTTP,), True), ((HTTP, DNS), True), ((DNS,), False), ((), False)],
+        ids=lambda value: "-".join(each.name for each in value) if isinstance(value, tuple) else "",
+    )
+    def test_the_second_of_a_list(self, house: House, by: tuple[FakeValidator, ...], is_same: bool) -> None:
+        """Where the CA offers nothing for the first of a list, it is the second that has failed."""
+        fail(house, asking(NAME), ChallengeFailed(NAME, "404", "", verification="http"))
+        assert is_stopped(house, asking(NAME, block="B", by=by)) is is_same
+
+    def test_a_block_whose_verification_works(self, house: House) -> None:
+        """The certificate of one block does not end the pause of another's verification."""
+        fail(house, asking(NAME, by=(DNS,)), ChallengeFailed(NAME, "no record", "", verification="dns"))
+        working = asking(NAME, block="B", by=(HTTP,))
+        assert house.issuance.issue(working).result(30).source == "issued"
+        assert is_stopped(house, asking(NAME, by=(DNS,)))
+
+
+class TestLimits:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RateLimited("enough", retry_after=60),
+            RateLimited("enough", identifiers=["example.org"]),
+            RateLimited("enough", identifiers=[NAME, OTHER]),
+            RateLimited("enough", is_overall=True),
+        ],
+        ids=["no identifier", "a domain", "the names", "overall"],
+    )
+    def test_a_certificate_lifts_no_limit(self, house: House, error: RateLimited) -> None:
+        """An order that was under way when the CA had enough does not end the pause."""
+        house.authority.go.clear()
+        running = house.issuance.issue(asking(NAME, OTHER))
+        wait_until(lambda: bool(house.authority.orders), "the order")
+        house.issuance.pauses.note(FAILING, error)
+        house.authority.go.set()
+        assert running.result(30).source == "issued"
+        assert is_stopped(house, FAILING)
+
+    @pytest.mark.parametrize(
+        ("error", "longest"),
+        [
+            (RateLimited("enough", retry_after=86_400, is_overall=True), 300),
+            (RateLimited("enough", retry_after=86_400), 3600),
+            (RateLimited("enough", retry_after=7), 7),
+        ],
+        ids=["overall", "of names", "short"],
+    )
+    def test_how_long(self, house: House, error: RateLimited, longest: float) -> None:
+        """What stops everybody is tried again after minutes, whatever the CA says."""
+        fail(house, FAILING, error)
+        assert pause(house, FAILING) == longest
+
+    @pytest.mark.parametrize("name", ["192.0.2.1", "2001:db8::1"])
+    def test_an_address_has_nothing_above_it(self, house: House, name: str) -> None:
+        """The parts of an address are no domains."""
+        asked = AcceptedRequest(make_request(NAME), (), NOWHERE)
+        house.issuance.pauses.note(asked, RateLimited("enough", identifiers=[name, "1"]))
+        assert is_stopped(house, asked)
+        assert not is_stopped(house, asking("c.example.org"))
