@@ -48,7 +48,7 @@ from acmems.x509.identifiers import Identifier
 WANTED = [Identifier.dns(NAME)]
 OTHER = "b.example.org"
 OTHER_AUTHORIZATION = f"{CA}/authorization/2"
-ANOTHER_TOKEN = TOKEN[::-1]
+ANOTHER = authorization(challenges=[challenge(token=TOKEN[::-1])])
 
 
 def answer(value: object) -> Response:
@@ -312,6 +312,12 @@ class Threaded(FakeValidator):
     is_immediate = False
 
 
+class OneAtATime(FakeValidator):
+    """Can show the CA one proof for a name, as tls-alpn-01 does."""
+
+    shows_one_at_a_time = True
+
+
 @pytest.fixture
 def time() -> Iterator[LoopTime]:
     time = LoopTime()
@@ -342,36 +348,31 @@ class TestShared:
         assert len(validator.presented) == 1
         assert validator.withdrawn == validator.presented
 
-    def test_orders_take_turns_where_the_ca_sees_one_proof(self, time: LoopTime) -> None:
-        """Two orders with proofs of their own for one name present them one after the other."""
-
-        class OneAtATime(FakeValidator):
-            shows_one_at_a_time = True
-
-        desk, validator = Desk(time.loop), OneAtATime()
-        second = f"{AUTHORIZATION}/2"
-        desk.session.say(
-            second, authorization(challenges=[challenge(token=ANOTHER_TOKEN)]), authorization("valid")
-        )
+    @pytest.mark.parametrize("is_stopped", [False, True], ids=["decided", "stopped"])
+    def test_orders_take_turns_where_the_ca_sees_one_proof(self, time: LoopTime, is_stopped: bool) -> None:
+        """Two orders present proofs of their own for one name one after the other; a stop ends the wait."""
+        desk, validator, second = Desk(time.loop), OneAtATime(), f"{AUTHORIZATION}/2"
+        desk.session.say(second, ANOTHER, authorization("valid"))
         desk.session.say(AUTHORIZATION, authorization())
         orders = [
             begin(time.loop, desk.proving_steps(validator, urls=(url,))) for url in (AUTHORIZATION, second)
         ]
         assert [proof.token for proof in validator.presented] == [TOKEN]
+        if is_stopped:
+            time.loop.soon(desk.proving.stop)
+            assert [type(order.exception(PATIENCE)) for order in orders] == [CAUnavailable] * 2
+            assert [proof.token for proof in validator.presented] == [TOKEN]
+            return
         desk.session.say(AUTHORIZATION, authorization("valid"))
         for order in orders:
             time.move(3.0)
             assert order.result(PATIENCE)[0].status == "valid"
-        assert [proof.token for proof in validator.presented] == [TOKEN, ANOTHER_TOKEN]
+        assert [proof.token for proof in validator.presented] == [TOKEN, TOKEN[::-1]]
         assert validator.withdrawn == validator.presented
 
     @pytest.mark.parametrize("error", [ValidatorUnavailable("no"), None], ids=repr)
     def test_a_turn_ends_with_a_failure(self, time: LoopTime, error: Exception | None) -> None:
         """Whatever ends the first order, the second gets its turn."""
-
-        class OneAtATime(FakeValidator):
-            shows_one_at_a_time = True
-
         desk, validator = Desk(time.loop), OneAtATime(error=error)
         desk.session.say(AUTHORIZATION, authorization(), authorization("invalid"))
         first = begin(time.loop, desk.proving_steps(validator))
@@ -379,9 +380,7 @@ class TestShared:
         failed = first.exception(PATIENCE)
         assert isinstance(failed, ValidatorUnavailable if error else ChallengeFailed)
         validator.error = None
-        desk.session.say(
-            AUTHORIZATION, authorization(challenges=[challenge(token=ANOTHER_TOKEN)]), authorization("valid")
-        )
+        desk.session.say(AUTHORIZATION, ANOTHER, authorization("valid"))
         order = begin(time.loop, desk.proving_steps(validator))
         time.move(3.0)
         assert order.result(PATIENCE)[0].status == "valid"
