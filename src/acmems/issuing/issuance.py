@@ -303,6 +303,7 @@ class Issuance:
                     f"request gets its certificate",
                     retry_after=10.0,
                 )
+                outcome: Delivery | Exception
                 try:
                     outcome = (yield from self._stale(each.accepted, late_error)) or late_error
                 except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
