@@ -105,7 +105,7 @@ class _RunningIssuance:
     began: float | None = None  # on the monotonic clock; None while it waits for its turn
     takes_turn: bool = True  # False once nobody waits for it: then another one may begin
     waiting: list[_Waiting] = field(default_factory=list)
-    gave_up: list[AcceptedRequest] = field(default_factory=list)
+    gave_up: dict[str, AcceptedRequest] = field(default_factory=dict)  # one for each storage, by its name
     ended: Signal = field(default_factory=Signal)
 
 
@@ -303,20 +303,24 @@ class Issuance:
             with self._lock:
                 late = [each for each in running.waiting if each.deadline.passed]
                 running.waiting = [each for each in running.waiting if not each.deadline.passed]
-                running.gave_up += [each.accepted for each in late]
+                running.gave_up |= {each.accepted.storage.name: each.accepted for each in late}
                 if not running.waiting and running.takes_turn and self._behind < self.MOST_BEHIND:
                     running.takes_turn = False
                     self._begun -= 1
                     self._behind += 1
             for each in late:
                 names = ", ".join(each.accepted.request.names)
-                error = DeadlinePassed(
+                late_error = DeadlinePassed(
                     f"no certificate for {names} after {self.seconds:.0f} s; the order goes on, and the same "
                     f"request gets its certificate",
                     retry_after=10.0,
                 )
-                stale = yield from self._stale(each.accepted, error)
-                _tell([each], error if stale is None else stale)
+                outcome: Delivery | Exception
+                try:
+                    outcome = (yield from self._stale(each.accepted, late_error)) or late_error
+                except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
+                    outcome = _stopping() if isinstance(error, CancelledError) else error
+                _tell([each], outcome)
             self._begin_next()
 
     def _end(self, key: IssuanceKey) -> list[_Waiting]:
@@ -405,7 +409,7 @@ class Issuance:
         unsaved: list[AcceptedRequest] = []
         while True:
             with self._lock:
-                asked = [*running.gave_up, *(each.accepted for each in running.waiting)]
+                asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
                 places = {accepted.storage.name: accepted for accepted in reversed(asked)}
                 missing = [accepted for name, accepted in places.items() if name not in done]
                 if delivery.source != "issued" or not missing:

@@ -128,6 +128,14 @@ class TestClients:
         house.authority.go.set()
         wait_for(lambda: house.storage.chains[request.key_digest] != late.result().chain)
 
+    def test_a_bug_of_a_storage(self, house: House) -> None:
+        """Whatever the storage raises when a client's time is over, that client hears of it."""
+        late = house.begin(make_request())
+        wait_for(lambda: bool(house.authority.orders))
+        house.storage.find_hook = dict[str, str]().popitem
+        pass_time(house, SECONDS)
+        assert isinstance(late.exception(30), KeyError)
+
     def test_a_failure_that_nobody_hears_is_logged(
         self, house: House, caplog: pytest.LogCaptureFixture
     ) -> None:
