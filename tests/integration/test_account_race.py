@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def settings_of(proxy: FaultProxy, settings: Settings, folder: Path) -> Settings
     folder.mkdir(exist_ok=True)
     own = dataclasses.replace(settings, folder=folder, port=free_port(), challenge_port=free_port())
     return proxy.before(own)
+
+
+def wait_for_all(logs: Sequence[Path], words: str) -> None:
+    """Wait until each of some processes has said these words."""
+    wait_until(lambda: all(words in log.read_text() for log in logs), f"all say {words!r}", SECONDS)
 
 
 def registrations(proxy: FaultProxy) -> list[object]:
@@ -87,14 +93,8 @@ def test_starts_at_once(proxy: FaultProxy, settings: Settings, tmp_path: Path) -
         try:
             with AccountDirectory(both[0].folder / "account").founding():
                 running += [start("serve", own, log) for own, log in zip(both, logs, strict=True)]
-                wait_until(
-                    lambda: all("waiting for it" in log.read_text() for log in logs),  # noqa: B023
-                    "both wait",
-                )
-            wait_until(
-                lambda: all("ready, listening on" in log.read_text() for log in logs),  # noqa: B023
-                "both are ready",
-            )
+                wait_for_all(logs, "waiting for it")
+            wait_for_all(logs, "ready, listening on")
         finally:
             for each in running:
                 each.terminate()

@@ -130,6 +130,7 @@ class _Attempt(Protocol):
     authorization: Authorization
     challenge: Challenge
     complaint: Complaint
+    polls: int
 
 
 A = TypeVar("A", bound=_Attempt)
@@ -197,7 +198,7 @@ class Decisions:
         if challenge.status != "pending":
             complaint.refusal = complaint.since = None  # the CA works on it
             return
-        if complaint.refusal is not None:
+        if complaint.refusal is not None and attempt.polls:  # what was seen before says nothing
             raise _refused(name, complaint.refusal, challenge) from complaint.refusal
         now = self.clock.monotonic()
         if not challenge.error:
