@@ -109,3 +109,18 @@ def test_an_unavailable_validator_is_421_with_server_and_record() -> None:
     assert retry_after_of(error) == 60
     assert reason_of(error, "1a2b3c4d") == "DNS server 192.0.2.53:53 refused"
     assert for_operator(error) == "DNS server 192.0.2.53:53 refused; check tsig-key"
+
+
+class TestManyNames:
+    """What is wrong with each of many names reaches client and operator, with all its words."""
+
+    def test_a_hundred_names(self) -> None:
+        """The longest names and reasons that a CA can send are neither cut in the answer nor in the log."""
+        names = [f"{number:03}.{'.'.join(['a' * 60] * 4)}.org" for number in range(100)]
+        first, *others = [exceptions.ChallengeFailed(name, f"{name[:3]} {'x' * 440}", "") for name in names]
+        error = first.together(others)
+        event = refusals.failure_event(error, reference="ref", client="192.0.2.7")
+        for text in (reason_of(error, "ref"), event.reason):
+            assert all(
+                f"could not validate {each.domain}: {each.message}" in text for each in (first, *others)
+            )

@@ -19,9 +19,9 @@ from tests.fake_ca import (
 
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, ChallengeFailed, DeadlinePassed
-from acmems.issuers.acme.authorization import parse
-from acmems.issuers.acme.problems import GRACE, STUCK
-from acmems.issuers.acme.proving import Proving
+from acmems.issuers.acme.authorization import Authorization, parse
+from acmems.issuers.acme.problems import GRACE, STUCK, Decisions
+from acmems.issuers.acme.proving import Attempt, Proving
 from acmems.issuers.acme.session import Headers, Response
 from acmems.x509.identifiers import Identifier
 
@@ -46,6 +46,10 @@ def state(
         members["error"] = {"type": "urn:ietf:params:acme:error:dns", "detail": error}
     identifier = {"type": "dns", "value": name}
     return authorization(status, identifier=identifier, challenges=[challenge(**members)])
+
+
+def parse_state(document: dict[str, object]) -> Authorization:
+    return parse(Response(200, Headers(), json.dumps(document).encode(), CA), CA)
 
 
 class Desk:
@@ -139,6 +143,17 @@ class TestRefused:
         assert (error.message, error.challenge_uri) == ("no such challenge", challenge_url_of(NAMES[0]))
         assert "no such challenge" in caplog.text
         assert desk.seconds == 0
+
+    def test_before_the_ca_is_asked_how_it_stands(self) -> None:
+        """What was seen before the refusal is no reason yet: the CA may have decided since."""
+        first = parse_state(state(NAMES[0]))
+        attempt = Attempt(first, first.challenges[0], FakeValidator())
+        attempt.complaint.refusal = problem("malformed", "already decided", 400)
+        decisions = Decisions(Time().clock())
+        assert decisions.undecided([attempt]) == [attempt]
+        attempt.polls = 1
+        with pytest.raises(ChallengeFailed, match="already decided"):
+            decisions.undecided([attempt])
 
     def test_every_name(self) -> None:
         """Each name that is refused is told, with its own reason."""

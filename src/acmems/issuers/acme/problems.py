@@ -132,6 +132,7 @@ class _Attempt(Protocol):
     challenge: Challenge
     complaint: Complaint
     validator: Validator
+    polls: int
 
 
 A = TypeVar("A", bound=_Attempt)
@@ -200,7 +201,7 @@ class Decisions:
         if challenge.status != "pending":
             complaint.refusal = complaint.since = None  # the CA works on it
             return
-        if complaint.refusal is not None:
+        if complaint.refusal is not None and attempt.polls:  # what was seen before says nothing
             raise _refused(name, complaint.refusal, challenge) from complaint.refusal
         now = self.clock.monotonic()
         if not challenge.error:
