@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from tests.sections import load, wrong
+from tests.sections import ACCOUNT, AUTH, load, wrong
 
-from acmems.config import MgmtOptions
+from acmems.config import Configuration, MgmtOptions
 from acmems.net.address import Address
 from acmems.storages import NoStorage
 from acmems.x509 import csr
@@ -38,6 +38,13 @@ class TestMgmt:
         assert config.auth.max_size == 1048576
         assert config.auth.rules == csr.Rules(must_staple=True)
         assert config.auth.trusted_proxies == (ipaddress.ip_network("192.0.2.7"),)
+
+    @pytest.mark.parametrize("subject", ["dropped", "names", "copied", "any"])
+    def test_what_a_subject_may_hold_is_the_account_s_matter(self, subject: str) -> None:
+        """CSRs whose subject holds more than names are refused with `subject = names` only."""
+        text = ACCOUNT + f"subject = {subject}\n" + AUTH
+        rules = Configuration.from_text(text).auth.rules
+        assert rules == csr.Rules(subject_names_only=subject == "names")
 
     def test_an_empty_listener_is_none(self) -> None:
         """An empty `listener` switches the interface off."""

@@ -22,7 +22,8 @@ COMPARED_SECONDS = 3600.0
 DOUBTED_SECONDS = 30.0
 """For how long one counts that found a difference, or could not be made."""
 
-_LONGEST = 10.0  # seconds for the question; an order must not wait longer for it
+_LONGEST = 5.0  # seconds for the question; an order must not wait longer for it
+_SHARE = 4  # and no longer than for this part of its time
 _JUMP = timedelta(seconds=10)  # an hour of slewing by NTP moves a clock by two seconds at most
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class ClockComparison:
         """
         while not self._is_known():
             if self._asking is None:
-                yield from self._ask(deadline.within(_LONGEST))
+                yield from self._ask(deadline.within(min(_LONGEST, deadline.remaining / _SHARE)))
             elif not (yield self._asking.wait(deadline.remaining)):
                 return
         ahead = None if self._last is None else self._last.ahead
