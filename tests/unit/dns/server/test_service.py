@@ -19,7 +19,7 @@ from tests.peers.process import wait_until
 from acmems.dns.server import NameServer, Zone, name_server
 from acmems.dns.server.rates import Rates, Verdict
 from acmems.net.address import Address
-from acmems.net.listening import Listener, Readiness
+from acmems.net.listening import Listener
 from acmems.system.clock import SYSTEM, Clock
 
 ORIGIN = dns.name.from_text("acme.example.org")
