@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import dns.message
@@ -32,6 +33,7 @@ from acmems.x509.identifiers import Identifier, IdentifierType
 
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
 _AT_ONCE = 200  # records in one message, which holds 65535 octets: names may have 255
+_SIDE_BY_SIDE = 16  # names that are looked up at the same time
 _PATIENCE = 2.0  # seconds that a resolver or another's name server may take for an answer
 _ADVICE = {
     dns.rcode.REFUSED: "let this machine, or the key `tsig-name`, change TXT records there "
@@ -52,7 +54,7 @@ class DnsUpdate:
     Args:
         servers: DNS servers that take updates; the first that does is enough.
         ttl: of the records, in seconds.
-        timeout: how long presenting or withdrawing may take, in seconds.
+        timeout: how long the look-ups of one name, and each update, may take, in seconds.
         key: signs the updates; None: nothing does.
         zones: the zones that may be changed; empty: those of the records themselves.
         challenge_type: `dns-01` or `dns-account-01`.
@@ -102,7 +104,10 @@ class DnsUpdate:
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 5.0, meaning="seconds that one update may take, with the queries before it"
+            "timeout",
+            seconds,
+            5.0,
+            meaning="seconds that the queries about one name may take, and each update",
         )
         key = tsig_key_from(options)
         zones = options.many(
@@ -136,15 +141,14 @@ class DnsUpdate:
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records, those of one zone in one message."""
-        deadline = self._clock.deadline(self.timeout)
         records = list(dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs))
         with self._lock:
             for record in records:
                 self._places.setdefault(record, None)
-        places = self._look_up(records, deadline)
+        places = self._look_up(records)
         with self._lock:
             self._places.update(places)
-        self._update(places, deadline, add=True)
+        self._update(places, add=True)
 
     @property
     def longest_wait(self) -> float:
@@ -164,7 +168,6 @@ class DnsUpdate:
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4)."""
-        deadline = self._clock.deadline(self.timeout)
         known: dict[TxtRecord, Place] = {}
         unknown: list[TxtRecord] = []
         nowhere: list[TxtRecord] = []
@@ -176,20 +179,29 @@ class DnsUpdate:
                     nowhere.append(record)
                 else:
                     known[record] = place
-        known.update(self._look_up(list(dict.fromkeys(unknown)), deadline))
-        self._update(known, deadline, add=False)
+        known.update(self._look_up(list(dict.fromkeys(unknown))))
+        self._update(known, add=False)
         with self._lock:
             for record in (*known, *nowhere):
                 self._places.pop(record, None)
 
-    def _look_up(self, records: Sequence[TxtRecord], deadline: Deadline) -> dict[TxtRecord, Place]:
-        by_name: dict[dns.name.Name, Place] = {}
-        for record in records:
-            if record.name not in by_name:
-                by_name[record.name] = self.zones.place(record.name, deadline)
-        return {record: by_name[record.name] for record in records}
+    def _look_up(self, records: Sequence[TxtRecord]) -> dict[TxtRecord, Place]:
+        names = list(dict.fromkeys(record.name for record in records))
 
-    def _update(self, places: dict[TxtRecord, Place], deadline: Deadline, *, add: bool) -> None:
+        def place(name: dns.name.Name) -> Place:
+            return self.zones.place(name, self._clock.deadline(self.timeout))
+
+        # The first alone: it finds out which server answers, and costs what a dead one costs.
+        found = {name: place(name) for name in names[:1]}
+        if rest := names[1:]:
+            pool = ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(rest)), thread_name_prefix="acmems-zones")
+            try:
+                found.update(zip(rest, pool.map(place, rest), strict=True))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return {record: found[record.name] for record in records}
+
+    def _update(self, places: dict[TxtRecord, Place], *, add: bool) -> None:
         by_zone: dict[dns.name.Name, list[TxtRecord]] = {}
         for record, place in places.items():
             by_zone.setdefault(place.zone, []).append(record)
@@ -198,7 +210,7 @@ class DnsUpdate:
             for start in range(0, len(records), _AT_ONCE):
                 batch = records[start : start + _AT_ONCE]
                 try:
-                    self._send(zone, batch, places, deadline, add=add)
+                    self._send(zone, batch, places, add=add)
                 except ValidatorUnavailable as error:
                     if add:
                         raise
@@ -211,7 +223,6 @@ class DnsUpdate:
         zone: dns.name.Name,
         records: Sequence[TxtRecord],
         places: dict[TxtRecord, Place],
-        deadline: Deadline,
         *,
         add: bool,
     ) -> None:
@@ -234,7 +245,7 @@ class DnsUpdate:
 
         first, more = records[0], len({record.name for record in records}) - 1
         about = f"{first} (and {more} more)" if more else str(first)
-        self.servers.ask(message, about, deadline, judge)
+        self.servers.ask(message, about, self._clock.deadline(self.timeout), judge)
 
     def __repr__(self) -> str:
         return f"DnsUpdate({self.name!r}, {', '.join(map(str, self.servers.addresses))})"

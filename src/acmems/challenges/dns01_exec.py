@@ -15,8 +15,8 @@ import dns.name
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.dns_options import label_option, longest_wait, propagation_from
-from acmems.challenges.programs.program import ProgramResult, environment, run
+from acmems.challenges.dns_options import environment_option, label_option, longest_wait, propagation_from
+from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -37,8 +37,10 @@ class DnsExec:
 
     Args:
         command: the program's absolute path, and its fixed arguments.
-        timeout: how long the programs of one order may take together, in seconds.
+        timeout: how long one program may take, in seconds; waiting for others does not count.
         challenge_type: `dns-01` or `dns-account-01`.
+        variables: names of environment variables that the program gets from this process.
+        slots: one is held while a program runs.
     """
 
     sees_requests = False
@@ -54,6 +56,8 @@ class DnsExec:
         timeout: float = 60.0,
         challenge_type: str = "dns-01",
         *,
+        variables: Sequence[str] = (),
+        slots: threading.BoundedSemaphore | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -61,10 +65,12 @@ class DnsExec:
         self.timeout = timeout
         self.challenge_type = challenge_type
         self._propagation = propagation
+        self._variables = tuple(variables)
+        self._slots = slots or program_slots()
         self._clock = clock
 
     @classmethod
-    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         command = options.required(
             "command",
@@ -79,11 +85,19 @@ class DnsExec:
             "timeout",
             seconds,
             60.0,
-            meaning="seconds after which the programs for an order are killed, with all that they started",
+            meaning="seconds after which a program is killed, with all that it started",
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)
-        return cls(name, command or (), propagation, timeout, challenge_type)
+        return cls(
+            name,
+            command or (),
+            propagation,
+            timeout,
+            challenge_type,
+            variables=environment_option(options),
+            slots=context.program_slots,
+        )
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether it is a DNS name, wildcard or not."""
@@ -118,7 +132,6 @@ class DnsExec:
     def _each(self, action: Action, jobs: Sequence[tuple[TxtRecord, Proof]]) -> None:
         if not jobs:
             return
-        deadline = self._clock.deadline(self.timeout)
         # The values of one name come one after the other: many programs read all values of a name and write
         # them back, so that of two at the same time one would undo the other's change.
         by_name: dict[dns.name.Name, dict[str, Proof]] = {}
@@ -129,7 +142,7 @@ class DnsExec:
             failed = None
             for value, proof in by_name[name].items():
                 try:
-                    self._run(action, TxtRecord(name, value), proof, deadline)
+                    self._run(action, TxtRecord(name, value), proof)
                 except ValidatorUnavailable as error:
                     failed = failed or error
             return failed
@@ -139,9 +152,10 @@ class DnsExec:
         if failures:
             raise failures[0]
 
-    def _run(self, action: Action, record: TxtRecord, proof: Proof, deadline: Deadline) -> None:
+    def _run(self, action: Action, record: TxtRecord, proof: Proof) -> None:
         program = PurePath(self.command[0]).name
         environ = environment(
+            *self._variables,
             ACMEMS_ACTION=action,
             ACMEMS_NAME=str(record),
             ACMEMS_VALUE=record.value,
@@ -149,7 +163,9 @@ class DnsExec:
             ACMEMS_VERIFICATION=self.name,
         )
         try:
-            ended = run([*self.command, action, str(record), record.value], environ, deadline)
+            with self._slots:
+                deadline = self._clock.deadline(self.timeout)
+                ended = run([*self.command, action, str(record), record.value], environ, deadline)
         except OSError as error:
             raise ValidatorUnavailable(
                 f"the program {program} cannot be started to {action} record {record}: "

@@ -21,8 +21,8 @@ import dns.name
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.dns_options import label_option, longest_wait, propagation_from
-from acmems.challenges.programs.program import ProgramResult, environment, run
+from acmems.challenges.dns_options import environment_option, label_option, longest_wait, propagation_from
+from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -84,9 +84,12 @@ class DnsProvider:
         provider_options: what the provider wants to know, such as its API token.
         zones: the domains at the provider; empty: asked for in the DNS.
         ttl: of the records, in seconds.
-        timeout: how long the calls for one order may take together, in seconds.
+        timeout: how long the calls for one zone may take, in seconds, and how long to wait for others that
+            change it.
         challenge_type: `dns-01` or `dns-account-01`.
+        variables: names of environment variables that the provider's process gets from this one.
         zone_locks: shared by all validators that may change the same zones.
+        slots: one is held while a process runs.
     """
 
     sees_requests = False
@@ -105,7 +108,9 @@ class DnsProvider:
         ttl: int = 60,
         timeout: float = 60.0,
         challenge_type: str = "dns-01",
+        variables: Sequence[str] = (),
         zone_locks: KeyedLocks | None = None,
+        slots: threading.BoundedSemaphore | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -117,6 +122,8 @@ class DnsProvider:
         self._provider_options = tuple(provider_options)
         self._propagation = propagation
         self._zone_locks = KeyedLocks() if zone_locks is None else zone_locks
+        self._variables = tuple(variables)
+        self._slots = slots or program_slots()
         self._clock = clock
 
     @classmethod
@@ -150,7 +157,7 @@ class DnsProvider:
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
-            "timeout", seconds, 60.0, meaning="seconds after which the calls for an order are abandoned"
+            "timeout", seconds, 60.0, meaning="seconds after which the calls for one zone are abandoned"
         )
         challenge_type = label_option(options)
         propagation = propagation_from(options)
@@ -163,7 +170,9 @@ class DnsProvider:
             ttl=ttl,
             timeout=timeout,
             challenge_type=challenge_type,
+            variables=environment_option(options),
             zone_locks=context.zone_locks,
+            slots=context.program_slots,
         )
 
     def proves(self, identifier: Identifier) -> bool:
@@ -240,8 +249,9 @@ class DnsProvider:
         try:
             # Many providers read all values of a name and write them back, so that of two changes at the
             # same time one would be lost.
-            with self._zone_locks.hold((self.provider, zone), deadline):
-                ended = run(command, environment(*_VARIABLES), deadline, feed=feed, apart=True)
+            with self._zone_locks.hold((self.provider, zone), deadline), self._slots:
+                environ = environment(*_VARIABLES, *self._variables)
+                ended = run(command, environ, self._clock.deadline(self.timeout), feed=feed, apart=True)
         except TimeoutError:
             raise self._late(records[0]) from None
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from acmems.challenges.txt import TYPES
 from acmems.dns.client.propagation import MODES, Propagation
@@ -12,6 +13,7 @@ from acmems.settings import values
 from acmems.settings.options import Options
 
 DNS_PORT = 53
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def label_option(options: Options) -> str:
@@ -24,6 +26,16 @@ def label_option(options: Options) -> str:
         "label for the account (dns-account-01), so that several servers can have one name validated",
     )
     return TYPES[label]
+
+
+def environment_option(options: Options) -> tuple[str, ...]:
+    """Read `environment` of a section; return the names of variables."""
+    return options.many(
+        "environment",
+        _variable,
+        meaning="name of an environment variable of acmems that is passed on, besides `PATH`, `LANG` and "
+        "`HOME`",
+    )
 
 
 def propagation_from(options: Options) -> Propagation:
@@ -104,3 +116,9 @@ def tsig_key_from(options: Options) -> TsigKey | None:
     if text is not None:
         return TsigKey(name or text.name, text.secret, file, algorithm or text.algorithm)
     return None if file is None else TsigKey(name, None, file, algorithm)
+
+
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("must be the name of an environment variable")  # not quoted: it may hold a secret
+    return value

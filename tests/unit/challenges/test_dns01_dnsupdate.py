@@ -32,6 +32,7 @@ from acmems.net.address import Address
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
+from acmems.system.clock import Clock, Deadline
 from acmems.text import Secret
 from acmems.x509.identifiers import Identifier
 
@@ -449,3 +450,42 @@ class TestServersWithoutTheKey:
             validator.present([proof(), proof("other.example.org")])
         question, unsigned, update = (False, True, False), (False, False, True), (True, True, False)
         assert sent == [question, unsigned, unsigned, update]
+
+
+class TestManyNames:
+    def test_names_are_looked_up_side_by_side(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After the first name, which tells the server that answers, questions go out together."""
+        together = threading.Barrier(8, timeout=30)
+        asked: list[dns.name.Name] = []
+
+        def answer(message: dns.message.Message, *_: object, stream: bool) -> dns.message.Message:
+            assert not stream
+            if not is_update(message):
+                asked.append(message.question[0].name)
+                if len(asked) > 1:
+                    together.wait()  # broken if one question waits for the answer to another
+            return willing(message)
+
+        monkeypatch.setattr(servers, "_by_udp_or_tcp", answer)
+        made(Address("127.0.0.1", 53)).present([proof(f"n{number}.example.org") for number in range(9)])
+        assert len(set(asked)) == 9
+
+    def test_a_time_limit_belongs_to_a_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A hundred names at a server 60 ms away leave each of them, and the update, its own time."""
+        now = [1000.0]
+        left: list[float] = []
+
+        def answer(
+            message: dns.message.Message, _: object, deadline: Deadline, *, stream: bool
+        ) -> dns.message.Message:
+            assert not stream
+            left.append(deadline.remaining)
+            now[0] += 0.06
+            return willing(message)
+
+        monkeypatch.setattr(servers, "_by_udp_or_tcp", answer)
+        server = Address("127.0.0.1", 53)
+        validator = DnsUpdate("dns", [server], clock=Clock(monotonic=lambda: now[0]))
+        validator.present([proof(f"n{number}.example.org") for number in range(100)])
+        assert len(left) == 101
+        assert min(left) > 2

@@ -14,6 +14,7 @@ import pytest
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_exec import DnsExec
+from acmems.challenges.programs.program import AT_ONCE
 from acmems.challenges.txt import txt_value
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -215,3 +216,57 @@ def gone(process: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_programs_of_all_orders_have_one_cap(tmp_path: Path) -> None:
+    """However many orders and sections have names, no more programs run at once than the cap allows."""
+    context = ValidatorContext()
+    # Each program leaves a mark while it runs, and notes how many marks there are.
+    path = script(
+        tmp_path,
+        f'touch {tmp_path}/running.$$; ls {tmp_path} | grep -c "^running" >>{tmp_path}/counts\n'
+        f"sleep 0.1; rm {tmp_path}/running.$$",
+    )
+    sections = [DnsExec(name, [str(path)], Propagation(), slots=context.program_slots) for name in "ab"]
+    proofs = [[proof(f"{order}-{number}.example.org") for number in range(4)] for order in range(8)]
+    threads = [
+        threading.Thread(target=sections[order % 2].present, args=(mine,))
+        for order, mine in enumerate(proofs)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts = [int(line) for line in (tmp_path / "counts").read_text().split()]
+    assert len(counts) == 32
+    assert max(counts) <= AT_ONCE
+
+
+def test_a_section_shares_the_cap_of_its_configuration() -> None:
+    """A section reads the variables that it names, and its programs wait for places of its configuration."""
+    made, findings = from_text("command = /bin/true\nenvironment = A_B\nenvironment = C1\n")
+    assert not findings
+    assert made._variables == ("A_B", "C1")
+    context = ValidatorContext()
+    problems: list[Finding] = []
+    (section,) = read_sections('[verification "hook"]\ncommand = /bin/true\n', "a.ini", problems)
+    shared = DnsExec.from_options("hook", Options(section, problems), context)
+    assert shared._slots is context.program_slots
+
+
+def test_named_variables_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program gets the variables that its section names, if acmems has them, and no others."""
+    monkeypatch.setenv("HOOK_TOKEN", "wanted")
+    monkeypatch.setenv("OTHER_TOKEN", "hidden")
+    path = script(tmp_path, f"env >{tmp_path}/seen")
+    DnsExec("hook", [str(path)], Propagation(), variables=["HOOK_TOKEN", "NOT_SET"]).present([proof()])
+    seen = (tmp_path / "seen").read_text()
+    assert "HOOK_TOKEN=wanted\n" in seen
+    assert "OTHER_TOKEN" not in seen
+    assert "NOT_SET" not in seen
+
+
+def test_what_is_no_variable_is_a_finding_without_its_text() -> None:
+    """A value given in place of a name is not shown: it may be a secret."""
+    _, (finding,) = from_text("command = /bin/true\nenvironment = TOKEN=hunter2\n")
+    assert finding == "environment: must be the name of an environment variable"

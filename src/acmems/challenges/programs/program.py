@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
@@ -15,6 +16,8 @@ from acmems.system.clock import Deadline
 
 MOST_OUTPUT = 16 * 1024
 """Octets of a program's output that are kept; the rest is read and forgotten."""
+AT_ONCE = 8
+"""How many programs run at the same time: each may need tens of megabytes."""
 _KEPT = ("PATH", "LANG", "HOME")
 _CHUNK = 64 * 1024
 
@@ -32,6 +35,11 @@ class ProgramResult:
     code: int | None
     output: bytes = field(repr=False)
     errors: bytes = field(repr=False)
+
+
+def program_slots() -> threading.BoundedSemaphore:
+    """Return what limits the programs of all orders together to `AT_ONCE`."""
+    return threading.BoundedSemaphore(AT_ONCE)
 
 
 def environment(*more: str, **values: str) -> dict[str, str]:
