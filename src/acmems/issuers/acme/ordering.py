@@ -370,7 +370,8 @@ class Ordering:
         opened, before, polls = course.opened, self._clock.monotonic(), 0
         while True:
             try:
-                seconds = max(retry_after or 0.0, self.poll_interval.interval(course.looks))
+                left = course.deadline.remaining
+                seconds = self.poll_interval.wait(course.looks, retry_after, left)
                 yield from self._wait(seconds, course.deadline)
                 order, retry_after = yield from self._read(order.url, course.request, course.deadline)
             except DeadlinePassed:

@@ -289,7 +289,7 @@ class Proving:
         attempt.polls += 1
         now = self._clock.monotonic()
         if attempt.authorization.is_undecided:
-            attempt.next_poll = now + max(retry_after or 0.0, interval.interval(attempt.polls))
+            attempt.next_poll = now + interval.wait(attempt.polls, retry_after, deadline.remaining)
         else:
             interval.learn(now - attempt.since, attempt.polls)
 

@@ -73,7 +73,7 @@ class Registrar:
         terms = directory.terms_of_service
         self._check_terms(terms)
         known = self.directory.load_registration()
-        if known is not None and _origin(known.url) == _origin(self.options.directory_url):
+        if known is not None and self._is_of_ca(known.url):
             return (yield from self._read(known, terms, deadline))
         try:
             found = yield from self._find(directory, deadline)
@@ -177,9 +177,13 @@ class Registrar:
         binding = external_account_binding(self.key, self.options.eab_kid, self.options.eab_hmac_key, url)
         return {"externalAccountBinding": binding}
 
+    def _is_of_ca(self, url: str) -> bool:
+        """Tell whether a URL is one of this CA: of the origin of its directory, or of an `acme-host`."""
+        return _origin(url) in {_origin(self.options.directory_url), *map(str, self.options.hosts)}
+
     def _located(self, answer: Response) -> str:
         """Return the URL of the account that an answer is about."""
-        if answer.location is None or _origin(answer.location) != _origin(self.options.directory_url):
+        if answer.location is None or not self._is_of_ca(answer.location):
             raise CAProtocolError("the CA answered for an account without its URL, or with one of another CA")
         return answer.location
 
