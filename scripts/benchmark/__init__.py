@@ -4,6 +4,7 @@
 - `rival`: macen, a server for the same job, in a process and an environment of its own
 - `load`: the client that asks acmems and macen alike
 - `jobs`: how those clients, processes of their own, are told what to do
+- `herd`: a client that is ten thousand machines
 - `stage`: the contenders, each with a CA of its own
 - `figures`: what is measured, `targets`: what is hoped for, `report`: what a person reads
 """

@@ -35,8 +35,8 @@ WARM_UP_FAR = 3
 FAR = 100
 """Milliseconds of a round trip to a CA that is far away."""
 FAR_CROWD = 200
-FIRST_HOUSE = "first house"
-FIRST_COMMIT = "d56df8f"
+EARLIER = "version d56df8f"
+EARLIER_COMMIT = "d56df8f"
 """The last commit before acmems moved into packages."""
 
 
@@ -110,13 +110,13 @@ def burst(stage: Stage, plan: Plan) -> Measured:
 
 
 def cpu(stage: Stage, plan: Plan) -> Measured:
-    """Measure the CPU time that a certificate costs, beside that of the first house in the same run."""
-    source = first_house()
+    """Measure the CPU time that a certificate costs, beside that of an earlier version in the same run."""
+    source = earlier_version()
     with (
         stage.acmems(calm=True) as (ours, _),
         stage.acmems(calm=True, source=source) as (other, _),
     ):
-        theirs = dataclasses.replace(other, name=FIRST_HOUSE)
+        theirs = dataclasses.replace(other, name=EARLIER)
         for contender in (ours, theirs):
             contender.warm(WARM_UP)
         rates: dict[str, list[float]] = {ours.name: [], theirs.name: []}
@@ -125,12 +125,12 @@ def cpu(stage: Stage, plan: Plan) -> Measured:
                 rates[contender.name].append(contender.sign(BURST, BURST).rate)
         mine, least = ours.cost.each[0], theirs.cost.each[0]
         rows = [
-            Row(f"CPU a certificate, {BURST} at once", "ms", mine, FIRST_HOUSE, least, at_most(0.5)),
+            Row(f"CPU a certificate, {BURST} at once", "ms", mine, EARLIER, least, at_most(0.5)),
             Row(
                 f"{BURST} names at once",
                 "/s",
                 statistics.median(rates[ours.name]),
-                FIRST_HOUSE,
+                EARLIER,
                 statistics.median(rates[theirs.name]),
             ),
         ]
@@ -157,20 +157,20 @@ def far(stage: Stage, plan: Plan) -> Measured:
         return Measured(rows, _costs(floor, ours))
 
 
-def first_house() -> Path:
-    """Return the source of acmems as it was before its second house, from the history of this repository.
+def earlier_version() -> Path:
+    """Return the source of an earlier version of acmems, from the history of this repository.
 
     Raises:
         PeerFailed: the history is not here.
     """
-    folder = ROOT / ".cache" / "first-house"
+    folder = ROOT / ".cache" / EARLIER_COMMIT
     if not (folder / "src" / "acmems").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         archive = subprocess.run(
-            ["git", "archive", FIRST_COMMIT, "src"], cwd=ROOT, capture_output=True, check=False
+            ["git", "archive", EARLIER_COMMIT, "src"], cwd=ROOT, capture_output=True, check=False
         )
         if archive.returncode:
-            raise PeerFailed(f"git has no commit {FIRST_COMMIT}: fetch the whole history")
+            raise PeerFailed(f"git has no commit {EARLIER_COMMIT}: fetch the whole history")
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
     return folder / "src"

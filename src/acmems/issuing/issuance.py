@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -30,8 +29,6 @@ from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
-
-logger = logging.getLogger(__name__)
 
 
 class Issuer(Protocol):

@@ -251,6 +251,19 @@ class TestOpening:
         assert len(set(map(id, errors))) == 3
         assert obtain(issuer) == b"the chain"
 
+    def test_an_order_whose_time_is_over_fails_no_other(self, issuer: AcmeIssuer, sessions: Sessions) -> None:
+        """Where the time of the order that opens the account is over, another one goes on."""
+        issuer.load_key()
+        (session,) = sessions
+        session.say(NEW_ACCOUNT, DeadlinePassed("no answer in time"), FOUND)
+        session.go_on.clear()
+        first, *others = [begin(issuer, number) for number in range(3)]
+        settle(issuer.loop)
+        session.go_on.set()
+        assert isinstance(first.exception(30), DeadlinePassed)
+        assert [other.result(30) for other in others] == [b"the chain"] * 2
+        assert session.count(NEW_ACCOUNT) == 2
+
     @pytest.mark.usefixtures("sessions")
     def test_orders_work_once_there_is_a_key(self, make: Make) -> None:
         """Orders fail while there is no key, and work when there is one."""

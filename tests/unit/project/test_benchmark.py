@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import json
 
 import pytest
 from scripts.benchmark import report
+from scripts.benchmark.herd import sources
 from scripts.benchmark.load import request_for, size_of, verdict
 from scripts.benchmark.rows import Measured, Row, at_least, at_most, number
 from scripts.benchmark.usage import Cost
@@ -52,6 +55,14 @@ def test_request_says_whether_it_keeps_the_connection() -> None:
     """A request has the CSR as its body and says what becomes of the connection."""
     assert request_for("CSR").endswith(b"\r\nConnection: close\r\nContent-Length: 3\r\n\r\nCSR")
     assert b"\r\nConnection: keep-alive\r\n" in request_for("CSR", keep=True)
+
+
+@pytest.mark.parametrize("addresses", [1, 10_000])
+def test_addresses_of_a_herd(addresses: int) -> None:
+    """A herd comes from as many addresses of loopback as it is told to."""
+    found = {ipaddress.IPv4Address(text) for text in itertools.islice(sources(addresses), 10_000)}
+    assert len(found) == addresses
+    assert all(address.is_loopback for address in found)
 
 
 @pytest.mark.parametrize(

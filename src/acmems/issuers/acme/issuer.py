@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -25,8 +24,6 @@ from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -223,14 +220,16 @@ class AcmeIssuer:
         Raises:
             AcmeException: one of the errors of `open`.
         """
-        opening = self._opening
-        if self.account is None and opening is None:
-            yield from self._open(deadline)
-        elif opening is not None:
+        while self.account is None:
+            opening = self._opening
+            if opening is None:
+                yield from self._open(deadline)
+                continue
             if not (yield opening.ended.wait(deadline.remaining)):
                 raise DeadlinePassed("the account could not be opened at the CA in time")
-            if opening.error is not None:
+            if opening.error is not None and not isinstance(opening.error, DeadlinePassed):
                 raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
+            # Where only the time of somebody else was over, it is tried again.
         return self.client
 
     def sweep(
