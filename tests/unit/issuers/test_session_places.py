@@ -210,7 +210,7 @@ class TestHosts:
                 used.append((self.origin, url))
                 return ca.exchange(method, url, **options)
 
-        session._transports = {origin: Way(origin) for origin in session._transports}  # type: ignore[misc]
+        session._transports = {origin: Way(origin) for origin in session._transports}  # type: ignore[misc]  # in the place of a final attribute
         ca.run(session.post(f"{self.OTHER}/order/1", None, deadline=NEVER))
         assert [url for _, url in used] == [f"{CA}/dir", f"{CA}/newNonce", f"{self.OTHER}/order/1"]
         assert all(origin.has(url) for origin, url in used)
