@@ -202,8 +202,10 @@ class TestReadIssued:
         assert not read.is_valid(NOW)
         assert read.has_expired(NOW) == (days < 0)
 
-    @pytest.mark.parametrize("order", list(itertools.permutations([LEAF, INTERMEDIATE, ROOT])))
-    @pytest.mark.parametrize("again", [b"", LEAF, INTERMEDIATE, ROOT])
+    @pytest.mark.parametrize("order", list(itertools.permutations([LEAF, INTERMEDIATE, ROOT])), ids=range(6))
+    @pytest.mark.parametrize(
+        "again", [b"", LEAF, INTERMEDIATE, ROOT], ids=["none", "leaf", "intermediate", "root"]
+    )
     def test_any_order_and_any_certificate_twice(self, order: tuple[bytes, ...], again: bytes) -> None:
         """What a CA sends in any order, or twice, is one chain: leaf first, each certified by the next."""
         issued = chain.read_issued(b"".join(order) + again, REQUEST)
