@@ -113,6 +113,14 @@ class TestOddAnswers:
         assert desk.time.waits[-1] == 1.0
         assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
 
+    @pytest.mark.parametrize(("wanted", "waited"), [(7.0, 7.0), (86_400.0, 29.5)])
+    def test_one_that_names_a_time(self, desk: Desk, wanted: float, waited: float) -> None:
+        """Its `Retry-After` is kept, but for what would leave no look before the deadline."""
+        desk.say(FINALIZE, order("processing"))
+        desk.say(ORDER, problem("malformed", "wait", 404, retry_after=wanted), order("valid"))
+        assert desk.obtain() == CHAIN
+        assert desk.time.waits[-1] == pytest.approx(waited, abs=0.6)
+
     @pytest.mark.parametrize("odd", ODD, ids=str)
     @pytest.mark.parametrize("url", [ORDER, CERTIFICATE])
     def test_many(self, desk: Desk, url: str, odd: object) -> None:

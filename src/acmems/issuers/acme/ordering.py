@@ -284,7 +284,8 @@ class Ordering:
                     error.retry_after = error.retry_after or _ODD_RETRY_AFTER
                     raise
                 logger.warning("an odd answer about a finalized order, asked again later: %s", error)
-                yield from self._wait(max(pause, error.retry_after or 0.0), deadline)
+                wanted = self.poll_interval.kept(error.retry_after, deadline.remaining)
+                yield from self._wait(max(pause, wanted), deadline)
         raise AssertionError  # the last pause is None
 
     def _wait(self, seconds: float, deadline: Deadline) -> Steps[None]:

@@ -46,18 +46,27 @@ class PollInterval:
     def wait(self, polls: int, wanted: float | None, left: float) -> float:
         """Return the seconds to wait before the next look, where the CA may have named some.
 
-        What it names is kept (RFC 8555 sections 7.4, 7.5.1), unless that is absurd: five minutes at most, and
-        where no look would be left before the deadline, half of the time that is left, or `SOONEST`.
-
         Args:
             polls: how many have found nothing so far.
             wanted: the CA's `Retry-After` in seconds, None if it named none.
             left: seconds until the deadline.
         """
+        return max(self.kept(wanted, left), self.interval(polls))
+
+    def kept(self, wanted: float | None, left: float) -> float:
+        """Return the seconds of a `Retry-After` that are kept (RFC 8555 sections 7.4, 7.5.1).
+
+        All, unless that is absurd: five minutes at most, and where no look would be left before the
+        deadline, half of the time that is left, or `SOONEST`.
+
+        Args:
+            wanted: what the CA named, in seconds, None if it named none.
+            left: seconds until the deadline.
+        """
         kept = min(wanted or 0.0, self.LONGEST_WANTED)
         if kept > left - self.SOONEST:
             kept = min(kept, max(self.SOONEST, left / 2))
-        return max(kept, self.interval(polls))
+        return kept
 
     def learn(self, seconds: float, polls: int) -> None:
         """Take note of a decision.
