@@ -1,4 +1,4 @@
-"""What exists in the zone: its own records, and the TXT records that are on show."""
+"""What exists in the zone: its own records, and the TXT records that are presented."""
 
 from __future__ import annotations
 
