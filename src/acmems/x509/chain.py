@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -89,24 +88,22 @@ def parse(pem: bytes) -> Chain:
     Raises:
         ValueError: it is not a chain, or its leaf names something that acmems never asks for.
     """
-    return _read(pem)[0]
-
-
-def _read(pem: bytes) -> tuple[Chain, list[x509.Certificate]]:
     with der.reading("the certificate chain", ValueError):
-        certificates = _certificates(pem)
-        leaf = certificates[0]
-        normal = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
-        chain = Chain(
-            pem=pem if pem == normal else normal,  # not both: thousands are kept
-            spki=_spki(leaf),
-            identifiers=_identifiers(leaf),
-            not_before=leaf.not_valid_before_utc,
-            not_after=leaf.not_valid_after_utc,
-            serial=leaf.serial_number,
-            issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
-        )
-        return chain, certificates
+        return _chain(_certificates(pem), pem)
+
+
+def _chain(certificates: Sequence[x509.Certificate], pem: bytes = b"") -> Chain:
+    leaf = certificates[0]
+    normal = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+    return Chain(
+        pem=pem if pem == normal else normal,  # not both: thousands are kept
+        spki=_spki(leaf),
+        identifiers=_identifiers(leaf),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        serial=leaf.serial_number,
+        issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
+    )
 
 
 def issuers(pem: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -204,32 +201,34 @@ def read_issued(
     """
     try:
         with der.reading("the certificate chain", ValueError):
-            ordered = _in_order(_certificates(pem), request.spki)
-        chain, certificates = _read(b"".join(each.public_bytes(Encoding.PEM) for each in ordered))
+            ordered, strangers = _in_order(_certificates(pem), request.spki)
+            chain = _chain(ordered)
     except ValueError as error:
         raise CertificateUnusable(f"the CA sent no usable chain: {error}") from error
     if chain.spki != request.spki:
         raise CertificateUnusable("the CA issued a certificate for another public key")
     check_names(chain, request, grants)
     with der.reading("the certificate", CertificateUnusable):
-        more = excess(certificates[0], chain.identifiers, request, subject)
+        more = excess(ordered[0], chain.identifiers, request, subject)
     if more is not None:
         raise CertificateUnusable(
             f"the CA put more into the certificate than names: {more}; it is not delivered",
             retry_after=LONG_PAUSE,
         )
-    if not all(itertools.starmap(_is_issued_by, itertools.pairwise(certificates))):
+    if strangers:
         raise CertificateUnusable(
             "the CA sent a broken chain: a certificate in it was not issued by the next"
         )
     return chain
 
 
-def _in_order(certificates: Sequence[x509.Certificate], spki: bytes) -> list[x509.Certificate]:
-    """Return certificates leaf first, each followed by its issuer, and each once.
+def _in_order(
+    certificates: Sequence[x509.Certificate], spki: bytes
+) -> tuple[list[x509.Certificate], list[x509.Certificate]]:
+    """Return certificates leaf first, each followed by its issuer, and each once; and what belongs nowhere.
 
-    What belongs nowhere comes last, where the chain is seen to be broken; a second certificate of an issuer
-    that is in the chain already, such as one that another CA has signed, is left out.
+    A second certificate of an issuer that is in the chain already, such as one that another CA has signed, is
+    left out.
 
     Args:
         certificates: as they came.
@@ -245,8 +244,10 @@ def _in_order(certificates: Sequence[x509.Certificate], spki: bytes) -> list[x50
             break
         ordered.append(issuer)
         left.remove(issuer)
+    if not left:
+        return ordered, []
     known = {(each.subject, _spki(each)) for each in ordered}
-    return ordered + [each for each in left if (each.subject, _spki(each)) not in known]
+    return ordered, [each for each in left if (each.subject, _spki(each)) not in known]
 
 
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

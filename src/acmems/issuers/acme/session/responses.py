@@ -88,15 +88,15 @@ class Response:
             CAProtocolError: the body is something else.
         """
         try:
-            value = json.loads(self.body)
+            value: object = json.loads(self.body, object_hook=self._absolute)
         except (ValueError, RecursionError):
             raise CAProtocolError(f"the CA's answer from {self.url} is not JSON") from None
         if not isinstance(value, dict):
             raise CAProtocolError(f"the CA's answer from {self.url} is not a JSON object")
-        if _is_deep(value):  # whatever reads it, or prints a part of it, may recurse
+        # Whatever reads it, or prints a part of it, may recurse. Few brackets are not nested deep.
+        if self.body.count(b"{") + self.body.count(b"[") > _DEEPEST and _is_deep(value):
             raise CAProtocolError(f"the CA's answer from {self.url} is nested too deep")
-        found: dict[str, Any] = self._absolute(value)
-        return found
+        return value
 
     def retry_after(self, now: datetime.datetime, *, longest: float = LONGEST_RETRY_AFTER) -> float | None:
         """Return the seconds after which to ask again, None if the CA did not say (RFC 9110 section 10.2.3).
@@ -177,15 +177,15 @@ class Response:
             is_overall=not is_acmes or self.status == HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
-    def _absolute(self, value: Any, name: str = "") -> Any:
-        """Return JSON with the URLs in it made absolute."""
-        if isinstance(value, str):
-            return self._resolved(value) if name in _URLS else value
-        if isinstance(value, list):
-            return [self._absolute(each, name) for each in value]
-        if isinstance(value, dict):
-            return {key: self._absolute(each, key) for key, each in value.items()}
-        return value
+    def _absolute(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Make the URLs among the members of a JSON object absolute, and return it."""
+        for name in _URLS.intersection(members):
+            value = members[name]
+            if isinstance(value, str):
+                members[name] = self._resolved(value)
+            elif isinstance(value, list):
+                members[name] = [self._resolved(each) if isinstance(each, str) else each for each in value]
+        return members
 
     def _resolved(self, reference: str) -> str:
         """Return a URL for a reference; what is absolute, or no reference at all, stays as it is."""
