@@ -120,7 +120,7 @@ def accepted_request(
     """
     return AcceptedRequest(
         grant.request,
-        grant.block.validators_for(grant.request.identifiers),
+        grant.block.validators,
         grant.block.storage,
         reference,
         str(processor.caller.address),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ ANOTHER = authorization(challenges=[challenge(token=TOKEN[::-1])])
 
 def answer(value: object) -> Response:
     return Response(200, Headers(), json.dumps(value).encode(), AUTHORIZATION)
+
+
+def offer(type_: str, status: str = "pending") -> dict[str, object]:
+    """Return the authorization of `OTHER` with one challenge."""
+    identifier = {"type": "dns", "value": OTHER}
+    return authorization(status, identifier=identifier, challenges=[challenge(type_, url=f"{CHALLENGE}/2")])
 
 
 class Desk:
@@ -314,6 +321,20 @@ class Threaded(FakeValidator):
     is_immediate = False
 
 
+class Gated(Threaded):
+    """Presents in a thread, and returns when its gate is open."""
+
+    def __init__(self, challenge_type: str = "http-01") -> None:
+        super().__init__(challenge_type)
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def present(self, proofs: Sequence[Proof]) -> None:
+        """Take note of proofs, and wait."""
+        super().present(proofs)
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+
+
 class OneAtATime(FakeValidator):
     """Can show the CA one proof for a name, as tls-alpn-01 does."""
 
@@ -325,6 +346,61 @@ def time() -> Iterator[LoopTime]:
     time = LoopTime()
     with contextlib.closing(time.loop):
         yield time
+
+
+class TestSeveralValidators:
+    """Two names of one order, each with a validator of its own."""
+
+    @pytest.fixture
+    def desk(self, time: LoopTime) -> Desk:
+        desk = Desk(time.loop)
+        desk.session.say(OTHER_AUTHORIZATION, offer("dns-01"), offer("dns-01", "valid"))
+        desk.session.say(f"{CHALLENGE}/2", {})
+        return desk
+
+    def begin(self, desk: Desk, *validators: Validator) -> Future[list[Authorization]]:
+        return begin(desk.loop, desk.proving_steps(*validators, urls=(AUTHORIZATION, OTHER_AUTHORIZATION)))
+
+    def test_each_presents_and_withdraws_its_own(self, desk: Desk, time: LoopTime) -> None:
+        """What takes a while is presented first, and nothing is validated before all can be seen."""
+        at_once, slow = OneAtATime(), Gated("dns-01")
+        order = self.begin(desk, at_once, slow)
+        assert slow.entered.wait(PATIENCE)
+        assert at_once.presented == []
+        assert desk.session.count(CHALLENGE) == desk.session.count(f"{CHALLENGE}/2") == 0
+        slow.gate.set()
+        wait_for(lambda: desk.session.count(CHALLENGE) == desk.session.count(f"{CHALLENGE}/2") == 1)
+        time.move(3.0)
+        assert [each.status for each in order.result(PATIENCE)] == ["valid"] * 2
+        for validator, name in ((at_once, NAME), (slow, OTHER)):
+            assert [proof.identifier.value for proof in validator.presented] == [name]
+            assert validator.withdrawn == validator.presented
+
+    def test_a_turn_is_not_held_while_dns_is_slow(self, desk: Desk, time: LoopTime) -> None:
+        """An order that waits for DNS keeps no other from proving a name that both want."""
+        at_once, slow, second = OneAtATime(), Gated("dns-01"), f"{AUTHORIZATION}/2"
+        waiting = self.begin(desk, at_once, slow)
+        assert slow.entered.wait(PATIENCE)
+        desk.session.say(second, ANOTHER, authorization("valid"))
+        other = begin(time.loop, desk.proving_steps(at_once, urls=(second,)))
+        time.move(3.0)
+        assert other.result(PATIENCE)[0].status == "valid"
+        assert not waiting.done()
+        slow.gate.set()
+        wait_for(lambda: desk.session.count(f"{CHALLENGE}/2") == 1)
+        time.move(3.0)
+        assert [each.status for each in waiting.result(PATIENCE)] == ["valid"] * 2
+
+    @pytest.mark.parametrize("fails", ["at once", "slow"])
+    def test_a_failure_of_one_withdraws_the_other(self, desk: Desk, time: LoopTime, fails: str) -> None:
+        """Where one cannot present its proof, no name is validated, and the other's proof is withdrawn."""
+        at_once, slow = OneAtATime(), Threaded("dns-01")
+        (at_once if fails == "at once" else slow).error = ValidatorUnavailable("no")
+        order = self.begin(desk, at_once, slow)
+        assert isinstance(order.exception(PATIENCE), ValidatorUnavailable)
+        assert [len(each.presented) for each in (slow, at_once)] == [1, int(fails == "at once")]
+        assert [each.withdrawn for each in (slow, at_once)] == [slow.presented, at_once.presented]
+        assert desk.session.count(CHALLENGE) == desk.session.count(f"{CHALLENGE}/2") == 0
 
 
 class TestShared:
