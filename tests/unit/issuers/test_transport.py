@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,13 +24,6 @@ from acmems.system.steps import Signal, Steps
 pytestmark = pytest.mark.timeout(30)
 
 NOWHERE = Origin("127.0.0.1", 1)
-
-
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
 
 
 def leaving(leave: Callable[[ssl.SSLSocket], object]) -> tuple[Behaviour, threading.Event]:

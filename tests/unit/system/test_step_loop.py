@@ -31,13 +31,6 @@ def loop() -> Iterator[StepLoop]:
 
 
 @pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
-
-
-@pytest.fixture
 def pair() -> Iterator[Pair]:
     """Two ends of a connection; the first does not block."""
     near, far = socket.socketpair()
