@@ -92,6 +92,25 @@ class Rule:
         """Break the connection (RST); the CA sees nothing."""
         self.act = lambda talk: talk.reset()
 
+    def call_before(self, function: Callable[[], object]) -> None:
+        """Call a function before the CA sees the request, and break the connection."""
+
+        def act(talk: Conversation) -> None:
+            function()
+            talk.reset()
+
+        self.act = act
+
+    def call_after(self, function: Callable[[], object]) -> None:
+        """Call a function when the CA has answered, and break the connection."""
+
+        def act(talk: Conversation) -> None:
+            talk.forward()
+            function()
+            talk.reset()
+
+        self.act = act
+
     def stall(self, until: threading.Event | None = None) -> None:
         """Say nothing until an event is set, then go on as usual; without one, say nothing ever."""
         self.act = lambda talk: talk.stall(until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -51,7 +51,7 @@ class Authority:
         request: CertificateRequest,
         validators: Sequence[Validator],
         deadline: Deadline,
-        identity: Hashable,
+        identity: str,
     ) -> Steps[bytes]:
         self.orders.append(request)
         yield from in_thread(lambda: wait_for(self.go))

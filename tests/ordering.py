@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 from tests.fake_ca import (
@@ -55,9 +54,7 @@ class Desk:
         self.validator = FakeValidator()
         self.ordering = Ordering(self.session, proving, clock, **options)
 
-    def obtain(
-        self, request: CertificateRequest = CSR, key: Hashable = "key", *, seconds: float = 60.0
-    ) -> bytes:
+    def obtain(self, request: CertificateRequest = CSR, key: str = "key", *, seconds: float = 60.0) -> bytes:
         deadline = self.time.within(seconds)
         return self.loop.run(self.ordering.obtain(request, [self.validator], deadline, key))
 

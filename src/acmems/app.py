@@ -17,6 +17,7 @@ from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.options import MGMT_LISTENERS
+from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
@@ -24,6 +25,8 @@ from acmems.logs import log_event
 from acmems.net.address import Address
 from acmems.net.http import HttpLimits, HttpService
 from acmems.net.listening import Listener, ListenerLimits
+from acmems.state.database import Database, StateInUse
+from acmems.state.orders import OrderRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
@@ -49,18 +52,30 @@ class Server:
         self.clock = clock
         self.bus = Bus()
         self.bus.subscribe(log_event)
-        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
+        self._database = _open_state(config)
+        orders = None if self._database is None else OrderRecords(self._database, clock.now())
+        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(
-            self.issuer, identity, self.bus, seconds=seconds, clock=clock, subject=config.account.subject
+            self.issuer,
+            identity,
+            self.bus,
+            seconds=seconds,
+            clock=clock,
+            subject=config.account.subject,
+            memory=orders,
         )
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
+        self._upkeep = [self._sweeping, self._saving]
+        if orders is not None:
+            resumption = Resumption(orders, config.auth, self.issuance)
+            self._upkeep.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
 
     def start(self) -> None:
         """Check storages, open the account, and listen.
@@ -76,12 +91,12 @@ class Server:
             storage.check()
         self._open_account()
         self._listen()
-        for thread in (self._sweeping, self._saving):
+        for thread in self._upkeep:
             thread.start()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
-        for thread in (self._sweeping, self._saving):
+        for thread in self._upkeep:
             thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
@@ -95,6 +110,8 @@ class Server:
         for listener in self.listeners:
             listener.close()
         self.issuer.close()
+        if self._database is not None:
+            self._database.close()
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -102,8 +119,7 @@ class Server:
             *self.listeners,
             self.issuer.loop,
             self.issuance,
-            self._sweeping,
-            self._saving,
+            *self._upkeep,
         )
         unhealthy = [each.name for each in watched if not each.is_healthy()]
         if unhealthy:
@@ -173,6 +189,24 @@ class Server:
 
     def _sweep(self) -> None:
         self.issuer.sweep(self.config.validators, self._sweeping.progress)
+
+
+def _open_state(config: Configuration) -> Database | None:
+    """Open the state; None where another server uses it.
+
+    Raises:
+        StateUnavailable: it cannot be used.
+    """
+    file = config.state.file_for(config.account.dir)
+    try:
+        return Database.open(file)
+    except StateInUse:
+        logger.warning(
+            "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its "
+            "own",
+            file,
+        )
+        return None
 
 
 def run(config: Configuration) -> None:

@@ -29,13 +29,14 @@ from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
+from acmems.state.options import StateOptions
 from acmems.storages import STORAGES, NoStorage, Storage
 
 __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
 
 T = TypeVar("T")
 
-_SINGLE = ("account", "mgmt", "logging")
+_SINGLE = ("account", "mgmt", "logging", "state")
 _NAMED = ("verification", "storage", "auth")
 _LISTENER_KEYS = ("listener", "mgmt")
 
@@ -54,6 +55,7 @@ class Configuration:
         account: the ACME account.
         mgmt: where clients ask, and the limits of what they may ask.
         logging: what is logged, and where to.
+        state: where open orders are kept.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
         default_validators: for auth blocks that name none, best first.
@@ -76,11 +78,12 @@ class Configuration:
         found = list(findings)
         kept = _well_formed(sections, found)
         self._sections, self._location = kept, location
-        account, mgmt, logging = (_single(kind, kept, location, found) for kind in _SINGLE)
+        account, mgmt, logging, state = (_single(kind, kept, location, found) for kind in _SINGLE)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
-        for options in (account, mgmt, logging):
+        self.state = StateOptions.from_options(state)
+        for options in (account, mgmt, logging, state):
             options.finish()
         self._context = ValidatorContext()
         self.responses: ChallengeResponses = self._context.responses

@@ -17,6 +17,7 @@ AcmeException
 ├── DeadlinePassed                the time for an answer is over; asking again continues
 ├── ValidatorUnavailable          a DNS server or program that a validator needs fails
 ├── StorageUnavailable            chains cannot be read or kept
+│   └── StateUnavailable          what must survive a crash cannot be read or kept
 └── CAError                       the CA fails, or cannot be understood
     ├── CAUnavailable             it does not answer, or says it is overloaded
     │   ├── FateUnknown           a request was sent and its answer was lost
@@ -272,6 +273,10 @@ class ValidatorUnavailable(_Retryable):
 
 class StorageUnavailable(_Retryable):
     """Chains cannot be read or kept at the moment."""
+
+
+class StateUnavailable(StorageUnavailable):
+    """What must survive a crash cannot be read or kept at the moment, so that nothing is ordered."""
 
 
 class CAError(_Retryable):

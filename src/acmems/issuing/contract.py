@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import datetime
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from acmems.challenges import Validator
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
+
+
+class IssuanceMemory(Protocol):
+    """Remembers over a restart what has begun; the futures are done once that is certain."""
+
+    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
+        """Remember that an order is going to be placed, or an open one to be continued.
+
+        Args:
+            identity: what makes two requests the same.
+            csr: the certificate request as the client sent it.
+            block: the auth block that grants it.
+            now: the time.
+        """
+
+    def forget(self, identity: str) -> Future[None]:
+        """Forget what has begun: its chain is safe, or of no use."""
 
 
 class Issuer(Protocol):
@@ -31,7 +50,7 @@ class Issuer(Protocol):
         request: CertificateRequest,
         validators: Sequence[Validator],
         deadline: Deadline,
-        identity: Hashable,
+        identity: str,
     ) -> Steps[bytes]:
         """Return a new chain in PEM, as it was issued.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
+import json
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -23,12 +25,12 @@ from acmems.exceptions import (
     PayloadInvalid,
     StorageUnavailable,
 )
-from acmems.issuing.contract import Issuer
+from acmems.issuing.contract import IssuanceMemory, Issuer
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, Steps
+from acmems.system.steps import Signal, Steps, gather, outcome
 from acmems.x509.chain import LONG_PAUSE, Chain, check_names, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import Grants, SubjectPolicy
@@ -86,6 +88,12 @@ class IssuanceKey:
     public_key: str
     must_staple: bool
 
+    @property
+    def digest(self) -> str:
+        """The same as a text of fixed length, for what must be found again after a restart."""
+        parts = [self.issuer.directory, self.issuer.profile, self.public_key, self.must_staple, *self.names]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -133,6 +141,7 @@ class Issuance:
         most_at_once: how many issuances run at once; further ones wait. Those that nobody waits for any more
             do not count, unless there are `MOST_BEHIND` of them.
         subject: what the subject of an issued certificate may hold beside names.
+        memory: remembers over a restart what has begun, None for nothing.
     """
 
     MOST_KEPT = 10_000
@@ -151,7 +160,9 @@ class Issuance:
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
         subject: SubjectPolicy = "dropped",
+        memory: IssuanceMemory | None = None,
     ) -> None:
+        self.memory = memory
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
         self.identity = identity
@@ -363,7 +374,7 @@ class Issuance:
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
-        yield from self._storages.check(accepted.storage)
+        yield from gather([self._storages.check(accepted.storage), self._intend(key, accepted)])
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -385,8 +396,27 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
+        try:
+            return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+        except CertificateUnusable:
+            self._forget(key)
+            raise
+
+    def _intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
+        """Remember what is going to be ordered; nothing is ordered that would be lost by a crash.
+
+        Raises:
+            StateUnavailable: it cannot be remembered.
+        """
+        if self.memory is not None:
+            csr, now = accepted.request.pem, self.clock.now()
+            yield from outcome(self.memory.intend(key.digest, csr, accepted.block, now))
+
+    def _forget(self, key: IssuanceKey) -> None:
+        """Forget what has begun: its chain is safe, or of no use."""
+        if self.memory is not None:
+            self.memory.forget(key.digest)
 
     def _check_dates(self, accepted: AcceptedRequest, chain: Chain) -> None:
         """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
@@ -419,6 +449,8 @@ class Issuance:
                         self._kept[key] = _KeptChain(delivery.chain, unsaved)
                         while len(self._kept) > self.MOST_KEPT:
                             self._kept.popitem(last=False)
+                    if delivery.source == "issued" and key not in self._kept:
+                        self._forget(key)
                     return self._end(key)
             for accepted in missing:
                 done.add(accepted.storage.name)
@@ -466,6 +498,7 @@ class Issuance:
         with self._lock:
             if self._kept.get(key) is kept:  # and not a newer one
                 del self._kept[key]
+                self._forget(key)
 
     def _known(self, accepted: AcceptedRequest) -> dict[str, Any]:
         """Return what is known of a request, as fields of an event."""

@@ -127,7 +127,7 @@ def issuer(make: Make) -> AcmeIssuer:
     return made
 
 
-def begin(issuer: AcmeIssuer, identity: object = "identity", seconds: float = 30) -> Future[bytes]:
+def begin(issuer: AcmeIssuer, identity: str = "identity", seconds: float = 30) -> Future[bytes]:
     deadline = issuer.clock.deadline(seconds)
     return issuer.loop.submit(issuer.obtain(make_request(), [FakeValidator()], deadline, identity))
 
@@ -228,7 +228,7 @@ class TestOpening:
         issuer.load_key()
         (session,) = sessions
         session.go_on.clear()
-        orders = [begin(issuer, number) for number in range(8)]
+        orders = [begin(issuer, str(number)) for number in range(8)]
         settle(issuer.loop)
         with pytest.raises(DeadlinePassed, match="opened"):
             obtain(issuer, seconds=0)
@@ -244,7 +244,7 @@ class TestOpening:
         (session,) = sessions
         session.say(NEW_ACCOUNT, CAUnavailable("down"), FOUND)
         session.go_on.clear()
-        orders = [begin(issuer, number) for number in range(3)]
+        orders = [begin(issuer, str(number)) for number in range(3)]
         settle(issuer.loop)
         session.go_on.set()
         errors = [order.exception(30) for order in orders]
@@ -258,7 +258,7 @@ class TestOpening:
         (session,) = sessions
         session.say(NEW_ACCOUNT, DeadlinePassed("no answer in time"), FOUND)
         session.go_on.clear()
-        first, *others = [begin(issuer, number) for number in range(3)]
+        first, *others = [begin(issuer, str(number)) for number in range(3)]
         settle(issuer.loop)
         session.go_on.set()
         assert isinstance(first.exception(30), DeadlinePassed)
@@ -424,7 +424,7 @@ class TestStop:
         issuer.load_key()
         (session,) = sessions
         session.go_on.clear()
-        orders = [begin(issuer, number) for number in range(3)]
+        orders = [begin(issuer, str(number)) for number in range(3)]
         settle(issuer.loop)
         issuer.stop()
         session.go_on.set()
@@ -478,7 +478,7 @@ def test_slow_validators_hold_up_nothing_else(issuer: AcmeIssuer, sessions: Sess
     session.say(CHALLENGE, {})
     validator = BlockingValidator()
     orders = [
-        issuer.loop.submit(issuer.obtain(make_request(), [validator], issuer.clock.deadline(60), number))
+        issuer.loop.submit(issuer.obtain(make_request(), [validator], issuer.clock.deadline(60), str(number)))
         for number in range(40)
     ]
     wait_until(lambda: bool(validator.presented), "a proof is being presented")

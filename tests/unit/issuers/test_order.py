@@ -8,7 +8,7 @@ import pytest
 from tests.fake_ca import AUTHORIZATION, CERTIFICATE, FINALIZE, NAME, ORDER, make_request, order
 
 from acmems.exceptions import CAProtocolError
-from acmems.issuers.acme.order import parse
+from acmems.issuers.acme.orders.order import parse
 from acmems.issuers.acme.session import Headers, Response
 from acmems.x509.identifiers import Identifier
 

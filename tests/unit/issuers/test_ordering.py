@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.fake_ca import (
@@ -221,7 +221,7 @@ class TestLostAnswers:
 class TestResume:
     """What could not be finished stays open, and the next request for the same goes on with it."""
 
-    def leave_open(self, desk: Desk, key: Hashable = "key") -> None:
+    def leave_open(self, desk: Desk, key: str = "key") -> None:
         desk.say(FINALIZE, order("processing"))
         desk.say(ORDER, order("processing"))
         with pytest.raises(DeadlinePassed) as raised:

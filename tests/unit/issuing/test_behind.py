@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -204,7 +204,7 @@ class AtTheCA:
         request: CertificateRequest,
         validators: Sequence[Validator],
         deadline: Deadline,
-        identity: Hashable,
+        identity: str,
     ) -> Steps[bytes]:
         return self.ordering.obtain(request, validators, deadline, identity)
 

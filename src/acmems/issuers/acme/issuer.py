@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,6 +19,7 @@ from acmems.issuers.acme.certificates.clocks import ClockComparison
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
+from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.registration import Registrar, key_refused
@@ -66,18 +67,26 @@ class AcmeIssuer:
         timeout: how long one conversation about the account, and one request about an order, may take, in
             seconds.
         clock: for deadlines, waits and dates.
+        memory: remembers unfinished orders over a restart, None for nothing.
 
     Attributes:
         directory: where the account's key and registration lie.
         loop: runs the steps.
     """
 
-    def __init__(self, options: AccountOptions, timeout: float, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        options: AccountOptions,
+        timeout: float,
+        clock: Clock = SYSTEM,
+        memory: OrderMemory | None = None,
+    ) -> None:
         self.options = options
         self.clock = clock
         self.directory = AccountDirectory(options.dir)
         self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
+        self._memory = memory
         self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
         self._opening: _Opening | None = None  # for the loop's thread
         self._lock = threading.Lock()  # guards what follows
@@ -158,6 +167,7 @@ class AcmeIssuer:
             session,
             proving,
             self.clock,
+            open_orders=OpenOrders(self.clock, key.digest, self._memory),
             profile=self.options.profile,
             exchange_seconds=self._timeout,
             preferred_chain=self.options.preferred_chain,
@@ -211,7 +221,7 @@ class AcmeIssuer:
         request: CertificateRequest,
         validators: Sequence[Validator],
         deadline: Deadline,
-        identity: Hashable,
+        identity: str,
     ) -> Steps[bytes]:
         """Return a new chain for a request, as the CA sent it (PEM); open the account first if need be.
 

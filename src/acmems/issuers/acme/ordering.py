@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from base64 import urlsafe_b64encode
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,10 +19,12 @@ from acmems.exceptions import (
     FateUnknown,
     PayloadInvalid,
     RateLimited,
+    StateUnavailable,
     ValidatorUnavailable,
 )
 from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
-from acmems.issuers.acme.order import Order, OrderStatus, parse
+from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
+from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import translate
 from acmems.issuers.acme.proving import Proving
@@ -40,45 +40,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # After these an order stays open: it can still be finished, by whoever asks next.
-_PASSING = (DeadlinePassed, CAUnavailable, RateLimited, ValidatorUnavailable)
-_HOUR, _DAY = 3600.0, 86400.0
-_OPEN_SECONDS = (_HOUR, _DAY, 7 * _DAY)  # at least, where the CA does not say, at most
+_PASSING = (DeadlinePassed, CAUnavailable, RateLimited, StateUnavailable, ValidatorUnavailable)
 _ODD_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds until the next look after an answer that tells nothing
 _ODD_RETRY_AFTER = 30.0  # seconds after which to ask again when all of these looks have told nothing
 _MOST_FINALIZES = 5  # that one request for a certificate sends, where the CA does not take them
-_LOST_PATIENCE = 5  # looks that find an order ready after a finalize whose answer was lost
-
-
-@dataclass(slots=True)
-class _OpenOrder:
-    """An order that can still be finished.
-
-    Args:
-        url: its URL.
-        expires: when it is given up, in seconds of the monotonic clock.
-        is_finalized: whether the CA has the CSR, or may have it: then there may be a certificate, and only
-            the CA's `invalid` and the end of the order give it up.
-        is_answered: whether the CA has said that it has the CSR.
-        is_invalid: whether the CA has said so.
-    """
-
-    url: str
-    expires: float
-    is_finalized: bool = False
-    is_answered: bool = False
-    is_invalid: bool = False
-
-    @property
-    def patience(self) -> float:
-        """How many looks may find the order ready before the CSR is sent, or sent again.
-
-        The CA leaves that state before it answers a finalize (section 7.1.6), but what answers the next
-        request may lag behind: after an answer `ready` means to wait. Without one the finalize may
-        not have arrived.
-        """
-        if self.is_answered:
-            return math.inf
-        return _LOST_PATIENCE if self.is_finalized else 1
 
 
 @dataclass(slots=True)
@@ -90,6 +55,7 @@ class _Course:
         validators: what can prove the names, best first.
         deadline: when to give up.
         opened: the order.
+        identity: what makes two requests the same.
         finalizes: how many were sent.
         looks: how many have found the order unfinished; the waits between them grow.
     """
@@ -97,7 +63,8 @@ class _Course:
     request: CertificateRequest
     validators: Sequence[Validator]
     deadline: Deadline
-    opened: _OpenOrder
+    opened: OpenOrder
+    identity: str
     finalizes: int = 0
     looks: int = 0
 
@@ -114,7 +81,7 @@ class Ordering:
         clock: for deadlines.
         profile: the ACME profile to order, None for the CA's default.
         preferred_chain: common name of the root that chains should end in, None for the CA's first.
-        most_open: how many unfinished orders are remembered.
+        open_orders: those that can be continued; None for new ones only.
         exchange_seconds: how long one request to the CA may take, repetitions included.
     """
 
@@ -126,7 +93,7 @@ class Ordering:
         *,
         profile: str | None = None,
         preferred_chain: str | None = None,
-        most_open: int = 10_000,
+        open_orders: OpenOrders | None = None,
         exchange_seconds: float = 120.0,
     ) -> None:
         self.session = session
@@ -135,9 +102,8 @@ class Ordering:
         self._clock = clock
         self._profile = profile
         self._preferred_chain = preferred_chain
-        self._most_open = most_open
         self._exchange_seconds = exchange_seconds
-        self._open: OrderedDict[Hashable, _OpenOrder] = OrderedDict()
+        self._open = OpenOrders(clock) if open_orders is None else open_orders
         self._stopping = Signal()
 
     def obtain(
@@ -145,7 +111,7 @@ class Ordering:
         request: CertificateRequest,
         validators: Sequence[Validator],
         deadline: Deadline,
-        identity: Hashable,
+        identity: str,
     ) -> Steps[bytes]:
         """Order a certificate, prove its names, finalize, and return the chain as the CA sent it (PEM).
 
@@ -159,12 +125,12 @@ class Ordering:
             ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a name cannot be had.
             PayloadInvalid: the CA does not accept the CSR.
             AccountError: the CA does not accept the account.
-            ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
+            StateUnavailable, ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
         """
         try:
             resumed = yield from self._resume(request, deadline, identity)
             order, opened = resumed or (yield from self._new(request, deadline, identity))
-            course = _Course(request, validators, deadline, opened)
+            course = _Course(request, validators, deadline, opened, identity)
             while order.status is not OrderStatus.VALID:
                 order = yield from self._advance(order, course)
             chain = yield from self._download(order, course)
@@ -180,7 +146,7 @@ class Ordering:
         except AcmeException:
             self._give_up(identity)
             raise
-        self._open.pop(identity, None)
+        self._open.finish(identity)
         return chain
 
     def stop(self) -> None:
@@ -210,47 +176,45 @@ class Ordering:
         return parse(response, response.location, identifiers)
 
     def _new(
-        self, request: CertificateRequest, deadline: Deadline, identity: Hashable
-    ) -> Steps[tuple[Order, _OpenOrder]]:
+        self, request: CertificateRequest, deadline: Deadline, identity: str
+    ) -> Steps[tuple[Order, OpenOrder]]:
         order = yield from self.create(request.identifiers, deadline)
-        least, usual, most = _OPEN_SECONDS
-        seconds = usual
-        if order.expires is not None:
-            # Not less than an hour: this machine's clock may be wrong.
-            seconds = min(most, max(least, (order.expires - self._clock.now()).total_seconds()))
-        opened = self._open[identity] = _OpenOrder(order.url, self._clock.monotonic() + seconds)
-        while len(self._open) > self._most_open:
-            self._open.popitem(last=False)
+        opened = self._open.add(identity, order)
+        yield from self._open.remembered(identity, opened)
         return order, opened
 
     def _resume(
-        self, request: CertificateRequest, deadline: Deadline, identity: Hashable
-    ) -> Steps[tuple[Order, _OpenOrder] | None]:
+        self, request: CertificateRequest, deadline: Deadline, identity: str
+    ) -> Steps[tuple[Order, OpenOrder] | None]:
         opened = self._open.get(identity)
         if opened is None:
             return None
-        if self._clock.monotonic() >= opened.expires:
+        if self._clock.monotonic() >= opened.until:
             logger.info("an unfinished order has expired, a new one takes its place")
         else:
-            read = self._read if opened.is_finalized else self._fetch
+            may_be_finalized = opened.is_finalized or opened.is_recovered
+            read = self._read if may_be_finalized else self._fetch
             try:
                 order, _ = yield from read(opened.url, request, deadline)
             except CAProblem as problem:
-                if opened.is_finalized:
+                if may_be_finalized:
                     raise
                 logger.info("an unfinished order is gone, a new one takes its place: %s", problem)
             else:
+                if opened.is_recovered:
+                    opened.is_recovered = False
+                    opened.is_finalized = order.status is not OrderStatus.PENDING
                 if order.status is not OrderStatus.INVALID:
                     return order, opened
-        self._open.pop(identity, None)
+        self._open.forget(identity)
         return None
 
-    def _give_up(self, identity: Hashable) -> bool:
+    def _give_up(self, identity: str) -> bool:
         """Forget an order after an error, unless there may be a certificate; tell whether it is kept."""
         opened = self._open.get(identity)
-        if opened is not None and opened.is_finalized and not opened.is_invalid:
+        if opened is not None and (opened.is_finalized or opened.is_recovered) and not opened.is_invalid:
             return True
-        self._open.pop(identity, None)
+        self._open.forget(identity)
         return False
 
     def _fetch(
@@ -319,6 +283,7 @@ class Ordering:
     def _finalize(self, order: Order, course: _Course) -> Steps[Order]:
         """Send the CSR (section 7.4); where its fate is unknown, the order is read instead."""
         request, opened = course.request, course.opened
+        yield from self._open.remembered(course.identity, opened)
         payload = {"csr": urlsafe_b64encode(request.der).rstrip(b"=").decode("ascii")}
         deadline = course.deadline.within(self._exchange_seconds)
         course.finalizes += 1

@@ -15,6 +15,6 @@ in a thread of a pool, by `in_thread`.
 from __future__ import annotations
 
 from acmems.system.steps.loop import StepLoop
-from acmems.system.steps.waits import Signal, Steps, Wait, Watched, gather, in_thread, pause
+from acmems.system.steps.waits import Signal, Steps, Wait, Watched, gather, in_thread, outcome, pause
 
-__all__ = ["Signal", "StepLoop", "Steps", "Wait", "Watched", "gather", "in_thread", "pause"]
+__all__ = ["Signal", "StepLoop", "Steps", "Wait", "Watched", "gather", "in_thread", "outcome", "pause"]

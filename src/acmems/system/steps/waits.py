@@ -139,17 +139,28 @@ class ThreadWait(Wait):
 
     def begin(self, loop: Loop, resume: Resume) -> object:
         """Call the function in a thread of the pool."""
+        try:
+            future = (self.pool or loop.pool).submit(self.function)
+        except RuntimeError:  # the pool is closed
+            loop.soon(functools.partial(resume, None, CancelledError()))
+            return PENDING
+        return FutureWait(future).begin(loop, resume)
+
+
+@dataclass(slots=True)
+class FutureWait(Wait):
+    """A wait for what a thread does; its outcome is that of the future."""
+
+    future: Future[Any]
+
+    def begin(self, loop: Loop, resume: Resume) -> object:
+        """Wait until the future is done."""
 
         def over(future: Future[Any]) -> None:
             error = CancelledError() if future.cancelled() else future.exception()
             loop.soon(functools.partial(resume, None if error else future.result(), error))
 
-        try:
-            future = (self.pool or loop.pool).submit(self.function)
-        except RuntimeError:  # the pool is closed
-            loop.soon(functools.partial(resume, None, CancelledError()))
-        else:
-            future.add_done_callback(over)
+        self.future.add_done_callback(over)
         return PENDING
 
 
@@ -242,6 +253,12 @@ class Watched:
 def pause(seconds: float) -> SignalWait:
     """Wait for so many seconds."""
     return SignalWait(Signal(), seconds)
+
+
+def outcome(future: Future[T]) -> Steps[T]:
+    """Return what a future holds once it is done, or raise that."""
+    result: T = yield FutureWait(future)
+    return result
 
 
 def in_thread(function: Callable[[], T], pool: Executor | None = None) -> Steps[T]:

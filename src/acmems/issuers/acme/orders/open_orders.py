@@ -1,0 +1,164 @@
+"""The orders of an account that can still be finished, by whoever asks next, also after a restart."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from acmems.issuers.acme.orders.order import Order
+from acmems.system.clock import Clock
+from acmems.system.steps import Steps, outcome
+
+logger = logging.getLogger(__name__)
+
+_HOUR, _DAY = 3600.0, 86400.0
+_OPEN_SECONDS = (_HOUR, _DAY, 7 * _DAY)  # at least, where the CA does not say, at most
+_LOST_PATIENCE = 5  # looks that find an order ready after a finalize whose answer was lost
+
+
+class RecoveredOrder(Protocol):
+    """An order that was open when the server ended."""
+
+    @property
+    def identity(self) -> str:
+        """What makes two requests the same."""
+
+    @property
+    def account(self) -> str:
+        """The digest of the account's public key."""
+
+    @property
+    def url(self) -> str:
+        """The order's URL."""
+
+    @property
+    def expires(self) -> datetime.datetime:
+        """When the CA forgets it (aware)."""
+
+
+class OrderMemory(Protocol):
+    """Remembers orders over a restart; the futures are done once that is certain."""
+
+    @property
+    def recovered(self) -> Iterable[RecoveredOrder]:
+        """Those that were open when the server ended."""
+
+    def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
+        """Remember what the CA has answered to a new order."""
+
+    def forget(self, identity: str) -> Future[None]:
+        """Forget an order that is of no use any more."""
+
+
+@dataclass(slots=True)
+class OpenOrder:
+    """An order that can still be finished.
+
+    Args:
+        url: its URL.
+        until: when it is given up, in seconds of the monotonic clock.
+        expires: the same, for another process.
+        is_finalized: whether the CA has the CSR, or may have it: then there may be a certificate, and only
+            the CA's `invalid` and the end of the order give it up.
+        is_answered: whether the CA has said that it has the CSR.
+        is_invalid: whether the CA has said so.
+        is_recovered: whether it was open when the server ended, so that nobody knows how far it came.
+        noted: done when it is remembered; None where nothing remembers orders.
+    """
+
+    url: str
+    until: float
+    expires: datetime.datetime
+    is_finalized: bool = False
+    is_answered: bool = False
+    is_invalid: bool = False
+    is_recovered: bool = False
+    noted: Future[None] | None = None
+
+    @property
+    def patience(self) -> float:
+        """How many looks may find the order ready before the CSR is sent, or sent again.
+
+        The CA leaves that state before it answers a finalize (section 7.1.6), but what answers the next
+        request may lag behind: after an answer `ready` means to wait. Without one the finalize may
+        not have arrived.
+        """
+        if self.is_answered:
+            return math.inf
+        return _LOST_PATIENCE if self.is_finalized else 1
+
+
+class OpenOrders:
+    """The open orders, by what makes two requests the same. For the loop's thread.
+
+    Args:
+        clock: for their end.
+        account: the digest of the account's public key.
+        memory: remembers them over a restart, None for nothing.
+        most: how many are kept in memory.
+    """
+
+    def __init__(
+        self, clock: Clock, account: str = "", memory: OrderMemory | None = None, *, most: int = 10_000
+    ) -> None:
+        self._clock = clock
+        self._account = account
+        self._memory = memory
+        self._most = most
+        self._orders: OrderedDict[str, OpenOrder] = OrderedDict()
+        for each in () if memory is None else memory.recovered:
+            if each.account == account:
+                left = (each.expires - clock.now()).total_seconds()
+                until = clock.monotonic() + left
+                self._orders[each.identity] = OpenOrder(each.url, until, each.expires, is_recovered=True)
+
+    def get(self, identity: str) -> OpenOrder | None:
+        """Return the open order of an identity, None if there is none."""
+        return self._orders.get(identity)
+
+    def add(self, identity: str, order: Order) -> OpenOrder:
+        """Take note of an order that the CA has just opened."""
+        least, usual, most = _OPEN_SECONDS
+        seconds = usual
+        if order.expires is not None:
+            # Not less than an hour: this machine's clock may be wrong.
+            seconds = min(most, max(least, (order.expires - self._clock.now()).total_seconds()))
+        expires = self._clock.now() + datetime.timedelta(seconds=seconds)
+        opened = OpenOrder(order.url, self._clock.monotonic() + seconds, expires)
+        self._orders[identity] = opened
+        while len(self._orders) > self._most:
+            self._orders.popitem(last=False)
+        self._note(identity, opened)
+        return opened
+
+    def remembered(self, identity: str, opened: OpenOrder) -> Steps[None]:
+        """Return once an order would be found again after a crash.
+
+        Raises:
+            StateUnavailable: it cannot be remembered.
+        """
+        if opened.noted is None:
+            return
+        if opened.noted.done() and opened.noted.exception() is not None:
+            self._note(identity, opened)  # it may work by now
+        yield from outcome(opened.noted)
+
+    def finish(self, identity: str) -> None:
+        """Let go of an order whose chain is there; it is remembered until `forget`."""
+        self._orders.pop(identity, None)
+
+    def forget(self, identity: str) -> None:
+        """Forget an order that is of no use any more."""
+        self._orders.pop(identity, None)
+        if self._memory is not None:
+            self._memory.forget(identity)
+
+    def _note(self, identity: str, opened: OpenOrder) -> None:
+        if self._memory is not None:
+            opened.noted = self._memory.opened(identity, self._account, opened.url, opened.expires)

@@ -1,0 +1,54 @@
+"""The keys of `[state]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from acmems.settings.options import Options
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class StateOptions:
+    """`[state]`: where the state is kept.
+
+    Args:
+        file: the SQLite file, None for `state.sqlite` in the directory of the account.
+    """
+
+    file: Path | None
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Read the section; what is wrong becomes findings."""
+        return cls(
+            options.one(
+                "url",
+                _file,
+                None,
+                meaning="`sqlite:///PATH`: the file that keeps open orders; `state.sqlite` in the account's "
+                "directory unless given",
+            )
+        )
+
+    def file_for(self, account: Path) -> Path:
+        """Return the SQLite file.
+
+        Args:
+            account: the directory of the account.
+        """
+        return account / "state.sqlite" if self.file is None else self.file
+
+
+def _file(value: str) -> Path:
+    path = value.removeprefix(_SQLITE)
+    if path == value or not path:
+        raise ValueError(f"{value!r} is no URL of a state: sqlite:///PATH")
+    if not path.startswith("/"):
+        raise ValueError(
+            f"{path!r} is relative; write the whole path: sqlite:////var/lib/acmems/state.sqlite"
+        )
+    return Path(path)
