@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.steps import StepLoop, Steps
-from acmems.system.steps.waits import EdgeWait, GatherWait, SignalWait, ThreadWait, Wait
+from acmems.system.steps.waits import EdgeWait, FutureWait, GatherWait, SignalWait, ThreadWait, Wait
 
 PATIENCE = 20.0  # seconds of real time after which a test gives up; none waits for them
 
@@ -66,6 +66,8 @@ class DirectLoop(StepLoop):
             return wait.signal.is_set()
         if isinstance(wait, ThreadWait):
             return wait.function()
+        if isinstance(wait, FutureWait):
+            return wait.future.result(PATIENCE)
         if isinstance(wait, GatherWait):
             results, errors = [], []
             for each in wait.steps:

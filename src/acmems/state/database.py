@@ -88,9 +88,10 @@ class Database:
             try:
                 connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
                 stack.callback(connection.close)
+                found = _revision(connection, path)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                _migrate(connection, path)
+                _migrate(connection, path, found)
             except sqlite3.Error as error:
                 raise StateUnavailable(
                     f"{path} cannot be used as the state: {error}. Restore it from a backup, or move it "
@@ -170,18 +171,23 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables to the last revision, which the file itself counts.
+def _revision(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many migrations a file has seen, which the file itself counts.
 
     Raises:
         StateUnavailable: a newer version of acmems has written it.
     """
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > len(MIGRATIONS):
         raise StateUnavailable(
             f"{path} was written by a newer version of acmems (revision {found}): install that version, or "
             f"set 'url' in [state] to another file"
         )
+    return found
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, found: int) -> None:
+    """Bring the tables to the last revision."""
     for number, migration in enumerate(MIGRATIONS[found:], found + 1):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(migration)

@@ -1,0 +1,131 @@
+"""Orders that were open when the server ended, and what is remembered of new ones."""
+
+from __future__ import annotations
+
+import datetime
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import pytest
+from tests.fake_ca import CERTIFICATE, CHAIN, EPOCH, FINALIZE, NEW_ORDER, ORDER, Time, order, problem
+from tests.ordering import PLACED, Desk
+
+from acmems.exceptions import CAProblem, StateUnavailable
+from acmems.issuers.acme.orders.open_orders import OpenOrders
+
+ACCOUNT = "digest of a key"
+
+
+@dataclass
+class Recovered:
+    identity: str = "key"
+    account: str = ACCOUNT
+    url: str = ORDER
+    expires: datetime.datetime = EPOCH + datetime.timedelta(days=1)
+
+
+@dataclass
+class Memory:
+    """Remembers at once, or fails as told."""
+
+    recovered: tuple[Recovered, ...] = ()
+    errors: list[Exception | None] = field(default_factory=list)
+    opened_urls: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+
+    def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
+        assert (identity, account) == ("key", ACCOUNT)
+        assert expires > EPOCH
+        self.opened_urls.append(url)
+        future: Future[None] = Future()
+        error = self.errors.pop(0) if self.errors else None
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+        return future
+
+    def forget(self, identity: str) -> Future[None]:
+        self.forgotten.append(identity)
+        return Future()
+
+
+def desk(memory: Memory) -> Desk:
+    time = Time()
+    return Desk(open_orders=OpenOrders(time.clock(), ACCOUNT, memory))
+
+
+class TestRecovered:
+    """The next process goes on where the last one ended, wherever that was."""
+
+    @pytest.mark.parametrize(
+        ("status", "finalizes"), [("valid", 0), ("processing", 0), ("ready", 1), ("pending", 1)]
+    )
+    def test_an_order(self, status: str, finalizes: int) -> None:
+        """Whatever state the CA has it in, it is finished, and no other is placed."""
+        memory = Memory((Recovered(),))
+        at = desk(memory)
+        looks = 1 if status in {"processing", "pending"} else 10
+        at.say(ORDER, *[order(status)] * looks, order("valid"))
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), at.count(FINALIZE)) == (0, finalizes)
+        assert memory.forgotten == []  # before the chain is safe
+
+    def test_one_that_the_ca_has_ended(self) -> None:
+        """It is forgotten, and a new one takes its place."""
+        memory = Memory((Recovered(),))
+        at = desk(memory)
+        at.say(ORDER, order("invalid"))
+        at.say(FINALIZE, order("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 1
+        assert memory.forgotten == ["key"]
+
+    def test_one_that_the_ca_does_not_show(self) -> None:
+        """There may be a certificate, so that it is not given up for an odd answer."""
+        memory = Memory((Recovered(),))
+        at = desk(memory)
+        at.say(ORDER, problem("malformed", status=404))
+        with pytest.raises(CAProblem):
+            at.obtain()
+        at.say(ORDER, order("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 0
+        assert memory.forgotten == []
+
+    def test_one_of_another_account(self) -> None:
+        """What another account has ordered is none of this one's business."""
+        at = desk(Memory((Recovered(account="another"),)))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 1
+
+
+class TestNoted:
+    """A new order is remembered before anything is done for it."""
+
+    def test_it_is_remembered_until_its_chain_is_safe(self) -> None:
+        """Whoever keeps the chain says when it is safe."""
+        memory = Memory()
+        assert desk(memory).obtain() == CHAIN
+        assert (memory.opened_urls, memory.forgotten) == ([ORDER], [])
+
+    def test_one_that_cannot_be_remembered(self) -> None:
+        """It is not finalized, stays open, and is finished once it can be remembered."""
+        memory = Memory(errors=[StateUnavailable("full"), StateUnavailable("full")])  # it is tried twice
+        at = desk(memory)
+        at.say(ORDER, order("ready"))
+        with pytest.raises(StateUnavailable):
+            at.obtain()
+        assert at.count(FINALIZE) == 0
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), at.count(FINALIZE), at.count(CERTIFICATE)) == (1, 1, 1)
+
+    def test_one_that_fails(self) -> None:
+        """An order that is of no use is forgotten."""
+        memory = Memory()
+        at = desk(memory)
+        at.say(NEW_ORDER, PLACED)
+        at.say(FINALIZE, problem("badCSR", status=400))
+        with pytest.raises(Exception, match="CSR"):
+            at.obtain()
+        assert memory.forgotten == ["key"]

@@ -1,0 +1,73 @@
+"""Open orders, as the next process finds them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acmems.state.database import Database
+from acmems.state.orders import OrderRecord, OrderRecords
+
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+LATER = NOW + datetime.timedelta(days=1)
+URL = "https://ca.example/order/1"
+FOUND = OrderRecord("one", b"csr", "block", "account", URL, LATER)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(tmp_path / "state.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def records(database: Database) -> OrderRecords:
+    return OrderRecords(database, NOW)
+
+
+def place(records: OrderRecords, identity: str = "one", *, expires: datetime.datetime = LATER) -> None:
+    records.intend(identity, b"csr", "block", NOW).result()
+    records.opened(identity, "account", URL, expires).result()
+
+
+def test_an_order_that_the_ca_has(database: Database, records: OrderRecords) -> None:
+    """It is found with all that is needed to finish it."""
+    place(records)
+    assert records.recovered == ()  # this process has left nothing yet
+    assert OrderRecords(database, NOW).recovered == (FOUND,)
+
+
+def test_an_order_that_was_never_placed(database: Database, records: OrderRecords) -> None:
+    """An intent alone is forgotten: the CA has nothing to finish."""
+    records.intend("one", b"csr", "block", NOW).result()
+    assert OrderRecords(database, NOW).recovered == ()
+    records.opened("one", "account", URL, LATER).result()
+    assert OrderRecords(database, NOW).recovered == ()
+
+
+def test_an_order_that_has_expired(database: Database, records: OrderRecords) -> None:
+    """The CA has forgotten it, too."""
+    place(records, expires=NOW)
+    assert OrderRecords(database, NOW).recovered == ()
+
+
+def test_an_order_that_is_continued(database: Database, records: OrderRecords) -> None:
+    """The URL stays; the CSR is that of the last request, which is the one that is finalized."""
+    place(records)
+    records.intend("one", b"other csr", None, NOW).result()
+    (found,) = OrderRecords(database, NOW).recovered
+    assert (found.csr, found.block, found.url) == (b"other csr", None, URL)
+
+
+def test_an_order_that_is_done(database: Database, records: OrderRecords) -> None:
+    """It is forgotten, also among those that were recovered."""
+    for identity in ("one", "two"):
+        place(records, identity)
+    again = OrderRecords(database, NOW)
+    again.forget("one").result()
+    assert [each.identity for each in again.recovered] == ["two"]
+    assert [each.identity for each in OrderRecords(database, NOW).recovered] == ["two"]
