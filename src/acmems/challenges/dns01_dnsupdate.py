@@ -54,7 +54,7 @@ class DnsUpdate:
     Args:
         servers: DNS servers that take updates; the first that does is enough.
         ttl: of the records, in seconds.
-        timeout: how long the look-ups of one name, and each update, may take, in seconds.
+        timeout: how long the answer to each question, and to each update, may take, in seconds.
         key: signs the updates; None: nothing does.
         zones: the zones that may be changed; empty: those of the records themselves.
         challenge_type: `dns-01` or `dns-account-01`.
@@ -86,7 +86,11 @@ class DnsUpdate:
         self.propagation = propagation or Propagation(clock=clock)
         patience = min(timeout, _PATIENCE)
         resolver = Resolver(self.propagation.resolvers, patience)
-        self.zones = Zones(self.servers, zones, Delegations(resolver, patience, clock=clock))
+        self.zones = Zones(
+            self.servers,
+            zones,
+            Delegations(resolver, patience, nameservers=self.propagation.nameservers, clock=clock),
+        )
         self._clock = clock
         # Where each record was put; None: nowhere, because no place was found. The lock guards it.
         self._places: dict[TxtRecord, Place | None] = {}
@@ -107,7 +111,7 @@ class DnsUpdate:
             "timeout",
             seconds,
             5.0,
-            meaning="seconds that the queries about one name may take, and each update",
+            meaning="seconds that the answer to each query or update may take",
         )
         key = tsig_key_from(options)
         zones = options.many(
@@ -189,7 +193,7 @@ class DnsUpdate:
         names = list(dict.fromkeys(record.name for record in records))
 
         def place(name: dns.name.Name) -> Place:
-            return self.zones.place(name, self._clock.deadline(self.timeout))
+            return self.zones.place(name, self.timeout)
 
         # The first alone: it finds out which server answers, and costs what a dead one costs.
         found = {name: place(name) for name in names[:1]}

@@ -91,7 +91,7 @@ def place(
     allowed: tuple[str, ...] = (),
 ) -> Place:
     zones = Zones(OurServer(ours or {}), [name(zone) for zone in allowed], World(others))
-    return zones.place(name(record), SYSTEM.deadline(5))
+    return zones.place(name(record), 5)
 
 
 def test_the_zone_is_what_the_server_says() -> None:
@@ -178,7 +178,7 @@ def test_a_resolver_is_not_asked_where_the_record_may_go() -> None:
     """The resolver hears a name only if there is no place for its record unless it is a CNAME."""
     world = World({})
     zones = Zones(OurServer({}), [name("example.net")], world)
-    zones.place(name("x.example.net"), SYSTEM.deadline(5))
+    zones.place(name("x.example.net"), 5)
     with pytest.raises(ValidatorUnavailable):
-        zones.place(name("x.example.com"), SYSTEM.deadline(5))
+        zones.place(name("x.example.com"), 5)
     assert world.last_resorts == {"x.example.net": False, "x.example.com": True}
