@@ -201,6 +201,19 @@ class Delegations:
         below = below_name(name)
         return below is not None and has_own_cname(below, self._ask(below, dns.rdatatype.CNAME).answer)
 
+    def zone_above(self, name: dns.name.Name) -> dns.name.Name:
+        """Return the zone that a name is in which may be a CNAME, or below a DNAME.
+
+        Raises:
+            ValidatorUnavailable: nobody tells.
+        """
+        while True:
+            name = name.parent()
+            told = self._ask(name, dns.rdatatype.SOA)
+            # Servers follow a CNAME for this: the SOA is then that of its target.
+            if target_in(name, told.answer) is None:
+                return zone_in(name, told.answer) or told.zone
+
     def records(self, name: dns.name.Name, kind: RdataType) -> tuple[dns.rdata.Rdata, ...]:
         """Return the records of a name, at the end of its CNAMEs.
 
@@ -261,7 +274,7 @@ class Delegations:
 
     def _descend(self, name: dns.name.Name, kind: RdataType) -> _Told:
         """Return what the name servers of its zone say of a name, from the top down to that zone."""
-        zone = self._top(name)
+        zone = self._top(name, including=kind == dns.rdatatype.SOA)
         while True:
             answer = self._ask_zone(zone, name, kind)
             below = cut_in(answer, zone, name)
@@ -276,9 +289,10 @@ class Delegations:
                 )
             zone = below
 
-    def _top(self, name: dns.name.Name) -> dns.name.Name:
+    def _top(self, name: dns.name.Name, *, including: bool) -> dns.name.Name:
         """Return a zone above a name: a known one, else what the resolver knows, as the registered domain."""
-        deepest = len(name) - 2  # labels without the root's and the first, which may not exist yet
+        # Labels without the root's and the first: a name that may not exist yet is no zone's.
+        deepest = len(name) - (1 if including else 2)
         for depth in range(deepest, 0, -1):
             zone = name.split(depth + 1)[1]
             if zone in self._known and self._known[zone][1] and self._kept(zone):

@@ -17,7 +17,7 @@ from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
-from acmems.system.clock import SYSTEM, Deadline
+from acmems.system.clock import Deadline
 
 T = TypeVar("T")
 
