@@ -12,6 +12,7 @@ import dns.rdatatype
 import dns.rrset
 from dns.rdatatype import RdataType
 
+_ADDRESSES = frozenset({dns.rdatatype.A, dns.rdatatype.AAAA})
 _BELOW = dns.name.Name([b"_acmems"])
 
 
@@ -75,7 +76,11 @@ def cut_in(answer: dns.message.Message, zone: dns.name.Name, name: dns.name.Name
 
 def is_delegation(answer: dns.message.Message, name: dns.name.Name, kind: RdataType) -> bool:
     """Tell whether an answer is a delegation that was asked for: name servers, or the addresses of one."""
-    return bool(records_in(answer, name, kind)) and not answer.flags & dns.flags.AA
+    if answer.flags & dns.flags.AA:
+        return False
+    # All addresses of a name server come at once: where only those of the other kind are there, it has none.
+    kinds = _ADDRESSES if kind in _ADDRESSES else {kind}
+    return any(records_in(answer, name, each) for each in kinds)
 
 
 def records_in(

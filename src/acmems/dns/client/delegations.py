@@ -6,15 +6,12 @@ import contextlib
 import copy
 import math
 import socket
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
 import dns.rdata
 import dns.rdatatype
@@ -29,7 +26,8 @@ from acmems.dns.client.answers import (
     target_in,
     zone_in,
 )
-from acmems.dns.client.resolver import Resolver
+from acmems.dns.client.question import UNREADABLE, ask
+from acmems.dns.client.resolver import Resolver, ResolverSilent
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock
@@ -43,7 +41,6 @@ _PATIENCE = 2.0  # seconds for one answer
 _KEPT = 10.0  # seconds for which the name servers of a zone are not looked up again
 _FAILURE_KEPT = 1.0  # the same where the resolver failed: enough for the other names of an order
 _MOST_KEPT = 1000
-_UNREADABLE = (dns.exception.DNSException, ValueError, LookupError, struct.error, EOFError)
 _TELLING = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 
 
@@ -122,8 +119,8 @@ class Delegations:
         """
         try:
             return self.find(name).target
-        except ValidatorUnavailable:
-            if not last_resort:
+        except ValidatorUnavailable as error:
+            if not last_resort or isinstance(error, ResolverSilent):
                 raise
             return self.resolver.target(name)
 
@@ -135,6 +132,8 @@ class Delegations:
         """
         try:
             return self.find(name).zone
+        except ResolverSilent:
+            raise
         except ValidatorUnavailable:
             return self.resolver.zone_of(name.parent())
 
@@ -246,6 +245,8 @@ class Delegations:
                 return told
         try:
             return self._descend(name, kind)
+        except ResolverSilent:
+            raise
         except ValidatorUnavailable:
             for address in _numeric(self.resolver.servers):
                 if (told := self._told_by(address, name, kind)) is not None:
@@ -268,7 +269,7 @@ class Delegations:
                 zone = None if target_in(above, soa) else zone_in(above, soa)
                 if zone is not None:
                     break
-        except (OSError, *_UNREADABLE):
+        except (OSError, *UNREADABLE):
             return None
         return None if zone is None else _Told(answer, zone)
 
@@ -312,7 +313,7 @@ class Delegations:
         for host, address in sorted(every, key=lambda each: self._silent.get(each[1], now) > now):
             try:
                 answer = self._exchange(address, name, kind)
-            except (OSError, *_UNREADABLE) as error:
+            except (OSError, *UNREADABLE) as error:
                 reasons.append(f"{_plain(host)} ({address}): {type(error).__name__}")
                 continue
             if answer.rcode() in _TELLING:
@@ -327,20 +328,12 @@ class Delegations:
     def _exchange(self, address: Address, name: dns.name.Name, kind: RdataType) -> dns.message.Message:
         """Ask one server, without recursion; one that does not answer is asked after others for a while."""
         try:
-            answer, _tcp = dns.query.udp_with_fallback(
-                dns.message.make_query(name, kind, flags=0),
-                address.host,
-                timeout=self.timeout,
-                port=address.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
-        except (OSError, *_UNREADABLE):
+            return ask(address, name, kind, self.timeout)
+        except (OSError, *UNREADABLE):
             if len(self._silent) >= _MOST_KEPT:
                 self._silent.clear()
             self._silent[address] = self._clock.monotonic() + _KEPT
             raise
-        return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
 import dns.rdatatype
 
 from acmems.dns.client.delegations import LONGEST, Delegations
+from acmems.dns.client.question import UNREADABLE, ask
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
@@ -303,19 +303,11 @@ def _served(
 def _ask(server: Address, name: dns.name.Name, values: frozenset[str], patience: float) -> str:
     shown: set[str] = set()
     for _ in range(LONGEST + 1):
-        question = dns.message.make_query(name, dns.rdatatype.TXT, flags=0)
         try:
-            answer, _tcp = dns.query.udp_with_fallback(
-                question,
-                server.host,
-                timeout=patience,
-                port=server.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
+            answer = ask(server, name, dns.rdatatype.TXT, patience)
         except (dns.exception.Timeout, OSError):
             raise
-        except (dns.exception.DNSException, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             return f"gave an answer that cannot be read: {type(error).__name__}"
         if reason := _useless(answer):
             return reason
