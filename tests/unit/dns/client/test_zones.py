@@ -17,7 +17,7 @@ from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
-from acmems.system.clock import Deadline
+from acmems.system.clock import Clock, Deadline
 
 T = TypeVar("T")
 
@@ -33,7 +33,9 @@ class OurServer(Servers):
     """Has authority for example.org alone, and for some CNAMEs there."""
 
     def __init__(self, cnames: Mapping[str, str]) -> None:
-        super().__init__([SERVER])
+        self.now = 1000.0
+        super().__init__([SERVER], clock=Clock(monotonic=lambda: self.now))
+        self.left: list[float] = []
         self.cnames = {name(owner): target for owner, target in cnames.items()}
 
     def ask(
@@ -43,7 +45,8 @@ class OurServer(Servers):
         deadline: Deadline,
         judge: Callable[[Address, dns.message.Message], T],
     ) -> T:
-        del deadline
+        self.left.append(deadline.remaining)
+        self.now += 4.0
         answer = dns.message.make_response(message)
         asked = message.question[0].name
         if not asked.is_subdomain(name("example.org")):
@@ -143,6 +146,15 @@ def test_eight_cnames_are_followed_and_no_more() -> None:
     assert place("0.example.org", chain).name == name("8.example.org")
     with pytest.raises(ValidatorUnavailable, match="more than 8 CNAMEs"):
         place("0.example.org", {**chain, "8.example.org": "9.example.org."})
+
+
+def test_each_question_has_a_time_of_its_own() -> None:
+    """Whatever the questions before it took, each may take as long as the first."""
+    chain = {f"{number}.example.org": f"{number + 1}.example.org." for number in range(LONGEST)}
+    server = OurServer(chain)
+    Zones(server, [], World({})).place(name("0.example.org"), 5)
+    assert len(server.left) > LONGEST
+    assert set(server.left) == {5.0}
 
 
 @pytest.mark.threat("proving", "a CNAME in a circle or to others")
