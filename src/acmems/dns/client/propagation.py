@@ -105,7 +105,8 @@ class Propagation:
             if deadline.passed:
                 waited = self.clock.monotonic() - began
                 raise ValidatorUnavailable(
-                    f"{watch.missing or 'the TXT records were not seen'}, waited {round(waited, 1):g} s",
+                    f"{watch.missing or 'the TXT records were not seen'}, waited {round(waited, 1):g} s; "
+                    f"the record is removed, ask again to have it added anew",
                     advice="see that the name servers follow the primary (NOTIFY, AXFR); else raise "
                     "`propagation-timeout`, or name the servers to ask as `nameserver`",
                 )
