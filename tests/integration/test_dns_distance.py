@@ -9,6 +9,11 @@ import pytest
 from tests.distant_dns import DistantDns
 from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, names_of
 
+from acmems.challenges import DnsUpdate, Proof
+from acmems.dns.client.propagation import Propagation
+from acmems.net.address import Address
+from acmems.x509.identifiers import Identifier
+
 NAMES = [f"n{number}.example.org" for number in range(100)]
 UPDATE = """
 [verification "dns"]
@@ -18,6 +23,9 @@ nameserver = {address}
 propagation = authoritative
 """
 BLOCK = '[auth "all"]\nall = yes\ndomain = *.example.org\n'
+
+
+ZONES = [f"zone{number}.test" for number in range(10)]
 
 
 @pytest.fixture
@@ -43,3 +51,21 @@ def test_a_hundred_names(bind: Bind, tmp_path: Path) -> None:
     assert distant.most["CNAME"] > 4
     assert distant.most["TXT"] > 4
     assert distant.streams == 2
+
+
+def test_many_zones() -> None:
+    """Zones are changed side by side, each by one message."""
+    proofs = [
+        Proof(Identifier.dns(f"{host}.{zone}"), "token", "token.thumbprint", lambda: None)
+        for zone in ZONES
+        for host in ("a", "b")
+    ]
+    with Bind(*ZONES) as bind, DistantDns(bind.port, 0.06) as distant:
+        address = Address("127.0.0.1", distant.port)
+        validator = DnsUpdate("dns", [address], propagation=Propagation(resolvers=[address]))
+        before = [bind.serial(zone) for zone in ZONES]
+        validator.present(proofs)
+        assert [bind.serial(zone) for zone in ZONES] == [serial + 1 for serial in before]
+        assert distant.most["SOA"] > 2  # what an update asks for in its first section
+        validator.withdraw(proofs)
+        assert [bind.serial(zone) for zone in ZONES] == [serial + 2 for serial in before]
