@@ -12,7 +12,8 @@ from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
 from acmems.frontends.problems import failure_event, problem_response
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
 
