@@ -169,6 +169,10 @@ class House:
         accepted = AcceptedRequest(request, (), storage or self.storage, gone=gone, grants=grants)
         return self.issuance.issue(accepted)
 
+    def accept(self, request: CertificateRequest, **fields: Any) -> AcceptedRequest:
+        """Return an accepted request, by default for this house's storage."""
+        return AcceptedRequest(request, (), **{"storage": self.storage, **fields})
+
     def ask(
         self,
         request: CertificateRequest,

@@ -54,7 +54,14 @@ class Server:
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(
-            self.issuer, identity, self.bus, seconds=seconds, clock=clock, subject=config.account.subject
+            self.issuer,
+            identity,
+            self.bus,
+            seconds=seconds,
+            clock=clock,
+            most_at_once=config.mgmt.max_orders,
+            most_waiting=config.mgmt.max_waiting,
+            subject=config.account.subject,
         )
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at

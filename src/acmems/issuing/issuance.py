@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
 
 from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AcmeException,
-    CAUnavailable,
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
@@ -21,52 +18,22 @@ from acmems.exceptions import (
 from acmems.issuing.contract import Issuer
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
-from acmems.issuing.queues import FairQueue, Share
+from acmems.issuing.queues import FairQueue
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
+from acmems.issuing.running import RunningIssuance, WaitingClient, hung_up, queue_full, stopping, tell
 from acmems.issuing.storing import StorageAccess
+from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, Steps
+from acmems.system.steps import Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A client that waits for an issuance, and how long it does."""
-
-    accepted: AcceptedRequest
-    future: Future[Delivery]
-    deadline: Deadline
-
-
-@dataclass(slots=True, eq=False)
-class _RunningIssuance:
-    """An issuance that runs or waits for its turn, who waits for it, and who has been told to ask again.
-
-    It is tried with one request, whoever has joined since. Where that fails by what belongs to this request,
-    it ends for those like it, and begins again for the others.
-    """
-
-    key: IssuanceKey
-    accepted: AcceptedRequest
-    looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
-    began: float | None = None  # on the monotonic clock; None while it waits for its turn
-    takes_turn: bool = True  # False once nobody waits for it: then another one may begin
-    waiting: list[_Waiting] = field(default_factory=list)
-    gave_up: dict[str, AcceptedRequest] = field(default_factory=dict)  # one for each storage, by its name
-    ended: Signal = field(default_factory=Signal)
-
-    @property
-    def share(self) -> Share:
-        """Whose share of the places it takes: that of the request that it is tried with."""
-        return Share(self.accepted.block, self.accepted.client, self.accepted.request.names)
-
-
-MOST_WAITING = 10_000
+_LOOK_SECONDS = 1.0  # between two looks at what waits for its turn
+_FULL_SECONDS = 60.0  # after which a client that was refused is to ask again
 
 
 class Issuance:
@@ -84,6 +51,7 @@ class Issuance:
         clock: for deadlines and dates.
         most_at_once: how many issuances run at once; further ones wait. Those that nobody waits for any more
             do not count, unless there are `most_behind` of them.
+        most_waiting: how many issuances may wait for their turn.
         most_behind: how many may go on that nobody waits for.
         subject: what the subject of an issued certificate may hold beside names.
     """
@@ -101,6 +69,7 @@ class Issuance:
         work_seconds: float = 3600.0,
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
+        most_waiting: int = 2000,
         most_behind: int = 1000,
         subject: SubjectPolicy = "dropped",
     ) -> None:
@@ -114,13 +83,10 @@ class Issuance:
         self.pauses = Pauses(clock)
         self._storages = StorageAccess(issuer.loop, identity)
         self._chains = KeptChains(self._storages, identity, clock, self._report_unsaved)
-        self._lock = threading.Lock()  # guards what follows
-        self._closing = False
-        self._ended = 0  # issuances that have run
-        self._running: dict[IssuanceKey, _RunningIssuance] = {}
-        self._queue: FairQueue[_RunningIssuance] = FairQueue(
-            most_at_once, MOST_WAITING, most_behind, lambda each: self.pauses.places(each.accepted)
+        queue: FairQueue[RunningIssuance] = FairQueue(
+            most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
         )
+        self._table = IssuanceTable(queue, clock)
 
     def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
         """Return a chain for an accepted request, at once if it is stored and fresh.
@@ -139,28 +105,20 @@ class Issuance:
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
         key = self.key(request)
         future: Future[Delivery] = Future()
-        ended = self._ended
+        ended = self._table.ended
         fresh = self._chains.fresh(key, accepted)
         if fresh is not None:
             future.set_result(Delivery(fresh, "stored"))
             return future
-        with self._lock:
-            if self._closing:
-                raise _stopping()
-            running = self._running.get(key)
-            if running is None:
-                running = self._running[key] = _RunningIssuance(key, accepted, self._ended != ended)
-                self._queue.put(running)
-            running.waiting.append(_Waiting(accepted, future, self.clock.deadline(self.seconds)))
-        self._begin_next()
+        arrived = self.clock.monotonic() if accepted.arrived is None else accepted.arrived
+        deadline = Deadline(arrived + self.seconds, self.clock.monotonic)
+        self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
+        self._begin_next(key)
         return future
 
     def is_healthy(self) -> bool:
         """Tell whether fewer issuances hang than one client may have: it would get nothing any more."""
-        now, longest = self.clock.monotonic(), self.work_seconds + self.HANGING_SECONDS
-        with self._lock:
-            begun = [running.began for running in self._running.values() if running.began is not None]
-        return sum(now - began > longest for began in begun) < self._queue.most_of_one
+        return not self._table.hang(self.work_seconds + self.HANGING_SECONDS)
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
@@ -176,11 +134,8 @@ class Issuance:
         Args:
             deadline: when to give up.
         """
-        self._refuse_further()
-        while not deadline.passed:
-            with self._lock:
-                if not any(running.waiting for running in self._running.values()):
-                    return
+        tell(self._table.close(), stopping())
+        while self._table.is_waited_for and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
 
     def close(self, deadline: Deadline) -> None:
@@ -189,36 +144,60 @@ class Issuance:
         Args:
             deadline: when to give up.
         """
-        self._refuse_further()
-        while self._running and not deadline.passed:
+        tell(self._table.close(), stopping())
+        while len(self._table) and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
 
-    def _refuse_further(self) -> None:
-        with self._lock:
-            self._closing = True
-            refused = self._queue.remove(lambda _: True)
-            for running in refused:
-                del self._running[running.key]
-        for running in refused:
-            _tell(running.waiting, _stopping())
+    def _begin_next(self, new: IssuanceKey | None = None) -> None:
+        """Begin issuances as their turns come, as far as there is room.
 
-    def _begin_next(self) -> None:
-        """Begin issuances as their turns come, as far as there is room."""
+        Args:
+            new: one that has not waited yet.
+        """
         while True:
-            with self._lock:
-                running = self._queue.next()
-                if running is None:
-                    return
-                running.began = self.clock.monotonic()
+            running, leavers = self._table.next(new)
+            self._dismiss(leavers)
+            if running is None:
+                break
             try:
                 self.issuer.loop.submit(self._run(running))
             except RuntimeError:  # the loop is closed
-                with self._lock:
-                    waiting = self._end(running)
-                _tell(waiting, _stopping())
+                tell(self._table.end(running), stopping())
+        if self._table.has_to_be_looked_at():
+            self._submit(self._watch_queue(), [])
 
-    def _run(self, running: _RunningIssuance) -> Steps[None]:
+    def _watch_queue(self) -> Steps[None]:
+        """Look after what waits for its turn, as long as there is anything."""
+        while True:
+            look = self._table.look()
+            self._dismiss(look.leavers)
+            for line in look.sums:
+                logger.warning("%s", line)
+            if look.wait is None:
+                return
+            yield pause(look.wait)
+
+    def _dismiss(self, leavers: Leavers) -> None:
+        """Tell clients that wait no longer why; those that have not hung up may get their stored chain."""
+        for each in leavers.gone:
+            each.future.set_exception(hung_up())
+        told = [*leavers.told, *((each, self._not_begun(each.accepted)) for each in leavers.late)]
+        told += [(each, queue_full()) for each in leavers.refused]
+        for each, error in told:
+            if each.is_gone:
+                each.future.set_exception(error)
+            else:
+                self._submit(self._tell_failure([(each, error)]), [each])
+
+    def _submit(self, steps: Steps[None], waiting: Sequence[WaitingClient]) -> None:
+        """Run steps, or tell those who wait for them that the server is stopping."""
+        try:
+            self.issuer.loop.submit(steps)
+        except RuntimeError:  # the loop is closed
+            tell(waiting, stopping())
+
+    def _run(self, running: RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
         with contextlib.suppress(RuntimeError):  # the loop is being closed, which ends this issuance, too
             self.issuer.loop.submit(self._watch(running))
@@ -226,40 +205,26 @@ class Issuance:
             delivery = yield from self._obtain(running)
             waiting = yield from self._keep(running, delivery)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            yield from self._fail(running, _stopping() if isinstance(error, CancelledError) else error)
+            yield from self._fail(running, stopping() if isinstance(error, CancelledError) else error)
         else:
             running.ended.set()
-            _tell(waiting, delivery)
+            tell(waiting, delivery)
         self._begin_next()
 
-    def _fail(self, running: _RunningIssuance, error: Exception) -> Steps[None]:
+    def _fail(self, running: RunningIssuance, error: Exception) -> Steps[None]:
         """Tell those whom an error is for, and let the others have their own try."""
-        with self._lock:
-            waiting, told = self._end(running), []
-            others: list[_Waiting] = []
-            for each in waiting:
-                answer = self.pauses.answer(running.accepted, error, each.accepted)
-                if answer is None and not self._closing:
-                    others.append(each)
-                else:
-                    told.append((each, answer or error))
-            if others:
-                self._begin_again(running, others)
+        leavers = self._table.fail(
+            running, error, lambda each: self.pauses.answer(running.accepted, error, each.accepted)
+        )
         running.ended.set()
+        told, leavers.told = leavers.told, []
         if running.gave_up and not told:
             names = ", ".join(running.accepted.request.names)
             logger.warning("what went on for %s after its clients had stopped waiting: %s", names, error)
+        self._dismiss(leavers)
         yield from self._tell_failure(told)
 
-    def _begin_again(self, running: _RunningIssuance, others: list[_Waiting]) -> None:
-        """Queue an issuance for those whom the end of the last one says nothing about; the lock is held."""
-        again = _RunningIssuance(running.key, others[0].accepted, looks_again=True)
-        again.waiting = others
-        again.gave_up = running.gave_up
-        self._running[running.key] = again
-        self._queue.put(again)
-
-    def _tell_failure(self, told: Sequence[tuple[_Waiting, Exception]]) -> Steps[None]:
+    def _tell_failure(self, told: Sequence[tuple[WaitingClient, Exception]]) -> Steps[None]:
         """Send the chain that is stored for each who waited, if it is valid still, else the error."""
         found: dict[str, Delivery | None] = {}
         for each, error in told:
@@ -271,23 +236,17 @@ class Issuance:
                         found[storage] = yield from self._stale(each.accepted, error)
                     outcome = found[storage] or error
             except Exception as failure:  # noqa: BLE001 - whatever it is, who waits must hear of it
-                outcome = _stopping() if isinstance(failure, CancelledError) else failure
-            _tell([each], outcome)
+                outcome = stopping() if isinstance(failure, CancelledError) else failure
+            tell([each], outcome)
 
-    def _watch(self, running: _RunningIssuance) -> Steps[None]:
+    def _watch(self, running: RunningIssuance) -> Steps[None]:
         """Tell each client whose time is over that the work goes on, until that ends."""
         while True:
-            with self._lock:
-                left = [each.deadline.remaining for each in running.waiting]
+            left = min(running.next_deadline, self.seconds)
             # Who joins meanwhile waits for as long from then on, so that it is not missed.
-            if (yield running.ended.wait(max(0.001, min(left, default=self.seconds)))):
+            if (yield running.ended.wait(max(0.001, left))):
                 return
-            with self._lock:
-                late = [each for each in running.waiting if each.deadline.passed]
-                running.waiting = [each for each in running.waiting if not each.deadline.passed]
-                running.gave_up |= {each.accepted.storage.name: each.accepted for each in late}
-                if not running.waiting and running.takes_turn:
-                    running.takes_turn = not self._queue.fall_behind(running.share)
+            late = self._table.leave_late(running)
             yield from self._tell_failure([(each, self._late(each.accepted)) for each in late])
             self._begin_next()
 
@@ -298,17 +257,14 @@ class Issuance:
             retry_after=10.0,
         )
 
-    def _end(self, running: _RunningIssuance) -> list[_Waiting]:
-        """Let nobody join any more, and return who waits; the lock is held.
+    def _not_begun(self, accepted: AcceptedRequest) -> DeadlinePassed:
+        return DeadlinePassed(
+            f"no certificate for {', '.join(accepted.request.names)} after {self.seconds:.0f} s: its turn "
+            f"has not come, because too many others were before it; ask again",
+            retry_after=10.0,
+        )
 
-        All at once: whoever does not find the issuance any more must see that one has ended.
-        """
-        del self._running[running.key]
-        self._queue.end(running.share, behind=not running.takes_turn)
-        self._ended += 1
-        return running.waiting
-
-    def _obtain(self, running: _RunningIssuance) -> Steps[Delivery]:
+    def _obtain(self, running: RunningIssuance) -> Steps[Delivery]:
         key, accepted = running.key, running.accepted
         if running.looks_again:
             fresh = yield from self._storages.call(
@@ -369,47 +325,37 @@ class Issuance:
             logger.warning("%s; the certificate is delivered all the same", error)
             self.pauses.note(accepted, error)
 
-    def _keep(self, running: _RunningIssuance, delivery: Delivery) -> Steps[list[_Waiting]]:
+    def _keep(self, running: RunningIssuance, delivery: Delivery) -> Steps[list[WaitingClient]]:
         """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
 
         Where storing fails, or nobody is left to take the chain, it is kept in memory.
         """
         done: set[str] = set()
+        missing: list[AcceptedRequest] = []
         unsaved: list[AcceptedRequest] = []
-        while True:
-            with self._lock:
-                asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
-                places = {accepted.storage.name: accepted for accepted in reversed(asked)}
-                missing = [accepted for name, accepted in places.items() if name not in done]
-                if delivery.source != "issued" or not missing:
-                    if done:  # an older chain must not replace the new one
-                        self._chains.forget(running.key)
-                    if unsaved or (done and all(each.accepted.gone() for each in running.waiting)):
-                        self._chains.keep(running.key, delivery.chain, unsaved)
-                    return self._end(running)
-            for accepted in missing:
+
+        def is_kept() -> bool:
+            asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
+            places = {accepted.storage.name: accepted for accepted in reversed(asked)}
+            missing[:] = [accepted for name, accepted in places.items() if name not in done]
+            if delivery.source == "issued" and missing:
+                return False
+            if done:  # an older chain must not replace the new one
+                self._chains.forget(running.key)
+            if unsaved or (done and all(each.is_gone for each in running.waiting)):
+                self._chains.keep(running.key, delivery.chain, unsaved)
+            return True
+
+        while (waiting := self._table.end_if(running, is_kept)) is None:
+            for accepted in tuple(missing):
                 done.add(accepted.storage.name)
                 error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
                 if error is not None:
                     self._report_unsaved(accepted, error)
                     unsaved.append(accepted)
+        return waiting
 
     def _report_unsaved(self, accepted: AcceptedRequest, error: Exception) -> None:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
         known = accepted.known(self.issuer.account_url)
         self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
-
-
-def _tell(waiting: Sequence[_Waiting], outcome: Delivery | Exception) -> None:
-    """Tell all who wait for an issuance how it ended."""
-    for number, each in enumerate(waiting):
-        refusal = outcome if isinstance(outcome, Exception) else each.accepted.refusal(outcome.chain)
-        if isinstance(outcome, Exception) or refusal is not None:
-            each.future.set_exception(refusal)
-        else:
-            joined = number > 0 and outcome.source == "issued"
-            each.future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
-
-
-def _stopping() -> CAUnavailable:
-    return CAUnavailable("this server is stopping; ask again", retry_after=5.0)

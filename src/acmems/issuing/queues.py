@@ -74,8 +74,9 @@ class _Node(Generic[T]):
 class FairQueue(Generic[T]):
     """What waits for one of a number of places, and who is next; for one thread at a time.
 
-    As long as nobody else wants them, an auth block may use seven eighths of all places, and one client of it
-    seven eighths of those; the less the more the others use. So there is a free place for whoever comes.
+    As long as nobody else wants them, an auth block may use seven eighths of all places, and one client of
+    it seven eighths of those; the less the more the others use. So there are free places for whoever comes.
+    Where others have taken these as well, an auth block of which nothing runs has one of its own.
 
     Where too many wait, whoever has the most in the queue loses the newest.
 
@@ -130,8 +131,6 @@ class FairQueue(Generic[T]):
 
     def next(self) -> T | None:
         """Return what is to run now, which takes a place then; None while nothing may."""
-        if self._root.running >= self.most_running:
-            return None
         return self._take(self._root, self.most_running)
 
     def fall_behind(self, share: Share) -> bool:
@@ -192,7 +191,7 @@ class FairQueue(Generic[T]):
         if node.items:
             return self._take_first(node)
         for name, child in node.children.items():
-            if not child.waiting:
+            if not child.waiting or (node is self._root and not self._has_place(child)):
                 continue
             # Sets of names of a client have no shares: all that is wanted of them is their turn.
             least = limit if child.items else _share_of(limit, node.running - child.running)
@@ -204,6 +203,9 @@ class FairQueue(Generic[T]):
                 self._count_taken(node)
                 return item
         return None
+
+    def _has_place(self, block: _Node[T]) -> bool:
+        return self._root.running < self.most_running or not block.running
 
     def _take_first(self, leaf: _Node[T]) -> T | None:
         item = leaf.items[0]
@@ -230,7 +232,7 @@ class FairQueue(Generic[T]):
         own: _Node[T] | None = self._root
         for name in newest.path:
             own = None if own is None else own.children.get(name)
-            longest = max(path[-1].children.values(), key=lambda node: node.waiting)
+            longest = max(reversed(path[-1].children.values()), key=lambda node: node.waiting)
             if own is not None and own.waiting == longest.waiting:
                 longest = own
             elif longest is not own:

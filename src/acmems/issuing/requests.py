@@ -28,6 +28,8 @@ class AcceptedRequest:
         block: the auth block that grants it.
         gone: tells whether the client has hung up.
         grants: tells whether that block grants a name that the CA has added.
+        most_orders: how many orders of that block may run at once, None for no number of its own.
+        arrived: when it came, in seconds of the monotonic clock; None: now.
     """
 
     request: CertificateRequest
@@ -38,6 +40,13 @@ class AcceptedRequest:
     block: str | None = None
     gone: Callable[[], bool] = field(default=lambda: False, repr=False)
     grants: Grants = field(default=lambda _: False, repr=False)
+    most_orders: int | None = None
+    arrived: float | None = None
+
+    @property
+    def owner(self) -> tuple[str | None, str]:
+        """Whose share of this server it takes: auth block and client."""
+        return self.block, self.client
 
     def refusal(self, chain: Chain) -> CertificateUnusable | None:
         """Return why a chain may not be delivered to whoever made this request, None if it may."""

@@ -113,7 +113,7 @@ class TestClients:
         pass_time(house, SECONDS)
         assert all(isinstance(each.exception(30), DeadlinePassed) for each in late)
         house.authority.go.set()
-        wait_for(lambda: not house.issuance._running)
+        wait_for(lambda: not house.issuance._table)
         assert other.chains == house.storage.chains != {}
         assert house.ask(request, nothing).source == "stored"
         assert len(house.authority.orders) == 1
@@ -160,10 +160,11 @@ class TestTurns:
         """An issuance that nobody waits for any more takes no turn."""
         house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
+        pass_time(house, 10)
         second = house.begin(make_request())
         settle(house.loop)
         assert len(house.authority.orders) == 1
-        pass_time(house, SECONDS)
+        pass_time(house, SECONDS - 10)
         wait_for(lambda: len(house.authority.orders) == 2)
         house.authority.go.set()
         wait_for(second.done)

@@ -141,11 +141,11 @@ class TestJoining:
 
                 def __exit__(self, *_: object) -> None:
                     self.lock.release()
-                    if house.storage.chains and not house.issuance._running and not late.go_on.is_set():
+                    if house.storage.chains and not house.issuance._table and not late.go_on.is_set():
                         late.go_on.set()
                         wait_for(late.has_asked)
 
-            house.issuance._lock = Gate(house.issuance._lock)  # type: ignore[assignment]  # as far as it is used
+            house.issuance._table._lock = Gate(house.issuance._table._lock)  # type: ignore[assignment]  # as far as it is used
             assert house.ask(late.request).source == "issued"
         assert late.outcome().source == "stored"
         assert len(house.authority.orders) == 1
@@ -205,7 +205,7 @@ class TestMistakes:
         first, *others = self.join(house, *(request_of(block) for block in ("A", "B", "A", "B", "C")))
         orders: list[int] = []
         house.authority.errors = [error]
-        house.authority.began = lambda: orders.append(len(house.issuance._running))
+        house.authority.began = lambda: orders.append(len(house.issuance._table))
         house.authority.go.set()
         assert isinstance(first.exception(30), type(error))
         assert isinstance(others[1].exception(30), type(error))
@@ -238,7 +238,7 @@ class TestMistakes:
         """Who is paused keeps nobody of another block from his try."""
         house = House(most_at_once=1)
         house.issuance.pauses.note(request_of("A"), CAProtocolError("nonsense"))
-        (busy,) = self.join(house, Accepted(make_request("busy.example.org"), (), house.storage))
+        (busy,) = self.join(house, Accepted(make_request("busy.example.org"), (), house.storage, block="A"))
         futures = [house.issuance.issue(request_of(block)) for block in ("A", "B")]
         house.authority.go.set()
         assert busy.result(30).source == "issued"

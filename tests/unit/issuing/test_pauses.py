@@ -116,6 +116,8 @@ NOT_OF_ORDERS = {
     exceptions.HttpRefusal,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    exceptions.QueueFull,
+    exceptions.ClientGone,
 }
 
 
