@@ -25,7 +25,7 @@ from acmems.issuing.storing import StorageAccess
 from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Steps, pause
+from acmems.system.steps import OWNER, Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
@@ -199,6 +199,7 @@ class Issuance:
 
     def _run(self, running: RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
+        OWNER.set(running.accepted.owner)
         with contextlib.suppress(RuntimeError):  # the loop is being closed, which ends this issuance, too
             self.issuer.loop.submit(self._watch(running))
         try:
