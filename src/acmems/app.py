@@ -93,6 +93,7 @@ class Server:
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
             listener.stop_accepting()
+        self.issuance.let_go()
         for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")

@@ -68,7 +68,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 class TestAbandoned:
     """Requests in thousands that nobody waits for any more."""
 
-    @pytest.mark.parametrize(("flood", "most"), [("", 196), ("max-orders = 8", 8)], ids=["default", "8"])
+    @pytest.mark.parametrize(("flood", "most"), [("", 64), ("max-orders = 8", 4)], ids=["default", "8"])
     def test_another_blocks_order(self, site: Site, tmp_path: Path, flood: str, most: int) -> None:
         """The other block's order is made meanwhile, and most of the abandoned ones never reach the CA."""
         flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]

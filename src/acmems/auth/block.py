@@ -84,8 +84,8 @@ class Block:
             "max-orders",
             positive_int,
             None,
-            meaning="maximum number of simultaneous orders of this block; default: seven eighths of what "
-            "other blocks leave of `max-orders` in `[mgmt]`",
+            meaning="maximum number of simultaneous orders of this block; default: half of what other blocks "
+            "leave of `max-orders` in `[mgmt]`",
         )
         self._check(read)
         read.finish()

@@ -128,6 +128,10 @@ class Issuance:
         """Try again to store the chains that could not be stored; called from time to time."""
         self._chains.save()
 
+    def let_go(self) -> None:
+        """Answer all clients that seem to have hung up, so that a stop does not wait for their orders."""
+        self._dismiss(self._table.leave_gone())
+
     def drain(self, deadline: Deadline) -> None:
         """Begin no further issuance, and wait for those that somebody waits for; others are refused.
 

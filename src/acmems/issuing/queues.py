@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, Protocol, TypeVar
 
-_SHARE = 7 / 8
+_SHARE = 1 / 2
 """Of the places that others leave, so much may be used by one auth block, and by one client of a block."""
 
 
@@ -21,7 +21,7 @@ class Share:
         block: the auth block.
         client: who asks.
         names: for which names.
-        most: how many of the block may run at once, None for no number of its own.
+        most: how many of the block may run at once, in place of its share; None for that.
     """
 
     block: str | None
@@ -74,9 +74,9 @@ class _Node(Generic[T]):
 class FairQueue(Generic[T]):
     """What waits for one of a number of places, and who is next; for one thread at a time.
 
-    As long as nobody else wants them, an auth block may use seven eighths of all places, and one client of
-    it seven eighths of those; the less the more the others use. So there are free places for whoever comes.
-    Where others have taken these as well, an auth block of which nothing runs has one of its own.
+    As long as nobody else wants them, an auth block may use half of all places, and one client of it half of
+    those; the less the more the others use. So there are free places for whoever comes. Where others have
+    taken these as well, an auth block of which nothing runs has one of its own.
 
     Where too many wait, whoever has the most in the queue loses the newest.
 
@@ -194,10 +194,10 @@ class FairQueue(Generic[T]):
             if not child.waiting or (node is self._root and not self._has_place(child)):
                 continue
             # Sets of names of a client have no shares: all that is wanted of them is their turn.
-            least = limit if child.items else _share_of(limit, node.running - child.running)
+            most = limit if child.items else _share_of(limit, node.running - child.running)
             if child.most is not None:
-                least = min(least, child.most)
-            item = self._take(child, least) if child.running < least else None
+                most = child.most
+            item = self._take(child, most) if child.running < most else None
             if item is not None:
                 node.children.move_to_end(name)
                 self._count_taken(node)

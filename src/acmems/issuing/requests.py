@@ -28,7 +28,7 @@ class AcceptedRequest:
         block: the auth block that grants it.
         gone: tells whether the client has hung up.
         grants: tells whether that block grants a name that the CA has added.
-        most_orders: how many orders of that block may run at once, None for no number of its own.
+        most_orders: how many orders of that block may run at once, in place of its share; None for that.
         arrived: when it came, in seconds of the monotonic clock; None: now.
     """
 

@@ -173,6 +173,15 @@ class IssuanceTable:
                 self._put(running.again(others), leavers)
         return leavers
 
+    def leave_gone(self) -> Leavers:
+        """Find all clients that have hung up; what runs for them goes on."""
+        leavers = Leavers()
+        with self._lock:
+            for running in self._running.values():
+                leavers.gone += running.leave(lambda each: each.is_gone)
+            self._count_gone(leavers)
+        return leavers
+
     def close(self) -> list[WaitingClient]:
         """Let no issuance begin any more, and return who waits for one that has not begun."""
         with self._lock:

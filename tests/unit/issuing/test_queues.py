@@ -49,16 +49,16 @@ class TestShares:
     """How many may run at once."""
 
     def test_one_client_alone(self) -> None:
-        """It may use seven eighths of seven eighths of the places: others find one free at once."""
+        """It may use a quarter of the places: others find one free at once."""
         made = queue(256, 1000)
         fill(made, *some(300))
-        assert len(begin(made)) == made.most_of_one == 196
+        assert len(begin(made)) == made.most_of_one == 64
 
     def test_clients_of_one_block(self) -> None:
-        """Together they may use seven eighths of the places."""
+        """Together they may use half of the places."""
         made = queue(256, 1000)
         fill(made, *(Asking("A", f"192.0.2.{number}") for number in range(250)))
-        assert len(begin(made)) == 224
+        assert len(begin(made)) == 128
 
     def test_a_free_place_for_whoever_comes(self) -> None:
         """However many blocks and clients use all they may, the next block begins one at once."""
@@ -78,20 +78,21 @@ class TestShares:
         fill(made, *some(300))
         begin(made)
         fill(made, *some(100, "B"))
-        assert len(begin(made)) == 47
+        assert len(begin(made)) == 48
 
-    @pytest.mark.parametrize("places", [1, 2, 7])
-    def test_few_places_are_all_used(self, places: int) -> None:
-        """Where there are not eight places, there is no eighth to leave."""
+    @pytest.mark.parametrize(("places", "used"), [(1, 1), (2, 1), (3, 1), (5, 2), (8, 2), (9, 3)])
+    def test_few_places(self, places: int, used: int) -> None:
+        """Halves are rounded up, and there is always one place to use."""
         made = queue(places)
         fill(made, *some(20))
-        assert len(begin(made)) == places
+        assert len(begin(made)) == used
 
-    def test_a_number_of_its_own(self) -> None:
-        """A block runs no more than its configuration allows, and keeps nobody else from a place."""
-        made = queue(256)
-        fill(made, *some(20, "A", most=5), *some(20, "B"))
-        assert Counter(item.block for item in begin(made)) == {"A": 5, "B": 20}
+    @pytest.mark.parametrize(("most", "used"), [(5, 3), (64, 32), (200, 100)])
+    def test_a_number_of_its_own(self, most: int, used: int) -> None:
+        """What the configuration says of a block holds in place of its share, of which a client has half."""
+        made = queue(256, 1000)
+        fill(made, *some(300, "A", most=most), *some(20, "B"))
+        assert Counter(item.block for item in begin(made)) == {"A": used, "B": 20}
 
     def test_the_same_names(self) -> None:
         """Of those for the same names of a block no more run than the budget allows, whoever asks."""
@@ -123,8 +124,8 @@ class TestShares:
         fill(made, *some(20), *some(20, "B"))
         begun = begin(made)
         mine, theirs = ([item for item in begun if item.block == block] for block in "AB")
-        assert [made.fall_behind(item.share) for item in mine[:8]] == [True] * 7 + [False]
-        assert [made.fall_behind(item.share) for item in theirs[:2]] == [True, False]
+        assert [made.fall_behind(item.share) for item in mine[:8]] == [True] * 2 + [False] * 6
+        assert [made.fall_behind(item.share) for item in theirs[:3]] == [True, True, False]
 
 
 class TestTurns:

@@ -108,6 +108,18 @@ class TestGone:
         house.authority.go.set()
         assert waiting.result(30).source == "issued"
 
+    def test_they_are_answered_at_a_stop(self, house: House) -> None:
+        """Whose order runs is answered at once then, and finds the certificate in the storage later."""
+        asked = asking(house, gone=lambda: True)
+        gone, waiting = begin(house, asked, asking(house, "B"))
+        wait_for(lambda: len(house.authority.orders) == 2)
+        house.issuance.let_go()
+        assert isinstance(gone.exception(30), ClientGone)
+        assert not waiting.done()
+        house.authority.go.set()
+        assert waiting.result(30).source == "issued"
+        wait_for(lambda: asked.request.key_digest in house.storage.chains)
+
     def test_a_stop_does_not_wait_for_them(self, house: House) -> None:
         """To drain is to wait for those that have not hung up."""
         begin(house, asking(house, gone=lambda: True))
