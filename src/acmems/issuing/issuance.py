@@ -18,13 +18,13 @@ from acmems.exceptions import (
 from acmems.issuing.contract import Issuer
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
-from acmems.issuing.queues import FairQueue
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, hung_up, queue_full, stopping, tell
 from acmems.issuing.storing import StorageAccess
 from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.shares import FairQueue
 from acmems.system.steps import OWNER, Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest

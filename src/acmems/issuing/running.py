@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from acmems.exceptions import CAUnavailable, ClientGone, QueueFull
-from acmems.issuing.queues import Share
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.system.clock import Deadline
+from acmems.system.shares import Share
 from acmems.system.steps import Signal
 
 _CROWD = 256

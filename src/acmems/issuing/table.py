@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from acmems.issuing.queues import FairQueue
 from acmems.issuing.requests import IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, stopping
 from acmems.issuing.tally import Tally
 from acmems.system.clock import Clock
+from acmems.system.shares import FairQueue
 
 _LOOK_SECONDS = 1.0  # between two looks at what waits for its turn
 _REFUSED, _GONE = "refused because too many wait", "given up because their clients had hung up"

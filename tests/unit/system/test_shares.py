@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from acmems.issuing.queues import FairQueue, Share
+from acmems.system.shares import FairQueue, Share
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from acmems.issuing.queues import FairQueue, Share
+from acmems.system.shares import FairQueue, Share
 
 MOST_RUNNING, MOST_WAITING, MOST_BEHIND, PLACES = 16, 20, 4, 2
 
