@@ -64,6 +64,8 @@ class Server:
             self.bus,
             seconds=seconds,
             clock=clock,
+            most_at_once=config.mgmt.max_orders,
+            most_waiting=config.mgmt.max_waiting,
             subject=config.account.subject,
             memory=orders,
         )
@@ -101,6 +103,7 @@ class Server:
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
             listener.stop_accepting()
+        self.issuance.let_go()
         for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")

@@ -13,7 +13,7 @@ from tests.peers import Acmems, ChallTestSrv, Pebble, Settings, curl_sign, make_
 from acmems.app import Server
 from acmems.config import Configuration
 from acmems.exceptions import ClocksDiffer
-from acmems.issuing.issuance import AcceptedRequest
+from acmems.issuing.requests import AcceptedRequest
 from acmems.system.clock import Clock
 
 

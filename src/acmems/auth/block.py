@@ -12,6 +12,7 @@ from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
 from acmems.settings.grammar import Option, Section
 from acmems.settings.options import Options
+from acmems.settings.values import positive_int
 from acmems.storages import Storage
 from acmems.x509.identifiers import Glob, Identifier, IdentifierType
 
@@ -78,6 +79,13 @@ class Block:
             _known(config.storages),
             config.default_storage,
             meaning="name of the storage in which chains are kept",
+        )
+        self.max_orders: int | None = read.one(
+            "max-orders",
+            positive_int,
+            None,
+            meaning="maximum number of simultaneous orders of this block; default: half of what other blocks "
+            "leave of `max-orders` in `[mgmt]`",
         )
         self._check(read)
         read.finish()

@@ -7,7 +7,8 @@ from concurrent.futures import Future
 
 from acmems.auth.processor import Authenticator
 from acmems.exceptions import AcmeException
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord, OrderRecords
 from acmems.x509 import csr
 

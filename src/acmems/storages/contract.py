@@ -41,6 +41,10 @@ class Storage(Protocol):
         """How long before its end a chain is to be replaced, None for the share of its lifetime."""
 
     @property
+    def is_durable(self) -> bool:
+        """Whether what it keeps outlives this process."""
+
+    @property
     def is_immediate(self) -> bool:
         """Whether its methods return at once, without I/O."""
 

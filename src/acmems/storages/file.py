@@ -67,6 +67,7 @@ class FileStorage:
     """
 
     is_immediate = False
+    is_durable = True
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class NoStorage:
 
     renew_within: datetime.timedelta | None = None
     is_immediate = True
+    is_durable = False
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.auth_blocks import OneOfEach
@@ -18,6 +17,7 @@ from acmems.exceptions import CAUnavailable
 from acmems.frontends.resumption import Resumption
 from acmems.state.database import Database
 from acmems.state.orders import OrderRecords
+from acmems.storages import NoStorage, Storage
 from acmems.x509.csr import CertificateRequest
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -42,12 +42,12 @@ class LastProcess:
         end = NOW + datetime.timedelta(days=1)
         self.records.opened(identity, "account", "https://ca.example/order/1", end).result()
 
-    def restart(self, *pairs: tuple[str, str], name: str = "b") -> None:
+    def restart(self, *pairs: tuple[str, str], name: str = "b", storage: Storage | None = None) -> None:
         """Begin what is left, under a policy of one block, and wait for the end of it."""
         records = OrderRecords(self.database, NOW)
         self.house.issuance.memory = records
         place = OneOfEach()
-        place.default_storage = self.house.storage
+        place.default_storage = storage or self.house.storage
         auth = Authenticator((Block(name, pairs or DOMAINS, place),))
         self.resumption = Resumption(records, auth, self.house.issuance)
         self.run()
@@ -132,9 +132,8 @@ def test_a_ca_that_is_down(last: LastProcess) -> None:
 
 def test_a_storage_that_keeps_nothing(last: LastProcess) -> None:
     """The chain is kept in memory, and the order is remembered, until a client has taken it."""
-    storage: Any = OneOfEach.default_storage
-    last.house.storage = storage
-    last.restart()
+    nothing = NoStorage("none")
+    last.restart(storage=nothing)
     assert last.left == 1
-    assert last.house.ask(last.request, storage).source == "stored"
+    assert last.house.ask(last.request, nothing).source == "stored"
     assert last.left == 0

@@ -6,7 +6,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
@@ -26,12 +25,12 @@ from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
-from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
+from acmems.system.steps import SharedThreads, Signal, StepLoop, Steps, gather
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
-_VALIDATOR_THREADS = 64  # most wait until the DNS shows a proof, for minutes
+_VALIDATOR_THREADS = 256  # most wait until the DNS shows a proof, for minutes
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +95,7 @@ class Proving:
         self._loop = loop
         self._clock = loop.clock
         # Not the loop's: there the CA is looked up, for which no order is to wait behind slow validators.
-        self._pool = ThreadPoolExecutor(_VALIDATOR_THREADS, thread_name_prefix="acmems-validator")
+        self._threads = SharedThreads(_VALIDATOR_THREADS, "acmems-validator")
         self._turns = ProofTurns()
         self._waiting: set[Signal] = set()
         self._is_stopped = False
@@ -263,7 +262,7 @@ class Proving:
         if validator.is_immediate:
             act()
         else:
-            yield from in_thread(act, self._pool)
+            yield from self._threads.call(act)
 
     def _proof(self, attempt: Attempt, wake: Signal) -> Proof:
         def on_request() -> None:  # by any thread
