@@ -28,6 +28,7 @@ from acmems.logs.options import LoggingOptions
 from acmems.settings.findings import NOWHERE
 from acmems.settings.grammar import Section
 from acmems.settings.options import KeyDeclaration, Options
+from acmems.state.options import StateOptions
 from acmems.storages import STORAGES, NoStorage, Storage
 
 NOTHING = "—"
@@ -49,6 +50,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "account": AccountOptions.from_options,
         "mgmt": MgmtOptions.from_options,
         "logging": LoggingOptions.from_options,
+        "state": StateOptions.from_options,
         "auth": lambda options: Block("NAME", options, _PlugIns()),
     }
     found = {name: _declared(reader) for name, reader in read.items()}

@@ -31,6 +31,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.NeedToAgreeToTOS: 503,
     exceptions.DeadlinePassed: 504,
     exceptions.ValidatorUnavailable: 421,
+    exceptions.StateUnavailable: 503,
     exceptions.StorageUnavailable: 503,
     exceptions.CAUnavailable: 503,
     exceptions.FateUnknown: 503,
@@ -49,6 +50,7 @@ REFUSED = "no auth block of this server accepts the request: ask its administrat
 # What went wrong on this side is the administrator's business, and so are the paths and names in its words.
 _OURS: Mapping[type[AcmeException], str] = {
     exceptions.AccountError: "the account of this server at the CA cannot be used",
+    exceptions.StateUnavailable: "this server cannot note its orders at the moment, so that it places none",
     exceptions.StorageUnavailable: "this server cannot keep certificates at the moment",
 }
 # Characters, also in the log: what a CA says of each of a hundred long names fits.
