@@ -81,6 +81,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 class TestAbandoned:
     """Requests in thousands that nobody waits for any more."""
 
+    @pytest.mark.threat("shares", "requests that hang and are abandoned")
     @pytest.mark.parametrize(("flood", "most"), [("", 64), ("max-orders = 8", 4)], ids=["default", "8"])
     def test_another_blocks_order(self, site: Site, tmp_path: Path, flood: str, most: int) -> None:
         """The other block's order is made meanwhile, and most of the abandoned ones never reach the CA."""
@@ -95,6 +96,7 @@ class TestAbandoned:
             assert placed["example.org"] == 3
             assert curl_sign(acmems.sign_url, csrs[0]).status == 200
 
+    @pytest.mark.threat("shares", "requests that hang and are abandoned")
     def test_another_client_of_the_block(self, site: Site, tmp_path: Path) -> None:
         """One client takes neither all places of its block nor all of its queue."""
         flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]
@@ -122,7 +124,7 @@ type = dns01-dnsUpdate
 dns-server = {bind}
 propagation = authoritative
 nameserver = 127.0.0.1:{nowhere}
-propagation-timeout = 60
+propagation-timeout = 600
 
 [verification "dns"]
 type = dns01-dnsUpdate
@@ -132,17 +134,20 @@ nameserver = {bind}
 """
 
 
+@pytest.mark.threat("shares", "requests that hang and are abandoned")
 def test_records_that_never_show(tmp_path: Path) -> None:
     """While many orders of one block wait for DNS in vain, those of another are proved by DNS as usual."""
     flooding = [csr_for(f"{number}.flood.example.org") for number in range(200)]
     _, csr = make_key_and_csr(tmp_path, ["0.example.org"])
     with Bind("example.org") as bind, Pebble(bind.address, env=CALM) as ca, FaultProxy(ca) as proxy:
         settings = proxy.before(Settings.of(ca, tmp_path))
+        settings.mgmt = "request-timeout = 20"
         settings.verification = DNS.format(bind=bind.address, nowhere=free_port())
         settings.auth = BLOCKS.replace("{flood}", "verification = never") + "verification = dns\n"
         with Acmems(settings) as acmems:
             ask_and_hang_up(acmems.port, flooding, "127.0.0.3")
-            wait_until(lambda: orders(proxy)["flood.example.org"] == 64, "orders whose records never show")
+            records = [f"_acme-challenge.{number}.flood.example.org" for number in range(64)]
+            wait_until(lambda: all(map(bind.texts, records)), "records that are waited for")
             assert curl_sign(acmems.sign_url, csr).status == 200
             assert orders(proxy) == {"flood.example.org": 64, "example.org": 1}
 
@@ -162,6 +167,7 @@ class TestRefused:
         ],
         ids=["badCSR", "unauthorized", "in an invalid order"],
     )
+    @pytest.mark.threat("shares", "mistakes of others")
     def test_all_at_once(
         self, proxy: FaultProxy, settings: Settings, tmp_path: Path, refuse: Callable[[Rule], None]
     ) -> None:
