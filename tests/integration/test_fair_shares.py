@@ -109,6 +109,23 @@ class TestAbandoned:
             assert orders(site.proxy)["flood.example.org"] <= 64
             assert acmems.log.count("status=429") == 0  # those are told in sums
 
+    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    def test_a_full_queue(self, site: Site, tmp_path: Path) -> None:
+        """Who comes to a full queue gets 429, whose turn does not come in time 504, both with Retry-After."""
+        csrs = [tmp_path / f"{number}.csr" for number in range(6)]
+        for path in csrs:
+            path.write_bytes(csr_for(f"{path.stem}.flood.example.org"))
+        site.settings.mgmt = "max-orders = 1\nmax-waiting = 2\nrequest-timeout = 5"
+        with (
+            site.server(blocks='[auth "all"]\nall = yes\ndomain = **\n') as acmems,
+            ThreadPoolExecutor(6) as pool,
+        ):
+            replies = list(pool.map(lambda path: curl_sign(acmems.sign_url, path), csrs))
+            assert Counter(reply.status for reply in replies) == {429: 3, 504: 3}
+            assert all(int(reply.headers["Retry-After"]) > 0 for reply in replies)
+            assert sum("its turn has not come" in reply.text for reply in replies) == 2
+            assert orders(site.proxy)["flood.example.org"] == 1
+
     def test_a_server_that_stops(self, site: Site) -> None:
         """It does not wait for orders that nobody waits for."""
         with site.server() as acmems:

@@ -147,6 +147,16 @@ class TestLate:
         assert "its turn has not come" in str(error)
         assert len(house.authority.orders) == 1
 
+    def test_many_at_the_same_moment(self, house: House) -> None:
+        """When the time of all is over at once, the end of one lets none of the others begin."""
+        futures = begin(house, *(asking(house) for _ in range(5)))
+        wait_for(lambda: len(house.authority.orders) == 1)
+        pass_time(house, SECONDS - 0.001)
+        pass_time(house, 0.001)
+        assert all(isinstance(future.exception(30), DeadlinePassed) for future in futures)
+        settle(house.loop)
+        assert len(house.authority.orders) == 1
+
     def test_a_stored_chain(self, house: House) -> None:
         """Who has a valid chain gets that."""
         occupy(house)
@@ -176,7 +186,7 @@ class TestFull:
 
     @pytest.mark.threat("shares", "requests that hang and are abandoned")
     def test_memory_is_bounded(self, house: House) -> None:
-        """Of thousands that ask and hang up, no more are remembered than may wait; the others are answered."""
+        """Of thousands that ask and hang up, no more are remembered than may wait."""
         key = ec.generate_private_key(ec.SECP256R1())
         futures = begin(
             house,
