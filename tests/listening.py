@@ -18,7 +18,6 @@ from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
 from acmems.net.http.connection import HttpConnection
 from acmems.net.listening import Listener, ListenerLimits
-from acmems.net.listening import listener as listeners
 from acmems.system.clock import Clock
 
 LIMITS = HttpLimits(read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2)
@@ -246,7 +245,7 @@ class Bench:
 
     def retire(self) -> None:
         """Have the connection ended as by a stop, if nothing is going on there."""
-        listeners._retire(self.connection)
+        self.listener._retire(self.connection)
 
     @property
     def is_open(self) -> bool:

@@ -5,12 +5,13 @@ ends idle connections for newcomers, and stops in order. A protocol is a `Stream
 `Connection` of what was accepted, which knows what to do with what comes, how long that may take, and how it
 uses its place.
 
-- `sockets`: listening sockets on every address, and what a machine may lack
+- `sockets`: listening sockets on every address, what a machine may lack, and what is inherited
 - `channel`: the bytes of one connection
 - `connection`: what protocols implement
 - `limits`: how much is taken on, and who goes first, as pure rules
 - `loop`: the thread, what it waits for, its timer
 - `acceptor`: taking clients on within the limits
+- `plan`: what a listener is to be
 - `listener`: all of them together
 """
 
@@ -20,15 +21,22 @@ from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
 from acmems.net.listening.limits import ListenerLimits
 from acmems.net.listening.listener import Listener
+from acmems.net.listening.plan import ListenerPlan
+from acmems.net.listening.sockets import Binder, BoundSocket, BoundSockets, SocketPool
 
 __all__ = [
+    "Binder",
+    "BoundSocket",
+    "BoundSockets",
     "ClientSocket",
     "Connection",
     "Hangup",
     "Host",
     "Listener",
     "ListenerLimits",
+    "ListenerPlan",
     "Occupancy",
     "Readiness",
+    "SocketPool",
     "StreamService",
 ]

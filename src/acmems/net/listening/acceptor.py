@@ -10,7 +10,7 @@ import math
 import select
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from acmems.net.listening.connection import Connection
 from acmems.net.listening.limits import ListenerLimits, is_spare, spare
@@ -78,19 +78,31 @@ class Acceptor:
         """Accept what connects to these listening sockets from now on."""
         self._sockets.extend(sockets)
         for sock in sockets:
-            self._loop.watch(sock.fileno(), select.EPOLLIN, functools.partial(self._accept, sock))
+            # While clients wait for places, those of new addresses wait with them.
+            events = 0 if self.is_crowded else select.EPOLLIN
+            self._loop.watch(sock.fileno(), events, functools.partial(self._accept, sock))
+
+    def leave(self, sockets: Collection[socket.socket]) -> None:
+        """Accept nothing more from some of these sockets; before they are closed or become another's."""
+        for sock in sockets:
+            if sock in self._sockets:
+                self._sockets.remove(sock)
+                self._loop.unwatch(sock.fileno())
 
     def stop(self) -> None:
         """Accept nothing more; before the sockets are closed."""
         self.is_crowded = False
-        while self._sockets:
-            self._loop.forget(self._sockets.pop().fileno())
+        self.leave(tuple(self._sockets))
 
     def note_free_place(self) -> None:
         """Let someone who waits have the place of a connection that has closed."""
         if self.is_crowded and not self._is_exhausted and not self._is_resuming:
             self._is_resuming = True
             self._loop.soon(self._resume)
+
+    def adapt(self, limits: ListenerLimits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
 
     def look(self, now: float) -> None:
         """Find out who can be spared, and go on accepting if that is possible.

@@ -16,7 +16,7 @@ class Occupancy(enum.Enum):
 
     | occupancy | ended for newcomers | ended by a stop |
     |---|---|---|
-    | NEW | after its grace | at once |
+    | NEW | after its grace | after its grace |
     | ASKING | after its grace | by its deadline |
     | BUSY | never | by its deadline |
     | SERVED | at once, before all others | at once |

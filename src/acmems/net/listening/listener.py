@@ -15,7 +15,8 @@ from acmems.net.listening.channel import ClientSocket
 from acmems.net.listening.connection import Connection, Occupancy, StreamService
 from acmems.net.listening.limits import ListenerLimits, beyond_share
 from acmems.net.listening.loop import EventLoop
-from acmems.net.listening.sockets import BoundSockets, bind
+from acmems.net.listening.plan import ListenerPlan
+from acmems.net.listening.sockets import BoundSocket, BoundSockets, bind
 from acmems.system.clock import SYSTEM, Clock, Deadline
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ class Listener:
         clock: for deadlines.
 
     Attributes:
-        addresses: where it listens once it is bound, real ports included.
         is_draining: whether each connection is to end after what it does now.
     """
 
@@ -55,7 +55,6 @@ class Listener:
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
-        self.addresses: tuple[Address, ...] = ()
         self.is_draining = False
         self.clock = clock
         self._wanted = tuple(addresses)
@@ -64,6 +63,7 @@ class Listener:
         self._datagrams = datagrams
         self._limits = limits or ListenerLimits()
         self._sockets = BoundSockets()
+        self._addresses: tuple[Address, ...] = ()  # known after the sockets are closed as well
         self._connections: dict[int, Connection] = {}
         self._loop = EventLoop(f"acmems-{name}", clock, self._limits.tick_seconds, self._tick)
         self._acceptor = Acceptor(
@@ -75,6 +75,34 @@ class Listener:
             admit=self.admit,
             end=self._end,
         )
+
+    @classmethod
+    def of(cls, plan: ListenerPlan, clock: Clock = SYSTEM) -> Self:
+        """Return a listener that is to be what a plan says, not yet bound.
+
+        Args:
+            plan: the plan.
+            clock: for deadlines.
+        """
+        return cls(
+            plan.name,
+            plan.addresses,
+            plan.service,
+            limits=plan.limits,
+            defaults=plan.defaults,
+            datagrams=plan.datagrams,
+            clock=clock,
+        )
+
+    @property
+    def bound(self) -> tuple[BoundSocket, ...]:
+        """Its sockets, with the addresses that they were bound for."""
+        return tuple(self._sockets.bound)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens once it is bound, real ports included."""
+        return self._addresses
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -96,12 +124,20 @@ class Listener:
         Raises:
             OSError: one cannot be taken; its `filename` names it.
         """
-        self._sockets = bind(self._wanted, defaults=self._defaults, datagrams=self._datagrams is not None)
-        self.addresses = self._sockets.addresses
-        self._acceptor.listen(self._sockets.streams)
-        if self._datagrams is not None:
-            for sock in self._sockets.datagrams:
-                self._loop.watch(sock.fileno(), select.EPOLLIN, functools.partial(self._datagrams, sock))
+        has_datagrams = self._datagrams is not None
+        self._use(bind(self._wanted, defaults=self._defaults, datagrams=has_datagrams))
+
+    def adopt(self, plan: ListenerPlan, sockets: BoundSockets) -> None:
+        """Be what a plan says from now on, at these sockets; open connections stay open.
+
+        Sockets that are not among them any more are left as they are, for the caller to close or to give to
+        another listener.
+
+        Args:
+            plan: the plan.
+            sockets: where to listen.
+        """
+        self._loop.perform(functools.partial(self._adopt, plan, sockets))
 
     def start(self) -> None:
         """Serve, from now until `close`."""
@@ -189,7 +225,7 @@ class Listener:
         try:
             step()
             if self.is_draining:
-                _retire(connection)
+                self._retire(connection)
             self._watch(connection)
         except Exception:
             logger.exception("%s: a bug: a connection is closed because of it", self.name)
@@ -216,9 +252,46 @@ class Listener:
             for connection in beyond_share(self._connections.values(), self._limits, now):
                 if not connection.is_overlooked():
                     self._end(connection)
+        if self.is_draining:
+            for connection in self.connections:
+                self._step(connection, _nothing)
         self._acceptor.look(now)
         if self._connections or self.is_crowded:
             self._loop.arm()
+
+    def _adopt(self, plan: ListenerPlan, sockets: BoundSockets) -> None:
+        self._service, self._datagrams, self._limits = plan.service, plan.datagrams, plan.limits
+        self._acceptor.adapt(plan.limits)
+        self._use(sockets)
+
+    def _use(self, sockets: BoundSockets) -> None:
+        """Listen at these sockets, and no more at those that are not among them."""
+        before, now = self._sockets, sockets
+        self._acceptor.leave([sock for sock in before.streams if sock not in now.streams])
+        for sock in before.datagrams:
+            if sock not in now.datagrams:
+                self._loop.unwatch(sock.fileno())
+        self._acceptor.listen([sock for sock in now.streams if sock not in before.streams])
+        for sock in now.datagrams:
+            if sock not in before.datagrams:
+                step = functools.partial(self._take_datagrams, sock)
+                self._loop.watch(sock.fileno(), select.EPOLLIN, step)
+        self._sockets, self._addresses = now, now.addresses
+
+    def _take_datagrams(self, sock: socket.socket) -> None:
+        if self._datagrams is not None:
+            self._datagrams(sock)
+
+    def _retire(self, connection: Connection) -> None:
+        """Close a connection on which nothing is going on.
+
+        Whoever has just connected is about to ask, and would lose the request.
+        """
+        if connection.is_closed or connection.occupancy not in _RESTING or connection.is_overlooked():
+            return
+        age = self.clock.monotonic() - connection.since
+        if connection.occupancy is Occupancy.SERVED or age >= self._limits.grace_seconds:
+            connection.close()
 
     def _stop_accepting(self) -> None:
         self.is_draining = True
@@ -229,17 +302,11 @@ class Listener:
     def _close_sockets(self) -> None:
         self._acceptor.stop()
         for sock in self._sockets.datagrams:
-            self._loop.forget(sock.fileno())
+            self._loop.unwatch(sock.fileno())
         self._sockets.close()
 
     def __repr__(self) -> str:
         return f"Listener({self.name!r}, {', '.join(map(str, self.addresses))})"
-
-
-def _retire(connection: Connection) -> None:
-    """Close a connection on which nothing is going on."""
-    if not connection.is_closed and connection.occupancy in _RESTING and not connection.is_overlooked():
-        connection.close()
 
 
 def _nothing() -> None:

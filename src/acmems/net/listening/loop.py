@@ -84,6 +84,15 @@ class EventLoop:
         """Make no more calls for a descriptor that is about to be closed."""
         self._steps.pop(number, None)
 
+    def unwatch(self, number: int) -> None:
+        """Make no more calls for a descriptor that may stay open, here or in another process.
+
+        Closing the last descriptor of a socket in this process ends no wait for it while systemd has the
+        same socket open (epoll(7)).
+        """
+        self.forget(number)
+        self._epoll.unregister(number)
+
     def arm(self) -> None:
         """Set the timer, unless it is set already."""
         if self._due is None:

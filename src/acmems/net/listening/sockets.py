@@ -1,11 +1,13 @@
-"""Listening sockets: every address of a host or none, and what this machine may lack."""
+"""Listening sockets: every address of a host or none, what this machine may lack, and what is inherited."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,112 +16,274 @@ from acmems.net.address import Address
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 _LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class SocketPool:
+    """Sockets that this process was started with, for listeners to take where they listen.
+
+    They are given back and never closed: whoever has opened them, systemd most often, keeps their addresses
+    taken, so that they could not be had again.
+
+    Args:
+        sockets: the sockets.
+    """
+
+    def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
+        self._owned = tuple(sockets)
+        self._free = list(self._owned)
+
+    @property
+    def unused(self) -> tuple[socket.socket, ...]:
+        """Those that no listener has."""
+        return tuple(self._free)
+
+    def take(self, family: int, kind: int, place: tuple[Any, ...]) -> socket.socket | None:
+        """Return the socket that is bound to a place, None if there is none."""
+        for sock in self._free:
+            if sock.type != kind or sock.family not in _FAMILIES or _is_connected(sock):
+                continue
+            if _serves(sock, family, place):
+                self._free.remove(sock)
+                return sock
+        return None
+
+    def free(self, sock: socket.socket) -> None:
+        """Take a socket back, or close it if it is none of these."""
+        if sock in self._owned:
+            self._free.append(sock)
+        else:
+            sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSocket:
+    """A socket, and the address that it was bound for."""
+
+    socket: socket.socket
+    wanted: Address
 
 
 @dataclass(slots=True)
 class BoundSockets:
-    """The sockets of a listener, none of them blocking.
+    """The sockets of a listener, none of them blocking: streams, and datagrams where these are taken too.
 
     Args:
-        streams: listening for connections.
-        datagrams: bound to the same addresses and ports, where datagrams are taken too.
+        pool: gets those back that are from there.
+        bound: the sockets.
     """
 
-    streams: list[socket.socket] = field(default_factory=list)
-    datagrams: list[socket.socket] = field(default_factory=list)
+    pool: SocketPool = field(default_factory=SocketPool)
+    bound: list[BoundSocket] = field(default_factory=list)
+
+    @property
+    def streams(self) -> list[socket.socket]:
+        """Those that listen for connections."""
+        return [each.socket for each in self.bound if each.socket.type == socket.SOCK_STREAM]
+
+    @property
+    def datagrams(self) -> list[socket.socket]:
+        """Those that take datagrams."""
+        return [each.socket for each in self.bound if each.socket.type == socket.SOCK_DGRAM]
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where they are bound, real ports included."""
         return tuple(Address(*sock.getsockname()[:2]) for sock in self.streams)
 
+    def remove(self, sockets: Collection[socket.socket]) -> None:
+        """Leave sockets to somebody else."""
+        self.bound = [each for each in self.bound if each.socket not in sockets]
+
     def close(self) -> None:
-        """Close them all."""
-        while self.streams or self.datagrams:
-            (self.streams or self.datagrams).pop().close()
+        """Let go of them all."""
+        while self.bound:
+            self.pool.free(self.bound.pop().socket)
 
 
-def bind(
-    addresses: Sequence[Address], *, defaults: Sequence[Address] = (), datagrams: bool = False
-) -> BoundSockets:
-    """Listen on all addresses, or on none.
+class Binder:
+    """Binds the sockets of all listeners of a server: at its start, or when its configuration changes.
 
-    What this machine lacks, IPv6 most often, is missed without an error as long as something else can be
-    listened on: among the addresses of one host, and among the default addresses, which nobody asked for.
+    What is bound already keeps its socket, whichever listener has it now. A new socket may overlap others of
+    this server, which are closed when the change is made: so a listener moves from one address to all
+    addresses of its port, or back, without a moment at which nobody listens.
 
     Args:
-        addresses: where to listen; port 0 is any free one.
-        defaults: where this kind of listener listens when nobody says anything else.
-        datagrams: whether datagrams are taken at the same places.
-
-    Raises:
-        OSError: an address cannot be listened on; its `filename` names it.
+        pool: sockets to take instead of new ones.
+        held: what the server listens on now.
     """
-    bound = BoundSockets()
-    is_default = tuple(addresses) == tuple(defaults)
-    missed: OSError | None = None
-    try:
+
+    def __init__(self, pool: SocketPool | None = None, held: Iterable[BoundSocket] = ()) -> None:
+        self.pool = pool or SocketPool()
+        self._held = list(held)
+        self._claimed: list[socket.socket] = []
+        self._new: list[socket.socket] = []
+
+    def abort(self) -> None:
+        """Let go of what was bound: the change is not made."""
+        while self._new:
+            self.pool.free(self._new.pop())
+
+    def bind(
+        self,
+        addresses: Sequence[Address],
+        *,
+        defaults: Sequence[Address] = (),
+        datagrams: bool = False,
+        own: Collection[BoundSocket] = (),
+    ) -> BoundSockets:
+        """Return sockets that listen on all addresses.
+
+        What this machine lacks, IPv6 most often, is missed without an error as long as something else can be
+        listened on: among the addresses of one host, and among the default addresses, which nobody asked for.
+
+        Args:
+            addresses: where to listen; port 0 is any free one.
+            defaults: where this kind of listener listens when nobody says anything else.
+            datagrams: whether datagrams are taken at the same places.
+            own: what the listener has now; the sockets of an address that stays are not looked up anew.
+
+        Raises:
+            OSError: an address cannot be listened on; its `filename` names it. `abort` is to follow.
+        """
+        bound = BoundSockets(self.pool)
+        is_default = tuple(addresses) == tuple(defaults)
+        missed: OSError | None = None
         for address in addresses:
+            kept = [each for each in own if each.wanted == address]
             try:
-                _bind_host(address, bound, datagrams=datagrams)
+                if kept:
+                    self._keep(kept, bound)
+                else:
+                    self._bind_host(address, bound, datagrams=datagrams)
             except OSError as error:
                 if not is_default or error.errno not in _LACKING:
                     raise
                 missed = error
                 logger.info("this machine does not have %s: not listening there", address)
-        if missed is not None and not bound.streams:
+        if missed is not None and not bound.bound:
             raise missed
-    except OSError:
-        bound.close()
-        raise
-    return bound
+        return bound
 
+    def _keep(self, kept: Sequence[BoundSocket], bound: BoundSockets) -> None:
+        for each in kept:
+            if each.socket in self._claimed:
+                raise _cannot_listen(each.wanted, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+            self._claimed.append(each.socket)
+        bound.bound += kept
 
-def _bind_host(address: Address, bound: BoundSockets, *, datagrams: bool) -> None:
-    missed: OSError | None = None
-    before = len(bound.streams)
-    try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, _, _, _, place in found:
-            try:
-                _bind_at(family, place, bound, datagrams=datagrams)
-            except OSError as error:
-                if error.errno not in _LACKING:
-                    raise
-                missed = error
-        if missed is not None and len(bound.streams) == before:
-            raise missed
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen: {error.strerror or error}", str(address)) from error
+    def _bind_host(self, address: Address, bound: BoundSockets, *, datagrams: bool) -> None:
+        """Bind to every address of a host that this machine has."""
+        missed: OSError | None = None
+        is_bound = False
+        try:
+            found = socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, place in found:
+                try:
+                    if not any(_serves(sock, family, place) for sock in bound.streams):
+                        self._bind_at(family, place, address, bound, datagrams=datagrams)
+                    is_bound = True
+                except OSError as error:
+                    if error.errno not in _LACKING:
+                        raise
+                    missed = error
+            if missed is not None and not is_bound:
+                raise missed
+        except OSError as error:
+            raise _cannot_listen(address, error) from error
 
-
-def _bind_at(family: int, place: tuple[Any, ...], bound: BoundSockets, *, datagrams: bool) -> None:
-    stream = _socket(family, socket.SOCK_STREAM, place)
-    try:
+    def _bind_at(
+        self, family: int, place: tuple[Any, ...], wanted: Address, bound: BoundSockets, *, datagrams: bool
+    ) -> None:
+        stream = self._socket(family, socket.SOCK_STREAM, place)
+        bound.bound.append(BoundSocket(stream, wanted))
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
         stream.listen(_BACKLOG)
         if datagrams:
             port = stream.getsockname()[1]
-            bound.datagrams.append(_socket(family, socket.SOCK_DGRAM, (place[0], port, *place[2:])))
-    except OSError:
-        stream.close()
-        raise
-    bound.streams.append(stream)
+            datagram = self._socket(family, socket.SOCK_DGRAM, (place[0], port, *place[2:]))
+            bound.bound.append(BoundSocket(datagram, wanted))
+
+    def _socket(self, family: int, kind: int, place: tuple[Any, ...]) -> socket.socket:
+        """Return the socket for a place: the one that is bound there, one of the pool, or a new one."""
+        held = [each.socket for each in self._held if each.socket.type == kind]
+        ours = [*held, *(sock for sock in self._new if sock.type == kind)]
+        there = [sock for sock in ours if (sock.family, sock.getsockname()) == (family, place)]
+        if there and there[0] in self._claimed:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        if not there:
+            sock = self.pool.take(family, kind, place) or self._new_socket(family, kind, place, held)
+            self._new.append(sock)
+            there = [sock]
+        self._claimed.append(there[0])
+        return there[0]
+
+    def _new_socket(
+        self, family: int, kind: int, place: tuple[Any, ...], held: Sequence[socket.socket]
+    ) -> socket.socket:
+        sock = socket.socket(family, kind)
+        try:
+            sock.setblocking(False)
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            with _overlapping([sock, *held] if held else []):
+                sock.bind(place)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
 
-def _socket(family: int, kind: int, place: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(family, kind)
+def bind(
+    addresses: Sequence[Address], *, defaults: Sequence[Address] = (), datagrams: bool = False
+) -> BoundSockets:
+    """Listen on all addresses, or on none, as `Binder.bind` for a server with one listener.
+
+    Raises:
+        OSError: an address cannot be listened on; its `filename` names it.
+    """
+    binder = Binder()
     try:
-        sock.setblocking(False)
-        if kind == socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(place)
+        return binder.bind(addresses, defaults=defaults, datagrams=datagrams)
     except OSError:
-        sock.close()
+        binder.abort()
         raise
-    return sock
+
+
+@contextlib.contextmanager
+def _overlapping(sockets: Collection[socket.socket]) -> Iterator[None]:
+    """Let sockets overlap in what they are bound to; a process of another user can never join them."""
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        yield
+    finally:
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+
+
+def _cannot_listen(address: Address, error: OSError) -> OSError:
+    return OSError(error.errno, f"cannot listen: {error.strerror or error}", str(address))
+
+
+def _serves(sock: socket.socket, family: int, place: tuple[Any, ...]) -> bool:
+    """Tell whether a socket is bound to a place, or to `::` for IPv4 as well where the place is 0.0.0.0."""
+    return (sock.family, sock.getsockname()) == (family, place) or (
+        (sock.family, family) == (socket.AF_INET6, socket.AF_INET)
+        and sock.getsockname()[:2] == ("::", place[1])
+        and place[0] == "0.0.0.0"  # noqa: S104 - compared, not bound
+        and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    )
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
