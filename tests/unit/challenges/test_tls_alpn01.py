@@ -49,8 +49,8 @@ class Door:
     requests: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.validator = TlsAlpn01("tls", [LOOPBACK], clock=self.time.clock)
-        self.service = self.validator.listen()
+        self.validator = TlsAlpn01("tls", [LOOPBACK], ChallengeCertificates(self.time.clock))
+        self.service = Listener.of(self.validator.plan(), self.time.clock).open()
         self.place = ("127.0.0.1", self.service.addresses[0].port)
 
     def proof(self, token: str, identifier: Identifier = NAME) -> Proof:
@@ -446,7 +446,7 @@ class TestService:
         """An address that is in use is an error that names it."""
         taken = door.service.addresses[0]
         with pytest.raises(OSError, match="cannot listen") as raised:
-            TlsAlpn01("tls", [LOOPBACK, taken]).listen()
+            Listener.of(TlsAlpn01("tls", [LOOPBACK, taken]).plan()).open()
         assert (raised.value.errno, raised.value.filename) == (errno.EADDRINUSE, str(taken))
 
     def test_a_closed_service_has_no_thread_and_no_connection(self) -> None:

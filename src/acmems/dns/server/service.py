@@ -14,8 +14,8 @@ from acmems.net.listening import (
     ClientSocket,
     Connection,
     Host,
-    Listener,
     ListenerLimits,
+    ListenerPlan,
     Occupancy,
     Readiness,
 )
@@ -29,7 +29,7 @@ _MESSAGES_AT_ONCE = 4  # of one connection; there may be a hundred, and datagram
 _PREFIX = 2  # octets of length in front of each message (RFC 1035 section 4.2.2)
 
 
-def name_server(
+def name_server_plan(
     name: str,
     zone: Zone,
     addresses: Sequence[Address],
@@ -37,8 +37,8 @@ def name_server(
     *,
     defaults: Sequence[Address] = (),
     clock: Clock = SYSTEM,
-) -> Listener:
-    """Return a listener, not yet open, that answers for one zone over UDP and TCP.
+) -> ListenerPlan:
+    """Return what a listener is to be that answers for one zone over UDP and TCP.
 
     Args:
         name: what it is called in the log.
@@ -49,14 +49,13 @@ def name_server(
         clock: for limits and idle connections.
     """
     service = NameService(zone, rate_limit, clock)
-    return Listener(
+    return ListenerPlan(
         name,
-        addresses,
+        tuple(addresses),
         service,
         limits=_LIMITS,
-        defaults=defaults,
+        defaults=tuple(defaults),
         datagrams=service.take_datagrams,
-        clock=clock,
     )
 
 
