@@ -49,6 +49,9 @@ class Configuration:
         sections: the sections of all files, in order.
         findings: what was found while reading them.
         location: where to report what is missing altogether.
+        previous: the configuration that this one replaces in a running server. Verifications and storages
+            whose sections are the same are those of that one, and what validators present is found where
+            it was.
 
     Attributes:
         account: the ACME account.
@@ -60,6 +63,8 @@ class Configuration:
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
         auth: who may ask for what.
+        sections: what it was read from.
+        context: what its validators share with those of other configurations of the same server.
         responses: the one table that http-01 listeners answer from.
         warnings: findings that stop nothing.
 
@@ -72,22 +77,26 @@ class Configuration:
         sections: Sequence[Section],
         findings: Iterable[Finding] = (),
         location: Location = NOWHERE,
+        previous: Configuration | None = None,
     ) -> None:
         found = list(findings)
         kept = _well_formed(sections, found)
-        self._sections, self._location = kept, location
+        self.sections, self._location = kept, location
         account, mgmt, logging = (_single(kind, kept, location, found) for kind in _SINGLE)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
         for options in (account, mgmt, logging):
             options.finish()
-        self._context = ValidatorContext()
-        self.responses: ChallengeResponses = self._context.responses
+        self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
+        self.responses: ChallengeResponses = self.context.responses
         validators = _built(
             _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
         storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
+        if previous is not None:
+            _keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
+            _keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
         self.default_validators = self._default_validators(validators, mgmt)
         self.default_validator = self.default_validators[0] if self.default_validators else None
         self.default_storage = self._default_storage(storages, mgmt)
@@ -108,12 +117,19 @@ class Configuration:
         self.warnings = tuple(found)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], /, *more: str | os.PathLike[str]) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        /,
+        *more: str | os.PathLike[str],
+        previous: Configuration | None = None,
+    ) -> Self:
         """Read one or more files as one configuration.
 
         Args:
             path: a file.
             more: further files.
+            previous: the configuration that this one replaces in a running server.
 
         Raises:
             ConfigurationError: with every problem of all files.
@@ -122,7 +138,8 @@ class Configuration:
         read = [_read_file(file, findings) for file in (path, *more)]
         start = Location(os.fspath(path), 1)
         try:
-            return cls([section for sections in read for section in sections or ()], findings, start)
+            sections = [section for found in read for section in found or ()]
+            return cls(sections, findings, start, previous)
         except ConfigurationError as error:
             if None not in read:
                 raise
@@ -135,18 +152,19 @@ class Configuration:
             raise ConfigurationError(kept) from None
 
     @classmethod
-    def from_text(cls, text: str, path: str = "<text>") -> Self:
+    def from_text(cls, text: str, path: str = "<text>", *, previous: Configuration | None = None) -> Self:
         """Read a configuration from text.
 
         Args:
             text: what a file would hold.
             path: what to call it in findings.
+            previous: the configuration that this one replaces in a running server.
 
         Raises:
             ConfigurationError: with every problem.
         """
         findings: list[Finding] = []
-        return cls(read_sections(text, path, findings), findings, Location(path, 1))
+        return cls(read_sections(text, path, findings), findings, Location(path, 1), previous)
 
     def where(self, kind: str, name: str | None, key: str) -> Location:
         """Return where a key stands, or its section if it does not, or the file if that does not either.
@@ -156,14 +174,14 @@ class Configuration:
             name: the section's name, None where it has none.
             key: the key.
         """
-        for section in self._sections:
+        for section in self.sections:
             if (section.kind, section.name) == (kind, name):
                 given = [option.location for option in section.options if option.key == key]
                 return given[0] if given else section.location
         return self._location
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
-        return made_by.from_options(name, options, self._context)
+        return made_by.from_options(name, options, self.context)
 
     def _impatient(self) -> Iterator[Finding]:
         """Yield what clients never see the end of, because their own time is over before it."""
@@ -305,6 +323,21 @@ def _built(
         built[name] = make(table[chosen], name, options)
         options.finish()
     return built
+
+
+def _keep_unchanged(
+    kind: str,
+    built: dict[str, T],
+    before: Mapping[str, T],
+    sections: Iterable[Section],
+    sections_before: Iterable[Section],
+) -> None:
+    """Put what is running already in the place of what was made anew from a section that says the same."""
+    known = {section.name: section.content for section in _of_kind(kind, sections_before)}
+    for section in _of_kind(kind, sections):
+        name = section.name or ""
+        if known.get(section.name) == section.content:
+            built[name] = before[name]
 
 
 def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.peers.ca import Pebble
-from tests.peers.process import STARTING, Peer, environment, free_port
+from tests.peers.process import STARTING, Peer, environment, free_port, wait_until
 
 ANYONE = """
 [auth "anyone"]
@@ -141,6 +142,25 @@ class Acmems(Peer):
     def ready(self) -> bool:
         """Tell whether it said that it is ready."""
         return "READY=1" in self.notifications
+
+    def reload(self, configuration: str | Settings | None = None) -> None:
+        """Have it read its configuration anew, and wait until it has done so, whatever comes of it.
+
+        Args:
+            configuration: what to write into the file before; None: what is there stays.
+        """
+        if configuration is not None:
+            self.configuration = configuration if isinstance(configuration, str) else configuration.text()
+            # Whole at once, as editors do it: the server may read at any time.
+            (self.folder / "new.ini").write_text(self.configuration, encoding="utf-8")
+            (self.folder / "new.ini").rename(self.folder / "acmems.ini")
+        before = self.notifications.count("RELOADING=1")
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self._has_reloaded(before + 1), "it has reloaded")
+
+    def _has_reloaded(self, times: int) -> bool:
+        told = [each for each in self.notifications if each in {"RELOADING=1", "READY=1"}]
+        return told.count("RELOADING=1") >= times and told[-1] == "READY=1"
 
     @property
     def notifications(self) -> list[str]:

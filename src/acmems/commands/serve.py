@@ -1,4 +1,4 @@
-"""`acmems serve`: run the server until SIGTERM or SIGINT."""
+"""`acmems serve`: run the server until SIGTERM or SIGINT; SIGHUP has it read its configuration anew."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """
     preflight.require(config)
     logs.configure(options.logging or config.logging)
+
+    def reread(running: Configuration) -> Configuration:
+        again = Configuration.load(*options.config, previous=running)
+        preflight.require(again)
+        return again
+
     with logs.uncaught():
-        app.run(config)
+        app.run(config, reread, options.logging)
     return ExitCode.DONE

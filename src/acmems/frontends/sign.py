@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Any
 
 from acmems.auth import Authenticator, Processor
@@ -15,24 +17,42 @@ from acmems.frontends.problems import failure_event, problem_response
 from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
+from acmems.x509.leaf import SubjectPolicy
 
 SIGN = "/sign"
 ALLOWED = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningPolicy:
+    """What a configuration says of requests; each request is judged by the one that holds when it begins.
+
+    Args:
+        auth: who may ask for what.
+        seconds: how long a client waits for a chain.
+        subject: what the subject of a certificate may hold beside names.
+    """
+
+    auth: Authenticator
+    seconds: float
+    subject: SubjectPolicy
 
 
 class SignFrontEnd(FrontEnd):
     """The application of the listeners that machines ask.
 
     Args:
-        auth: who may ask for what.
+        policy: returns what holds now.
         issuance: turns accepted requests into chains.
         bus: told of refusals and failures.
         clock: for durations.
     """
 
-    def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, policy: Callable[[], SigningPolicy], issuance: Issuance, bus: Bus, clock: Clock = SYSTEM
+    ) -> None:
         super().__init__(bus, clock)
-        self.auth = auth
+        self.policy = policy
         self.issuance = issuance
 
     def begin(self, exchange: Exchange) -> Handling:
@@ -50,7 +70,8 @@ class _SignRequest:
         self._exchange = exchange
         self._began = front_end.clock.monotonic()
         self._body = io.BytesIO()
-        self.processor = Processor(front_end.auth, exchange.client_address, exchange.headers, self._body)
+        self._policy = front_end.policy()
+        self.processor = Processor(self._policy.auth, exchange.client_address, exchange.headers, self._body)
 
     def answer(self) -> None:
         """Decide, find or order the chain, and send it now or when it is there."""
@@ -61,6 +82,8 @@ class _SignRequest:
             accepted = accepted_request(
                 self.processor.grant(), self.processor, exchange.reference, lambda: exchange.gone
             )
+            policy = self._policy
+            accepted = replace(accepted, seconds=policy.seconds, subject=policy.subject)
             future = self._front_end.issuance.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)

@@ -49,6 +49,8 @@ class AcceptedRequest:
         block: the auth block that grants it.
         gone: tells whether the client has hung up.
         grants: tells whether that block grants a name that the CA has added.
+        seconds: how long the client waits; None: as long as the issuance lets all wait.
+        subject: what the subject of the certificate may hold; None: what the issuance lets all hold.
     """
 
     request: CertificateRequest
@@ -59,6 +61,8 @@ class AcceptedRequest:
     block: str | None = None
     gone: Callable[[], bool] = field(default=lambda: False, repr=False)
     grants: Grants = field(default=lambda _: False, repr=False)
+    seconds: float | None = None
+    subject: SubjectPolicy | None = None
 
     def refusal(self, chain: Chain) -> CertificateUnusable | None:
         """Return why a chain may not be delivered to whoever made this request, None if it may."""
@@ -105,7 +109,7 @@ class _RunningIssuance:
     began: float | None = None  # on the monotonic clock; None while it waits for its turn
     takes_turn: bool = True  # False once nobody waits for it: then another one may begin
     waiting: list[_Waiting] = field(default_factory=list)
-    gave_up: dict[str, AcceptedRequest] = field(default_factory=dict)  # one for each storage, by its name
+    gave_up: dict[Storage, AcceptedRequest] = field(default_factory=dict)  # one for each storage
     ended: Signal = field(default_factory=Signal)
 
 
@@ -164,6 +168,7 @@ class Issuance:
         self._storages = StorageAccess(issuer.loop, identity)
         self._lock = threading.Lock()  # guards what follows
         self._closing = False
+        self._shortest = seconds  # that a client has waited for, as request-timeout may change
         self._begun = 0  # issuances that run and take a turn
         self._behind = 0  # issuances that run and that nobody waits for any more
         self._ended = 0  # issuances that have run
@@ -200,7 +205,9 @@ class Issuance:
             if running is None:
                 running = self._running[key] = _RunningIssuance(accepted, self._ended != ended)
                 self._queue.append(key)
-            running.waiting.append(_Waiting(accepted, future, self.clock.deadline(self.seconds)))
+            seconds = accepted.seconds or self.seconds
+            self._shortest = min(self._shortest, seconds)
+            running.waiting.append(_Waiting(accepted, future, self.clock.deadline(seconds)))
         self._begin_next()
         return future
 
@@ -210,6 +217,11 @@ class Issuance:
         with self._lock:
             begun = [running.began for running in self._running.values() if running.began is not None]
         return sum(now - began > longest for began in begun) < self._most_at_once
+
+    def uses(self, validator: Validator) -> bool:
+        """Tell whether an issuance that runs or waits for its turn may prove names by a validator."""
+        with self._lock:
+            return any(validator in running.accepted.validators for running in self._running.values())
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
@@ -297,13 +309,13 @@ class Issuance:
         while True:
             with self._lock:
                 left = [each.deadline.remaining for each in running.waiting]
-            # Who joins meanwhile waits for as long from then on, so that it is not missed.
-            if (yield running.ended.wait(max(0.001, min(left, default=self.seconds)))):
+            # Who joins meanwhile waits for as long at least from then on, so that it is not missed.
+            if (yield running.ended.wait(max(0.001, min(*left, self._shortest, self.seconds)))):
                 return
             with self._lock:
                 late = [each for each in running.waiting if each.deadline.passed]
                 running.waiting = [each for each in running.waiting if not each.deadline.passed]
-                running.gave_up |= {each.accepted.storage.name: each.accepted for each in late}
+                running.gave_up |= {each.accepted.storage: each.accepted for each in late}
                 if not running.waiting and running.takes_turn and self._behind < self.MOST_BEHIND:
                     running.takes_turn = False
                     self._begun -= 1
@@ -311,8 +323,8 @@ class Issuance:
             for each in late:
                 names = ", ".join(each.accepted.request.names)
                 late_error = DeadlinePassed(
-                    f"no certificate for {names} after {self.seconds:.0f} s; the order goes on, and the same "
-                    f"request gets its certificate",
+                    f"no certificate for {names} after {each.accepted.seconds or self.seconds:.0f} s; the "
+                    f"order goes on, and the same request gets its certificate",
                     retry_after=10.0,
                 )
                 outcome: Delivery | Exception
@@ -372,21 +384,15 @@ class Issuance:
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **self._known(accepted),
-            )
-        )
+        told = {"seconds": self.clock.monotonic() - began, **self._known(accepted)}
+        self.bus.emit(IssuedEvent(directory=self.identity.directory, not_after=chain.not_after, **told))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key)
-        return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+        subject = accepted.subject or self.subject
+        return read_issued(pem, accepted.request, subject=subject, grants=accepted.grants)
 
     def _check_dates(self, accepted: AcceptedRequest, chain: Chain) -> None:
         """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
@@ -405,13 +411,13 @@ class Issuance:
 
         Where storing fails, or nobody is left to take the chain, it is kept in memory.
         """
-        done: set[str] = set()
+        done: set[Storage] = set()
         unsaved: list[AcceptedRequest] = []
         while True:
             with self._lock:
                 asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
-                places = {accepted.storage.name: accepted for accepted in reversed(asked)}
-                missing = [accepted for name, accepted in places.items() if name not in done]
+                places = {accepted.storage: accepted for accepted in reversed(asked)}
+                missing = [accepted for storage, accepted in places.items() if storage not in done]
                 if delivery.source != "issued" or not missing:
                     if done:
                         self._kept.pop(key, None)  # an older chain, which must not replace the new one
@@ -421,7 +427,7 @@ class Issuance:
                             self._kept.popitem(last=False)
                     return self._end(key)
             for accepted in missing:
-                done.add(accepted.storage.name)
+                done.add(accepted.storage)
                 error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
                 if error is not None:
                     self._report_unsaved(accepted, error)

@@ -34,6 +34,11 @@ class Section:
     options: tuple[Option, ...]
     location: Location
 
+    @property
+    def content(self) -> tuple[tuple[str, str], ...]:
+        """Its keys and values, wherever they stand."""
+        return tuple((option.key, option.value) for option in self.options)
+
     def __str__(self) -> str:
         return f"[{self.kind}]" if self.name is None else f'[{self.kind} "{self.name}"]'
 

@@ -24,6 +24,6 @@ def config(tmp_path: Path) -> Path:
 def serving(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
     """What would be served, if anything were."""
     served: list[Configuration] = []
-    monkeypatch.setattr("acmems.app.run", served.append)
+    monkeypatch.setattr("acmems.app.run", lambda config, *_: served.append(config))
     monkeypatch.setattr("acmems.logs.configure", lambda _: None)
     return served

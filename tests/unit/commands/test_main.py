@@ -91,7 +91,7 @@ class TestFailures:
     ) -> None:
         """Whatever goes wrong while working is one line on stderr, without a traceback, and exit code 1."""
 
-        def fail(_: object) -> None:
+        def fail(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("acmems.app.run", fail)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acmems import app
+from acmems.app import server
 
 UNIT = Path(__file__).parents[3] / "contrib" / "acmems.service"
 
@@ -88,7 +88,7 @@ def test_system_calls(service: dict[str, list[str]]) -> None:
 
 def test_time(service: dict[str, list[str]]) -> None:
     """Running requests may end before systemd kills, and it looks whether the service is alive."""
-    assert int(service["TimeoutStopSec"][0]) > app.DRAIN_SECONDS + app.WITHDRAW_SECONDS
+    assert int(service["TimeoutStopSec"][0]) > server.DRAIN_SECONDS + server.WITHDRAW_SECONDS
     assert int(service["WatchdogSec"][0]) > 0
 
 

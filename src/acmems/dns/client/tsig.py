@@ -51,8 +51,12 @@ class KeyText:
     algorithm: str | None = None
 
 
+_FileState = tuple[int, int, int]
+"""Inode, size and time of the last change (ns) of a file."""
+
+
 class TsigKey:
-    """A key, whose file is read when it is first needed.
+    """A key, whose file is read when it is first needed, and again when it has changed.
 
     Args:
         name: its name; None: the only one of its file.
@@ -72,8 +76,9 @@ class TsigKey:
         self.file = file
         self.algorithm = algorithm
         self._secret = secret
-        self._key: dns.tsig.Key | None = None  # written under the lock, once
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows
+        self._key: dns.tsig.Key | None = None
+        self._read_as: _FileState | None = None  # what the file was then
 
     def load(self) -> dns.tsig.Key:
         """Return the key.
@@ -82,8 +87,9 @@ class TsigKey:
             ValidatorUnavailable: its file cannot be read, or holds no such key.
         """
         with self._lock:
-            if self._key is None:
-                self._key = self._read()
+            state = None if self.file is None else _state_of(self.file)
+            if self._key is None or state != self._read_as:
+                self._key, self._read_as = self._read(), state
             return self._key
 
     def _read(self) -> dns.tsig.Key:
@@ -119,6 +125,15 @@ class TsigKey:
 
     def __repr__(self) -> str:
         return f"TsigKey({self.name})"
+
+
+def _state_of(path: Path) -> _FileState | None:
+    """Return what shows whether a file has changed; None where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def tsig_algorithm(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -193,6 +194,28 @@ class AcmeIssuer:
     def refresh(self, *, register: bool = True) -> Account:
         """Ask the CA for the account, and register it if there is none; errors are those of `open`."""
         return self.run(self._refresh(self.clock.deadline(self._timeout), register=register))
+
+    def ensure_opened(self) -> None:
+        """Open the account unless it is open, together with the orders that wait for it; as `open`."""
+        self.run(self.opened(self.clock.deadline(self._timeout)))
+
+    def reconfigure(self, options: AccountOptions, timeout: float) -> None:
+        """Go by other options from now on; what goes on ends as it has begun.
+
+        The account is asked for anew before the next order if it, or what was agreed with the CA, may be
+        another by these options. `AccountOptions.fixed` must be the same.
+
+        Args:
+            options: the account and its CA.
+            timeout: as for the constructor.
+        """
+        before, self.options, self._timeout = self.options, options, timeout
+        client = self._client
+        if client is None:
+            return
+        client.proving.exchange_seconds = client.ordering.exchange_seconds = timeout
+        if dataclasses.replace(options, subject=before.subject) != before:
+            client.account = None
 
     def deactivate(self) -> Account:
         """Deactivate the account at the CA, for good (section 7.3.6).

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
@@ -39,12 +40,20 @@ class HttpService:
 
     Args:
         application: answers the requests.
-        limits: how long clients and the application may take.
+        limits: how long clients and the application may take, or what returns how long they may now.
     """
 
-    def __init__(self, application: Application, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self, application: Application, limits: HttpLimits | Callable[[], HttpLimits] | None = None
+    ) -> None:
         self.application = application
-        self.limits = limits or HttpLimits()
+        fixed = HttpLimits() if limits is None else limits
+        self._limits = fixed if callable(fixed) else lambda: fixed
+
+    @property
+    def limits(self) -> HttpLimits:
+        """How long clients and the application may take."""
+        return self._limits()
 
     def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HttpConnection:
         """Return the server's end of a connection that was accepted."""

@@ -20,6 +20,7 @@ from acmems.system.clock import Clock
 logger = logging.getLogger(__name__)
 
 _BATCH = 16  # connections accepted before others have their turn
+_MOST_BATCHES = 256  # of those who wait at a socket that is left
 _COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -83,16 +84,24 @@ class Acceptor:
             self._loop.watch(sock.fileno(), events, functools.partial(self._accept, sock))
 
     def leave(self, sockets: Collection[socket.socket]) -> None:
-        """Accept nothing more from some of these sockets; before they are closed or become another's."""
+        """Accept nothing more from some of these sockets; before they are closed or become another's.
+
+        Who is connected already and waits there is taken on, as far as there is room: closing the socket would
+        reset its connection.
+        """
         for sock in sockets:
             if sock in self._sockets:
+                for _ in range(_MOST_BATCHES):
+                    if self.is_full or self._is_exhausted or not _is_awaited(sock):
+                        break
+                    self._accept(sock)
                 self._sockets.remove(sock)
                 self._loop.unwatch(sock.fileno())
 
     def stop(self) -> None:
         """Accept nothing more; before the sockets are closed."""
-        self.is_crowded = False
         self.leave(tuple(self._sockets))
+        self.is_crowded = False
 
     def note_free_place(self) -> None:
         """Let someone who waits have the place of a connection that has closed."""

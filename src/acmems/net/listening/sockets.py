@@ -201,7 +201,7 @@ class Binder:
         stream = self._socket(family, socket.SOCK_STREAM, place)
         bound.bound.append(BoundSocket(stream, wanted))
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
-        stream.listen(_BACKLOG)
+        stream.listen(_BACKLOG)  # one that is inherited may have a shorter queue
         if datagrams:
             port = stream.getsockname()[1]
             datagram = self._socket(family, socket.SOCK_DGRAM, (place[0], port, *place[2:]))
@@ -233,6 +233,8 @@ class Binder:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             with _overlapping([sock, *held] if held else []):
                 sock.bind(place)
+                if kind == socket.SOCK_STREAM:
+                    sock.listen(_BACKLOG)  # which looks once more whether the address is free
         except OSError:
             sock.close()
             raise

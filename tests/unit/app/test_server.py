@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tests.listening import WithoutFamily
 
-from acmems import app
+from acmems.app import process
+from acmems.app import server as servers
 from acmems.challenges import Validator, http01
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
@@ -81,6 +82,9 @@ class Issuer(AcmeIssuer):
             raise self.error
         return ACCOUNT
 
+    def ensure_opened(self) -> None:
+        self.refresh()
+
     def stop(self) -> None:
         self.told.append("stop")
 
@@ -94,7 +98,7 @@ def issuer(monkeypatch: pytest.MonkeyPatch) -> type[Issuer]:
     """What all servers here have for an issuer."""
     monkeypatch.setattr(Issuer, "told", [], raising=False)
     monkeypatch.setattr(Issuer, "error", None)
-    monkeypatch.setattr(app, "AcmeIssuer", Issuer)
+    monkeypatch.setattr(servers, "AcmeIssuer", Issuer)
     return Issuer
 
 
@@ -114,8 +118,8 @@ def configuration(folder: Path, **replaced: str) -> Configuration:
 
 
 @contextlib.contextmanager
-def running(config: Configuration, clock: Clock = SYSTEM) -> Iterator[app.Server]:
-    server = app.Server(config, clock)
+def running(config: Configuration, clock: Clock = SYSTEM) -> Iterator[servers.Server]:
+    server = servers.Server(config, clock)
     server.start()
     try:
         yield server
@@ -155,10 +159,11 @@ class TestStart:
     @pytest.mark.parametrize("terms", ["", "accept-terms-of-service = no"])
     def test_without_consent(self, folder: Path, issuer: type[Issuer], terms: str) -> None:
         """Before the terms are accepted no key is made, and the error has the line to add."""
-        server = app.Server(configuration(folder, terms=terms))
+        server = servers.Server(configuration(folder, terms=terms))
         with pytest.raises(AccountError, match=r"add 'accept-terms-of-service = yes' to \[account\]"):
             server.start()
-        assert (issuer.told, server.listeners) == ([], [])
+        assert issuer.told == []
+        assert not any(map(is_open, server.addresses))
 
     def test_a_storage_that_is_not_writable(
         self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
@@ -169,10 +174,10 @@ class TestStart:
             raise StorageUnavailable("disk full")
 
         monkeypatch.setattr(FileStorage, "check", fail)
-        server = app.Server(configuration(folder))
+        server = servers.Server(configuration(folder))
         with pytest.raises(StorageUnavailable):
             server.start()
-        assert (issuer.told, server.listeners) == ([], [])
+        assert (issuer.told, server.addresses) == ([], [])
 
     @pytest.mark.parametrize("error", [CAUnavailable("down"), AccountError("no")])
     def test_an_account_that_cannot_be_made(
@@ -180,10 +185,10 @@ class TestStart:
     ) -> None:
         """Without an account nothing is served, and the reason is told."""
         monkeypatch.setattr(issuer, "error", error)
-        server = app.Server(configuration(folder))
+        server = servers.Server(configuration(folder))
         with pytest.raises(type(error)):
             server.start()
-        assert server.listeners == []
+        assert not any(map(is_open, server.addresses))
 
     def test_an_account_that_cannot_be_used_now(
         self,
@@ -203,7 +208,7 @@ class TestStart:
         """A taken port is an error that names it, and listeners that were open already are closed."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            server = app.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
+            server = servers.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
             with pytest.raises(OSError, match="in use") as raised:
                 server.start()
         assert address in str(raised.value.filename)
@@ -213,9 +218,9 @@ class TestStart:
         """Default listeners of both kinds do without IPv6 where the machine has none."""
         defaults = (Address("127.0.0.1", 0), Address("::1", 0))
         for module, name in (
-            (app, "MGMT_LISTENERS"),
+            (servers, "MGMT_LISTENERS"),
             (options, "MGMT_LISTENERS"),
-            (app, "DEFAULT_LISTENERS"),
+            (servers, "DEFAULT_LISTENERS"),
             (http01, "DEFAULT_LISTENERS"),
         ):
             monkeypatch.setattr(module, name, defaults)
@@ -269,7 +274,7 @@ class TestStop:
 
 def hurried(event: threading.Event, seconds: float) -> bool:
     """Wait as a clock does, but not for the next upkeep."""
-    return event.wait(0.001 if seconds >= app.UPKEEP_SECONDS else seconds)
+    return event.wait(0.001 if seconds >= servers.UPKEEP_SECONDS else seconds)
 
 
 class TestUpkeep:
@@ -359,7 +364,7 @@ class TestUpkeep:
             done.set()
 
         monkeypatch.setattr(issuer, "sweep", sweep)
-        server = app.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
+        server = servers.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
         server.start()
         assert done.wait(30)
         server.stop()
@@ -402,9 +407,9 @@ def test_a_signal_ends_it(
     """SIGTERM and SIGINT stop a server in order; systemd hears of it, and handlers are as they were."""
     monkeypatch.setattr(Systemd, "told", [], raising=False)
     monkeypatch.setattr(Systemd, "number", number)
-    monkeypatch.setattr(app, "Notifier", Systemd)
+    monkeypatch.setattr(process, "Notifier", Systemd)
     before = signal.getsignal(number)
-    app.run(configuration(folder))
+    process.run(configuration(folder))
     assert Systemd.told[0].startswith("listening on mgmt 127.0.0.1:")
     assert Systemd.told[1] == "stopping"
     assert issuer.told[-1] == "close"

@@ -1,0 +1,256 @@
+"""The parts of a server, put together: how it starts, takes another configuration, and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from acmems.app.changes import restart_needed
+from acmems.app.listeners import Listeners, PlannedListener
+from acmems.challenges import Http01, Listening
+from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.config import Configuration
+from acmems.events import Bus
+from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
+from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.options import MGMT_LISTENERS
+from acmems.frontends.sign import SignFrontEnd, SigningPolicy
+from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuing.issuance import Issuance
+from acmems.logs import log_event
+from acmems.net.http import HttpLimits, HttpService
+from acmems.net.listening import ListenerLimits, ListenerPlan, SocketPool
+from acmems.storages import IssuerIdentity
+from acmems.system.clock import SYSTEM, Clock
+from acmems.system.threads import HealthCheck, PeriodicThread
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 30.0
+WITHDRAW_SECONDS = 10.0
+UPKEEP_SECONDS = 30.0
+# A little less than what clients wait, so that they hear the reason and not only that it is late.
+_PATIENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one configuration says of requests, made once; a reload puts another one in its place, as a whole.
+
+    Args:
+        config: the configuration.
+        policy: who may ask for what, and how long a client waits.
+        http: how long clients and their requests may take.
+    """
+
+    config: Configuration
+    policy: SigningPolicy
+    http: HttpLimits
+
+    @classmethod
+    def of(cls, config: Configuration) -> Generation:
+        """Return what a configuration says."""
+        seconds = config.mgmt.request_timeout
+        policy = SigningPolicy(config.auth, seconds * _PATIENCE, config.account.subject)
+        return cls(config, policy, HttpLimits(request_seconds=seconds))
+
+
+class Server:
+    """A running acmems.
+
+    Args:
+        config: what to run.
+        clock: time.
+        sockets: those that this process was started with.
+
+    Attributes:
+        listeners: where it listens.
+    """
+
+    def __init__(
+        self, config: Configuration, clock: Clock = SYSTEM, *, sockets: SocketPool | None = None
+    ) -> None:
+        self.clock = clock
+        self.bus = Bus()
+        self.bus.subscribe(log_event)
+        self._generation = Generation.of(config)
+        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
+        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
+        policy = self._generation.policy
+        self.issuance = Issuance(
+            self.issuer, identity, self.bus, seconds=policy.seconds, clock=clock, subject=policy.subject
+        )
+        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
+        self._signing = HttpService(front_end, lambda: self._generation.http)
+        self.listeners = Listeners(clock, sockets)
+        self._is_stopping = False
+        # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
+        self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
+        self._retiring = PeriodicThread("acmems-retire", self._retire, UPKEEP_SECONDS, clock=clock)
+        self._threads = (self._sweeping, self._saving, self._retiring)
+
+    @property
+    def config(self) -> Configuration:
+        """What it goes by."""
+        return self._generation.config
+
+    def start(self) -> None:
+        """Check storages, take the addresses, open the account, and serve.
+
+        The addresses come before the account, so that nothing is left behind at the CA by a server that
+        cannot serve; who connects meanwhile waits. An account that is known on disk is not waited for.
+
+        Raises:
+            StorageUnavailable: a storage cannot be written.
+            AccountError, NeedToAgreeToTOS: there is no account yet, or its key cannot be used.
+            CAError, RateLimited, DeadlinePassed: there is no account yet, and the CA does not give one.
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        _raise_file_limit()
+        for storage in self.config.storages.values():
+            storage.check()
+        self.listeners.commit(self.listeners.prepare(self._planned(self.config)), start=False)
+        try:
+            with self.issuer.directory.founding():
+                is_known = self._find_account()
+        except BaseException:
+            self.listeners.close()
+            raise
+        self.listeners.start()
+        for thread in self._threads:
+            thread.start()
+        if is_known:
+            self._check_account_behind()
+
+    def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
+        """Go by another configuration from now on, or change nothing.
+
+        Connections stay open, and requests and orders that have begun end by the configuration that they
+        have begun with.
+
+        Args:
+            config: the configuration, read with the one before as `previous`.
+            log: begins to log as it says; called when nothing else can fail any more.
+
+        Raises:
+            ConfigurationError: it changes what only a restart can change.
+            StorageUnavailable: a storage that is new cannot be written.
+            OSError: an address cannot be listened on; `filename` names it.
+            AcmeException: what `log` raises.
+        """
+        before = self.config
+        findings = restart_needed(before, config)
+        if findings:
+            raise ConfigurationError(findings)
+        for storage in config.storages.values():
+            if storage not in before.storages.values():
+                storage.check()
+        change = self.listeners.prepare(self._planned(config))
+        try:
+            log()
+        except BaseException:
+            change.abort()
+            raise
+        self._generation = Generation.of(config)
+        self.listeners.commit(change)
+        self._retire()
+        self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
+        self._check_account_behind()
+
+    def stop(self) -> None:
+        """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
+        self._is_stopping = True
+        for thread in self._threads:
+            thread.close()
+        deadline = self.clock.deadline(DRAIN_SECONDS)
+        for listener in self.listeners.for_clients:
+            listener.stop_accepting()
+        for listener in self.listeners.for_clients:
+            if not listener.drain(deadline):
+                logger.warning("some requests were not finished in time; asking again continues their orders")
+        self.issuance.drain(deadline)
+        self.issuer.stop()
+        self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
+        self.listeners.close()
+        self.issuer.close()
+
+    def is_healthy(self) -> bool:
+        """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
+        watched: tuple[HealthCheck, ...] = (
+            *self.listeners.all,
+            self.issuer.loop,
+            self.issuance,
+            *self._threads,
+        )
+        unhealthy = [each.name for each in watched if not each.is_healthy()]
+        if unhealthy:
+            logger.error("ended or hanging: %s", ", ".join(unhealthy))
+        return not unhealthy
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
+        return self.listeners.addresses
+
+    def _find_account(self) -> bool:
+        """Load the account's key, or make an account; tell whether one was known before."""
+        directory = self.issuer.directory
+        if not directory.has_key():
+            if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
+                raise AccountError(
+                    f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
+                    f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
+                )
+            self.issuer.create_key()
+            logger.info("made a new account key: %s", directory.key_file)
+        self.issuer.load_key()
+        if directory.has_registration():
+            return True
+        self.issuer.refresh()
+        return False
+
+    def _check_account_behind(self) -> None:
+        """Ask the CA about the account, which nobody waits for: stored chains are delivered without it."""
+        threading.Thread(target=self._check_account, name="acmems-account", daemon=True).start()
+
+    def _check_account(self) -> None:
+        try:
+            self.issuer.ensure_opened()
+        except (AccountError, CAError, RateLimited, DeadlinePassed) as error:
+            if not self._is_stopping:
+                # The first order asks again.
+                logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
+
+    def _planned(self, config: Configuration) -> Iterator[PlannedListener]:
+        """Yield what a configuration lets the server listen on."""
+        limits = ListenerLimits(connections=config.mgmt.max_connections)
+        mgmt = config.mgmt.listeners
+        yield PlannedListener(ListenerPlan("mgmt", mgmt, self._signing, limits, MGMT_LISTENERS))
+        for validator in config.validators.values():
+            if isinstance(validator, Http01):
+                service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
+                name, addresses = f"http01 {validator.name}", validator.listeners
+                plan = ListenerPlan(name, addresses, service, defaults=DEFAULT_LISTENERS)
+                yield PlannedListener(plan, validator)
+            elif isinstance(validator, Listening):
+                yield PlannedListener(validator.plan(), validator)
+
+    def _sweep(self) -> None:
+        self.issuer.sweep(self.config.validators, self._sweeping.progress)
+
+    def _retire(self) -> None:
+        """Let go of listeners that were kept for orders that have ended."""
+        self.listeners.retire(self.issuance.uses)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
