@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import logging
 import os
@@ -50,26 +49,25 @@ def run(
         try:
             with signals.interrupting():
                 server.start()
-            _spare_the_collector()
         except _StoppedEarly:
-            logger.info("stopped while starting")
-            return
-        _tell_unused(server, inherited)
-        listening = _listening(server)
-        logger.info("ready, %s", listening)
-        notifier.ready(listening)
-        notifier.watch(server.is_healthy)
-        reload = functools.partial(_reload, server, reread or _same, logging_options)
-        for number in signals.heard():
-            if number in _STOPS:
-                break
-            if number == signal.SIGCHLD:
-                CHILDREN.reap()
-            elif number == signal.SIGHUP:
-                notifier.reloading()
-                reload()
-                _tell_unused(server, inherited)
-                notifier.ready(_listening(server))
+            if not server.is_serving:
+                logger.info("stopped while starting")
+                return
+        else:
+            _spare_the_collector()
+            _tell_unused(server, inherited)
+            listening = _listening(server)
+            logger.info("ready, %s", listening)
+            notifier.ready(listening)
+            notifier.watch(server.is_healthy)
+            for number in signals.until_stop():
+                if number == signal.SIGCHLD:
+                    CHILDREN.reap()
+                elif number == signal.SIGHUP:
+                    notifier.reloading()
+                    _reload(server, reread or _same, logging_options)
+                    _tell_unused(server, inherited)
+                    notifier.ready(_listening(server))
         logger.info("stopping")
         notifier.stopping()
         server.stop()
@@ -134,7 +132,7 @@ class _StoppedEarly(BaseException):
 
 
 class _Signals:
-    """The signals that the process takes, in the order of their arrival.
+    """The signals that the process takes.
 
     The interpreter writes their numbers into a pipe. An event would not do: the main thread, which waits for
     it, is the one that a signal interrupts, and it would wait for itself.
@@ -162,11 +160,13 @@ class _Signals:
         finally:
             self._interrupts = False
 
-    def heard(self) -> Iterator[int]:
-        """Yield the signals that come; several of one kind that are there at once are one."""
+    def until_stop(self) -> Iterator[int]:
+        """Yield the signals that come, until one is to stop; several that are there at once are one."""
         while True:
             numbers = set(os.read(self._pipe, 4096))
-            yield from sorted(numbers, key=lambda number: number not in _STOPS)
+            if numbers & _STOPS:
+                return
+            yield from numbers
 
 
 @contextlib.contextmanager

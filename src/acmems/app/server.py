@@ -69,6 +69,7 @@ class Server:
 
     Attributes:
         listeners: where it listens.
+        is_serving: whether it has begun to serve, so that it is to be stopped in order.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Server:
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(front_end, lambda: self._generation.http)
         self.listeners = Listeners(clock, sockets)
+        self.is_serving = False
         self._is_stopping = False
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
@@ -121,6 +123,7 @@ class Server:
         except BaseException:
             self.listeners.close()
             raise
+        self.is_serving = True
         self.listeners.start()
         for thread in self._threads:
             thread.start()

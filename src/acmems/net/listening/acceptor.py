@@ -86,8 +86,8 @@ class Acceptor:
     def leave(self, sockets: Collection[socket.socket]) -> None:
         """Accept nothing more from some of these sockets; before they are closed or become another's.
 
-        Who is connected already and waits there is taken on, as far as there is room: closing the socket would
-        reset its connection.
+        Who is connected already and waits there is taken on, as far as there is room: closing the socket
+        would reset its connection.
         """
         for sock in sockets:
             if sock in self._sockets:
