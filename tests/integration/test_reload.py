@@ -11,11 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 from tests.peers import (
+    CALM,
     Acmems,
     ChallTestSrv,
     Pebble,
+    Resolver,
     Settings,
     curl,
     curl_sign,
@@ -29,13 +33,23 @@ NOBODY = """
 ip = 192.0.2.1
 domain = **
 """
-
-
-@pytest.fixture
-def slow(dns: ChallTestSrv) -> Iterator[Pebble]:
-    """A CA that lets orders wait for two seconds."""
-    with Pebble(dns.address, options={"retryAfter": {"authz": 2, "order": 0}}) as ca:
-        yield ca
+OTHER = """
+[verification "other"]
+type = http01
+listener = 127.0.0.1:{port}
+"""
+TLS = """
+[verification "tls"]
+type = tls-alpn01
+listener = 127.0.0.1:{port}
+"""
+ZONE = """
+[verification "dns"]
+type = dns01-server
+zone = acme.example.net
+ns = ns.example.org
+listener = 127.0.0.1:{port}
+"""
 
 
 class Clients:
@@ -142,32 +156,67 @@ def test_a_new_policy_counts_at_once(settings: Settings, tmp_path: Path) -> None
         connection.close()
 
 
-def test_a_running_order_survives(slow: Pebble, tmp_path: Path) -> None:
+def test_a_running_order_survives(dns: ChallTestSrv, settings: Settings, tmp_path: Path) -> None:
     """An order ends as it has begun, though its verification and its storage are gone from the configuration.
 
     The CA finds its proof where it was, and only then is the listener closed.
     """
-    settings = Settings.of(slow, tmp_path)
     _, csr = make_key_and_csr(tmp_path, ["running.example.org"])
     with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
         before = settings.text()
-        reply = pool.submit(curl_sign, acmems.sign_url, csr)
-        wait_until(lambda: "/order-plz: " in acmems.log, "the order")
-        settings.verification = f"""
-[verification "other"]
-type = http01
-listener = 127.0.0.1:{free_port()}
-"""
-        settings.storage = '[storage "memory"]\ntype = none\n'
-        acmems.reload(settings)
+        with dns.paused():
+            reply = pool.submit(curl_sign, acmems.sign_url, csr)
+            wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+            settings.verification = OTHER.format(port=free_port())
+            settings.storage = '[storage "memory"]\ntype = none\n'
+            acmems.reload(settings)
+            assert "reloaded" in acmems.log
         assert reply.result().status == 200
-        acmems.reload()  # which looks what is not needed any more
         wait_until(lambda: not is_open(settings.challenge_port), "the listener is closed")
         acmems.reload(before)
         assert is_open(settings.challenge_port)
         stored = curl_sign(acmems.sign_url, csr)
         assert stored.body == reply.result().body
         assert acmems.log.count(" issued ") == 1
+
+
+def test_a_handshake_is_made_after_a_reload(dns: ChallTestSrv, settings: Settings, tmp_path: Path) -> None:
+    """What a tls-alpn01 section presented is shown where it listens, after that has changed, too."""
+    _, csr = make_key_and_csr(tmp_path, ["tls.example.org"])
+    with Pebble(dns.address, env=CALM) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.verification = TLS.format(port=ca.tls_port)
+        with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
+            with dns.paused():
+                reply = pool.submit(curl_sign, acmems.sign_url, csr)
+                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                settings.verification += f"listener = 127.0.0.1:{free_port()}\n"
+                acmems.reload(settings)
+                assert "reloaded" in acmems.log
+            assert reply.result().status == 200, reply.result().text
+
+
+def test_a_record_is_found_after_a_reload(settings: Settings, tmp_path: Path) -> None:
+    """What a dns01-server section presented is in its zone after its name servers have changed, too."""
+    port = free_port()
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
+    cname = "_acme-challenge.www CNAME www.example.org.acme.example.net."
+    with Resolver(port, cname) as resolver, Pebble(resolver.address, env=CALM) as ca:
+        settings = Settings.of(ca, tmp_path)
+        settings.verification = ZONE.format(port=port)
+        with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
+            with resolver.paused():
+                reply = pool.submit(curl_sign, acmems.sign_url, csr)
+                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                settings.verification += "ns = ns2.example.org\nrate-limit = 100\n"
+                acmems.reload(settings)
+                assert "reloaded" in acmems.log
+            assert reply.result().status == 200, reply.result().text
+            shown = dns.query.udp(dns.message.make_query("acme.example.net", "NS"), "127.0.0.1", 30, port)
+            assert "ns2.example.org." in shown.to_text()
+            settings.verification = settings.verification.replace("acme.example.net", "other.example.net")
+            acmems.reload(settings)
+            assert "'zone' cannot be changed by a reload" in acmems.log
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.peers.client import (
     run,
     verify_chain,
 )
-from tests.peers.dns import Bind, Key, Knot
+from tests.peers.dns import Bind, Key, Knot, Resolver
 from tests.peers.process import Peer, PeerFailed, environment, free_port, program, wait_until
 from tests.peers.server import Acmems, Settings, run_acmems
 from tests.peers.web import Nginx
@@ -39,6 +39,7 @@ __all__ = [
     "Peer",
     "PeerFailed",
     "Reply",
+    "Resolver",
     "Settings",
     "curl",
     "curl_sign",

@@ -98,8 +98,8 @@ class Settings:
         return sections.format_map(vars(self))
 
 
-# Does what systemd does before it runs a service: sockets become descriptors 3 and following, and variables tell
-# how many they are and whom they are for.
+# Does what systemd does before it runs a service: sockets become descriptors 3 and following, and variables
+# tell how many they are and whom they are for.
 ACTIVATE = """
 import fcntl, os, sys
 count = int(sys.argv[1])

@@ -13,6 +13,8 @@ from acmems.system.clock import SYSTEM, Clock, Deadline
 
 LEAVING_SECONDS = 30.0
 """Within which requests are finished at a listener that no section has any more."""
+GRACE_SECONDS = 2.0
+"""For which sockets that are not needed any more stay open: who is about to be connected is not reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class _RunningListener:
         former: the validators of earlier configurations whose proofs may still be asked for.
         leaving: sockets that it has for these only.
         is_leaving: whether no section has it any more.
+        until: when these sockets may be closed at the earliest, on the monotonic clock.
     """
 
     listener: Listener
@@ -64,6 +67,7 @@ class _RunningListener:
     former: list[Validator] = field(default_factory=list)
     leaving: list[BoundSocket] = field(default_factory=list)
     is_leaving: bool = False
+    until: float = 0.0
 
 
 class Listeners:
@@ -172,6 +176,7 @@ class Listeners:
             running.planned = planned
             running.former = [each for each in running.former if each is not planned.validator]
         running.is_leaving = planned is None
+        running.until = self._clock.monotonic() + GRACE_SECONDS
         running.leaving = [each for each in running.listener.bound if each.socket not in claimed]
         running.listener.adopt(running.planned.plan, BoundSockets(self.pool, [*bound, *running.leaving]))
 
@@ -180,16 +185,19 @@ class Listeners:
         for listener in self.all:
             listener.start()
 
-    def retire(self, uses: Callable[[Validator], bool]) -> None:
+    def retire(self, uses: Callable[[Validator], bool]) -> bool:
         """Let go of what was kept for earlier configurations and is not needed any more.
 
         Args:
             uses: tells whether a validator may still present something, or have it presented.
+
+        Returns:
+            whether there is nothing of that left.
         """
         with self._lock:
             for name, running in tuple(self._running.items()):
                 running.former = [each for each in running.former if uses(each)]
-                if running.former:
+                if running.former or self._clock.monotonic() < running.until:
                     continue
                 if running.leaving:
                     self._let_go(running)
@@ -201,6 +209,9 @@ class Listeners:
                 if until.passed or listener.drain(self._clock.deadline(0)):
                     del self._ending[listener]
                     listener.close()
+            return not self._ending and not any(
+                each.former or each.leaving or each.is_leaving for each in self._running.values()
+            )
 
     def _let_go(self, running: _RunningListener) -> None:
         left = [each.socket for each in running.leaving]

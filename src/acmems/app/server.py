@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from acmems.app.changes import restart_needed
-from acmems.app.listeners import Listeners, PlannedListener
+from acmems.app.listeners import GRACE_SECONDS, Listeners, PlannedListener
 from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
+RETIRE_SECONDS = 1.0
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
 
@@ -93,8 +94,10 @@ class Server:
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
-        self._retiring = PeriodicThread("acmems-retire", self._retire, UPKEEP_SECONDS, clock=clock)
-        self._threads = (self._sweeping, self._saving, self._retiring)
+        self._retiring: PeriodicThread | None = (
+            None  # after a reload, until nothing is left of what was before
+        )
+        self._threads = (self._sweeping, self._saving)
 
     @property
     def config(self) -> Configuration:
@@ -161,15 +164,16 @@ class Server:
             raise
         self._generation = Generation.of(config)
         self.listeners.commit(change)
-        self._retire()
+        self._retire_behind()
         self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
         self._check_account_behind()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
-        for thread in self._threads:
-            thread.close()
+        for thread in (*self._threads, self._retiring):
+            if thread is not None:
+                thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self.listeners.for_clients:
             listener.stop_accepting()
@@ -246,9 +250,20 @@ class Server:
     def _sweep(self) -> None:
         self.issuer.sweep(self.config.validators, self._sweeping.progress)
 
-    def _retire(self) -> None:
-        """Let go of listeners that were kept for orders that have ended."""
-        self.listeners.retire(self.issuance.uses)
+    def _retire_behind(self) -> None:
+        """Let go of listeners that are kept for running orders, as these end."""
+        if self._retiring is not None:
+            self._retiring.close()
+
+        def retire() -> None:
+            if self.listeners.retire(self.issuance.uses):
+                retiring.close()
+
+        retiring = PeriodicThread(
+            "acmems-retire", retire, RETIRE_SECONDS, delay=GRACE_SECONDS, clock=self.clock
+        )
+        self._retiring = retiring
+        retiring.start()
 
 
 def _raise_file_limit() -> None:

@@ -16,6 +16,7 @@ from acmems.net.address import Address
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+_ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 _LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -106,8 +107,8 @@ class Binder:
     """Binds the sockets of all listeners of a server: at its start, or when its configuration changes.
 
     What is bound already keeps its socket, whichever listener has it now. A new socket may overlap others of
-    this server, which are closed when the change is made: so a listener moves from one address to all
-    addresses of its port, or back, without a moment at which nobody listens.
+    this server: so a listener moves from one address to all addresses of its port, or back, without a moment
+    at which nobody listens.
 
     Args:
         pool: sockets to take instead of new ones.
@@ -157,6 +158,7 @@ class Binder:
                     self._keep(kept, bound)
                 else:
                     self._bind_host(address, bound, datagrams=datagrams)
+                    self._keep_covered(address, bound, own)
             except OSError as error:
                 if not is_default or error.errno not in _LACKING:
                     raise
@@ -172,6 +174,19 @@ class Binder:
                 raise _cannot_listen(each.wanted, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
             self._claimed.append(each.socket)
         bound.bound += kept
+
+    def _keep_covered(self, address: Address, bound: BoundSockets, own: Collection[BoundSocket]) -> None:
+        """Keep what a listener has at one of the addresses that a new socket of it is for."""
+        scopes = {
+            (each.socket.family, each.socket.type, each.socket.getsockname()[1])
+            for each in bound.bound
+            if each.wanted == address and each.socket.getsockname()[0] in _ALL
+        }
+        for sock in (each.socket for each in own):
+            scope = (sock.family, sock.type, sock.getsockname()[1])
+            if scope in scopes and sock not in self._claimed:
+                self._claimed.append(sock)
+                bound.bound.append(BoundSocket(sock, address))
 
     def _bind_host(self, address: Address, bound: BoundSockets, *, datagrams: bool) -> None:
         """Bind to every address of a host that this machine has."""
