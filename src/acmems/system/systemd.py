@@ -140,6 +140,5 @@ def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> lis
             logger.warning("systemd handed over what is no socket", extra={"fields": fields})
             continue
         sock.set_inheritable(False)
-        sock.setblocking(False)
         found.append(InheritedSocket(name, sock))
     return found

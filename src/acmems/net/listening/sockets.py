@@ -34,6 +34,8 @@ class SocketPool:
     def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
         self._owned = tuple(sockets)
         self._free = list(self._owned)
+        for sock in self._owned:
+            sock.setblocking(False)
 
     @property
     def unused(self) -> tuple[socket.socket, ...]:
