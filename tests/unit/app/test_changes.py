@@ -1,0 +1,59 @@
+"""What a reload may change, and what it leaves to a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from acmems.app.changes import restart_needed
+from acmems.config import Configuration
+
+BEFORE = """[account]
+acme-server = https://ca.example/dir
+dir = /account
+accept-terms-of-service = https://ca.example/terms
+
+[verification "dns"]
+type = dns01-server
+zone = acme.example.org
+ns = ns.example.org
+
+[auth "all"]
+all = yes
+domain = **
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("https://ca.example/dir", "https://other.example/dir", 2, "'acme-server' cannot be changed"),
+        ("dir = /account", "dir = /other", 3, "'dir' cannot be changed"),
+        ("dir = /account", "dir = /account\nprofile = short", 4, "'profile' cannot be changed"),
+        ("dir = /account", "dir = /account\nca-file = /ca.pem", 4, "'ca-file' cannot be changed"),
+        ("dir = /account", "dir = /account\nacme-host = api.example", 4, "'acme-host' cannot be changed"),
+        ("dir = /account", "dir = /account\npreferred-chain = X", 4, "'preferred-chain' cannot be changed"),
+        ("zone = acme.example.org", "zone = other.example.org", 8, "'zone' cannot be changed"),
+    ],
+)
+def test_what_needs_a_restart(old: str, new: str, line: int, words: str) -> None:
+    """What cannot change while orders go on is told where it stands."""
+    after = Configuration.from_text(BEFORE.replace(old, new), "acmems.ini")
+    (finding,) = restart_needed(Configuration.from_text(BEFORE), after)
+    assert str(finding).startswith(f"acmems.ini:{line}: {words} by a reload: restart acmems")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("https://ca.example/terms", "yes"),
+        ("dir = /account", "dir = /account\nemail = a@example.org\nkey-type = rsa2048\nsubject = names"),
+        ("dir = /account", "dir = /account\neab-kid = 1\neab-hmac-key = abcd"),
+        ('[verification "dns"]', '[verification "other"]'),
+        ("ns = ns.example.org", "ns = ns2.example.org"),
+        ("all = yes", "ip = 192.0.2.0/24"),
+    ],
+)
+def test_what_needs_none(old: str, new: str) -> None:
+    """All else changes."""
+    after = Configuration.from_text(BEFORE.replace(old, new))
+    assert restart_needed(Configuration.from_text(BEFORE), after) == []
