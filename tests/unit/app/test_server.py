@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from tests.listening import WithoutFamily
+from tests.peers import free_port, wait_until
 
 from acmems.app import process
 from acmems.app import server as servers
 from acmems.challenges import Validator, http01
 from acmems.config import Configuration
-from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
+from acmems.exceptions import AccountError, AcmeException, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.issuer import AcmeIssuer
@@ -150,6 +151,41 @@ class TestStart:
             assert all(is_open(address) for address in server.addresses)
             assert server.is_healthy()
 
+    def test_addresses_come_before_the_account(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is made at the CA before the addresses are taken, and nobody is answered before that."""
+        listening: list[bool] = []
+
+        def refresh(self: Issuer, *, register: bool = True) -> Account:
+            listening.extend(map(is_open, server.addresses))
+            listening.append(server.is_serving)
+            return ACCOUNT
+
+        monkeypatch.setattr(issuer, "refresh", refresh)
+        server = servers.Server(configuration(folder))
+        server.start()
+        server.stop()
+        assert listening == [True, True, False]
+
+    def test_a_known_account_is_not_waited_for(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With an account on disk the start ends while the CA is asked about it."""
+        asked, answer = threading.Event(), threading.Event()
+
+        def hang(self: Issuer) -> None:
+            asked.set()
+            assert answer.wait(30)
+
+        (folder / "account" / "account.pem").touch()
+        AccountDirectory(folder / "account").save_registration(ACCOUNT)
+        monkeypatch.setattr(issuer, "ensure_opened", hang)
+        with running(configuration(folder)) as server:
+            assert asked.wait(30)
+            assert all(is_open(address) for address in server.addresses)
+            answer.set()
+
     def test_a_later_start(self, folder: Path, issuer: type[Issuer]) -> None:
         """A key that is there is used."""
         (folder / "account" / "account.pem").touch()
@@ -204,14 +240,15 @@ class TestStart:
             assert all(is_open(address) for address in server.addresses)
         assert "the CA is down" in caplog.text
 
-    def test_a_port_that_is_taken(self, folder: Path) -> None:
-        """A taken port is an error that names it, and listeners that were open already are closed."""
+    def test_a_port_that_is_taken(self, folder: Path, issuer: type[Issuer]) -> None:
+        """A taken port is an error that names it; other listeners are closed, and there is no account."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             server = servers.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
             with pytest.raises(OSError, match="in use") as raised:
                 server.start()
         assert address in str(raised.value.filename)
+        assert issuer.told == []
         assert not any(is_open(known) for known in server.addresses)
 
     def test_a_machine_without_ipv6(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +284,80 @@ class TestStart:
                 assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+class TestReload:
+    """Another configuration in the place of the one that runs."""
+
+    def test_storages_that_are_new_are_tried(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A new storage that cannot be written refuses the reload; that of before is not asked."""
+        checked: list[Path] = []
+
+        def check(self: FileStorage) -> None:
+            checked.append(self.directory)
+            if self.directory.name == "other":
+                raise StorageUnavailable("disk full")
+
+        with running(configuration(folder)) as server:
+            monkeypatch.setattr(FileStorage, "check", check)
+            before = server.config
+            server.reload(again(server, folder))
+            assert checked == []
+            running_now = server.config
+            assert running_now is not before
+            with pytest.raises(StorageUnavailable):
+                server.reload(again(server, folder, ("/storage", "/other")))
+            assert checked == [folder / "other"]
+            assert server.config is running_now
+
+    def test_the_account_is_asked_for_anew_where_it_has_changed(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The issuer gets the new options; what has failed before is tried again."""
+        with running(configuration(folder)) as server:
+            del issuer.told[:]
+            text = ("accept-terms-of-service = yes", "accept-terms-of-service = yes\nemail = a@example.org")
+            server.reload(again(server, folder, text))
+            assert server.issuer.options.emails == ("a@example.org",)
+            wait_until(lambda: issuer.told == ["refresh"], "the account is asked for")
+
+    def test_a_log_that_cannot_be_opened(self, folder: Path) -> None:
+        """Where the last step fails nothing has changed."""
+
+        def fail() -> None:
+            raise AcmeException("cannot log")
+
+        with running(configuration(folder)) as server:
+            before, addresses = server.config, server.addresses
+            more = ("[mgmt]\n", f"[mgmt]\nlistener = 127.0.0.1:{free_port()}\n")
+            with pytest.raises(AcmeException, match="cannot log"):
+                server.reload(again(server, folder, more), fail)
+            assert (server.config, server.addresses) == (before, addresses)
+            server.reload(again(server, folder, more))
+            assert len(server.addresses) == len(addresses) + 1
+
+    def test_the_time_for_requests(self, folder: Path) -> None:
+        """Limits that hold for requests are those of the new configuration at once."""
+        with running(configuration(folder)) as server:
+            server.reload(again(server, folder, ("[mgmt]\n", "[mgmt]\nrequest-timeout = 10\n")))
+            assert server._signing.limits.request_seconds == 10
+            assert server._generation.policy.seconds == 9.5
+
+    def test_the_server_stays_healthy(self, folder: Path) -> None:
+        """A server is healthy after reloads, and stops in order."""
+        with running(configuration(folder)) as server:
+            for _ in range(3):
+                server.reload(again(server, folder))
+                assert server.is_healthy()
+
+
+def again(server: servers.Server, folder: Path, *changes: tuple[str, str]) -> Configuration:
+    """Read the configuration anew, with some texts in the place of others."""
+    text = TEXT.format(folder=folder)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return Configuration.from_text(text, previous=server.config)
 
 
 class TestStop:
