@@ -17,6 +17,7 @@ import pytest
 from tests.peers import (
     CALM,
     Acmems,
+    Bind,
     ChallTestSrv,
     Pebble,
     Resolver,
@@ -42,6 +43,11 @@ TLS = """
 [verification "tls"]
 type = tls-alpn01
 listener = 127.0.0.1:{port}
+"""
+UPDATES = """
+[verification "dns"]
+type = dns01-dnsUpdate
+dns-server = {server}
 """
 ZONE = """
 [verification "dns"]
@@ -217,6 +223,28 @@ def test_a_record_is_found_after_a_reload(settings: Settings, tmp_path: Path) ->
             settings.verification = settings.verification.replace("acme.example.net", "other.example.net")
             acmems.reload(settings)
             assert "'zone' cannot be changed by a reload" in acmems.log
+
+
+def test_records_are_withdrawn_by_whoever_presented_them(
+    dns: ChallTestSrv, settings: Settings, tmp_path: Path
+) -> None:
+    """A record that a section has put into a zone is removed at the end, though the section is gone."""
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
+    record = "_acme-challenge.www.example.org"
+    http01 = settings.verification
+    with Bind("example.org") as bind:
+        settings.verification = UPDATES.format(server=bind.address)
+        with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
+            with dns.paused():
+                reply = pool.submit(curl_sign, acmems.sign_url, csr)
+                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                settings.verification = http01
+                acmems.reload(settings)
+                assert "reloaded" in acmems.log
+                assert len(bind.texts(record)) == 1
+            assert reply.result().status == 421  # the CA asks another server
+            assert bind.texts(record) == set()
+            assert not list((tmp_path / "account" / "presented").iterdir())
 
 
 @pytest.mark.parametrize(
