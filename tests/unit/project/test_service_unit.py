@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.peers import environment, program
 
 from acmems.app import server
+from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.frontends.options import MGMT_LISTENERS
+from acmems.net.address import parse_address
 
-UNIT = Path(__file__).parents[3] / "contrib" / "acmems.service"
+CONTRIB = Path(__file__).parents[3] / "contrib"
+UNIT = CONTRIB / "acmems.service"
 
 
 def read(path: Path) -> dict[str, dict[str, list[str]]]:
@@ -76,6 +83,39 @@ def test_commands(service: dict[str, list[str]]) -> None:
     assert check.split() == [program, "check", configuration]
     assert Path(program).is_absolute()
     assert Path(configuration).is_absolute()
+
+
+def test_a_reload(service: dict[str, list[str]]) -> None:
+    """A reload fails where the configuration has errors; otherwise the server is told of it."""
+    check, tell = service["ExecReload"]
+    assert check == service["ExecStartPre"][0]
+    assert tell == "/bin/kill -HUP $MAINPID"
+
+
+def test_sockets() -> None:
+    """The unit with the sockets opens what is listened on by default, and nothing of it is left over."""
+    unit = read(CONTRIB / "acmems.socket")
+    assert list(unit) == ["Unit", "Socket", "Install"]
+    assert unit["Socket"]["BindIPv6Only"] == ["ipv6-only"]
+    assert tuple(map(parse_address, unit["Socket"]["ListenStream"])) == (*MGMT_LISTENERS, *DEFAULT_LISTENERS)
+    assert unit["Install"] == {"WantedBy": ["sockets.target"]}
+
+
+@pytest.mark.parametrize("name", ["acmems.service", "acmems.socket"])
+def test_systemd_knows_every_word(tmp_path: Path, name: str) -> None:
+    """Systemd itself finds no fault with the units."""
+    for unit in ("acmems.service", "acmems.socket"):
+        text = (CONTRIB / unit).read_text(encoding="ascii")
+        # It looks for programs, of which this machine need not have ours.
+        (tmp_path / unit).write_text(text.replace("/usr/local/bin/acmems", sys.executable), encoding="ascii")
+    done = subprocess.run(
+        [program("systemd-analyze"), "verify", "--recursive-errors=no", "--man=no", tmp_path / name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_system_calls(service: dict[str, list[str]]) -> None:
