@@ -2,139 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.listening import WithoutFamily
-from tests.peers import free_port, wait_until
+from tests.running import ACCOUNT, Issuer, configuration, is_open, running
 
 from acmems.app import process
 from acmems.app import server as servers
-from acmems.challenges import Validator, http01
-from acmems.config import Configuration
-from acmems.exceptions import AccountError, AcmeException, CAUnavailable, StorageUnavailable
+from acmems.challenges import http01
+from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuers.acme.key import AccountKey
 from acmems.issuing.issuance import Issuance
 from acmems.net.address import Address
 from acmems.storages import FileStorage
-from acmems.system.clock import SYSTEM, Clock, Deadline
-
-TEXT = """
-[account]
-dir = {folder}/account
-accept-terms-of-service = yes
-
-[mgmt]
-listener = 127.0.0.1:0
-
-[verification "web"]
-type = http01
-listener = 127.0.0.1:0
-
-[storage "disk"]
-type = file
-directory = {folder}/storage
-
-[auth "all"]
-all = yes
-domain = **
-"""
-
-KEY = AccountKey.generate("ec256")
-ACCOUNT = Account("https://ca.example.org/account/1")
-LINES = {
-    "terms": "accept-terms-of-service = yes",
-    "mgmt": "[mgmt]\nlistener = 127.0.0.1:0",
-    "web": "type = http01\nlistener = 127.0.0.1:0",
-}
-
-
-class Issuer(AcmeIssuer):
-    """In the place of an issuer: takes note of what it is told, and fails as told."""
-
-    told: list[str]
-    error: Exception | None = None
-
-    def sweep(
-        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
-    ) -> None:
-        pass
-
-    def create_key(self) -> None:
-        self.told.append("create_key")
-
-    def load_key(self) -> AccountKey:
-        self.told.append("load_key")
-        return KEY
-
-    def refresh(self, *, register: bool = True) -> Account:
-        self.told.append("refresh")
-        if self.error is not None:
-            raise self.error
-        return ACCOUNT
-
-    def ensure_opened(self) -> None:
-        self.refresh()
-
-    def stop(self) -> None:
-        self.told.append("stop")
-
-    def close(self) -> None:
-        self.told.append("close")
-        self.loop.close()
-
-
-@pytest.fixture(autouse=True)
-def issuer(monkeypatch: pytest.MonkeyPatch) -> type[Issuer]:
-    """What all servers here have for an issuer."""
-    monkeypatch.setattr(Issuer, "told", [], raising=False)
-    monkeypatch.setattr(Issuer, "error", None)
-    monkeypatch.setattr(servers, "AcmeIssuer", Issuer)
-    return Issuer
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with everything that the configuration names."""
-    for name in ("account", "storage"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-def configuration(folder: Path, **replaced: str) -> Configuration:
-    text = TEXT.format(folder=folder)
-    for old, new in replaced.items():
-        text = text.replace(LINES[old], new)
-    return Configuration.from_text(text)
-
-
-@contextlib.contextmanager
-def running(config: Configuration, clock: Clock = SYSTEM) -> Iterator[servers.Server]:
-    server = servers.Server(config, clock)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def is_open(address: str) -> bool:
-    host, _, port = address.rpartition(" ")[2].rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
+from acmems.system.clock import Clock, Deadline
 
 
 class TestStart:
@@ -284,80 +173,6 @@ class TestStart:
                 assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-class TestReload:
-    """Another configuration in the place of the one that runs."""
-
-    def test_storages_that_are_new_are_tried(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A new storage that cannot be written refuses the reload; that of before is not asked."""
-        checked: list[Path] = []
-
-        def check(self: FileStorage) -> None:
-            checked.append(self.directory)
-            if self.directory.name == "other":
-                raise StorageUnavailable("disk full")
-
-        with running(configuration(folder)) as server:
-            monkeypatch.setattr(FileStorage, "check", check)
-            before = server.config
-            server.reload(again(server, folder))
-            assert checked == []
-            running_now = server.config
-            assert running_now is not before
-            with pytest.raises(StorageUnavailable):
-                server.reload(again(server, folder, ("/storage", "/other")))
-            assert checked == [folder / "other"]
-            assert server.config is running_now
-
-    def test_the_account_is_asked_for_anew_where_it_has_changed(
-        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The issuer gets the new options; what has failed before is tried again."""
-        with running(configuration(folder)) as server:
-            del issuer.told[:]
-            text = ("accept-terms-of-service = yes", "accept-terms-of-service = yes\nemail = a@example.org")
-            server.reload(again(server, folder, text))
-            assert server.issuer.options.emails == ("a@example.org",)
-            wait_until(lambda: issuer.told == ["refresh"], "the account is asked for")
-
-    def test_a_log_that_cannot_be_opened(self, folder: Path) -> None:
-        """Where the last step fails nothing has changed."""
-
-        def fail() -> None:
-            raise AcmeException("cannot log")
-
-        with running(configuration(folder)) as server:
-            before, addresses = server.config, server.addresses
-            more = ("[mgmt]\n", f"[mgmt]\nlistener = 127.0.0.1:{free_port()}\n")
-            with pytest.raises(AcmeException, match="cannot log"):
-                server.reload(again(server, folder, more), fail)
-            assert (server.config, server.addresses) == (before, addresses)
-            server.reload(again(server, folder, more))
-            assert len(server.addresses) == len(addresses) + 1
-
-    def test_the_time_for_requests(self, folder: Path) -> None:
-        """Limits that hold for requests are those of the new configuration at once."""
-        with running(configuration(folder)) as server:
-            server.reload(again(server, folder, ("[mgmt]\n", "[mgmt]\nrequest-timeout = 10\n")))
-            assert server._signing.limits.request_seconds == 10
-            assert server._generation.policy.seconds == 9.5
-
-    def test_the_server_stays_healthy(self, folder: Path) -> None:
-        """A server is healthy after reloads, and stops in order."""
-        with running(configuration(folder)) as server:
-            for _ in range(3):
-                server.reload(again(server, folder))
-                assert server.is_healthy()
-
-
-def again(server: servers.Server, folder: Path, *changes: tuple[str, str]) -> Configuration:
-    """Read the configuration anew, with some texts in the place of others."""
-    text = TEXT.format(folder=folder)
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    return Configuration.from_text(text, previous=server.config)
 
 
 class TestStop:

@@ -19,7 +19,7 @@ from acmems.frontends.options import MGMT_LISTENERS
 from acmems.net.address import Address
 from acmems.net.http import HttpService
 from acmems.net.listening import Listener
-from acmems.net.listening.sockets import bind
+from acmems.net.listening.binder import bind
 
 V4, V6 = Address("127.0.0.1", 0), Address("::1", 0)
 DEFAULTS = (V4, V6)

@@ -5,7 +5,8 @@ ends idle connections for newcomers, and stops in order. A protocol is a `Stream
 `Connection` of what was accepted, which knows what to do with what comes, how long that may take, and how it
 uses its place.
 
-- `sockets`: listening sockets on every address, what a machine may lack, and what is inherited
+- `sockets`: listening sockets, those of a listener and those that are inherited
+- `binder`: sockets on every address, what a machine may lack, and what changes
 - `channel`: the bytes of one connection
 - `connection`: what protocols implement
 - `limits`: how much is taken on, and who goes first, as pure rules
@@ -17,12 +18,13 @@ uses its place.
 
 from __future__ import annotations
 
+from acmems.net.listening.binder import Binder
 from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
 from acmems.net.listening.limits import ListenerLimits
 from acmems.net.listening.listener import Listener
 from acmems.net.listening.plan import ListenerPlan
-from acmems.net.listening.sockets import Binder, BoundSocket, BoundSockets, SocketPool
+from acmems.net.listening.sockets import BoundSocket, BoundSockets, SocketPool
 
 __all__ = [
     "Binder",

@@ -11,12 +11,13 @@ from typing import Self
 
 from acmems.net.address import Address
 from acmems.net.listening.acceptor import Acceptor
+from acmems.net.listening.binder import bind
 from acmems.net.listening.channel import ClientSocket
 from acmems.net.listening.connection import Connection, Occupancy, StreamService
 from acmems.net.listening.limits import ListenerLimits, beyond_share
 from acmems.net.listening.loop import EventLoop
 from acmems.net.listening.plan import ListenerPlan
-from acmems.net.listening.sockets import BoundSocket, BoundSockets, bind
+from acmems.net.listening.sockets import BoundSocket, BoundSockets
 from acmems.system.clock import SYSTEM, Clock, Deadline
 
 logger = logging.getLogger(__name__)
