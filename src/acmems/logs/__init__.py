@@ -53,13 +53,15 @@ def configure(options: LoggingOptions) -> None:
     plain = options.destination in {"syslog", "journal"}  # these note time and level themselves
     handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter(colour, plain))
     logger = logging.getLogger("acmems")
+    logger.setLevel(options.level.upper())
     # Libraries' warnings go the same way: on their own they would reach stderr unescaped.
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, Handler)]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
-    logger.setLevel(options.level.upper())
+    before = root.handlers
+    # At once: a line that another thread logs now goes to the one or to the other.
+    root.handlers = [*(each for each in before if not isinstance(each, Handler)), handler]
+    for old in before:
+        if isinstance(old, Handler):
+            old.close()
     # No line tells thread or process: finding them out costs each line a system call and more.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 

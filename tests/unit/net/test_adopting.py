@@ -13,7 +13,15 @@ from tests.peers import free_port, wait_until
 
 from acmems.net.address import Address
 from acmems.net.http import HttpService
-from acmems.net.listening import Binder, BoundSockets, Listener, ListenerLimits, ListenerPlan, SocketPool
+from acmems.net.listening import (
+    Binder,
+    BoundSockets,
+    Listener,
+    ListenerLimits,
+    ListenerPlan,
+    Occupancy,
+    SocketPool,
+)
 
 LOOPBACK = "127.0.0.1"
 
@@ -33,6 +41,11 @@ class Adopting:
         self.plan = plan(self.application, self.port)
         self.listener = Listener.of(self.plan, clock.clock) if clock else Listener.of(self.plan)
         self.listener.open()
+
+    @property
+    def served(self) -> int:
+        """How many connections wait for a further request."""
+        return [one.occupancy for one in self.listener.connections].count(Occupancy.SERVED)
 
     def become(self, wanted: ListenerPlan) -> list[socket.socket]:
         """Become what a plan says; return the sockets that are left over."""
@@ -149,10 +162,29 @@ def test_who_has_just_connected_is_not_turned_away_by_a_stop() -> None:
     wait_until(lambda: len(adopting.listener.connections) == 2, "both are connected")
     adopting.listener.stop_accepting()
     assert early.ask(post("/early")) == ("200", b"/early ")
+    assert early.ended
     assert late.silent
     time.now += 1.0
     assert late.ended
     assert adopting.listener.drain(time.clock.deadline(10))
+    adopting.listener.close()
+
+
+def test_who_has_just_been_answered_may_ask_once_more() -> None:
+    """A stop closes kept connections on which nothing comes within the grace."""
+    time = Time()
+    adopting = Adopting(time)
+    idle, busy = connect(adopting.port), connect(adopting.port)
+    assert idle.ask(post())[0] == "200"
+    wait_until(lambda: adopting.served == 1, "the first waits for a further request")
+    time.now += 1.0
+    assert busy.ask(post())[0] == "200"
+    wait_until(lambda: adopting.served == 2, "both do")
+    adopting.listener.stop_accepting()
+    assert idle.ended
+    assert busy.silent
+    assert busy.ask(post("/last")) == ("200", b"/last ")
+    assert busy.ended
     adopting.listener.close()
 
 

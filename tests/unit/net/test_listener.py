@@ -377,6 +377,7 @@ class TestStopping:
         waiting.send(post("/last"))
         exchange = house.application.wait_for(2)
         place = house.listener.addresses[0]
+        house.time.now += PLACES.grace_seconds
         house.listener.stop_accepting()
         assert idle.ended
         with pytest.raises(ConnectionRefusedError):

@@ -10,7 +10,7 @@ import pytest
 from tests.peers import free_port
 
 from acmems.net.address import Address
-from acmems.net.listening import Binder, BoundSockets, SocketPool
+from acmems.net.listening import Binder, BoundSocket, BoundSockets, SocketPool
 
 LOOPBACK = "127.0.0.1"
 ANY = "0.0.0.0"  # noqa: S104 - a test's own
@@ -163,7 +163,14 @@ class TestChanges:
         bound.close()
 
     def test_strangers_cannot_join(self, held: BoundSockets, port: int) -> None:
-        """Sockets may overlap only while they are bound."""
+        """Sockets may overlap only while they are bound, unless they could before."""
+        shared = socket.socket()
+        with shared:
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            shared.bind((LOOPBACK, 0))
+            elsewhere = BoundSocket(shared, Address(LOOPBACK, 0))
+            Binder(held=[elsewhere]).bind([Address(LOOPBACK, 0)]).close()
+            assert shared.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 1
         bound = Binder(held=held.bound).bind([Address(ANY, port)], own=held.bound)
         for sock in sockets(bound):
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0

@@ -192,13 +192,14 @@ def bind(
 @contextlib.contextmanager
 def _overlapping(sockets: Collection[socket.socket]) -> Iterator[None]:
     """Let sockets overlap in what they are bound to; a process of another user can never join them."""
+    before = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for sock in sockets]
     for sock in sockets:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         yield
     finally:
-        for sock in sockets:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        for sock, value in zip(sockets, before, strict=True):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
 
 
 def _cannot_listen(address: Address, error: OSError) -> OSError:

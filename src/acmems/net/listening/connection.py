@@ -19,7 +19,7 @@ class Occupancy(enum.Enum):
     | NEW | after its grace | after its grace |
     | ASKING | after its grace | by its deadline |
     | BUSY | never | by its deadline |
-    | SERVED | at once, before all others | at once |
+    | SERVED | at once, before all others | after its grace |
     | LEAVING | after its grace, with those | is not waited for |
     """
 

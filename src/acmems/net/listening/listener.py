@@ -159,7 +159,7 @@ class Listener:
         return self
 
     def stop_accepting(self) -> None:
-        """Take no further connections, and close those on which nothing is going on."""
+        """Take no further connections, and close those on which nothing goes on, each after its grace."""
         self._loop.perform(self._stop_accepting)
 
     def drain(self, deadline: Deadline) -> bool:
@@ -284,14 +284,13 @@ class Listener:
             self._datagrams(sock)
 
     def _retire(self, connection: Connection) -> None:
-        """Close a connection on which nothing is going on.
+        """Close a connection on which nothing is going on for the grace, at a stop.
 
-        Whoever has just connected is about to ask, and would lose the request.
+        Whoever has just connected, or has just been answered, may be about to ask.
         """
         if connection.is_closed or connection.occupancy not in _RESTING or connection.is_overlooked():
             return
-        age = self.clock.monotonic() - connection.since
-        if connection.occupancy is Occupancy.SERVED or age >= self._limits.grace_seconds:
+        if self.clock.monotonic() - connection.since >= self._limits.grace_seconds:
             connection.close()
 
     def _stop_accepting(self) -> None:
