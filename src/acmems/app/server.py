@@ -84,7 +84,14 @@ class Server:
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
         self.issuance = Issuance(
-            self.issuer, identity, self.bus, seconds=policy.seconds, clock=clock, subject=policy.subject
+            self.issuer,
+            identity,
+            self.bus,
+            seconds=policy.seconds,
+            clock=clock,
+            most_at_once=config.mgmt.max_orders,
+            most_waiting=config.mgmt.max_waiting,
+            subject=policy.subject,
         )
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(front_end, lambda: self._generation.http)
@@ -165,6 +172,7 @@ class Server:
         self._generation = Generation.of(config)
         self.listeners.commit(change)
         self._retire_behind()
+        self.issuance.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
         self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
         self._check_account_behind()
 
@@ -177,6 +185,7 @@ class Server:
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self.listeners.for_clients:
             listener.stop_accepting()
+        self.issuance.let_go()
         for listener in self.listeners.for_clients:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")

@@ -15,7 +15,7 @@ from tests.peers import wait_until
 from tests.steps import settle
 
 from acmems.exceptions import CertificateUnusable, DeadlinePassed, StorageUnavailable
-from acmems.issuing.issuance import AcceptedRequest, Delivery
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.x509.csr import CertificateRequest
 
 ADMINISTRATORS = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Administrators")])
@@ -70,6 +70,30 @@ class TestStorages:
         assert list(after.chains) == [third.key_digest]
         house.storage.write.set()
         assert futures[0].result(30).source in {"issued", "joined"}
+
+    def test_a_kept_chain_goes_to_the_storage_that_is_there_now(self, house: House) -> None:
+        """What the storage of before could not keep is kept by that of after, which the request names."""
+        house.authority.go.set()
+        request, after = make_request(), Memory()
+        house.storage.store_error = StorageUnavailable("broken")
+        first = begin(house, request).result(30)
+        assert begin(house, request, storage=after).result(30).chain == first.chain
+        house.issuance.save_kept()
+        assert after.chains == {request.key_digest: first.chain}
+        assert house.storage.chains == {}
+
+
+def test_more_may_run_from_now_on(house: House) -> None:
+    """Other limits hold at once: what has waited for its turn begins."""
+    house.issuance.adapt(1, 100)
+    futures = [begin(house, make_request(), client=str(number)) for number in range(3)]
+    settle(house.loop)
+    assert len(house.authority.orders) == 1
+    house.issuance.adapt(100, 100)
+    wait_until(lambda: len(house.authority.orders) == 3, "all have begun")
+    house.authority.go.set()
+    for future in futures:
+        future.result(30)
 
 
 def test_the_subject_is_that_of_the_request(house: House) -> None:

@@ -15,6 +15,9 @@ from acmems.net.listening.sockets import BoundSocket, BoundSockets, SocketPool, 
 
 logger = logging.getLogger(__name__)
 
+# Octets of datagrams that wait while the thread is busy; where somebody sends thousands a second, the usual
+# 200 KiB are full within some 50 ms, and whoever sends next is not heard. The system may allow fewer.
+_DATAGRAM_QUEUE = 1024 * 1024
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 _ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -137,6 +140,7 @@ class Binder:
         if datagrams:
             port = stream.getsockname()[1]
             datagram = self._socket(family, socket.SOCK_DGRAM, (place[0], port, *place[2:]))
+            datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_QUEUE)
             bound.bound.append(BoundSocket(datagram, wanted))
 
     def _socket(self, family: int, kind: int, place: tuple[Any, ...]) -> socket.socket:
