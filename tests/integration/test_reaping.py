@@ -82,4 +82,4 @@ def test_what_hooks_leave_behind_is_reaped(hook: Path, tmp_path: Path) -> None:
             wait_until(lambda: children(acmems.process.pid) == [], "all children are reaped")
             log = acmems.log
     assert log.count("hook: hook present") == log.count("hook: hook withdraw") == len(names)
-    assert "WARNING" not in log
+    assert "ERROR" not in log
