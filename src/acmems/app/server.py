@@ -101,10 +101,10 @@ class Server:
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
-        self._retiring: PeriodicThread | None = (
-            None  # after a reload, until nothing is left of what was before
-        )
+        # There after a reload, until nothing is left of what was before.
+        self._retiring: PeriodicThread | None = None
         self._threads = (self._sweeping, self._saving)
+        self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
     def config(self) -> Configuration:
@@ -232,7 +232,9 @@ class Server:
 
     def _check_account_behind(self) -> None:
         """Ask the CA about the account, which nobody waits for: stored chains are delivered without it."""
-        threading.Thread(target=self._check_account, name="acmems-account", daemon=True).start()
+        if self._checking is None or not self._checking.is_alive():
+            self._checking = threading.Thread(target=self._check_account, name="acmems-account", daemon=True)
+            self._checking.start()
 
     def _check_account(self) -> None:
         try:

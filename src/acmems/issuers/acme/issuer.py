@@ -353,10 +353,11 @@ class AcmeIssuer:
             opening.ended.set()
 
     def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
-        client = self.client
+        client, options = self.client, self.options
         with translating(()):
             account = yield from self._registrar(client).refresh(deadline, register=register)
-        client.account = account
+        if self.options is options:  # otherwise it is asked for anew, as it is to be by now
+            client.account = account
         return account
 
     def _registrar(self, client: Client) -> Registrar:
