@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acmems.challenges import Validator
-from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
+from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent, Source
 from acmems.exceptions import (
     AcmeException,
     CAUnavailable,
@@ -23,7 +23,7 @@ from acmems.exceptions import (
     PayloadInvalid,
     StorageUnavailable,
 )
-from acmems.issuing.contract import Issuer
+from acmems.issuing.contract import Issuer, Workload
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
@@ -204,6 +204,13 @@ class Issuance:
         self._begin_next()
         return future
 
+    @property
+    def workload(self) -> Workload:
+        """What is to be done, and what is being done."""
+        with self._lock:
+            unsaved = sum(bool(kept.unsaved) for kept in self._kept.values())
+            return Workload(len(self._queue), self._begun, self._behind, unsaved, self._most_at_once)
+
     def is_healthy(self) -> bool:
         """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
         now, longest = self.clock.monotonic(), self.work_seconds + self.HANGING_SECONDS
@@ -367,20 +374,14 @@ class Issuance:
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
-        except AcmeException as error:
-            self.pauses.note(accepted, error)
+        except Exception as error:
+            if isinstance(error, AcmeException):
+                self.pauses.note(accepted, error)
+            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **self._known(accepted),
-            )
-        )
+        self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
@@ -466,6 +467,11 @@ class Issuance:
         with self._lock:
             if self._kept.get(key) is kept:  # and not a newer one
                 del self._kept[key]
+
+    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+        """Return what is known of an order that has ended, as fields of an event."""
+        seconds = self.clock.monotonic() - began
+        return {"directory": self.identity.directory, "seconds": seconds, **self._known(accepted)}
 
     def _known(self, accepted: AcceptedRequest) -> dict[str, Any]:
         """Return what is known of a request, as fields of an event."""

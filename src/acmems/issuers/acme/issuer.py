@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
@@ -106,6 +107,11 @@ class AcmeIssuer:
     def key_digest(self) -> str | None:
         """The SHA-256 of the account's public key as a CSR would show it, None while it is not loaded."""
         return None if self._client is None else self._client.key.digest
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far the CA's clock is ahead of this server's, None where that is not known."""
+        return None if self._client is None else self._client.clocks.ahead
 
     @property
     def client(self) -> Client:
@@ -270,6 +276,29 @@ class AcmeIssuer:
                 raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
             # Where only the time of somebody else was over, it is tried again.
         return self.client
+
+    def probe(self, seconds: float) -> bool:
+        """Tell whether the CA answers, and compare clocks with it; open the account if it is not known.
+
+        For any thread but that of the loop.
+
+        Args:
+            seconds: after which the CA does not answer.
+        """
+        try:
+            return self.run(self._probe(self.clock.deadline(seconds)))
+        except AcmeException as error:
+            logger.debug("whether the CA answers cannot be told: %s", error)
+            return False
+
+    def _probe(self, deadline: Deadline) -> Steps[bool]:
+        answers = yield from self.client.clocks.compare(deadline)
+        if answers and self.account is None:
+            try:
+                yield from self.opened(deadline)
+            except AcmeException as error:
+                logger.warning("the account is not known: %s", error)
+        return answers
 
     def sweep(
         self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
