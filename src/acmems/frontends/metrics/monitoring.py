@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from acmems.auth import Block
 from acmems.frontends.metrics.counting import EventCounters
 from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
@@ -37,6 +38,7 @@ class Monitoring:
     def __init__(self, monitored: Monitored) -> None:
         self._monitored = monitored
         self._is_stopping = False
+        self._expected: tuple[Block, ...] | None = None
         self._scraped, self._scraped_until = b"", -math.inf
         self._survey = CertificateSurvey(monitored)
         self._storages = StorageTrials(monitored)
@@ -50,8 +52,7 @@ class Monitoring:
 
     def start(self) -> None:
         """Begin to count and to look."""
-        names = [block.name for block in self._monitored.config.auth.blocks]
-        self._counters.expect(names, self._monitored.issuer.options.directory_url)
+        self._expect()
         self._monitored.bus.subscribe(self._counters.count)
         self._monitored.bus.subscribe(self._ca.hear)
         for each in (self._survey, self._storages, self._ca):
@@ -64,9 +65,19 @@ class Monitoring:
         self._storages.thread.close()
         self._ca.thread.close()
 
+    def _expect(self) -> None:
+        """Have counters of all auth blocks that are configured now, which may be others than before."""
+        blocks = self._monitored.config.auth.blocks
+        if blocks is not self._expected:
+            self._expected = blocks
+            self._counters.expect(
+                [block.name for block in blocks], self._monitored.issuer.options.directory_url
+            )
+
     def _metrics(self) -> HttpResponse:
         now = self._monitored.clock.monotonic()
         if now >= self._scraped_until:
+            self._expect()
             self._scraped = generate_latest(self._registry)
             self._scraped_until = now + KEPT_SECONDS
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)

@@ -40,7 +40,7 @@ _SLICE = 32  # chains, after which it may rest
 _WORTH_A_REST = 0.005  # seconds; as long as Python lets a thread run that others wait for
 
 
-_FORM = struct.Struct("<qiqQQ")
+_FORM = struct.Struct("<qiqqq")
 
 
 class _Known(NamedTuple):

@@ -78,18 +78,17 @@ class StorageTrials:
         }
 
     def _try(self, name: str, trial: _Trial) -> None:
-        was_writable, trial_ok = trial.is_writable, False
+        error: Exception | None = None
         try:
             trial.storage.check()
-            trial_ok = True
-        except StorageUnavailable as error:
-            if was_writable:
-                logger.warning("not ready: %s", error)
-        except Exception:
-            logger.exception("a bug of storage '%s'", name)
-        if trial_ok and not was_writable:
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the storage is not ready
+            error = raised
+        if error is not None and trial.is_writable:  # told once, not every few seconds
+            is_bug = not isinstance(error, StorageUnavailable)
+            logger.warning("not ready: storage '%s': %s", name, error, exc_info=error if is_bug else None)
+        elif error is None and not trial.is_writable:
             logger.info("storage '%s' can be written again", name)
-        trial.is_writable, trial.began = trial_ok, None
+        trial.is_writable, trial.began = error is None, None
 
 
 class CATrials:
