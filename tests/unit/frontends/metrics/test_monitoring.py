@@ -32,7 +32,13 @@ def monitoring(stand: Stand) -> Iterator[Monitoring]:
     """What watches over the server, started."""
     made = Monitoring(stand)
     made.start()
-    wait_until(lambda: made._survey.ended is not None and stand.stub.probes > 0, "it has looked")
+
+    def has_looked() -> bool:
+        is_tried = (stand.folder / "disk" / "identities").exists()  # made by the first trial
+        goes_on = any(trial.began is not None for trial in made._storages._trials.values())
+        return made._survey.ended is not None and stand.stub.probes > 0 and is_tried and not goes_on
+
+    wait_until(has_looked, "it has looked at everything")
     yield made
     made.stop()
 
