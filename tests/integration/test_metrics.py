@@ -228,6 +228,7 @@ class TestScrape:
                 assert name not in known or value in known[name]
         assert "secret-host" not in server.get("/metrics").text
 
+    @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_probes(self, server: Watched) -> None:
         """A server that works is alive and ready; a HEAD and other paths are answered as they should be."""
         assert (server.get("/healthz").status, server.get("/healthz").text) == (200, "ok\n")

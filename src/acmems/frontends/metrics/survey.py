@@ -1,6 +1,6 @@
 """When the certificates of each auth block are due: found out in the background, a little at a time.
 
-Storages are asked what they keep, and each chain is read once. What is remembered of it takes some 200 bytes,
+Storages are asked what they keep, and each chain is read once. What is remembered of it takes some 300 bytes,
 and its names are not part of that. A scrape finds the sums of the last look.
 """
 

@@ -97,6 +97,7 @@ class TestReadiness:
         assert (reply.status, reply.body) == (200, b"ready\n")
         assert reply.headers["Cache-Control"] == "no-store"
 
+    @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_all_that_is_lacking(
         self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -115,6 +116,7 @@ class TestReadiness:
             b"storage 'disk' cannot be written\nthe account at the CA is not known: the log says why\n"
         )
 
+    @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_asking_tries_nothing(
         self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch
     ) -> None:
