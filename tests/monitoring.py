@@ -80,6 +80,10 @@ class Issuer:
         self.answers = True
         self.probes = 0
 
+    @property
+    def is_account_known(self) -> bool:
+        return self.account is not None
+
     def probe(self, seconds: float) -> bool:
         self.probes += 1
         return self.answers

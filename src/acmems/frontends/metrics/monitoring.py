@@ -97,7 +97,7 @@ class Monitoring:
         if self._is_stopping:
             yield "the server is stopping"
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
-        if self._monitored.issuer.account is None:
+        if not self._monitored.issuer.is_account_known:
             yield "the account at the CA is not known: the log says why"
 
 

@@ -76,8 +76,12 @@ class Readings(Collector):
     def _of_ca(self) -> Iterator[Metric]:
         issuer = self._monitored.issuer
         label = issuer.options.directory_url
-        account = _gauge("acmems_account_known", "Whether the account is known at the CA.", "issuer")
-        account.add_metric([label], issuer.account is not None)
+        account = _gauge(
+            "acmems_account_known",
+            "Whether the CA has confirmed the account, and not refused it since.",
+            "issuer",
+        )
+        account.add_metric([label], issuer.is_account_known)
         yield account
         up = _gauge("acmems_ca_up", "Whether the CA answered when it was last asked.", "issuer")
         if self._ca.answers is not None:

@@ -39,6 +39,7 @@ class Client:
 
     Args:
         account: the account of this key as the CA last described it, None while it is not known.
+        is_refused: whether an order has failed since because of the account.
     """
 
     key: AccountKey
@@ -47,6 +48,7 @@ class Client:
     ordering: Ordering
     clocks: ClockComparison
     account: Account | None = None
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +99,12 @@ class AcmeIssuer:
         """The account's URL, None while it is not known."""
         account = self.account
         return None if account is None else account.url
+
+    @property
+    def is_account_known(self) -> bool:
+        """Whether the CA has confirmed the account, and has refused no order because of it since."""
+        client = self._client
+        return client is not None and client.account is not None and not client.is_refused
 
     @property
     def key(self) -> AccountKey | None:
@@ -233,8 +241,19 @@ class AcmeIssuer:
         """
         client = yield from self.opened(deadline.within(self._timeout))
         yield from client.clocks.check(deadline.within(self._timeout))
+        ordering = client.ordering.obtain(request, validators, deadline, identity)
         try:
-            return (yield from client.ordering.obtain(request, validators, deadline, identity))
+            pem = yield from self._judged(client, ordering, deadline)
+        except AccountError:
+            client.is_refused = True
+            raise
+        client.is_refused = False
+        return pem
+
+    def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
+        """Order, and raise what is the account's as an error of the account."""
+        try:
+            return (yield from ordering)
         except AcmeException as error:
             yield from self._check_account(client, error, deadline.within(self._timeout))
             raise
@@ -278,7 +297,7 @@ class AcmeIssuer:
         return self.client
 
     def probe(self, seconds: float) -> bool:
-        """Tell whether the CA answers, and compare clocks with it; open the account if it is not known.
+        """Tell whether the CA answers, and compare clocks with it; ask for the account if it is not known.
 
         For any thread but that of the loop.
 
@@ -293,9 +312,11 @@ class AcmeIssuer:
 
     def _probe(self, deadline: Deadline) -> Steps[bool]:
         answers = yield from self.client.clocks.compare(deadline)
-        if answers and self.account is None:
+        if answers and not self.is_account_known:
             try:
                 yield from self.opened(deadline)
+                if not self.is_account_known:
+                    yield from self._refresh(deadline, register=False)
             except AcmeException as error:
                 logger.warning("the account is not known: %s", error)
         return answers
@@ -362,7 +383,7 @@ class AcmeIssuer:
         client = self.client
         with translating(()):
             account = yield from self._registrar(client).refresh(deadline, register=register)
-        client.account = account
+        client.account, client.is_refused = account, False
         return account
 
     def _registrar(self, client: Client) -> Registrar:
