@@ -34,6 +34,7 @@ from acmems.config import Configuration
 from acmems.frontends.metrics import trials
 from acmems.frontends.metrics.outcomes import OrderOutcome, RequestOutcome
 from acmems.frontends.metrics.survey import CertificateState
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.pauses import PausedSubject
 
 ROOT = Path(__file__).parents[2]
@@ -380,6 +381,21 @@ class TestNotReady:
         failed, good = [line for line in caplog.messages if "storage 'file'" in line]
         assert str(settings.folder) in failed
         assert good == "storage 'file' can be written again"
+
+    def test_an_account_that_has_ended(self, settings: Settings, tmp_path: Path) -> None:
+        """After an order that failed because of the account, the server is not ready."""
+        _, csr = make_key_and_csr(tmp_path, ["a.web.example.org"])
+        with running(settings) as found:
+            assert found.get("/readyz").status == 200
+            other = AcmeIssuer(Configuration.from_text(settings.text()).account, 30.0)
+            other.open()
+            other.deactivate()
+            other.close()
+            assert curl_sign(found.acmems.sign_url, csr).status == 503
+            assert found.get("/readyz").text == "the account at the CA is not known: the log says why\n"
+            issuer = {"issuer": settings.directory_url}
+            wait_until(lambda: found.value("acmems_account_known", **issuer) == 0, "the metric")
+            assert found.value("acmems_orders_total", outcome="account", **issuer) == 1
 
     def test_a_ca_that_does_not_answer(self, dns: ChallTestSrv, tmp_path: Path) -> None:
         """A server that starts while the CA hangs is not ready, and becomes so without a client's request."""
