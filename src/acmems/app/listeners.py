@@ -23,11 +23,13 @@ class PlannedListener:
 
     Args:
         plan: the plan.
-        validator: what presents the proofs; None where clients ask.
+        validator: what presents the proofs; None where there are none.
+        is_for_clients: whether clients ask there for certificates.
     """
 
     plan: ListenerPlan
     validator: Validator | None = None
+    is_for_clients: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Listeners:
         """Those of them that clients ask at."""
         with self._lock:
             running = tuple(self._running.values())
-        return tuple(each.listener for each in running if each.planned.validator is None)
+        return tuple(each.listener for each in running if each.planned.is_for_clients)
 
     @property
     def addresses(self) -> list[str]:

@@ -110,7 +110,7 @@ def _listening(server: Server) -> str:
 
 def _tell_unused(server: Server, inherited: Sequence[InheritedSocket]) -> None:
     """Tell of sockets that systemd has opened for nothing: who connects there waits in vain."""
-    unused = server.listeners.pool.unused
+    unused = server.unused_sockets
     for each in inherited:
         if each.socket in unused:
             logger.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.net.http import HttpLimits, HttpService
-from acmems.net.listening import ListenerLimits, ListenerPlan, SocketPool
+from acmems.net.listening import Listener, ListenerLimits, ListenerPlan, SocketPool
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
+METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
 RETIRE_SECONDS = 1.0
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
@@ -69,7 +72,6 @@ class Server:
         sockets: those that this process was started with.
 
     Attributes:
-        listeners: where it listens.
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
     """
 
@@ -95,7 +97,9 @@ class Server:
         )
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(front_end, lambda: self._generation.http)
-        self.listeners = Listeners(clock, sockets)
+        self._listeners = Listeners(clock, sockets)
+        self._monitoring: Monitoring | None = None  # only where somebody can ask
+        self._is_watched_over = False
         self.is_serving = False
         self._is_stopping = False
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
@@ -105,6 +109,16 @@ class Server:
         self._retiring: PeriodicThread | None = None
         self._threads = (self._sweeping, self._saving)
         self._checking: threading.Thread | None = None  # asks the CA about the account
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Where it listens."""
+        return self._listeners.all
+
+    @property
+    def unused_sockets(self) -> tuple[socket.socket, ...]:
+        """Those that this process was started with and that no listener has."""
+        return self._listeners.pool.unused
 
     @property
     def config(self) -> Configuration:
@@ -126,17 +140,18 @@ class Server:
         _raise_file_limit()
         for storage in self.config.storages.values():
             storage.check()
-        self.listeners.commit(self.listeners.prepare(self._planned(self.config)), start=False)
+        self._listeners.commit(self._listeners.prepare(self._planned(self.config)), start=False)
         try:
             with self.issuer.directory.founding():
                 is_known = self._find_account()
         except BaseException:
-            self.listeners.close()
+            self._listeners.close()
             raise
         self.is_serving = True
-        self.listeners.start()
+        self._listeners.start()
         for thread in self._threads:
             thread.start()
+        self._watch_over()
         if is_known:
             self._check_account_behind()
 
@@ -163,15 +178,16 @@ class Server:
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
-        change = self.listeners.prepare(self._planned(config))
+        change = self._listeners.prepare(self._planned(config))
         try:
             log()
         except BaseException:
             change.abort()
             raise
         self._generation = Generation.of(config)
-        self.listeners.commit(change)
+        self._listeners.commit(change)
         self._retire_behind()
+        self._watch_over()
         self.issuance.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
         self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
         self._check_account_behind()
@@ -179,31 +195,32 @@ class Server:
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
+        if self._monitoring is not None and self._is_watched_over:
+            self._monitoring.stop()
         for thread in (*self._threads, self._retiring):
             if thread is not None:
                 thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
-        for listener in self.listeners.for_clients:
+        for listener in self._listeners.for_clients:
             listener.stop_accepting()
         self.issuance.let_go()
-        for listener in self.listeners.for_clients:
+        for listener in self._listeners.for_clients:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.drain(deadline)
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
-        self.listeners.close()
+        self._listeners.close()
         self.issuer.close()
+
+    @property
+    def watched(self) -> tuple[HealthCheck, ...]:
+        """What has threads that the server needs."""
+        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
-        watched: tuple[HealthCheck, ...] = (
-            *self.listeners.all,
-            self.issuer.loop,
-            self.issuance,
-            *self._threads,
-        )
-        unhealthy = [each.name for each in watched if not each.is_healthy()]
+        unhealthy = [each.name for each in self.watched if not each.is_healthy()]
         if unhealthy:
             logger.error("ended or hanging: %s", ", ".join(unhealthy))
         return not unhealthy
@@ -211,7 +228,7 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
-        return self.listeners.addresses
+        return self._listeners.addresses
 
     def _find_account(self) -> bool:
         """Load the account's key, or make an account; tell whether one was known before."""
@@ -248,7 +265,8 @@ class Server:
         """Yield what a configuration lets the server listen on."""
         limits = ListenerLimits(connections=config.mgmt.max_connections)
         mgmt = config.mgmt.listeners
-        yield PlannedListener(ListenerPlan("mgmt", mgmt, self._signing, limits, MGMT_LISTENERS))
+        plan = ListenerPlan("mgmt", mgmt, self._signing, limits, MGMT_LISTENERS)
+        yield PlannedListener(plan, is_for_clients=True)
         for validator in config.validators.values():
             if isinstance(validator, Http01):
                 service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
@@ -257,6 +275,21 @@ class Server:
                 yield PlannedListener(plan, validator)
             elif isinstance(validator, Listening):
                 yield PlannedListener(validator.plan(), validator)
+        if config.metrics.listeners:
+            service = HttpService(self._lazy_monitoring().front_end)
+            limits = ListenerLimits(connections=METRICS_CONNECTIONS)
+            yield PlannedListener(ListenerPlan("metrics", config.metrics.listeners, service, limits))
+
+    def _lazy_monitoring(self) -> Monitoring:
+        if self._monitoring is None:
+            self._monitoring = Monitoring(self)
+        return self._monitoring
+
+    def _watch_over(self) -> None:
+        """Begin to count and to look, once somebody can ask; from then on it goes on."""
+        if self.config.metrics.listeners and not self._is_watched_over:
+            self._is_watched_over = True
+            self._lazy_monitoring().start()
 
     def _sweep(self) -> None:
         self.issuer.sweep(self.config.validators, self._sweeping.progress)
@@ -267,7 +300,7 @@ class Server:
             self._retiring.close()
 
         def retire() -> None:
-            if self.listeners.retire(self.issuance.uses):
+            if self._listeners.retire(self.issuance.uses):
                 retiring.close()
 
         retiring = PeriodicThread(

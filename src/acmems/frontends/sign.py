@@ -49,6 +49,8 @@ class SignFrontEnd(FrontEnd):
         clock: for durations.
     """
 
+    name = "sign"
+
     def __init__(
         self, policy: Callable[[], SigningPolicy], issuance: Issuance, bus: Bus, clock: Clock = SYSTEM
     ) -> None:
@@ -184,4 +186,5 @@ def known_of(processor: Processor, reference: str) -> dict[str, Any]:
         "client": str(processor.caller.address),
         "names": request.names if request else (),
         "block": block.name if block else None,
+        "front_end": SignFrontEnd.name,
     }

@@ -6,9 +6,10 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 from acmems.challenges import Validator
-from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent
+from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AcmeException,
     CertificateUnusable,
@@ -16,7 +17,7 @@ from acmems.exceptions import (
     DeadlinePassed,
     PayloadInvalid,
 )
-from acmems.issuing.contract import Issuer
+from acmems.issuing.contract import Issuer, Workload
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
@@ -119,6 +120,11 @@ class Issuance:
         self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
         self._begin_next(key)
         return future
+
+    @property
+    def workload(self) -> Workload:
+        """What is to be done, and what is being done."""
+        return self._table.workload(self._chains.unsaved)
 
     def is_healthy(self) -> bool:
         """Tell whether fewer issuances hang than one client may have: it would get nothing any more."""
@@ -310,18 +316,11 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **accepted.known(self.issuer.account_url),
-            )
-        )
+        self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
@@ -377,3 +376,9 @@ class Issuance:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
         known = accepted.known(self.issuer.account_url)
         self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
+
+    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+        """Return what is known of an order that has ended, as fields of an event."""
+        seconds = self.clock.monotonic() - began
+        known = accepted.known(self.issuer.account_url)
+        return {"directory": self.identity.directory, "seconds": seconds, **known}

@@ -30,7 +30,8 @@ class House:
 
     def planned(self, name: str, *ports: int, validator: Validator | None = None) -> PlannedListener:
         addresses = tuple(Address(LOOPBACK, port) for port in ports)
-        return PlannedListener(ListenerPlan(name, addresses, HttpService(self.application)), validator)
+        plan = ListenerPlan(name, addresses, HttpService(self.application))
+        return PlannedListener(plan, validator, is_for_clients=name == "mgmt")
 
     def become(self, *planned: PlannedListener) -> None:
         self.listeners.commit(self.listeners.prepare(planned))

@@ -32,8 +32,7 @@ class Server:
 
     def __init__(self, config: Configuration, *, sockets: SocketPool) -> None:
         self.config = config
-        self.listeners = self
-        self.pool = sockets
+        self.unused_sockets = sockets.unused
         self.addresses = ["mgmt 127.0.0.1:1313"]
 
     def start(self) -> None:

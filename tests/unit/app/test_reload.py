@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.peers import free_port, wait_until
-from tests.running import TEXT, Issuer, configuration, running
+from tests.running import TEXT, Issuer, configuration, is_open, running
 
 from acmems.app import server as servers
 from acmems.config import Configuration
@@ -70,6 +70,18 @@ class TestReload:
             server.reload(again(server, folder, ("[mgmt]\n", "[mgmt]\nrequest-timeout = 10\n")))
             assert server._signing.limits.request_seconds == 10
             assert server._generation.policy.seconds == 9.5
+
+    def test_monitoring_comes_and_goes(self, folder: Path) -> None:
+        """Who watches over the server may ask from a reload on, and no more after another one."""
+        section = ("[mgmt]\n", "[metrics]\nlistener = 127.0.0.1:0\n[mgmt]\n")
+        with running(configuration(folder)) as server:
+            for _ in range(2):
+                server.reload(again(server, folder, section))
+                [address] = [each for each in server.addresses if each.startswith("metrics ")]
+                assert is_open(address)
+                server.reload(again(server, folder))
+                wait_until(lambda address=address: not is_open(address), "its address is closed")  # type: ignore[misc] # mypy does not infer a lambda with a default
+                assert server.is_healthy()
 
     def test_the_server_stays_healthy(self, folder: Path) -> None:
         """A server is healthy after reloads, and stops in order."""
