@@ -29,7 +29,7 @@ from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
-from acmems.storages import STORAGES, NoStorage, Storage
+from acmems.storages import STORAGES, MemoryStorage, NoStorage, Storage
 
 __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
 
@@ -94,6 +94,7 @@ class Configuration:
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
         found += self._impatient()
+        found += self._undecided(_of_kind("auth", kept))
         _check_listeners(self._listener_uses(mgmt.section, kept), found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
@@ -178,18 +179,25 @@ class Configuration:
                     warning=True,
                 )
 
+    def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
+        """Yield the auth blocks that leave open which of several verifications is theirs."""
+        if self.mgmt.default_verification is None and not self.default_validators:
+            for section in blocks:
+                if not _gives(section, "verification"):
+                    yield Finding(
+                        section.location,
+                        f"{section} names no verification, and of several none is the default: add "
+                        f"'verification = …' ({' or '.join(self.validators)}) here, or 'default-verification = …' to "
+                        f"[mgmt]",
+                    )
+
     def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification
         if name is None and len(validators) == 1:
             return tuple(validators.values())
-        if name is None:
-            taken = {address for validator in validators.values() for address in _listeners(validator)}
-            free = [address for address in DEFAULT_LISTENERS if address not in taken]
-            implied = "http01"
-            while implied in validators:
-                implied += "-default"
-            validators[implied] = Http01(implied, free, self.responses)
-            return (validators[implied],)
+        if name is None and not validators:
+            validators["http01"] = Http01("http01", DEFAULT_LISTENERS, self.responses)
+            return (validators["http01"],)
         names = [each.strip() for each in name.split(",")] if name else []
         for each in names:
             if each not in validators:
@@ -202,7 +210,11 @@ class Configuration:
         name = self.mgmt.default_storage
         if name is None and len(storages) == 1:
             name = next(iter(storages))
+        is_chosen = name is not None or "none" in storages
         none = storages.setdefault("none", NoStorage("none"))
+        if not is_chosen:
+            # Nobody wants an order for each request without saying so. No section can have this name.
+            return MemoryStorage('"memory"')
         if name and name not in storages:
             mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
@@ -267,6 +279,10 @@ def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Sect
 def _single(kind: str, kept: Iterable[Section], location: Location, found: list[Finding]) -> Options:
     absent = Section(kind, None, (), location)
     return Options(next(iter(_of_kind(kind, kept)), absent), found)
+
+
+def _gives(section: Section, key: str) -> bool:
+    return any(option.key == key for option in section.options)
 
 
 def _of_kind(kind: str, sections: Iterable[Section]) -> list[Section]:

@@ -12,7 +12,7 @@ from acmems.challenges import VALIDATORS, DnsUpdate, Http01
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
 from acmems.net.address import Address
-from acmems.storages import FileStorage, NoStorage
+from acmems.storages import FileStorage, MemoryStorage, NoStorage
 from acmems.x509 import csr
 
 ACCOUNT = "[account]\ndir = /var/lib/acmems\n"
@@ -201,29 +201,35 @@ class TestDefaults:
         assert config.default_validator is config.validators["dns"]
         assert set(config.validators) == {"dns"}
 
-    def test_with_two_verifications_the_default_is_http01(self) -> None:
-        """Of two verifications none is guessed: the default is http01 on 1380."""
-        config = load(
-            '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
-        )
+    def test_without_verifications_the_default_is_http01(self) -> None:
+        """Where no verification is defined, http01 listens on 1380."""
+        config = load()
         default = config.default_validator
         assert isinstance(default, Http01)
-        assert len(default.listeners) == 2
-        assert default not in (config.validators["a"], config.validators["b"])
+        assert [str(address) for address in default.listeners] == ["0.0.0.0:1380", "[::]:1380"]
+        assert config.validators == {"http01": default}
 
-    def test_the_default_http01_shares_listeners(self) -> None:
-        """Where another http01 has port 1380 already, the default answers there too."""
-        config = load('[verification "http01"]\ntype = http01\n[verification "b"]\ntype = dns01-dnsUpdate\n')
-        default = config.default_validator
-        assert isinstance(default, Http01)
-        assert default.name not in {"http01", "b"}
-        assert default.listeners == ()
-        assert default.responses is config.responses
+    def test_of_two_verifications_none_is_guessed(self) -> None:
+        """With two verifications and no default, a block must say which; no listener opens for it."""
+        two = '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
+        assert wrong(two) == [
+            'a.ini:9: [auth "all"] names no verification, and of several none is the default: '
+            "add 'verification = …' (a or b) here, or 'default-verification = …' to [mgmt]"
+        ]
+
+    def test_blocks_that_name_their_verification_need_no_default(self) -> None:
+        """Where each block names one of two verifications, nothing else listens."""
+        config = load(
+            'verification = b\n[verification "a"]\ntype = dns01-dnsUpdate\n'
+            '[verification "b"]\ntype = http01\nlistener = 127.0.0.1:1380\n'
+        )
+        assert config.default_validator is None
+        assert set(config.validators) == {"a", "b"}
 
     def test_storage(self) -> None:
-        """Without any storage, nothing is kept."""
+        """Without any storage, chains are kept in memory, and not ordered anew for each request."""
         config = load()
-        assert isinstance(config.default_storage, NoStorage)
+        assert isinstance(config.default_storage, MemoryStorage)
         assert config.auth.blocks[0].storage is config.default_storage
 
     def test_the_only_storage_is_the_default(self) -> None:
@@ -231,11 +237,17 @@ class TestDefaults:
         config = load('[storage "disk"]\ntype = file\ndirectory = /srv\n')
         assert config.default_storage is config.storages["disk"]
 
-    def test_of_two_storages_none_is_the_default(self) -> None:
-        """Of two storages none is guessed: the default keeps nothing."""
+    def test_of_two_storages_none_is_guessed(self) -> None:
+        """Of two storages none is guessed: the default keeps chains in memory."""
         config = load(
             '[storage "a"]\ntype = file\ndirectory = /a\n[storage "b"]\ntype = file\ndirectory = /b\n'
         )
+        assert isinstance(config.default_storage, MemoryStorage)
+
+    def test_a_storage_that_is_called_none_is_a_choice(self) -> None:
+        """Of two storages, one that is called `none` is what blocks without a storage have, as in 0.3."""
+        config = load('[storage "a"]\ntype = file\ndirectory = /a\n[storage "none"]\ntype = none\n')
+        assert config.default_storage is config.storages["none"]
         assert isinstance(config.default_storage, NoStorage)
 
 
@@ -317,7 +329,10 @@ class TestSections:
 
     def test_a_verification_without_type_listens_nowhere(self) -> None:
         """A verification without a good type is no second finding at the listeners of others."""
-        found = wrong('[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n')
+        found = wrong(
+            '[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n'
+            "[mgmt]\ndefault-verification = b\n"
+        )
         assert found == [f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}"]
 
     def test_one_mistake_is_reported_once(self) -> None:
@@ -478,13 +493,14 @@ class TestFiles:
 
 
 def test_all_http01_verifications_answer_from_one_table() -> None:
-    """Every http01, the implied one included, shares the table of the configuration."""
-    config = load('[verification "a"]\ntype = http01\n[verification "b"]\ntype = http01\nlistener =\n')
-    tables = [
-        validator.responses for validator in config.validators.values() if isinstance(validator, Http01)
-    ]
-    assert len(tables) == 3
-    assert all(table is config.responses for table in tables)
+    """Every http01, or the implied one, shares the table of the configuration."""
+    two = (
+        'verification = a\n[verification "a"]\ntype = http01\n[verification "b"]\ntype = http01\nlistener =\n'
+    )
+    for config, count in ((load(two), 2), (load(), 1)):
+        tables = [each.responses for each in config.validators.values() if isinstance(each, Http01)]
+        assert len(tables) == count
+        assert all(table is config.responses for table in tables)
 
 
 def test_sections_are_frozen() -> None:
