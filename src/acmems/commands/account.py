@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from acmems import logs
+from acmems.commands import preflight
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import tell
 from acmems.config import Configuration
@@ -23,8 +24,10 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """Do what is asked with the account, and print it.
 
     Raises:
+        ConfigurationError: its files cannot be used.
         AcmeException: it cannot be done.
     """
+    preflight.require_account(config)
     logs.configure(options.logging or config.logging)
     issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
     try:

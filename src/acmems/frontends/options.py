@@ -101,7 +101,7 @@ class MgmtOptions:
                 "default-storage",
                 str,
                 None,
-                meaning="storage for auth blocks that name none; empty: nothing is kept. Without this key: the "
-                "only one that is defined, otherwise memory, until a restart",
+                meaning="storage for auth blocks that name none; empty: nothing is kept. Without this key: "
+                "the only one that is defined, otherwise memory, until a restart",
             ),
         )

@@ -21,6 +21,7 @@ import itertools
 import json
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.storages.contract import IssuerIdentity
 from acmems.system import files
+from acmems.system.permissions import NamedFile, denial, reason
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
@@ -99,10 +101,21 @@ class FileStorage:
 
     def self_check(self) -> Iterator[tuple[str, str]]:
         """Say whether the directory is missing, or not writable for this user."""
-        if not self.directory.is_dir():
+        try:
+            is_there = stat.S_ISDIR(self.directory.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        except OSError as error:
+            yield "directory", f"the directory {self.directory} cannot be used: {reason(error)}"
+            return
+        if not is_there:
             yield "directory", f"there is no directory {self.directory}: create it, mode 0700"
         elif not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            yield "directory", f"the directory {self.directory} is not writable"
+            yield "directory", f"the directory {self.directory} is not writable: {denial(self.directory)}"
+
+    def named_files(self) -> Iterator[NamedFile]:
+        """Name the directory; chains are public, but nobody else should change them."""
+        yield NamedFile("directory", self.directory)
 
     def check(self) -> None:
         """Write a test file to both places that a chain goes to."""
