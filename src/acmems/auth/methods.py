@@ -199,8 +199,8 @@ def _warn_of_weakness(options: Options, secret: Secret | None) -> None:
         options.report("hmac_key: the quotes are part of the secret", "hmac_key", warning=True)
     if len(text) < _SHORTEST_SECRET or _bits(text) < _FEWEST_BITS:
         options.report(
-            "hmac_key: this secret is short or repeats itself, so whoever has seen one request can guess it: make "
-            "one with 'openssl rand -hex 32'",
+            "hmac_key: this secret is short or repeats itself, so whoever has seen one request can guess it: "
+            "make one with 'openssl rand -hex 32'",
             "hmac_key",
             warning=True,
         )

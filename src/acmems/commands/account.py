@@ -11,6 +11,7 @@ from acmems.commands.terminal import tell
 from acmems.config import Configuration
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.text import one_line
 
 HELP = "show, register or deactivate the ACME account"
 
@@ -60,4 +61,4 @@ def _show(issuer: AcmeIssuer, account: Account) -> None:
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        tell(f"{name:<{width}}  {value}")
+        tell(f"{name:<{width}}  {one_line(value)}")

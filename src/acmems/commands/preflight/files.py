@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from acmems.system.permissions import NamedFile, NamesFiles, exposures
 
 # The keys whose values are secrets; `option` of a DNS provider may only say where one is.
 _SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option"})
+_COMMENT = re.compile(r"\s([#;])")
 _ELSEWHERE = ("file:", "env:")
 
 
@@ -23,6 +26,13 @@ def check(config: Configuration) -> Iterator[Finding]:
                 location,
                 f"{named.key}: {named.path} is looked for in the directory that acmems is started in "
                 f"({Path.cwd()} now): write the whole path",
+                warning=True,
+            )
+        if not os.path.lexists(named.path) and (comment := _COMMENT.search(str(named.path))):
+            yield Finding(
+                location,
+                f"{named.key}: what follows the '{comment[1]}' is part of the path: write the comment on a "
+                f"line of its own",
                 warning=True,
             )
         for text in exposures(named):

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from acmems import __version__
-from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, DeadlinePassed
+from acmems.exceptions import (
+    AcmeException,
+    CAProblem,
+    CAProtocolError,
+    DeadlinePassed,
+    DirectoryUnusable,
+)
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session.connection import CAConnection, Failure
@@ -276,10 +282,17 @@ class Session:
                 response = yield from self._fetch(response.location, deadline, MAX_DIRECTORY)
             return response
 
-        response = yield from self._retries.run(
-            fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
-        )
-        directory = Directory.parse(response.json())
+        try:
+            response = yield from self._retries.run(
+                fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
+            )
+        except CAProblem as problem:
+            words = str(problem).removesuffix(f" from {self.directory_url}")
+            raise DirectoryUnusable(self.directory_url, words) from problem
+        try:
+            directory = Directory.parse(response.json())
+        except CAProtocolError as error:
+            raise DirectoryUnusable(self.directory_url, str(error)) from error
         for url in directory.required:
             self._origin_of(url)
         return directory
