@@ -376,7 +376,9 @@ class DirectoryUnusable(CAProtocolError):
     """
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url}, the acme-server, is no ACME directory: {reason}")
+        super().__init__(
+            f"there is no ACME directory at {url} ({reason}): correct 'acme-server' in [account]"
+        )
         self.url = url
         self.reason = reason
 

@@ -13,7 +13,7 @@ from acmems.commands import account, check, serve
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
-from acmems.exceptions import AcmeException, ConfigurationError, DirectoryUnusable
+from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
 from acmems.settings.findings import hint
 from acmems.text import one_line
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(str(finding))
         return ExitCode.UNUSABLE
     except AcmeException as error:
-        complain(f"{_place(config, error)}: {error}")
+        complain(_words(config, error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")
@@ -70,11 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return ExitCode.FAILED
 
 
-def _place(config: Configuration | None, error: AcmeException) -> str:
-    """Return the line to blame for an error where there is one, else this program's name."""
-    if config is None or not isinstance(error, DirectoryUnusable):
-        return "acmems"
-    return str(config.where("account", None, "acme-server"))
+def _words(config: Configuration | None, error: AcmeException) -> str:
+    """Return what an error says, with the line that it is about where that is known."""
+    where = "" if config is None else config.where("account", None, "acme-server")
+    if isinstance(error, DirectoryUnusable):
+        return f"{where or 'acmems'}: {error}"
+    if type(error) is CAUnavailable:
+        return f"acmems: {error}; 'acme-server' of {where} says where the CA is"
+    return f"acmems: {error}"
 
 
 def _read(words: Sequence[str]) -> argparse.Namespace:

@@ -87,10 +87,24 @@ def _processes(inodes: dict[str, int]) -> Iterator[Holder]:
     """Yield the processes that have one of some sockets open, as far as this one may look."""
     wanted = {f"socket:[{inode}]": user for inode, user in inodes.items()}
     for process in _PROC.iterdir() if wanted else ():
-        if not process.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            open_files = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
-            for link in open_files & wanted.keys():
-                command = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                yield Holder(user_name(wanted[link]), int(process.name), tuple(filter(None, command)))
+        if process.name.isdigit():
+            for link in wanted.keys() & _open_files(process):
+                yield Holder(user_name(wanted[link]), int(process.name), _command(process))
+
+
+def _open_files(process: Path) -> set[str]:
+    """Return what the descriptors of a process lead to; nothing where this one may not look."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # it is closed meanwhile
+                found.add(str(entry.readlink()))
+    return found
+
+
+def _command(process: Path) -> tuple[str, ...]:
+    try:
+        words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # it has ended meanwhile
+        return ()
+    return tuple(filter(None, words))

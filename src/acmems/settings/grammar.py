@@ -17,7 +17,7 @@ _HEADER = re.compile(r'\[\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+"([^"]*)")?\s*\]')
 _FOREIGN_HEADER = re.compile(
     r"\[\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+|\s*[.:]\s*)['\"]?([^'\"\[\]]+?)['\"]?\s*\]"
 )
-_FOREIGN_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\s*:(?:\s|$)")
+_FOREIGN_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\s*:\s")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 

@@ -96,7 +96,7 @@ def _obstacle(path: Path) -> str:
     for parent in reversed(path.absolute().parents):
         if not os.access(parent, os.X_OK):
             return f"the user {user} may not look into {parent} ({_owned(parent)})"
-    return f"the user {user} may not use {path} ({_owned(path)}): make it that user's or that user's group's"
+    return f"the user {user} may not use {path} ({_owned(path)}): chown {user} {path}"
 
 
 def _owned(path: Path) -> str:

@@ -97,7 +97,7 @@ class TestRead:
 
     def test_a_colon_between_key_and_value_is_a_finding(self) -> None:
         """A line as in YAML is told how to write, without its value."""
-        _, findings = read("[account]\neab-hmac-key: c2VjcmV0\ndir:\n")
+        _, findings = read("[account]\neab-hmac-key: c2VjcmV0\ndir : /var/lib\n")
         assert findings == [
             "a.ini:2: a '=' stands between key and value: write 'eab-hmac-key = …'",
             "a.ini:3: a '=' stands between key and value: write 'dir = …'",

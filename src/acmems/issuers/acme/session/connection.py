@@ -234,11 +234,9 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
         words = error.reason.replace("_", " ").lower()
         reason = "the connection broke" if words.startswith("unexpected eof") else f"TLS failed: {words}"
         if words in _NO_TLS:
-            reason = f"no TLS is spoken at this port ({words}; see 'acme-server' in [account])"
+            reason = f"no TLS is spoken at this port ({words})"
     elif isinstance(error, ssl.SSLEOFError):
         reason = "the connection broke"
-    elif isinstance(error, socket.gaierror):
-        reason = f"{error.strerror or error} (see 'acme-server' in [account], and the DNS of this machine)"
     elif isinstance(error, OSError):
         reason = error.strerror or str(error)
     else:

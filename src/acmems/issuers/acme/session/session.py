@@ -12,6 +12,7 @@ from typing import Any
 from acmems import __version__
 from acmems.exceptions import (
     AcmeException,
+    CAError,
     CAProblem,
     CAProtocolError,
     DeadlinePassed,
@@ -287,15 +288,18 @@ class Session:
                 fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
             )
         except CAProblem as problem:
-            words = str(problem).removesuffix(f" from {self.directory_url}")
-            raise DirectoryUnusable(self.directory_url, words) from problem
+            raise self._no_directory(problem) from problem
         try:
             directory = Directory.parse(response.json())
         except CAProtocolError as error:
-            raise DirectoryUnusable(self.directory_url, str(error)) from error
+            raise self._no_directory(error) from error
         for url in directory.required:
             self._origin_of(url)
         return directory
+
+    def _no_directory(self, error: CAError) -> DirectoryUnusable:
+        words = str(error).replace(f" from {self.directory_url}", "")
+        return DirectoryUnusable(self.directory_url, words)
 
     def _fetch(self, url: str, deadline: Deadline, max_size: int) -> Steps[Response]:
         """Send one unsigned request; the nonce that may come with the answer is kept."""
