@@ -25,8 +25,8 @@ _ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
     "sha2-512": "sha512",
 }
 _DIGEST_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
-# What 12 random bytes in base64 have is enough; what a person makes up has less as a rule.
-_SHORTEST_SECRET, _FEWEST_BITS = 16, 48.0
+# 12 random bytes in base64, or 8 in hexadecimal, have more; what a person makes up has less as a rule.
+_SHORTEST_SECRET, _FEWEST_CHARACTERS, _FEWEST_BITS = 16, 6, 40.0
 _AUTHENTICATION = re.compile(
     r"hmac (?:name=(?P<name>[a-z0-9-]+)(?:, ?| )hash=(?P<hash>[0-9a-f]+)"
     r"|hash=(?P<hash2>[0-9a-f]+)(?:, ?| )name=(?P<name2>[a-z0-9-]+))",
@@ -197,7 +197,7 @@ def _warn_of_weakness(options: Options, secret: Secret | None) -> None:
         return
     if text[0] == text[-1] and text[0] in "\"'":
         options.report("hmac_key: the quotes are part of the secret", "hmac_key", warning=True)
-    if len(text) < _SHORTEST_SECRET or _bits(text) < _FEWEST_BITS:
+    if len(text) < _SHORTEST_SECRET or len(set(text)) < _FEWEST_CHARACTERS or _bits(text) < _FEWEST_BITS:
         options.report(
             "hmac_key: this secret is short or repeats itself, so whoever has seen one request can guess it: "
             "make one with 'openssl rand -hex 32'",

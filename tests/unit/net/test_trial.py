@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.peers import free_port
 
 from acmems.net import holders as looking
 from acmems.net.address import Address
@@ -26,8 +27,7 @@ def taken() -> Iterator[int]:
 class TestTrial:
     def test_a_free_address(self) -> None:
         """An address that is free can be listened on afterwards, too: nothing stays behind."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         assert try_address(Address("127.0.0.1", port), datagrams=True) is None
         socket.create_server(("127.0.0.1", port)).close()
 
@@ -70,8 +70,8 @@ class TestTrial:
     def test_an_address_in_use_for_datagrams(self) -> None:
         """Where datagrams are to be taken, too, a socket for datagrams is in the way, else it is not."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-            address = Address("127.0.0.1", sock.getsockname()[1])
+            address = Address("127.0.0.1", free_port())
+            sock.bind((address.host, address.port))
             error = try_address(address, datagrams=True)
             assert error is not None
             assert error.errno == errno.EADDRINUSE
