@@ -30,7 +30,7 @@ from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
-from acmems.storages import STORAGES, MemoryStorage, NoStorage, Storage
+from acmems.storages import PROCESS_MEMORY, STORAGES, NoStorage, Storage
 from acmems.system.permissions import reason
 
 __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
@@ -225,8 +225,7 @@ class Configuration:
         is_chosen = name is not None or "none" in storages
         none = storages.setdefault("none", NoStorage("none"))
         if not is_chosen:
-            # Nobody wants an order for each request without saying so. No section can have this name.
-            return MemoryStorage('"memory"')
+            return PROCESS_MEMORY  # nobody wants an order for each request without saying so
         if name and name not in storages:
             mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)

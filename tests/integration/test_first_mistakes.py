@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,20 +37,23 @@ def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def config(pebble: Pebble, tmp_path: Path) -> Path:
-    """A configuration that works, whose folders belong to the user who is to run it."""
-    for above in (tmp_path, *tmp_path.parents[:3]):
-        if above.stat().st_uid == os.geteuid():
-            above.chmod(0o755)
-    (tmp_path / "ca.pem").write_bytes(pebble.ca_file.read_bytes())
-    settings = Settings.of(pebble, tmp_path)
-    settings.ca_file = tmp_path / "ca.pem"
-    path = tmp_path / "acmems.ini"
-    path.write_text(settings.text())
-    if os.geteuid() == 0:
-        for name in ("account", "storage"):
-            os.chown(tmp_path / name, NOBODY, NOBODY)
-    return path
+def config(pebble: Pebble) -> Iterator[Path]:
+    """A configuration that works, in a folder that everybody can enter, for the user who is to run it."""
+    with tempfile.TemporaryDirectory(prefix="acmems-") as name:  # pytest closes its own folders to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "ca.pem").write_bytes(pebble.ca_file.read_bytes())
+        settings = Settings.of(pebble, folder)
+        settings.ca_file = folder / "ca.pem"
+        path = folder / "acmems.ini"
+        path.write_text(settings.text())
+        if os.geteuid() == 0:
+            for made in ("account", "storage"):
+                os.chown(folder / made, NOBODY, NOBODY)
+        yield path
+        for directory in sorted(folder.rglob("*")):
+            if directory.is_dir():
+                directory.chmod(0o700)
 
 
 def line_of(config: Path, text: str) -> int:
@@ -107,6 +111,29 @@ def test_a_storage_that_nobody_may_write(config: Path, command: str) -> None:
     done = as_nobody(command, config)
     assert done.returncode == 2
     assert f"{config}:{line_of(config, 'directory = ')}: the directory {config.parent}/storage" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+@pytest.mark.parametrize(
+    ("made", "key"),
+    [("storage/identities", "directory = "), ("storage/ab", "directory = "), ("account/presented", "dir = ")],
+)
+def test_what_a_start_by_root_has_left(config: Path, command: str, made: str, key: str) -> None:
+    """A directory that acmems made for another user is told before an order needs it."""
+    (config.parent / made).mkdir()
+    close(made)(config.parent)
+    done = as_nobody(command, config)
+    assert done.returncode == 2
+    assert f"{config}:{line_of(config, key)}: " in done.stderr
+    assert f"may not use {config.parent}/{made} (mode 0000, owner " in done.stderr
+
+
+def test_directories_of_others_are_not_in_the_way(config: Path) -> None:
+    """What acmems has not made, such as lost+found, may be closed to it."""
+    for other in ("storage/lost+found", "account/other"):
+        (config.parent / other).mkdir()
+        close(other)(config.parent)
+    assert as_nobody("check", config).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])

@@ -231,6 +231,7 @@ class TestDefaults:
         """Without any storage, chains are kept in memory, and not ordered anew for each request."""
         config = load()
         assert isinstance(config.default_storage, MemoryStorage)
+        assert load().default_storage is config.default_storage  # a reload forgets nothing
         assert config.auth.blocks[0].storage is config.default_storage
 
     def test_the_only_storage_is_the_default(self) -> None:

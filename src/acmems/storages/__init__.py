@@ -7,10 +7,18 @@ from typing import Final
 
 from acmems.storages.contract import IssuerIdentity, Storage
 from acmems.storages.file import FileStorage
-from acmems.storages.memory import MemoryStorage
+from acmems.storages.memory import PROCESS_MEMORY, MemoryStorage
 from acmems.storages.none import NoStorage
 
-__all__ = ["STORAGES", "FileStorage", "IssuerIdentity", "MemoryStorage", "NoStorage", "Storage"]
+__all__ = [
+    "PROCESS_MEMORY",
+    "STORAGES",
+    "FileStorage",
+    "IssuerIdentity",
+    "MemoryStorage",
+    "NoStorage",
+    "Storage",
+]
 
 STORAGES: Final[Mapping[str, type[Storage]]] = {
     "none": NoStorage,

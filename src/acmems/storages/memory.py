@@ -67,5 +67,9 @@ class MemoryStorage:
                 self._chains.popitem(last=False)
 
 
+PROCESS_MEMORY = MemoryStorage('"memory"')
+"""What configurations without a storage have, so that a reload forgets nothing; no section has its name."""
+
+
 def _key(request: CertificateRequest, issuer: IssuerIdentity) -> _Key:
     return issuer, request.names, request.key_digest, request.must_staple

@@ -54,6 +54,17 @@ def denial(path: str | os.PathLike[str]) -> str:
     return f"{os.strerror(errno.EACCES)}: {_obstacle(Path(os.fspath(path)))}"
 
 
+def closed_directories(path: Path) -> list[Path]:
+    """Return the directories within one that this process may not write to, as when another user made them.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    with os.scandir(path) as entries:
+        inside = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(each for each in inside if not os.access(each, os.R_OK | os.W_OK | os.X_OK))
+
+
 def exposures(named: NamedFile) -> Iterator[str]:
     """Yield what other users of this machine may do with a file, though only some should, and what to do.
 

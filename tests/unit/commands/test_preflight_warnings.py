@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,36 @@ class TestRegistration:
         assert told([finding]) == [(2, True)]
         assert "nothing can be ordered: " in finding.message
         preflight.require(config)
+
+
+class TestRoot:
+    @pytest.mark.parametrize(("uid", "is_told"), [(0, True), (1000, False)])
+    def test_root_in_the_place_of_another(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, uid: int, is_told: bool
+    ) -> None:
+        """Root is told whose directory it is about to make files in, which that user could not use."""
+        stat = Path.stat
+
+        def stat_of_another(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+            found = list(stat(path, follow_symlinks=follow_symlinks))
+            found[4] = 4_000_000_000 if path.name == "account" else found[4]
+            return os.stat_result(found)
+
+        config = configuration(folder)
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        monkeypatch.setattr(Path, "stat", stat_of_another)
+        findings = preflight.check(config)
+        assert told(findings) == ([(2, True)] if is_told else [])
+        assert not is_told or "runuser -u 4000000000 -- acmems" in findings[0].message
+
+    def test_a_start_tells_warnings(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a start warns of is told, and the start goes on."""
+        AccountDirectory(folder / "account").save_key(KEY)
+        preflight.require(configuration(folder, account=""))
+        err = capsys.readouterr().err
+        assert err.startswith(f"{folder}/acmems.ini:1: warning: no account is registered yet")
 
 
 class TestFiles:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from acmems.challenges import SelfChecking
 from acmems.commands.preflight import account, addresses, files, logging
 from acmems.commands.preflight.addresses import refused_listener
+from acmems.commands.terminal import complain
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
 from acmems.settings.findings import Finding
@@ -19,21 +20,23 @@ __all__ = ["check", "refused_listener", "require", "require_account"]
 
 
 def require(config: Configuration) -> None:
-    """Make sure that a server can start with what a configuration names; addresses show when it listens.
+    """Make sure that a server can start with what a configuration names, and tell what it warns of.
+
+    Whether addresses can be listened on shows when the server does.
 
     Raises:
         ConfigurationError: with all that is wrong.
     """
-    _raise_errors([*account.check(config), *logging.check(config), *_plug_ins(config)])
+    _judge([*account.check(config), *logging.check(config), *_plug_ins(config)])
 
 
 def require_account(config: Configuration) -> None:
-    """Make sure that the account can be read and written.
+    """Make sure that the account can be read and written, and tell what there is to warn of.
 
     Raises:
         ConfigurationError: with all that is wrong.
     """
-    _raise_errors([*account.check_access(config), *logging.check(config)])
+    _judge([*account.check_access(config), *logging.check(config)])
 
 
 def check(config: Configuration) -> list[Finding]:
@@ -50,10 +53,12 @@ def check(config: Configuration) -> list[Finding]:
     )
 
 
-def _raise_errors(findings: Iterable[Finding]) -> None:
-    errors = sorted(finding for finding in findings if not finding.warning)
-    if errors:
-        raise ConfigurationError(errors)
+def _judge(findings: Iterable[Finding]) -> None:
+    found = sorted(findings)
+    if any(not finding.warning for finding in found):
+        raise ConfigurationError(found)
+    for warning in found:
+        complain(str(warning))
 
 
 def _plug_ins(config: Configuration) -> Iterator[Finding]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from acmems.config import Configuration
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.session.sockets import tls_context
 from acmems.settings.findings import Finding
+from acmems.system.permissions import user_name
 from acmems.text import one_line
 
 
@@ -21,13 +24,31 @@ def check(config: Configuration) -> Iterator[Finding]:
 
 def check_access(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong with the files of the account."""
+    where = config.where("account", None, "dir")
     for text in AccountDirectory(config.account.dir).self_check():
-        yield Finding(config.where("account", None, "dir"), text)
+        yield Finding(where, text)
+    owner = _other_owner(config.account.dir)
+    if owner is not None:
+        yield Finding(
+            where,
+            f"this runs as root, and {config.account.dir} belongs to the user {owner}, who cannot use files "
+            f"that root makes there: run acmems as that user (runuser -u {owner} -- acmems …)",
+            warning=True,
+        )
     if config.account.ca_file is not None:
         try:
             tls_context(config.account.ca_file)
         except ValueError as error:
             yield Finding(config.where("account", None, "ca-file"), str(error))
+
+
+def _other_owner(path: Path) -> str | None:
+    """Return whose a directory is where this process is root, and it is not root's."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return None
+    return user_name(owner) if os.geteuid() == 0 and owner != 0 else None
 
 
 def _check_terms(config: Configuration) -> Iterator[Finding]:

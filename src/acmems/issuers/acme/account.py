@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import AccountKey, is_jwk
 from acmems.system import files
-from acmems.system.permissions import denial, reason
+from acmems.system.permissions import closed_directories, denial, reason
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,9 @@ class AccountDirectory:
                     os.close(os.open(self.registration_file, os.O_RDONLY | os.O_CLOEXEC))
             elif not os.access(self.path, os.W_OK | os.X_OK):
                 yield f"the account directory {self.path} is not writable: {denial(self.path)}"
+            presented = self.path / "presented"
+            if presented in closed_directories(self.path):
+                yield f"proofs in DNS cannot be noted: {denial(presented)}"
         except AccountError as error:
             yield str(error)
         except OSError as error:
