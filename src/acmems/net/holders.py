@@ -57,7 +57,7 @@ def holders(host: str, port: int, kind: socket.SocketKind) -> list[Holder]:
         for taken, inode, user in _listening(table, port, _LISTENING[kind])
         if taken.is_unspecified or address.is_unspecified or taken == address
     }
-    known = list(_processes(found))
+    known = list(dict.fromkeys(_processes(found)))
     return known or [Holder(user_name(user)) for user in dict.fromkeys(found.values())]
 
 

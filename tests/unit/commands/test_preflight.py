@@ -114,6 +114,7 @@ def test_trust_anchors_that_are_none(folder: Path) -> None:
         (finding,) = preflight.check(Configuration.from_text(text, "a.ini"))
         assert finding.location.line == 3
         assert name in finding.message
+        assert "_ssl" not in finding.message
 
 
 def test_a_log_file_without_a_directory(folder: Path) -> None:

@@ -105,6 +105,16 @@ class TestDirectory:
         del ca.answers[f"{CA}/dir"]
         assert ca.run(session.directory(NEVER))["newOrder"]
 
+    @pytest.mark.parametrize(("document", "reason"), [({}, "the CA's directory lacks newNonce")])
+    def test_what_is_no_directory(
+        self, session: Session, ca: FakeCA, document: dict[str, Any], reason: str
+    ) -> None:
+        """A document that is no directory is told with its URL."""
+        ca.answers[f"{CA}/dir"] = lambda: (200, document, None)
+        with pytest.raises(DirectoryUnusable) as raised:
+            ca.run(session.directory(NEVER))
+        assert (raised.value.url, raised.value.reason) == (f"{CA}/dir", reason)
+
     def test_a_reading_anew_that_fails(self, session: Session, ca: FakeCA) -> None:
         """An old directory serves on while the CA is too busy to give it anew; it is asked again later."""
         ca.run(session.directory(NEVER))

@@ -91,6 +91,18 @@ class TestHolders:
         assert holders("127.0.0.2", taken, socket.SOCK_STREAM) == []
         assert holders("127.0.0.1", taken, socket.SOCK_DGRAM) == []
 
+    def test_connections_are_nobody_who_listens(self, taken: int) -> None:
+        """A port at which a connection ends is not one at which somebody listens."""
+        with socket.create_connection(("127.0.0.1", taken)) as client:
+            assert holders("127.0.0.1", client.getsockname()[1], socket.SOCK_STREAM) == []
+
+    def test_a_process_with_two_sockets(self) -> None:
+        """A process that listens on IPv4 and on IPv6 is one."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with socket.create_server(("::1", port), family=socket.AF_INET6):
+                assert len(holders("::", port, socket.SOCK_STREAM)) == 1
+
     def test_ipv6_and_all_addresses(self) -> None:
         """A socket that takes IPv4 and IPv6 is in the way of both."""
         with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
