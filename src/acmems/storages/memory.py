@@ -22,18 +22,22 @@ class MemoryStorage:
     Args:
         name: what errors call it.
         most: how many chains are kept; beyond that, the one that was stored first is forgotten.
+        most_bytes: how long their PEM may be altogether.
     """
 
-    MOST = 10_000  # some 50 MB
+    MOST = 10_000
+    MOST_BYTES = 50 * 1024 * 1024  # 5 kB each; one with a hundred names has 30
 
     renew_within: datetime.timedelta | None = None
     is_immediate = True
 
-    def __init__(self, name: str, most: int = MOST) -> None:
+    def __init__(self, name: str, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self.name = name
         self._most = most
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()  # guards what follows
         self._chains: OrderedDict[_Key, Chain] = OrderedDict()
+        self._bytes = 0
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:  # noqa: ARG003 - the contract's; it has none
@@ -61,10 +65,13 @@ class MemoryStorage:
         with self._lock:
             for request, chain in entries:
                 key = _key(request, issuer)
+                self._bytes += len(chain.pem)
+                before = self._chains.pop(key, None)
+                if before is not None:
+                    self._bytes -= len(before.pem)
                 self._chains[key] = chain
-                self._chains.move_to_end(key)
-            while len(self._chains) > self._most:
-                self._chains.popitem(last=False)
+            while len(self._chains) > self._most or self._bytes > self._most_bytes:
+                self._bytes -= len(self._chains.popitem(last=False)[1].pem)
 
 
 PROCESS_MEMORY = MemoryStorage('"memory"')

@@ -59,6 +59,13 @@ def test_an_address_of_another_machine() -> None:
     assert str(finding).startswith("a.ini:4: 192.0.2.13:1313: this machine does not have this address")
 
 
+def test_an_address_of_another_machine_at_the_port_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that listens on all addresses does not have those that the machine does not have."""
+    monkeypatch.setattr(addresses, "holders", lambda *_: [SERVER])
+    [finding] = look(mgmt="192.0.2.13:1313")
+    assert "this machine does not have this address" in finding.message
+
+
 def test_a_name_without_address() -> None:
     """A name that nobody knows is told at its line."""
     [finding] = look(challenges="acmems.invalid:1380")

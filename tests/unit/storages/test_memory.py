@@ -37,3 +37,14 @@ def test_there_is_an_end_to_memory() -> None:
     storage.store(requests[0], chains[0], CA)
     storage.store(requests[2], chains[2], CA)
     assert [storage.find(request, CA) for request in requests] == [chains[0], None, chains[2]]
+
+
+def test_there_is_an_end_to_long_chains() -> None:
+    """Chains are counted by their size, too, whether they are new or replace another."""
+    requests = [make_request() for _ in range(3)]
+    chains = [make_chain(request) for request in requests]
+    storage = MemoryStorage("memory", most_bytes=2 * max(len(chain.pem) for chain in chains))
+    for request, chain in zip(requests, chains, strict=True):
+        for _ in range(3):
+            storage.store(request, chain, CA)
+    assert [storage.find(request, CA) for request in requests] == [None, *chains[1:]]

@@ -48,12 +48,12 @@ def refused_listener(config: Configuration, error: OSError) -> Finding | None:
     """
     for use in config.listener_uses:
         if str(use.address) == error.filename:
-            return Finding(use.location, _words(use.address, error, _holders(use)))
+            return Finding(use.location, _words(use.address, error, _holders(use, error)))
     return None
 
 
 def _findings(use: ListenerUse, error: OSError) -> Iterator[Finding]:
-    taken_by = _holders(use)
+    taken_by = _holders(use, error)
     if any(holder.is_acmems for holder in taken_by):
         return
     # A socket of systemd's may be meant for acmems, and so may a process that cannot be looked at.
@@ -61,7 +61,10 @@ def _findings(use: ListenerUse, error: OSError) -> Iterator[Finding]:
     yield Finding(use.location, _words(use.address, error, taken_by), warning=is_uncertain)
 
 
-def _holders(use: ListenerUse) -> list[Holder]:
+def _holders(use: ListenerUse, error: OSError) -> list[Holder]:
+    """Return who has an address already, which whoever checks may not even be allowed to ask for."""
+    if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+        return []
     kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if use.takes_datagrams else (socket.SOCK_STREAM,)
     try:
         found = socket.getaddrinfo(use.address.host, use.address.port, type=socket.SOCK_STREAM)
@@ -77,7 +80,11 @@ def _words(address: Address, error: OSError, taken_by: Sequence[Holder]) -> str:
         if not taken_by:
             return f"{address} is in use by another program: end it, or write another port"
         who = " and ".join(dict.fromkeys(map(str, taken_by)))
-        unless = "unless that is acmems, " if any(holder.pid in {None, 1} for holder in taken_by) else ""
+        unless = (
+            "unless that is acmems, or systemd for it, "
+            if any(holder.pid in {None, 1} for holder in taken_by)
+            else ""
+        )
         return f"{address} is in use by {who}: {unless}end it, or write another port"
     if error.errno == errno.EACCES and _is_low(address.port):
         return (
