@@ -95,6 +95,7 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (NoChallengeMethodsSupported("no dns-01"), BLOCK_AND_NAMES),
     (CAProblem(400, CAProblem.PREFIX + "malformed", "no"), BLOCK_AND_NAMES),
     (CAProtocolError("odd"), BLOCK_AND_NAMES),
+    (exceptions.DirectoryUnusable("https://ca.example/dir", "not JSON"), BLOCK_AND_NAMES),
     (ChallengesUnknownStatus("odd"), BLOCK_AND_NAMES),
     (CertificateUnusable("another key"), BLOCK_AND_NAMES),
     (CAError("broken"), BLOCK_AND_NAMES),
