@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,15 +109,16 @@ class AccountDirectory:
 
     def exists(self) -> bool:
         """Tell whether the directory is there."""
-        return self.path.is_dir()
+        mode = _mode(self.path)
+        return mode is not None and stat.S_ISDIR(mode)
 
     def has_key(self) -> bool:
         """Tell whether there is a key."""
-        return self.key_file.exists()
+        return _mode(self.key_file) is not None
 
     def has_registration(self) -> bool:
         """Tell whether there is a registration."""
-        return self.registration_file.exists()
+        return _mode(self.registration_file) is not None
 
     @contextlib.contextmanager
     def founding(self) -> Iterator[None]:
@@ -274,6 +276,14 @@ class AccountDirectory:
             files.write_atomically(path, data)
         except OSError as error:
             raise AccountError(f"{path} cannot be written: {reason(error, self.path)}") from error
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file, None where there is none; from 3.14 on, Path hides that it may not look."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _kept(document: Mapping[str, Any]) -> dict[str, Any]:
