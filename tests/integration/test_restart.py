@@ -248,7 +248,7 @@ class TestStart:
         with socket.create_server(("127.0.0.1", taken)):
             done = run_acmems("serve", config)
         assert done.returncode == 1
-        assert f"127.0.0.1:{taken}: cannot listen: Address already in use" in done.stderr
+        assert f"127.0.0.1:{taken} is in use by " in done.stderr
         assert list((tmp_path / "account").glob("account.pem")) == []
         assert list((tmp_path / "account").glob("registration.json")) == []
         assert pebble.log.count("accounts in memory") == before

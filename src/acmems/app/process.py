@@ -18,6 +18,7 @@ from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.logs.options import LoggingOptions
 from acmems.net.address import Address
 from acmems.net.listening import SocketPool
+from acmems.settings.findings import Finding
 from acmems.system.children import CHILDREN, reaps_orphans
 from acmems.system.systemd import InheritedSocket, Notifier, inherited_sockets
 
@@ -26,11 +27,17 @@ logger = logging.getLogger(__name__)
 Reread = Callable[[Configuration], Configuration]
 """Reads and checks the configuration anew, given the one that it is to replace."""
 
+Explain = Callable[[Configuration, OSError], Finding | None]
+"""Returns where a configuration has an address that cannot be listened on, and what to do about that."""
+
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def run(
-    config: Configuration, reread: Reread | None = None, logging_options: LoggingOptions | None = None
+    config: Configuration,
+    reread: Reread | None = None,
+    logging_options: LoggingOptions | None = None,
+    explain: Explain = lambda *_: None,
 ) -> None:
     """Run a server until SIGTERM or SIGINT, and read the configuration anew at each SIGHUP.
 
@@ -38,6 +45,7 @@ def run(
         config: what to run.
         reread: reads the configuration anew; None: what is given stays, and only the log is opened anew.
         logging_options: how to log, where the configuration does not count.
+        explain: says more about an address that a reload cannot listen on.
 
     Raises:
         AcmeException, OSError: it cannot start, as `Server.start`.
@@ -65,7 +73,7 @@ def run(
                     CHILDREN.reap()
                 elif number == signal.SIGHUP:
                     notifier.reloading()
-                    _reload(server, reread or _same, logging_options)
+                    _reload(server, reread or _same, logging_options, explain)
                     _tell_unused(server, inherited)
                     notifier.ready(_listening(server))
         logger.info("stopping")
@@ -74,11 +82,13 @@ def run(
     logger.info("stopped")
 
 
-def _reload(server: Server, reread: Reread, logging_options: LoggingOptions | None) -> None:
+def _reload(server: Server, reread: Reread, logging_options: LoggingOptions | None, explain: Explain) -> None:
     """Go by the configuration as it is now, or say why not and change nothing."""
+    config: Configuration | None = None
     try:
         config = reread(server.config)
-        server.reload(config, lambda: logs.configure(logging_options or config.logging))
+        options = logging_options or config.logging
+        server.reload(config, lambda: logs.configure(options))
     except ConfigurationError as error:
         for finding in error.findings:
             logger.error("%s", finding)  # noqa: TRY400 - a finding says it all
@@ -86,6 +96,9 @@ def _reload(server: Server, reread: Reread, logging_options: LoggingOptions | No
     except AcmeException as error:
         _tell_refused(str(error))
     except OSError as error:
+        finding = None if config is None else explain(config, error)
+        if finding is not None:
+            logger.error("%s", finding)  # noqa: TRY400 - the same
         _tell_refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except Exception:
         logger.exception("a bug")
