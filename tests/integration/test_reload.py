@@ -259,13 +259,17 @@ def test_records_are_withdrawn_by_whoever_presented_them(
         ),
         ("dir = {folder}/account", "dir = {folder}/storage", "'dir' cannot be changed by a reload"),
         ("level = debug", "level = debug\ndestination = {folder}/none/log", "the directory of the log file"),
-        ("level = debug", "level = debug\ndestination = {folder}/storage/.", "cannot log to"),
+        ("level = debug", "level = debug\ndestination = {folder}/storage/.", "is a directory"),
         (
             "max-size = 4k",
             "listener = 127.0.0.1:{taken}",
-            "127.0.0.1:{taken}: cannot listen: Address already in",
+            "acmems.ini:11: 127.0.0.1:{taken} is in use by",
         ),
-        ("max-size = 4k", "listener = 192.0.2.13:1313", "192.0.2.13:1313: cannot listen: Cannot assign"),
+        (
+            "max-size = 4k",
+            "listener = 192.0.2.13:1313",
+            "acmems.ini:11: 192.0.2.13:1313: this machine does not have",
+        ),
     ],
     ids=["key", "storage", "ca", "account", "log folder", "log", "taken", "elsewhere"],
 )

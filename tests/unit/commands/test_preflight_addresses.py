@@ -180,7 +180,7 @@ class TestStart:
     ) -> None:
         """What another start would not change ends with 2; what may pass ends with 1, to be tried again."""
 
-        def fail(_: Configuration) -> None:
+        def fail(*_: object) -> None:
             raise OSError(number, f"cannot listen: {os.strerror(number)}", "127.0.0.1:1313")
 
         monkeypatch.setattr("acmems.app.run", fail)
