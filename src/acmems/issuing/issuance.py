@@ -20,10 +20,9 @@ from acmems.exceptions import (
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
-    PayloadInvalid,
     StorageUnavailable,
 )
-from acmems.issuing.contract import Issuer
+from acmems.issuing.contract import Issuer, refuse_key_of_account
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity, Storage
@@ -183,8 +182,7 @@ class Issuance:
             CAUnavailable: nothing is stored, and the server is stopping.
         """
         request = accepted.request
-        if request.key_digest == self.issuer.key_digest:
-            raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+        refuse_key_of_account(request, self.issuer.key_digest)
         self.bus.emit(RequestedEvent(**self._known(accepted)))
         key = self.key(request)
         future: Future[Delivery] = Future()
