@@ -51,18 +51,18 @@ def _outcome(explanation: Explanation) -> str:
     return f"refused with {explanation.status}: no auth block {asked}"
 
 
-def _answer(explanation: Explanation, verdict: BlockVerdict) -> tuple[str, str]:
-    """Return what a block says, in a word, and why."""
+def _answer(explanation: Explanation, verdict: BlockVerdict) -> tuple[str, list[str]]:
+    """Return what a block says, in a word, and the reasons."""
     if not verdict.grants:
-        return "refuses", "; ".join(map(one_line, verdict.reasons))
+        return "refuses", list(map(one_line, verdict.reasons))
     if explanation.question.body is None:
         granted = [glob.text for glob in verdict.block.globs] + [
             str(each) for each in verdict.block.addresses
         ]
-        return "accepts", f"for {', '.join(granted)}"
+        return "accepts", [f"for {', '.join(granted)}"]
     if verdict is explanation.deciding:
-        return "grants", ""
-    return "grants", "if the CSR were accepted" if explanation.fault else "but an earlier block decides"
+        return "grants", []
+    return "grants", ["if the CSR were accepted" if explanation.fault else "but an earlier block decides"]
 
 
 def _named(explanation: Explanation) -> Iterator[tuple[str, str]]:
@@ -85,8 +85,9 @@ def plain(explanation: Explanation) -> Iterator[str]:
     if explanation.fault is not None:
         yield f"csr: {one_line(explanation.fault)}"
     for verdict in explanation.verdicts:
-        answer, why = _answer(explanation, verdict)
-        yield f"block {_quoted(verdict.block)} {answer}{why and f': {why}'}"
+        answer, reasons = _answer(explanation, verdict)
+        why = f": {'; '.join(reasons)}" if reasons else ""
+        yield f"block {_quoted(verdict.block)} {answer}{why}"
     for name, verification in _named(explanation):
         yield f"name {name}: verification {verification}"
     if explanation.deciding is not None:
@@ -108,10 +109,13 @@ def table(explanation: Explanation, *, colour: bool) -> Iterator[str]:
     width = max((len(name) for name, _, _ in rows), default=0)
     if rows:
         yield ""
-    for name, answer, why in rows:
+    for name, answer, reasons in rows:
         painted = paint(answer, Colour.RED if answer == "refuses" else Colour.GREEN)
         filled = " " * (len("refuses") - len(answer))
-        yield f"{name:<{width}}  {painted}{filled}  {why}".rstrip()
+        first, *further = reasons or [""]
+        yield f"{name:<{width}}  {painted}{filled}  {first}".rstrip()
+        for reason in further:
+            yield f"{'':<{width}}  {'':<{len('refuses')}}  {reason}"
     if explanation.deciding is None:
         return
     yield ""
