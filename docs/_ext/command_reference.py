@@ -43,8 +43,7 @@ def _leaves(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, a
 
 def arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """Return the options and other arguments of a parser, without its help."""
-    # argparse has no public way to list them; Sphinx' own extensions for it do the same.
-    found: list[argparse.Action] = parser._actions  # noqa: SLF001
+    found: list[argparse.Action] = parser._actions  # noqa: SLF001 - argparse has no public way to list them
     return [action for action in found if "--help" not in action.option_strings]
 
 
