@@ -54,7 +54,14 @@ class Server:
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(
-            self.issuer, identity, self.bus, seconds=seconds, clock=clock, subject=config.account.subject
+            self.issuer,
+            identity,
+            self.bus,
+            seconds=seconds,
+            clock=clock,
+            most_at_once=config.mgmt.max_orders,
+            most_waiting=config.mgmt.max_waiting,
+            subject=config.account.subject,
         )
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at
@@ -86,6 +93,7 @@ class Server:
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
             listener.stop_accepting()
+        self.issuance.let_go()
         for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -11,8 +12,9 @@ from acmems.auth.processor import Grant
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import failure_event, problem_response
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
 
@@ -59,7 +61,11 @@ class _SignRequest:
         self._body.seek(0)
         try:
             accepted = accepted_request(
-                self.processor.grant(), self.processor, exchange.reference, lambda: exchange.gone
+                self.processor.grant(),
+                self.processor,
+                exchange.reference,
+                lambda: exchange.gone,
+                self._began,
             )
             future = self._front_end.issuance.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
@@ -78,7 +84,8 @@ class _SignRequest:
         self._send(chain_response(delivery))
 
     def _refuse(self, error: BaseException) -> None:
-        self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
+        if not isinstance(error, TOLD_IN_SUMS):
+            self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
         accept = str(self._exchange.headers.get("Accept", ""))
         self._send(problem_response(error, self._exchange.reference, accept))
 
@@ -108,7 +115,11 @@ def check_target(target: str, method: str) -> None:
 
 
 def accepted_request(
-    grant: Grant, processor: Processor, reference: str, gone: Any = lambda: False
+    grant: Grant,
+    processor: Processor,
+    reference: str,
+    gone: Callable[[], bool] = lambda: False,
+    arrived: float | None = None,
 ) -> AcceptedRequest:
     """Return what an issuance is asked for by a granted request.
 
@@ -117,16 +128,19 @@ def accepted_request(
         processor: has processed the request.
         reference: names the request in the log.
         gone: tells whether the client has hung up.
+        arrived: when the request came, in seconds of the monotonic clock; None: now.
     """
     return AcceptedRequest(
         grant.request,
-        grant.block.validators_for(grant.request.identifiers),
+        grant.block.validators,
         grant.block.storage,
         reference,
         str(processor.caller.address),
         grant.block.name,
         gone,
         grant.block.grants,
+        grant.block.max_orders,
+        arrived,
     )
 
 

@@ -63,6 +63,14 @@ class Cooldown:
             if pause.until > now:
                 raise _again(pause.error, pause.until - now)
 
+    def failures(self, subject: Hashable) -> int:
+        """Return how often something has failed in a row, whether that led to a pause or not."""
+        with self._lock:
+            pause = self._pauses.get(subject)
+        if pause is None or self.clock.monotonic() - pause.until > self.longest:
+            return 0
+        return pause.failures
+
     def note(
         self,
         subject: Hashable,

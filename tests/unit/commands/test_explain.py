@@ -168,6 +168,13 @@ class TestAnswers:
         code, document = asked(capsys, config, "--address", "192.0.2.7", "--name", "192.0.2.81")
         assert (code, document["blocks"][0]["reasons"]) == (1, ["192.0.2.81 matches no address of it"])
 
+    def test_each_name_has_its_own(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
+        """Of one request, a wildcard may be proved by DNS and another name by http-01."""
+        names = ("--name", "*.example.org", "--name", "www.example.org", "--method", "hmac")
+        code, document = asked(capsys, config, "--address", "203.0.113.1", *names)
+        assert code == 0
+        assert document["verifications"] == {"*.example.org": ["dns"], "www.example.org": ["http", "dns"]}
+
     def test_the_address_alone(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
         """Without names, the answer is which blocks take the client."""
         code, document = asked(capsys, config, "--address", "192.0.2.7")

@@ -117,9 +117,9 @@ def verifications(explanation: Explanation) -> Mapping[str, list[str]]:
     """
     if explanation.deciding is None:
         return {}
-    proving = explanation.deciding.block.validators_for(explanation.identifiers)
+    validators = explanation.deciding.block.validators
     return {
-        each.value: [validator.name for validator in proving if validator.proves(each)]
+        each.value: [validator.name for validator in validators if validator.proves(each)]
         for each in explanation.identifiers
     }
 

@@ -126,7 +126,7 @@ def test_a_dead_name_server_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPa
         wait(monkeypatch, ask)
     assert str(caught.value) == (
         "TXT record _acme-challenge.www.example.org: name server b.example.org (192.0.2.2:5353) "
-        "cannot be reached, waited 60 s at most"
+        "cannot be reached, waited 60 s; the record is removed, ask again to have it added anew"
     )
     assert "propagation-timeout" in caught.value.advice
 
