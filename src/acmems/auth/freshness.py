@@ -9,7 +9,7 @@ from acmems.net.address import IPAddress
 from acmems.system.clock import SYSTEM, Clock
 
 MOST_REMEMBERED = 32 * 1024
-"""HMACs that a block remembers at most, some 8 MiB."""
+"""HMACs that a block remembers at most, in some 10 MiB."""
 
 
 class Freshness:
