@@ -69,6 +69,10 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "another order, other origins": "502, and nothing further is sent",
         "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
     },
+    "shares": {
+        "requests that hang and are abandoned": "200 for others, 429 for too many; most reach no CA",
+        "mistakes of others": "each failure stops those who would fail again: their CSR, name or block",
+    },
     "proving": {
         "a wrong TSIG key": "421 with server and record; the log says which key to correct",
         "a DNS server that refuses": "421 with server, record and reason",

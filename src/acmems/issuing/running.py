@@ -34,6 +34,10 @@ class WaitingClient:
         """Whether it has hung up."""
         return self.accepted.gone()
 
+    def waits(self, seconds: float) -> bool:
+        """Tell whether it has not hung up, and has so many seconds left."""
+        return not self.is_gone and self.deadline.remaining >= seconds
+
     @property
     def is_late(self) -> bool:
         """Whether its time is over."""

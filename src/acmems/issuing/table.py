@@ -13,6 +13,7 @@ from acmems.system.clock import Clock
 from acmems.system.shares import FairQueue
 
 _LOOK_SECONDS = 1.0  # between two looks at what waits for its turn
+_LEAST_SECONDS = 1.0  # that a client must have left for its order to begin
 _REFUSED, _GONE = "refused because too many wait", "given up because their clients had hung up"
 
 Answer = Callable[[WaitingClient], Exception | None]
@@ -129,9 +130,10 @@ class IssuanceTable:
         with self._lock:
             while (running := self._queue.next()) is not None:
                 running.began = self._clock.monotonic()
-                if running.key == new or not all(each.is_gone for each in running.waiting):
+                if running.key == new or any(each.waits(_LEAST_SECONDS) for each in running.waiting):
                     break
-                leavers.gone += self._end(running)
+                for each in self._end(running):
+                    (leavers.gone if each.is_gone else leavers.late).append(each)
             self._count_gone(leavers)
         return running, leavers
 

@@ -88,12 +88,14 @@ class TestTurns:
     [verification "one"]
     type = dns01-provider
     provider = gandi
+    follow-cnames = no
     zone = example.org
     zone = example.net
     timeout = {timeout}
     [verification "two"]
     type = dns01-provider
     provider = gandi
+    follow-cnames = no
     zone = example.org
     timeout = {timeout}
     """

@@ -159,6 +159,7 @@ class TestTable:
     """Each failure stops those who would fail again, and nobody else."""
 
     @pytest.mark.threat("ca", "a name that cannot be validated")
+    @pytest.mark.threat("shares", "mistakes of others")
     @pytest.mark.parametrize(("error", "who"), ROWS, ids=lambda value: getattr(value, "args", value))
     def test_who_is_stopped(self, house: House, error: AcmeException, who: set[str]) -> None:
         """After one failure these are stopped, the others are not."""

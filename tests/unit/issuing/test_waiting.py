@@ -70,7 +70,10 @@ class TestGone:
     def test_when_their_turn_comes(self, house: House) -> None:
         """Whose client has hung up a moment ago is passed over."""
         occupy(house)
-        dropped, served = begin(house, asking(house, gone=lambda: True), asking(house))
+        gone = False
+        dropped, served = begin(house, asking(house, gone=lambda: gone), asking(house))
+        settle(house.loop)
+        gone = True
         house.authority.go.set()
         assert isinstance(dropped.exception(30), ClientGone)
         assert served.result(30).source == "issued"
@@ -144,6 +147,16 @@ class TestLate:
         assert "its turn has not come" in str(error)
         assert len(house.authority.orders) == 1
 
+    def test_many_at_the_same_moment(self, house: House) -> None:
+        """When the time of all is over at once, the end of one lets none of the others begin."""
+        futures = begin(house, *(asking(house) for _ in range(5)))
+        wait_for(lambda: len(house.authority.orders) == 1)
+        pass_time(house, SECONDS - 0.001)
+        pass_time(house, 0.001)
+        assert all(isinstance(future.exception(30), DeadlinePassed) for future in futures)
+        settle(house.loop)
+        assert len(house.authority.orders) == 1
+
     def test_a_stored_chain(self, house: House) -> None:
         """Who has a valid chain gets that."""
         occupy(house)
@@ -170,6 +183,22 @@ class TestFull:
         assert not other.done()
         house.authority.go.set()
         assert other.result(30).source == "issued"
+
+    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    def test_memory_is_bounded(self, house: House) -> None:
+        """Of thousands that ask and hang up, no more are remembered than may wait."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        futures = begin(
+            house,
+            *(
+                asking(house, request=make_request(f"{number}.example.org", key=key), gone=lambda: True)
+                for number in range(2000)
+            ),
+        )
+        assert len(house.issuance._table) <= 5
+        assert sum(not future.done() for future in futures) <= 5
+        pass_time(house, 1)
+        assert len(house.issuance._table) == 1
 
     def test_a_stored_chain(self, house: House) -> None:
         """Who is refused gets its stored chain, if that is valid."""

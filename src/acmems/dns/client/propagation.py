@@ -95,7 +95,8 @@ class Propagation:
         for name, value in records:
             wanted.setdefault(name, set()).add(value)
         with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="acmems-propagation") as pool:
-            watch = _Watch(wanted, functools.partial(self._checks, places or {}), pool)
+            silent: set[Address] = set()
+            watch = _Watch(wanted, functools.partial(self._checks, places or {}, silent), silent, pool)
             self._watch(watch, deadline, stopping)
 
     def _watch(self, watch: _Watch, deadline: Deadline, stopping: threading.Event) -> None:
@@ -117,6 +118,7 @@ class Propagation:
     def _checks(
         self,
         places: Mapping[dns.name.Name, dns.name.Name],
+        silent: set[Address],
         name: dns.name.Name,
         values: frozenset[str],
     ) -> list[Check]:
@@ -130,15 +132,16 @@ class Propagation:
                 functools.partial(_resolved, self.delegations.resolver, "the system's resolver", name, values)
             ]
             try:
-                served = self._served(places, name, values, forgiving=True)
+                served = self._served(places, silent, name, values, forgiving=True)
             except ValidatorUnavailable:
                 served = []  # behind a firewall, the resolvers are all that there is
             return [_InTurn([*served, *resolved])]
-        return self._served(places, name, values)
+        return self._served(places, silent, name, values)
 
     def _served(
         self,
         places: Mapping[dns.name.Name, dns.name.Name],
+        silent: set[Address],
         name: dns.name.Name,
         values: frozenset[str],
         *,
@@ -152,6 +155,7 @@ class Propagation:
                     _numeric(each),
                     places.get(name, name),
                     values,
+                    silent=silent,
                     forgiving=forgiving,
                 )
                 for each in self.nameservers
@@ -166,7 +170,13 @@ class Propagation:
                 raise ValidatorUnavailable(f"name server {_plain(server.host)} has no address")
             checks.append(
                 functools.partial(
-                    _served, _plain(server.host), server.addresses, end, values, forgiving=forgiving
+                    _served,
+                    _plain(server.host),
+                    server.addresses,
+                    end,
+                    values,
+                    silent=silent,
+                    forgiving=forgiving,
                 )
             )
         return checks
@@ -195,6 +205,7 @@ class _Watch:
     Args:
         wanted: the values of each name.
         checks: returns the checks for one name; ValidatorUnavailable: not known yet.
+        silent: addresses that did not answer, which are asked for no other name before the next look.
         pool: what asks many at the same time.
     """
 
@@ -202,16 +213,19 @@ class _Watch:
         self,
         wanted: Mapping[dns.name.Name, set[str]],
         checks: Callable[[dns.name.Name, frozenset[str]], list[Check]],
+        silent: set[Address],
         pool: Executor,
     ) -> None:
         self.missing = ""
         self._unlocated = {name: frozenset(values) for name, values in wanted.items()}
         self._checks = checks
+        self._silent = silent
         self._pool = pool
         self._pending: list[Check] = []
 
     def look(self, deadline: Deadline, stopping: threading.Event) -> bool:
         """Ask all that have not shown everything yet; tell whether some are left."""
+        self._silent.clear()
         names = list(self._unlocated)
 
         def locate(number: int) -> list[Check] | str:
@@ -280,19 +294,26 @@ def _served(
     values: frozenset[str],
     patience: float,
     *,
-    forgiving: bool = False,
+    silent: set[Address],
+    forgiving: bool,
 ) -> str:
     """Ask one name server at all its addresses; one that is dead is forgiven where another answers.
 
-    If it is `forgiving`, so is a name server of which no address answers.
+    If it is `forgiving`, so is a name server of which no address answers. What is `silent` counts as dead.
     """
     dead = ""
     answered = False
     for server in addresses:
-        try:
-            problem = _ask(server, name, values, patience)
-        except (dns.exception.Timeout, OSError) as error:
-            reason = "does not answer" if isinstance(error, dns.exception.Timeout) else "cannot be reached"
+        reason = "does not answer"
+        problem: str | None = None
+        if server not in silent:
+            try:
+                problem = _ask(server, name, values, patience)
+            except dns.exception.Timeout:
+                silent.add(server)
+            except OSError:
+                reason = "cannot be reached"
+        if problem is None:
             dead = f"TXT record {_plain(name)}: name server {title} ({server}) {reason}"
             continue
         if problem:
