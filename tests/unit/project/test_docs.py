@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs._ext.command_reference import parsers
 from docs._ext.configuration_reference import sections, table, written
 
 from acmems import __version__, config
@@ -58,6 +59,12 @@ def test_every_section_is_shown_once() -> None:
     assert sorted(re.findall(r"(?m)^```\{configuration-keys\} (.+)$", text)) == sorted(sections())
     kinds = {name.partition(" ")[0] for name in sections()}
     assert kinds == {*config._SINGLE, *config._NAMED}
+
+
+def test_every_command_is_shown_once() -> None:
+    """The page of the command line shows the options of every command, each once."""
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^```\{command-options\} (.+)$", text)) == sorted(parsers())
 
 
 @pytest.mark.parametrize(
