@@ -81,6 +81,7 @@ class Replays(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.wall = Wall()
+        self.latest = self.wall.time
         self.seconds, self.most = 60, 3
         self.checking = method(self.seconds, "s", wall=self.wall, most=self.most)
         self.users: dict[Claim, object] = {}
@@ -114,11 +115,13 @@ class Replays(RuleBasedStateMachine):
     @rule(seconds=st.integers(0, 200))
     def wait(self, seconds: int) -> None:
         self.wall.time += seconds
+        self.latest = max(self.latest, self.wall.time)
 
     @rule(data=st.data())
     def set_back(self, data: st.DataObject) -> None:
-        """Set the clock back by less than the window, as NTP may; what is forgotten stays refused."""
-        self.wall.time -= data.draw(st.integers(0, self.seconds))
+        """Set the clock back, by no more than the window in all; what is forgotten stays refused."""
+        earliest = self.latest - self.seconds
+        self.wall.time = data.draw(st.integers(int(earliest), int(self.wall.time)))
 
     @invariant()
     def memory_is_bounded(self) -> None:

@@ -34,7 +34,7 @@ class Freshness:
         self._users: dict[str, IPAddress | None] = {}  # who used each digest first
         self._by_time: list[tuple[int, str]] = []  # a heap: the earliest is forgotten first
         self._forgotten = 0  # the latest time of what is forgotten
-        self._latest = 0.0  # what the clock said at most
+        self._latest = 0.0  # what the clock has said at most
 
     def refusal(self, time: int | None) -> str | None:
         """Return why an HMAC of that time is not fresh, None if it is.
@@ -75,13 +75,20 @@ class Freshness:
 
     def _forget_old(self) -> None:
         now = self._now()
-        if now < self._latest - self.seconds:  # the clock was set back, and what it said before means nothing
-            self._users.clear()
-            self._by_time.clear()
-            self._forgotten, self._latest = 0, now
+        if now < self._latest - self.seconds:
+            self._forget_what_is_ahead(now + self.seconds)
+            self._latest = now
         self._latest = max(self._latest, now)
         while self._by_time and self._by_time[0][0] < now - self.seconds:
             self._forget_earliest()
+
+    def _forget_what_is_ahead(self, latest: float) -> None:
+        """Make room after the clock was set back: HMACs of later times are not fresh for long, or never."""
+        self._by_time = [each for each in self._by_time if each[0] <= latest]
+        heapq.heapify(self._by_time)
+        self._users = {digest: self._users[digest] for _, digest in self._by_time}
+        if self._forgotten > latest:  # else nobody could use the server until the clock is there again
+            self._forgotten = 0
 
     def _forget_earliest(self) -> None:
         time, digest = heapq.heappop(self._by_time)

@@ -148,6 +148,17 @@ class TestMemory:
         assert freshness.use("today", NOW, None) is None
         assert freshness.use("today", NOW, ipaddress.ip_address(AWAY)) is not None
 
+    def test_a_clock_that_is_set_back_lets_nobody_repeat(self) -> None:
+        """What is fresh before and after the clock was set back far is still known."""
+        now = [NOW]
+        freshness = Freshness(60, Clock(now=lambda: datetime.datetime.fromtimestamp(now[0], datetime.UTC)))
+        assert freshness.use("early", NOW - 60, ipaddress.ip_address(HOME)) is None
+        assert freshness.use("late", NOW + 60, ipaddress.ip_address(HOME)) is None
+        now[0] = NOW - 61
+        assert freshness.refusal(NOW - 60) is None
+        assert freshness.use("early", NOW - 60, ipaddress.ip_address(AWAY)) is not None
+        assert set(freshness._users) == {"early"}
+
     def test_a_day_of_requests_is_not_kept(self) -> None:
         """Of a request a second for a day, those of the window are kept and no others."""
         now = [NOW]
