@@ -40,6 +40,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "other methods and paths": "405 with Allow; 404",
         "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
         "line ends in words of others": "never as they are in a header or in the log",
+        "strangers at the address of metrics": "200, or 503 without paths and reasons; 404, 405; at no cost",
         "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",
     },
     "auth": {

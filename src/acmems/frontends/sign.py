@@ -32,6 +32,8 @@ class SignFrontEnd(FrontEnd):
         clock: for durations.
     """
 
+    name = "sign"
+
     def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
         super().__init__(bus, clock)
         self.auth = auth
@@ -162,4 +164,5 @@ def known_of(processor: Processor, reference: str) -> dict[str, Any]:
         "client": str(processor.caller.address),
         "names": request.names if request else (),
         "block": block.name if block else None,
+        "front_end": SignFrontEnd.name,
     }

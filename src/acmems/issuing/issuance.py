@@ -6,15 +6,16 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
-from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent
+from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AcmeException,
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
 )
-from acmems.issuing.contract import Issuer, refuse_key_of_account
+from acmems.issuing.contract import Issuer, Workload, refuse_key_of_account
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
@@ -113,6 +114,11 @@ class Issuance:
         self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
         self._begin_next(key)
         return future
+
+    @property
+    def workload(self) -> Workload:
+        """What is to be done, and what is being done."""
+        return self._table.workload(self._chains.unsaved)
 
     def is_healthy(self) -> bool:
         """Tell whether fewer issuances hang than one client may have: it would get nothing any more."""
@@ -297,18 +303,11 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **accepted.known(self.issuer.account_url),
-            )
-        )
+        self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
@@ -362,3 +361,9 @@ class Issuance:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
         known = accepted.known(self.issuer.account_url)
         self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
+
+    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+        """Return what is known of an order that has ended, as fields of an event."""
+        seconds = self.clock.monotonic() - began
+        known = accepted.known(self.issuer.account_url)
+        return {"directory": self.identity.directory, "seconds": seconds, **known}

@@ -50,6 +50,12 @@ class KeptChains:
         self._lock = threading.Lock()  # guards what follows
         self._kept: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
 
+    @property
+    def unsaved(self) -> int:
+        """How many chains could not be stored yet."""
+        with self._lock:
+            return sum(bool(kept.unsaved) for kept in self._kept.values())
+
     def fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
         """Return a chain that needs no renewal, None if there is none.
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from acmems.issuing.contract import Workload
 from acmems.issuing.requests import IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, stopping
 from acmems.issuing.tally import Tally
@@ -81,6 +82,16 @@ class IssuanceTable:
     def ended(self) -> int:
         """How many have ended: a chain may have been stored since this number was smaller."""
         return self._ended
+
+    def workload(self, unsaved: int) -> Workload:
+        """Return how much is to be done, and is being done.
+
+        Args:
+            unsaved: how many chains could not be stored yet.
+        """
+        with self._lock:
+            queue = self._queue
+            return Workload(len(queue), queue.running, queue.behind, unsaved, queue.most_running)
 
     @property
     def is_waited_for(self) -> bool:

@@ -126,6 +126,19 @@ class TestSoon:
 
 
 class TestHealth:
+    def test_a_thread_that_is_about_to_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever looks while the first step starts the thread finds the loop healthy."""
+        loop, seen, start = StepLoop(), list[bool](), threading.Thread.start
+
+        def slow_start(thread: threading.Thread) -> None:
+            seen.append(loop.is_healthy())
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", slow_start)
+        assert loop.run(returning(7)) == 7
+        loop.close()
+        assert seen == [True]
+
     def test_a_step_that_hangs(self, time: LoopTime) -> None:
         """A loop is healthy before it is needed and while it waits, and not while one call goes on and on."""
         assert time.loop.is_healthy()
