@@ -48,6 +48,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "other hash algorithms": "a configuration error; no name is looked up among attributes",
         "blocks without secret, method or domain": "a configuration error",
         "the hash of one block, names of another": "403: one block must accept everything",
+        "a request that is replayed": "403 with hmac-fresh, once its time is over or from another address",
         "guessing and timing": "one 403 for all reasons; all methods are asked, in constant time",
     },
     "disk": {

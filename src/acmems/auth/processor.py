@@ -15,7 +15,7 @@ from typing import Protocol
 
 from acmems.auth.block import Block
 from acmems.auth.headers import Headers, header_values
-from acmems.auth.methods import Caller, Claim
+from acmems.auth.methods import WRONG_HMAC, Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
 from acmems.x509 import csr, formats
@@ -157,9 +157,7 @@ class Processor:
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
         body = self.rfile.read(self.admit())
-        blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
-        if not blocks:
-            raise PolicyRefusal(_wrong_hmac(body))
+        blocks = self._accepting(body)
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -169,6 +167,28 @@ class Processor:
                 return Grant(request, block)
             refusals.append(f"block {block.name}: {refusal}")
         raise PolicyRefusal("; ".join(refusals))
+
+    def _accepting(self, body: bytes) -> list[Block]:
+        """Return the blocks that accept the client; each of them is asked.
+
+        Raises:
+            PolicyRefusal: none does.
+        """
+        accepting: list[Block] = []
+        reasons: list[str] = []
+        for block in self.auth.blocks:
+            objections = block.objections(self.caller, body)
+            if not objections:
+                used = block.use(self.caller)
+                if used is None:
+                    accepting.append(block)
+                    continue
+                objections = [used]
+            if block.may_accept(self.caller):
+                reasons += [f"block {block.name}: {each}" for each in objections if each != WRONG_HMAC]
+        if not accepting:
+            raise PolicyRefusal("; ".join(reasons) or _wrong_hmac(body))
+        return accepting
 
 
 def _wrong_hmac(body: bytes) -> str:
