@@ -11,7 +11,7 @@ from acmems.auth.processor import Grant
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import failure_event, problem_response
+from acmems.frontends.problems import CLOSING, failure_event, problem_response
 from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
@@ -50,7 +50,13 @@ class _SignRequest:
         self._exchange = exchange
         self._began = front_end.clock.monotonic()
         self._body = io.BytesIO()
-        self.processor = Processor(front_end.auth, exchange.client_address, exchange.headers, self._body)
+        self.processor = Processor(
+            front_end.auth,
+            exchange.client_address,
+            exchange.headers,
+            self._body,
+            is_chunked=exchange.is_chunked,
+        )
 
     def answer(self) -> None:
         """Decide, find or order the chain, and send it now or when it is there."""
@@ -65,7 +71,15 @@ class _SignRequest:
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
             return
-        future.add_done_callback(self._deliver)
+        finally:
+            # Bodies are not kept while a CA is waited for; what is in them is read.
+            exchange.body = b""
+            self._body.close()
+        if future.done():
+            self._deliver(future)
+        else:
+            # Thousands may wait for one chain: each hears of it when it is the turn of its address.
+            future.add_done_callback(lambda done: exchange.hand_over(lambda: self._deliver(done)))
 
     def _deliver(self, future: Future[Delivery]) -> None:
         error = future.exception()
@@ -83,7 +97,8 @@ class _SignRequest:
         self._send(problem_response(error, self._exchange.reference, accept))
 
     def _send(self, response: HttpResponse) -> None:
-        close = not self._exchange.keep_alive
+        self._exchange.is_refusal = response.status in CLOSING
+        close = not self._exchange.keep_alive or self._exchange.is_refusal
         self._exchange.answer(response.encoded(close=close), close=close)
 
     @property

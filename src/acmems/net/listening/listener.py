@@ -6,14 +6,15 @@ import functools
 import logging
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from acmems.net.address import Address
+from acmems.net.address import Address, IPNetwork
 from acmems.net.listening.acceptor import Acceptor
-from acmems.net.listening.channel import ClientSocket
+from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Occupancy, StreamService
-from acmems.net.listening.limits import ListenerLimits, beyond_share
+from acmems.net.listening.limits import ListenerLimits
 from acmems.net.listening.loop import EventLoop
 from acmems.net.listening.sockets import BoundSockets, bind
 from acmems.system.clock import SYSTEM, Clock, Deadline
@@ -34,6 +35,7 @@ class Listener:
         limits: how much is taken on.
         defaults: where this kind of listener listens when nobody says anything else; what this machine lacks
             of those is missed without an error.
+        trusted_proxies: whose connections count for their clients, and not for themselves.
         datagrams: takes the datagrams that come to a socket on one of the same addresses; None for no such
             sockets.
         clock: for deadlines.
@@ -51,6 +53,7 @@ class Listener:
         *,
         limits: ListenerLimits | None = None,
         defaults: Sequence[Address] = (),
+        trusted_proxies: Sequence[IPNetwork] = (),
         datagrams: Callable[[socket.socket], None] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -63,9 +66,11 @@ class Listener:
         self._service = service
         self._datagrams = datagrams
         self._limits = limits or ListenerLimits()
+        self._refusals_a_tick = self._limits.refusals_a_tick
         self._sockets = BoundSockets()
         self._connections: dict[int, Connection] = {}
-        self._loop = EventLoop(f"acmems-{name}", clock, self._limits.tick_seconds, self._tick)
+        self._loop = EventLoop(f"acmems-{name}", clock, self._limits.tick_seconds, self._tick, self._may_take)
+        self._refusals: Counter[str] = Counter()  # by share, since the last tick
         self._acceptor = Acceptor(
             name,
             self._loop,
@@ -74,6 +79,8 @@ class Listener:
             connections=self._connections,
             admit=self.admit,
             end=self._end,
+            park=self._park,
+            trusted_proxies=trusted_proxies,
         )
 
     @property
@@ -83,8 +90,13 @@ class Listener:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are more clients than places, so that connections are better not kept."""
+        """Whether someone waits for a place."""
         return self._acceptor.is_crowded
+
+    @property
+    def shed(self) -> int:
+        """How many connections were closed for others so far, those aside on which all was done."""
+        return self._acceptor.shed
 
     def is_healthy(self) -> bool:
         """Tell whether its thread lives and no call hangs."""
@@ -147,8 +159,12 @@ class Listener:
         self._loop.close()
 
     def wake(self, connection: Connection) -> None:
-        """Have a connection proceed soon; from any thread."""
-        self._loop.submit(functools.partial(self._proceed, connection))
+        """Have a connection proceed when it is its address's turn; from any thread."""
+        self._loop.submit(functools.partial(self.again, connection))
+
+    def hand_over(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Have a step taken when it is the turn of a connection's address, open or not; from any thread."""
+        self._loop.submit(functools.partial(self._loop.queue, connection.share, step))
 
     # What follows is for the thread that serves, or for a test in its place.
 
@@ -164,20 +180,77 @@ class Listener:
             peer: address and port of its client.
         """
         connection = self._service.connection(self, ClientSocket(sock), peer)
+        connection.share = self._acceptor.share(peer[0])
+        self._acceptor.places.held.add(connection.share)
         self._connections[connection.channel.number] = connection
         self._loop.arm()
-        self._proceed(connection)
+        self.again(connection)
         return connection
+
+    def again(self, connection: Connection) -> None:
+        """Have a connection proceed when it is its address's turn."""
+        if not connection.is_queued:
+            connection.is_queued = True
+            self._loop.queue(connection.share, functools.partial(self._take_turn, connection))
+
+    def note_refusal(self, connection: Connection) -> None:
+        """Count what a connection has asked for and does not get; who is refused a lot has to wait."""
+        self._refusals[connection.share] += 1
+
+    def _may_take(self, share: str) -> bool:
+        return self._refusals[share] < self._refusals_a_tick if self._refusals else True
+
+    def is_awaited(self, connection: Connection) -> bool:
+        """Tell whether others wait for the place of a connection, so that it is better not kept."""
+        return self._acceptor.is_awaited(connection.share)
+
+    def share(self, connection: Connection, host: str | None) -> bool:
+        """Count what a connection of a proxy does as done by one of the proxy's clients.
+
+        Args:
+            connection: the proxy's.
+            host: the client's address; None: by the proxy again.
+
+        Returns:
+            Whether that client may have one more place; if not, nothing changes.
+        """
+        places = self._acceptor.places
+        share = self._acceptor.share(host or connection.peer[0])
+        if host is not None and not places.may_enter(share, connection.share):
+            return False
+        places.held.remove(connection.share)
+        places.held.add(share)
+        connection.share = share
+        return True
 
     def release(self, connection: Connection) -> None:
         """Forget a connection that closes, before its descriptor becomes another's."""
         number = connection.channel.number
         self._loop.forget(number)
-        self._connections.pop(number, None)
+        if self._connections.pop(number, None) is not None:
+            self._acceptor.places.held.remove(connection.share)
         self._acceptor.note_free_place()
 
-    def _proceed(self, connection: Connection) -> None:
+    def _note_event(self, connection: Connection) -> None:
+        """Have a connection proceed on which something has happened."""
+        if not connection.is_queued:
+            self.again(connection)
+        elif connection.watched is not Readiness.NOTHING:
+            # It waits for its turn: until then nothing of it needs to be told again and again.
+            self._loop.change(connection.channel.number, Readiness.NOTHING.value)
+            connection.watched = Readiness.NOTHING
+        elif connection.channel.hangup() is Hangup.WHOLE:
+            connection.close()
+
+    def _take_turn(self, connection: Connection) -> None:
+        connection.is_queued = False
         self._step(connection, connection.proceed)
+
+    def _park(self, connection: Connection) -> socket.socket:
+        """Take a connection's place, and return its socket, which nobody waits for any more."""
+        if connection.watched is not None:
+            self._loop.unwatch(connection.channel.number)
+        return connection.step_back()
 
     def _end(self, connection: Connection) -> None:
         self._step(connection, connection.give_way)
@@ -201,7 +274,7 @@ class Listener:
             return
         number, events = connection.channel.number, connection.awaits.value
         if connection.watched is None:
-            self._loop.watch(number, events, functools.partial(self._proceed, connection))
+            self._loop.watch(number, events, functools.partial(self._note_event, connection))
         else:
             self._loop.change(number, events)
         connection.watched = connection.awaits
@@ -209,15 +282,12 @@ class Listener:
     def _tick(self) -> None:
         """Enforce deadlines and limits."""
         now = self.clock.monotonic()
+        self._refusals.clear()
         for connection in [one for one in self._connections.values() if one.deadline <= now]:
             if not connection.is_overlooked():
                 self._step(connection, connection.expire)
-        if len(self._connections) > self._limits.share:
-            for connection in beyond_share(self._connections.values(), self._limits, now):
-                if not connection.is_overlooked():
-                    self._end(connection)
         self._acceptor.look(now)
-        if self._connections or self.is_crowded:
+        if self._connections or self._acceptor.is_attentive:
             self._loop.arm()
 
     def _stop_accepting(self) -> None:

@@ -11,7 +11,7 @@ from acmems.net.tlsalpn.certificate import PROTOCOL
 from acmems.net.tlsalpn.hello import Hello, read_hello
 from acmems.net.tlsalpn.presented import ChallengeCertificates, Watcher
 
-HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
+HANDSHAKE_LIMITS = ListenerLimits(connections=200, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""
 
 _SECONDS = 5.0  # after which a connection is closed, whatever it does
@@ -148,6 +148,7 @@ class HandshakeConnection(Connection):
 
     def _refuse(self, alert: int) -> None:
         """Send a fatal alert, in a record of its own."""
+        self.host.note_refusal(self)
         self._outgoing.write(bytes([21, 3, 3, 0, 2, 2, alert]))
         self._finish()
 

@@ -1,0 +1,184 @@
+"""Who shares what by address: places, those who wait for them, and turns; rules without I/O."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+PROXIES = ""
+"""The share of all trusted proxies, each of which speaks for many clients."""
+_NETWORK_BITS = 64  # of an IPv6 address: one machine may have all addresses below them
+_EAGERNESS = 4
+"""How many times as many places as are free one address may hold.
+
+So one address alone gets four fifths of all places, and the last one is always left for someone who has none.
+"""
+
+
+@functools.lru_cache(maxsize=4096)
+def share_of(host: str) -> str:
+    """Return whose share an address counts for: its own, or that of its IPv6 network.
+
+    Args:
+        host: an IP address; IPv4 in its own form.
+    """
+    if ":" not in host:
+        return host
+    try:
+        network = ipaddress.IPv6Network((host.partition("%")[0], _NETWORK_BITS), strict=False)
+    except ValueError:
+        return host
+    return str(network)
+
+
+class Tally:
+    """How many each share has; which has most is known at any time.
+
+    Attributes:
+        total: how many all of them have.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._counts: dict[str, int] = {}
+        self._having: dict[int, dict[str, None]] = {}  # those who have so many, in the order of becoming so
+        self._most = 0
+
+    def count(self, share: str) -> int:
+        """Return how many a share has."""
+        return self._counts.get(share, 0)
+
+    @property
+    def largest(self) -> str | None:
+        """The share that has most, None if nobody has any."""
+        return next(iter(self._having[self._most])) if self._most else None
+
+    def add(self, share: str) -> None:
+        """Count one more."""
+        count = self._move(share, 1)
+        self._most = max(self._most, count)
+
+    def remove(self, share: str) -> None:
+        """Count one less."""
+        count = self._move(share, -1)
+        if self._most not in self._having:
+            self._most = count
+
+    def _move(self, share: str, change: int) -> int:
+        before = self._counts.get(share, 0)
+        after = before + change
+        self.total += change
+        if before:
+            having = self._having[before]
+            del having[share]
+            if not having:
+                del self._having[before]
+        if after:
+            self._counts[share] = after
+            self._having.setdefault(after, {})[share] = None
+        else:
+            del self._counts[share]
+        return after
+
+
+class FairQueue(Generic[T]):
+    """A queue from which shares take turns, each with its own things in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[T]] = OrderedDict()  # whose turn is next in front
+        self._tally = Tally()
+
+    def __len__(self) -> int:
+        return self._tally.total
+
+    def count(self, share: str) -> int:
+        """Return how many things of a share are queued."""
+        return self._tally.count(share)
+
+    @property
+    def largest(self) -> str | None:
+        """The share of which most is queued, None if nothing is."""
+        return self._tally.largest
+
+    def shares(self, most: int) -> list[str]:
+        """Return so many of the shares of which something is queued, whose turn is next in front."""
+        return list(itertools.islice(self._queues, most))
+
+    def add(self, share: str, thing: T) -> None:
+        """Put a thing behind the others of its share."""
+        self._tally.add(share)
+        queue = self._queues.get(share)
+        if queue is None:
+            self._queues[share] = deque((thing,))
+        else:
+            queue.append(thing)
+
+    def take(self, may: Callable[[str], bool] | None = None) -> T | None:
+        """Take the next thing of the share whose turn it is; None if there is nothing to take.
+
+        Args:
+            may: tells whether a share may have its turn now; None: each may.
+        """
+        for _ in range(len(self._queues)):
+            share = next(iter(self._queues))
+            if may is None or may(share):
+                return self.take_of(share)
+            self._queues.move_to_end(share)
+        return None
+
+    def take_of(self, share: str) -> T:
+        """Take the next thing of a share that has one, and let it be the last to have another."""
+        return self._taken(share, self._queues[share].popleft())
+
+    def drop(self, share: str) -> T:
+        """Take the newest thing of a share that has one."""
+        return self._taken(share, self._queues[share].pop())
+
+    def _taken(self, share: str, thing: T) -> T:
+        self._tally.remove(share)
+        if self._queues[share]:
+            self._queues.move_to_end(share)
+        else:
+            del self._queues[share]
+        return thing
+
+
+class Places:
+    """The places of a listener, and how many of them each share holds.
+
+    An address may use what is free, but only as long as enough stays free for others: the more there are, the
+    less is left for each.
+
+    Args:
+        most: how many places there are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.held = Tally()
+        self._most = most
+
+    @property
+    def free(self) -> int:
+        """How many places nobody has."""
+        return self._most - self.held.total
+
+    def may_enter(self, share: str, ended: str | None = None) -> bool:
+        """Tell whether a share may have one more place.
+
+        Args:
+            share: whose.
+            ended: the share of a connection that would be ended before.
+        """
+        free = self.free + (ended is not None)
+        held = self.held.count(share) - (ended == share)
+        return free > 0 and (share == PROXIES or held < _EAGERNESS * free)
+
+    def is_larger(self, share: str, other: str) -> bool:
+        """Tell whether a share would still not have less than another one after giving it a place."""
+        return self.held.count(share) > self.held.count(other) + 1
