@@ -19,7 +19,7 @@ from acmems.system.clock import SYSTEM, Clock
 from acmems.x509.identifiers import Identifier
 
 ALLOWED = "GET, HEAD"
-CHALLENGE_LIMITS = ListenerLimits(most_waiting=4000)
+CHALLENGE_LIMITS = ListenerLimits(waiting=4000)
 """What a listener for challenges takes on."""
 
 # A request target that says the host, too (RFC 9112 section 3.2.2).

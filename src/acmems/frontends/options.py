@@ -71,8 +71,8 @@ class MgmtOptions:
             trusted_proxies=options.many(
                 "trusted-proxy",
                 parse_network,
-                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted: its requests count "
-                "for the clients that it names",
+                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted; its requests "
+                "count for the clients that it names",
             ),
             csr_rules=csr.Rules(
                 must_staple=options.one(

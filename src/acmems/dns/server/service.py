@@ -21,7 +21,7 @@ from acmems.net.listening import (
 )
 from acmems.system.clock import SYSTEM, Clock
 
-_LIMITS = ListenerLimits(connections=100, crowd_grace_seconds=1.0)
+_LIMITS = ListenerLimits(connections=100, waiting=1000, crowd_grace_seconds=1.0)
 _IDLE = 5.0  # seconds that a connection may be silent, or take for a message
 _MOST_DATAGRAM = 4096
 _AT_ONCE = 64  # datagrams taken from one socket before others have their turn

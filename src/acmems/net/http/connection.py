@@ -255,7 +255,7 @@ class HttpConnection(Connection):
             head.keep_alive and not host.is_draining and not host.is_awaited(self),
             self._deliver,
             functools.partial(host.hand_over, self),
-            is_chunked=head.is_chunked,
+            head.is_chunked,
         )
         try:
             self._count_for_client(head)

@@ -134,9 +134,8 @@ class Acceptor:
 
     def note_free_place(self) -> None:
         """Let someone who waits have the place of a connection that has closed."""
-        if self._waiting and not self._is_resuming:
-            self._is_resuming = True
-            self._loop.soon(self._fill)
+        if self._waiting:
+            self._resume_soon()
 
     def look(self, now: float) -> None:
         """Go on accepting, and making room, if that is possible.
@@ -152,10 +151,9 @@ class Acceptor:
             self._is_exhausted = False
             for sock in self._sockets:
                 self._loop.change(sock.fileno(), select.EPOLLIN)
-        self._fill()
         self._hopeless.clear()
-        while any(map(self._make_room, self._waiting.shares(_TRIES))):
-            pass
+        if self._waiting:
+            self._resume_soon()
         self._tell(now)
 
     def _crowd(self, now: float) -> float:
@@ -181,34 +179,52 @@ class Acceptor:
             self._arrive(_Client(connected, (_unmapped(peer[0]), peer[1])))
 
     def _arrive(self, client: _Client) -> None:
-        """Give a newcomer a place, or let it wait for one."""
+        """Give a newcomer a place, or let it wait for one, even if only until those before it have theirs."""
         share = self.share(client.peer[0])
-        if not self._waiting.count(share) and self.places.may_enter(share):
+        if not self._waiting and self.places.may_enter(share):
             self._admit(client.sock, client.peer)
             return
         self._wait(share, client)
-        self._make_room(share)
+        self._resume_soon()
 
     def _wait(self, share: str, client: _Client) -> None:
         now = self._clock.monotonic()
         self._crowded_since, self._crowded_until = self._crowd(now), now
         self._waiting.add(share, client)
+        if len(self._waiting) > self._limits.waiting:
+            self._fill()
         while len(self._waiting) > self._limits.waiting and (largest := self._waiting.largest) is not None:
             self._waiting.drop(largest).sock.close()
             self._note_loss(largest)
         self._loop.arm()
 
-    def _fill(self) -> None:
-        """Give the places that are free to those who wait."""
-        self._is_resuming = False
+    def _fill(self) -> bool:
+        """Give those who wait the places that are free; tell whether there were any for them."""
+        is_done = False
         while self.places.free > 0 and (client := self._waiting.take(self.places.may_enter)) is not None:
             self._admit(client.sock, client.peer)
+            is_done = True
+        return is_done
+
+    def _resume_soon(self) -> None:
+        if not self._is_resuming:
+            self._is_resuming = True
+            self._loop.soon(self._resume)
+
+    def _resume(self) -> None:
+        """Give those who wait the places that are free, or else make room for one of them.
+
+        One at a time: most are done at once, and leave their place to the next one.
+        """
+        self._is_resuming = False
+        if self._fill() or any(map(self._make_room, self._waiting.shares(_TRIES))):
+            self._resume_soon()
 
     def _make_room(self, share: str) -> bool:
         """Give someone who waits the place of a connection that can be spared; tell whether there was one."""
         if share in self._hopeless or not self._waiting.count(share):
             return False
-        if not self._end_spare(share) or not self.places.may_enter(share):
+        if not self._end_spare(share):
             self._hopeless.add(share)
             return False
         client = self._waiting.take_of(share)
@@ -243,17 +259,18 @@ class Acceptor:
 
     def _may_end(self, theirs: str, ours: str) -> bool:
         """Tell whether a connection of one share may be ended for one of another, that may enter then."""
+        if theirs == ours:
+            return True
         held = self.places.held
-        return self.places.may_enter(ours, theirs) and (
-            theirs in {ours, PROXIES} or held.count(theirs) > held.count(ours)
-        )
+        is_more = theirs == PROXIES or held.count(theirs) > held.count(ours)
+        return is_more and self.places.may_enter(ours, theirs)
 
     def _end_largest(self, share: str) -> bool:
         """Take a place from the share that holds most, whatever its grace; tell whether that was possible."""
         largest = self.places.held.largest
         if largest is None or largest in {PROXIES, share}:
             return False
-        if not self.places.is_larger(largest, share) or not self.places.may_enter(share, largest):
+        if not self.places.is_larger(largest, share):
             return False
         found = [
             one

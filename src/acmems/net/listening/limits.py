@@ -10,7 +10,6 @@ from acmems.net.listening.connection import Connection, Occupancy
 
 C = TypeVar("C", bound=Connection)
 
-_WAITING = 8  # as many times as there are places, clients may wait for one
 _FEWEST = 8  # places, however few descriptors there are
 _RESERVED = (
     160  # descriptors for the CA, the account, the storages, the log and programs; half if there are few
@@ -33,8 +32,8 @@ class ListenerLimits:
 
     Args:
         connections: that are served at the same time; further clients wait.
-        most_waiting: clients that wait for a place, connected and unread; None: eight times as many as are
-            served. Beyond that, the address of which most wait loses one for each that comes.
+        waiting: clients that wait for a place, connected and unread. Beyond that, the address of which most
+            wait loses one for each that comes.
         grace_seconds: for which a client keeps its place in any case before it has said what it wants, or
             while it may still read its last answer; not where others have fewer places.
         crowd_grace_seconds: the former for those that came with the crowd that waits: where thousands connect
@@ -45,7 +44,7 @@ class ListenerLimits:
     """
 
     connections: int = 2000
-    most_waiting: int | None = None
+    waiting: int = 16_000
     grace_seconds: float = 1.0
     crowd_grace_seconds: float = 8.0
     tick_seconds: float = 0.25
@@ -56,11 +55,6 @@ class ListenerLimits:
         """How many refusals an address may cause between two ticks."""
         return max(1, int(self.refusals * self.tick_seconds))
 
-    @property
-    def waiting(self) -> int:
-        """How many clients may wait for a place."""
-        return _WAITING * self.connections if self.most_waiting is None else self.most_waiting
-
     def within(self, descriptors: int) -> Self:
         """Return these limits, cut to what so many descriptors allow.
 
@@ -69,7 +63,7 @@ class ListenerLimits:
         """
         connections = max(_FEWEST, min(self.connections, descriptors // 2))
         waiting = max(_FEWEST, min(self.waiting, descriptors - connections))
-        return replace(self, connections=connections, most_waiting=waiting)
+        return replace(self, connections=connections, waiting=waiting)
 
 
 @dataclass(frozen=True, slots=True)

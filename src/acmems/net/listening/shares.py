@@ -15,7 +15,7 @@ PROXIES = ""
 """The share of all trusted proxies, each of which speaks for many clients."""
 _NETWORK_BITS = 64  # of an IPv6 address: one machine may have all addresses below them
 _EAGERNESS = 4
-"""How many times as many places as are free one address may hold.
+"""How many times as many places as are free, but for one, an address may hold.
 
 So one address alone gets four fifths of all places, and the last one is always left for someone who has none.
 """
@@ -56,8 +56,8 @@ class Tally:
 
     @property
     def largest(self) -> str | None:
-        """The share that has most, None if nobody has any."""
-        return next(iter(self._having[self._most])) if self._most else None
+        """The share that has most, None if nobody has any; of several, the last that came to that."""
+        return next(reversed(self._having[self._most])) if self._most else None
 
     def add(self, share: str) -> None:
         """Count one more."""
@@ -173,12 +173,13 @@ class Places:
 
         Args:
             share: whose.
-            ended: the share of a connection that would be ended before.
+            ended: the share of a connection that would be ended before. What proxies hold is free for their
+                clients.
         """
-        free = self.free + (ended is not None)
+        free = self.free + (self.held.count(PROXIES) if ended == PROXIES else ended is not None)
         held = self.held.count(share) - (ended == share)
-        return free > 0 and (share == PROXIES or held < _EAGERNESS * free)
+        return free > 0 and (held == 0 or share == PROXIES or held < _EAGERNESS * (free - 1))
 
     def is_larger(self, share: str, other: str) -> bool:
-        """Tell whether a share would still not have less than another one after giving it a place."""
+        """Tell whether a share would still not have less than another one if it gave that a place."""
         return self.held.count(share) > self.held.count(other) + 1
