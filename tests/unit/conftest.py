@@ -8,10 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.crowd import Crowd
 from tests.listening import Bench, later, post
 from tests.tls_server import ANSWERING, Behaviour, Serve, Server
 
 from acmems.net.http import Exchange
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    """A listener with forty places."""
+    crowd = Crowd()
+    yield crowd
+    crowd.close()
 
 
 @pytest.fixture

@@ -402,8 +402,9 @@ class TestLimits:
         service = handshakes(ChallengeCertificates(time.clock), limits, time)
         place = ("127.0.0.1", service.addresses[0].port)
         with contextlib.closing(service), contextlib.ExitStack() as stack:
-            for _ in range(2):
-                stack.enter_context(socket.create_connection(place, PATIENCE))
+            for number in range(2):
+                source = (f"127.0.0.{number + 2}", 0)
+                stack.enter_context(socket.create_connection(place, PATIENCE, source))
             wait_until(lambda: len(service.connections) == 2, "both are there")
             third = stack.enter_context(socket.create_connection(place, PATIENCE))
             third.sendall(b"x")

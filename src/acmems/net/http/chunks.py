@@ -10,6 +10,7 @@ from acmems.exceptions import HttpRefusal, PayloadToLarge
 # The size, and extensions, which mean nothing here; neither a bare CR nor another control character in them.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _LINE_END = b"\r\n"
 _LONGEST_LINE = 1024
 _FRAMING = 16 * 1024  # bytes of lines around chunks and behind them, beyond as many as the body may have
@@ -76,6 +77,11 @@ class ChunkedBody:
 
     def _line(self, buffer: bytearray) -> bytes | None:
         """Take the next line; None while it is incomplete."""
+        # At once: what is no chunk may never come to the end of a line.
+        if self._expected is _Expected.SIZE and buffer and buffer[0] not in _DIGITS:
+            raise _malformed()
+        if self._expected is _Expected.DATA_END and not _LINE_END.startswith(buffer[:2]):
+            raise _malformed()
         end = buffer.find(b"\n", 0, _LONGEST_LINE) + 1
         if not end:
             if len(buffer) >= _LONGEST_LINE:
