@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import re
+import select
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,38 @@ def connections(port: int, count: int, source: str) -> Iterator[list[socket.sock
             stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0)))
             for _ in range(count)
         ]
+
+
+@contextmanager
+def crowding(port: int, count: int, source: str) -> Iterator[None]:
+    """Hold so many connections on which nothing is asked, and replace each that is ended."""
+    stopping = threading.Event()
+    begun = threading.Event()
+
+    def crowd() -> None:
+        with ExitStack() as stack:
+            held: list[socket.socket] = []
+            while not stopping.is_set():
+                while len(held) < count and not stopping.is_set():
+                    held.append(stack.enter_context(socket.socket()))
+                    held[-1].bind((source, 0))
+                    held[-1].settimeout(1)
+                    with suppress(OSError):
+                        held[-1].connect(("127.0.0.1", port))
+                begun.set()
+                ended, _, _ = select.select(held, [], [], 0.05)
+                for client in ended:
+                    client.close()
+                held = [client for client in held if client not in ended]
+
+    thread = threading.Thread(target=crowd)
+    thread.start()
+    try:
+        assert begun.wait(PATIENCE)
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -144,7 +177,7 @@ def test_few_descriptors(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
         assert curl_sign(acmems.sign_url, csr).status == 200
         for port in (settings.challenge_port, acmems.port):
             for source in range(80, 84):
-                stack.enter_context(connections(port, 100, f"127.0.0.{source}"))
+                stack.enter_context(crowding(port, 100, f"127.0.0.{source}"))
         assert curl_sign(acmems.sign_url, csr).status == 200
         assert curl_sign(acmems.sign_url, new).status == 200
         assert curl_sign(acmems.sign_url, new).status == 200
