@@ -19,6 +19,7 @@ from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.nameserver import nameserver
+from scripts.benchmark.neighbours import neighbours
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
@@ -53,6 +54,8 @@ class Plan:
         patience: seconds that a crowd may take.
         stored: seconds a round of asking for a stored chain.
         herd: machines that ask for a stored chain within one second.
+        orders_beside: orders that are measured beside each neighbour, and without it.
+        seconds_beside: the same in seconds, where stored chains are asked for.
     """
 
     rounds: int = 6
@@ -63,10 +66,22 @@ class Plan:
     patience: float = 60.0
     stored: float = 1.5
     herd: int = 10_000
+    orders_beside: int = 30
+    seconds_beside: float = 5.0
 
 
 FULL = Plan()
-QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, rival_warm_up=0, patience=30.0, stored=0.5, herd=4000)
+QUICK = Plan(
+    rounds=2,
+    crowd=200,
+    rival_crowd=20,
+    rival_warm_up=0,
+    patience=30.0,
+    stored=0.5,
+    herd=4000,
+    orders_beside=10,
+    seconds_beside=2.0,
+)
 
 
 def one_name(stage: Stage, plan: Plan) -> Measured:
@@ -299,6 +314,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "requests": requests,
     "stored": stored,
     "herd": lambda stage, plan: herd(stage, plan.herd),
+    "neighbours": lambda stage, plan: neighbours(stage, plan.orders_beside, plan.seconds_beside),
     "start": start,
     "memory": memory,
 }

@@ -22,7 +22,7 @@ from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 8  # connections accepted before others have their turn; it takes little time
+_BATCH = 4  # connections accepted before others have their turn; it takes little time
 _COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
 _SUM_SECONDS = 60.0  # between two lines that say how many connections were closed for others
 _TRIES = 64  # addresses that wait, for which it is tried at once to make room

@@ -61,6 +61,7 @@ class EventLoop:
         self._is_stopping = False
         self._lock = threading.Lock()  # guards the descriptor of `_bell` against being another's
         self._is_closed = False
+        self._has_rung = False
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # Told of each ring once, so that nobody needs to read what it holds.
@@ -116,7 +117,8 @@ class EventLoop:
     def submit(self, step: Step) -> None:
         """Have the thread make a call; after the end nothing happens."""
         self._submitted.append(step)
-        self._ring()
+        if not self._has_rung:  # else it has yet to look at what is submitted
+            self._ring()
 
     def queue(self, share: str, step: Step) -> None:
         """Make a call when it is the turn of a share."""
@@ -149,6 +151,7 @@ class EventLoop:
         events = self._epoll.poll(self._timeout(timeout), _EVENTS)
         self._now = self._clock.monotonic()
         self._progress.note(self._now)
+        self._has_rung = False  # before it looks: who submits later rings again
         for number, _ in events:
             step = self._steps.get(number)
             if step is not None:
@@ -206,6 +209,7 @@ class EventLoop:
     def _ring(self) -> None:
         with self._lock:
             if not self._is_closed:
+                self._has_rung = True
                 os.eventfd_write(self._bell, 1)
 
 
