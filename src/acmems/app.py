@@ -162,6 +162,12 @@ class Server:
         ]
         descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
         limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
+        if limits.connections < mgmt.max_connections:
+            logger.warning(
+                "at most %d clients are served at the same time, not %d: raise the limit of open files "
+                "(LimitNOFILE)",
+                *(limits.connections, mgmt.max_connections),
+            )
         try:
             self._management += self._open(
                 *("mgmt", mgmt.listeners, service, MGMT_LISTENERS),
