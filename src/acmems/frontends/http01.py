@@ -34,15 +34,14 @@ class Http01FrontEnd(FrontEnd):
         validator: the verification.
         bus: told of refusals and failures.
         clock: for durations.
-        trusted_proxies: whose `X-Forwarded-Host` is believed.
+        trusted_proxies: whose `X-Forwarded-Host` and `X-Forwarded-For` are believed.
     """
 
     def __init__(
         self, validator: Http01, bus: Bus, clock: Clock = SYSTEM, trusted_proxies: Sequence[IPNetwork] = ()
     ) -> None:
-        super().__init__(bus, clock)
+        super().__init__(bus, clock, trusted_proxies)
         self.validator = validator
-        self.trusted_proxies = tuple(trusted_proxies)
 
     def begin(self, exchange: Exchange) -> Handling:
         """Take GET and HEAD, without a body."""

@@ -60,8 +60,8 @@ class MgmtOptions:
                 "max-connections",
                 values.positive_int,
                 2000,
-                meaning="clients that are served at the same time, at most; further ones wait, and addresses take "
-                "turns",
+                meaning="clients that are served at the same time, at most; further ones wait, and addresses "
+                "take turns",
             ),
             request_timeout=options.one(
                 "request-timeout",

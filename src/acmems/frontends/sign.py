@@ -31,7 +31,7 @@ class SignFrontEnd(FrontEnd):
     """
 
     def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
-        super().__init__(bus, clock)
+        super().__init__(bus, clock, auth.trusted_proxies)
         self.auth = auth
         self.issuance = issuance
 

@@ -110,7 +110,7 @@ class TestPlaces:
         places = Places(5)
         assert fill(places, "one") == 4
         assert places.may_enter("two")
-        places.held.add("two")
+        places.enter("two")
         assert not places.may_enter("three")
         assert places.may_enter("three", ended="one")
 
@@ -124,10 +124,10 @@ class TestPlaces:
 
 def fill(places: Places, share: str) -> int:
     """Let a share enter as often as it may; return how often that was."""
-    before = places.held.count(share)
+    before = places.held(share)
     while places.may_enter(share):
-        places.held.add(share)
-    return places.held.count(share) - before
+        places.enter(share)
+    return places.held(share) - before
 
 
 class TestTally:

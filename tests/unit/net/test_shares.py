@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from tests.crowd import ALONE, CROWD_GRACE, GRACE, PLACES, TICK, Crowd, ended
-from tests.listening import later, post, reply, response
+from tests.listening import fail, later, post, reply, response
 
+from acmems.exceptions import HttpRefusal
 from acmems.net.http import Exchange
 from acmems.net.listening import ListenerLimits
 from acmems.net.listening.shares import PROXIES, share_of
@@ -178,6 +179,43 @@ class TestShares:
         assert len(crowd.application.running) == 6 * ALONE + 1
 
 
+class TestStop:
+    def test_who_waits_is_served_before_the_end(self, crowd: Crowd) -> None:
+        """A stop lets those that wait for a place have their answers, and ends silent ones."""
+        crowd.application.on_run = later
+        asking = [crowd.connect("127.0.0.66") for _ in range(2 * PLACES)]
+        for client in asking:
+            client.send(post())
+        silent = crowd.connect("127.0.0.66")
+        crowd.go()
+        crowd.listener.stop_accepting()
+        assert crowd.listener.waiting == 2 * PLACES - ALONE + 1
+        while crowd.listener.waiting:
+            for exchange in list(crowd.application.running):
+                reply(exchange)
+            crowd.go()
+        for exchange in list(crowd.application.running):
+            reply(exchange)
+        crowd.go()
+        assert {client.answer()[0] for client in asking} == {"200"}
+        assert silent.ended
+
+    def test_what_was_handed_over_is_done_before_the_end(self) -> None:
+        """An answer that was handed over is sent though the listener closes at the same moment."""
+        crowd = Crowd()
+        crowd.application.on_run = later
+        clients = [crowd.connect() for _ in range(20)]
+        for client in clients:
+            client.send(post())
+        crowd.go()
+        for exchange in crowd.application.running:
+            exchange.hand_over(functools.partial(reply, exchange))
+        crowd.listener.start()
+        crowd.listener.close()
+        assert {client.answer()[0] for client in clients} == {"200"}
+        crowd.close()
+
+
 class TestProxies:
     """Trusted proxies, whose connections are those of their clients."""
 
@@ -216,17 +254,43 @@ class TestProxies:
     def test_what_is_answered_counts_no_more(self, behind: Crowd) -> None:
         """A connection of a proxy that waits for the next request is nobody's but the proxy's."""
         (proxy,) = [behind.connect("127.0.0.9")]
-        held = behind.listener._acceptor.places.held
+        places = behind.listener._acceptor.places
         behind.application.on_run = later
         proxy.send(self.ask("192.0.2.66"))
         behind.go()
-        assert (held.count("192.0.2.66"), held.count(PROXIES)) == (1, 0)
+        assert (places.held("192.0.2.66"), places.held(PROXIES)) == (1, 0)
         reply(behind.application.running[0])
         behind.go()
-        assert (held.count("192.0.2.66"), held.count(PROXIES)) == (0, 1)
+        assert (places.held("192.0.2.66"), places.held(PROXIES)) == (0, 1)
         proxy.socket.close()
         behind.go()
-        assert held.total == 0
+        assert places.free == PLACES
+
+    def test_proxies_do_not_hide_who_holds_most(self, behind: Crowd) -> None:
+        """Where proxies hold most places, a small address still gets one of the largest among the others."""
+        behind.application.on_run = later
+        for _ in range(PLACES // 2 + 4):
+            behind.connect("127.0.0.9")
+        for _ in range(PLACES):
+            behind.connect("127.0.0.66").send(post()[:-1])
+        behind.go()
+        for _ in range(6):
+            behind.connect("127.0.0.77").send(post("/small"))
+        behind.go()
+        assert [exchange.target for exchange in behind.application.running] == ["/small"] * 6
+
+    def test_refusals_of_one_client_keep_no_other_waiting(self, behind: Crowd) -> None:
+        """Whoever is refused a lot through a proxy waits alone."""
+        behind.application.on_begin = fail(HttpRefusal(404, "no"))
+        most = ListenerLimits().refusals_a_tick
+        for _ in range(most + 10):
+            behind.connect("127.0.0.9").send(self.ask("192.0.2.66"))
+            behind.go()
+        behind.application.on_begin = lambda _: None
+        other = behind.connect("127.0.0.9")
+        other.send(self.ask("192.0.2.77", "/other"))
+        behind.pass_(GRACE + TICK)
+        assert other.answer() == ("200", b"/other ")
 
     def test_turns_go_by_client(self, behind: Crowd) -> None:
         """Of what is delivered through one proxy, each client has its turn."""

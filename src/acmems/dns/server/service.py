@@ -125,7 +125,7 @@ class NameConnection(Connection):
         except OSError:
             self.close()
         if self.channel.pending:
-            self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.BUSY
+            self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.UNREAD
             return
         # It is writable: what is left has its turn after all others have had theirs.
         self.awaits = Readiness.WRITABLE if self._has_message() else Readiness.READABLE

@@ -99,6 +99,11 @@ class Acceptor:
         self._losers: Counter[str] = Counter()  # whose connections were closed since the last line about it
 
     @property
+    def waiting(self) -> int:
+        """How many clients wait for a place."""
+        return len(self._waiting)
+
+    @property
     def is_attentive(self) -> bool:
         """Whether it has something to do at the next tick."""
         return self.is_crowded or bool(self._losers)
@@ -125,10 +130,13 @@ class Acceptor:
             self._loop.watch(sock.fileno(), select.EPOLLIN, functools.partial(self._accept, sock))
 
     def stop(self) -> None:
-        """Accept nothing more, and send away who waits; before the sockets are closed."""
+        """Accept nothing more; before the sockets are closed. Who waits is still served."""
         self._is_exhausted = False
         while self._sockets:
             self._loop.forget(self._sockets.pop().fileno())
+
+    def close(self) -> None:
+        """Send away who waits."""
         while (client := self._waiting.take()) is not None:
             client.sock.close()
 
@@ -261,14 +269,13 @@ class Acceptor:
         """Tell whether a connection of one share may be ended for one of another, that may enter then."""
         if theirs == ours:
             return True
-        held = self.places.held
-        is_more = theirs == PROXIES or held.count(theirs) > held.count(ours)
+        is_more = theirs == PROXIES or self.places.held(theirs) > self.places.held(ours)
         return is_more and self.places.may_enter(ours, theirs)
 
     def _end_largest(self, share: str) -> bool:
         """Take a place from the share that holds most, whatever its grace; tell whether that was possible."""
-        largest = self.places.held.largest
-        if largest is None or largest in {PROXIES, share}:
+        largest = self.places.largest
+        if largest is None or largest == share:
             return False
         if not self.places.is_larger(largest, share):
             return False

@@ -16,6 +16,7 @@ from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Occupancy, StreamService
 from acmems.net.listening.limits import ListenerLimits
 from acmems.net.listening.loop import EventLoop
+from acmems.net.listening.shares import PROXIES
 from acmems.net.listening.sockets import BoundSockets, bind
 from acmems.system.clock import SYSTEM, Clock, Deadline
 
@@ -94,6 +95,11 @@ class Listener:
         return self._acceptor.is_crowded
 
     @property
+    def waiting(self) -> int:
+        """How many clients wait for a place."""
+        return self._acceptor.waiting
+
+    @property
     def shed(self) -> int:
         """How many connections were closed for others so far, those aside on which all was done."""
         return self._acceptor.shed
@@ -143,7 +149,7 @@ class Listener:
         Args:
             deadline: when to give up.
         """
-        while any(one.occupancy is not Occupancy.LEAVING for one in self.connections):
+        while self.is_crowded or any(one.occupancy is not Occupancy.LEAVING for one in self.connections):
             if deadline.passed:
                 return False
             self.clock.sleep(min(_DRAIN_SECONDS, deadline.remaining))
@@ -154,6 +160,7 @@ class Listener:
         if not self._loop.stop():
             return  # its descriptors must not become another's under its hands
         self._close_sockets()
+        self._acceptor.close()
         for connection in self.connections:
             connection.close()
         self._loop.close()
@@ -181,7 +188,7 @@ class Listener:
         """
         connection = self._service.connection(self, ClientSocket(sock), peer)
         connection.share = self._acceptor.share(peer[0])
-        self._acceptor.places.held.add(connection.share)
+        self._acceptor.places.enter(connection.share)
         self._connections[connection.channel.number] = connection
         self._loop.arm()
         self.again(connection)
@@ -195,7 +202,8 @@ class Listener:
 
     def note_refusal(self, connection: Connection) -> None:
         """Count what a connection has asked for and does not get; who is refused a lot has to wait."""
-        self._refusals[connection.share] += 1
+        if connection.share != PROXIES:
+            self._refusals[connection.share] += 1
 
     def _may_take(self, share: str) -> bool:
         return self._refusals[share] < self._refusals_a_tick if self._refusals else True
@@ -218,8 +226,8 @@ class Listener:
         share = self._acceptor.share(host or connection.peer[0])
         if host is not None and not places.may_enter(share, connection.share):
             return False
-        places.held.remove(connection.share)
-        places.held.add(share)
+        places.leave(connection.share)
+        places.enter(share)
         connection.share = share
         return True
 
@@ -228,7 +236,7 @@ class Listener:
         number = connection.channel.number
         self._loop.forget(number)
         if self._connections.pop(number, None) is not None:
-            self._acceptor.places.held.remove(connection.share)
+            self._acceptor.places.leave(connection.share)
         self._acceptor.note_free_place()
 
     def _note_event(self, connection: Connection) -> None:

@@ -197,6 +197,13 @@ class EventLoop:
     def _run(self) -> None:
         while not self._is_stopping:
             self.turn()
+        # What others have handed over before, such as answers, is not lost.
+        for _ in range(len(self._submitted)):
+            _call(self._submitted.popleft())
+        for _ in range(len(self._queue)):
+            step = self._queue.take()
+            if step is not None:
+                _call(step)
 
     def _timeout(self, timeout: float | None) -> float | None:
         if self._submitted or self._has_turns:

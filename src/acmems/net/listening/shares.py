@@ -160,13 +160,37 @@ class Places:
     """
 
     def __init__(self, most: int) -> None:
-        self.held = Tally()
+        self._held = Tally()
+        self._proxies = 0  # of those that are held
         self._most = most
 
     @property
     def free(self) -> int:
         """How many places nobody has."""
-        return self._most - self.held.total
+        return self._most - self._held.total - self._proxies
+
+    @property
+    def largest(self) -> str | None:
+        """The share that holds most, proxies aside; None if nobody holds any."""
+        return self._held.largest
+
+    def held(self, share: str) -> int:
+        """Return how many places a share holds."""
+        return self._proxies if share == PROXIES else self._held.count(share)
+
+    def enter(self, share: str) -> None:
+        """Give a share one more place."""
+        if share == PROXIES:
+            self._proxies += 1
+        else:
+            self._held.add(share)
+
+    def leave(self, share: str) -> None:
+        """Take a place back."""
+        if share == PROXIES:
+            self._proxies -= 1
+        else:
+            self._held.remove(share)
 
     def may_enter(self, share: str, ended: str | None = None) -> bool:
         """Tell whether a share may have one more place.
@@ -176,10 +200,10 @@ class Places:
             ended: the share of a connection that would be ended before. What proxies hold is free for their
                 clients.
         """
-        free = self.free + (self.held.count(PROXIES) if ended == PROXIES else ended is not None)
-        held = self.held.count(share) - (ended == share)
+        free = self.free + (self._proxies if ended == PROXIES else ended is not None)
+        held = self.held(share) - (ended == share)
         return free > 0 and (held == 0 or share == PROXIES or held < _EAGERNESS * (free - 1))
 
     def is_larger(self, share: str, other: str) -> bool:
         """Tell whether a share would still not have less than another one if it gave that a place."""
-        return self.held.count(share) > self.held.count(other) + 1
+        return self.held(share) > self.held(other) + 1
