@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis.strategies import booleans, lists, sampled_from, tuples
 
 from acmems.net.listening import Connection, Descriptors, ListenerLimits, Occupancy
 from acmems.net.listening.limits import is_spare, spare
-from acmems.net.listening.shares import PROXIES, FairQueue, Places, Tally
+from acmems.net.listening.shares import PROXIES, Places, Tally, TurnQueue, WaitingRoom
 
 NOW = 1000.0
 LIMITS = ListenerLimits(grace_seconds=1.0, crowd_grace_seconds=5.0)
@@ -149,31 +149,44 @@ class TestTally:
             assert all(tally.count(each) == counts[each] for each in "abcde")
 
 
-class TestFairQueue:
+class TestTurnQueue:
     def test_shares_take_turns(self) -> None:
         """Each share has one thing taken in its turn, in the order of arrival."""
-        queue = filled("a1 a2 a3 b1 c1 b2")
-        assert [queue.take() for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
-        assert len(queue) == 0
-        assert queue.largest is None
+        turns = fill_in(TurnQueue(), "a1 a2 a3 b1 c1 b2")
+        assert [turns.take() for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
+        assert len(turns) == 0
 
     def test_some_may_not_have_their_turn(self) -> None:
         """A share that may not have its turn is passed over, and keeps what it has."""
-        queue = filled("a1 a2 b1")
-        assert [queue.take(lambda share: share != "a") for _ in range(2)] == ["b1", None]
-        assert queue.count("a") == 2
+        turns = fill_in(TurnQueue(), "a1 a2 b1")
+        assert [turns.take(lambda share: share != "a") for _ in range(2)] == ["b1", None]
+        assert len(turns) == 2
+        assert turns.take() == "a1"
+
+
+class TestWaitingRoom:
+    def test_shares_take_turns(self) -> None:
+        """Each share has one taken in its turn, if it may, in the order of arrival."""
+        room = fill_in(WaitingRoom(), "a1 a2 a3 b1 c1 b2")
+        taken = [room.take(lambda share: share != "c") for _ in range(6)]
+        assert taken == ["a1", "b1", "a2", "b2", "a3", None]
+        assert (len(room), room.count("c")) == (1, 1)
 
     def test_the_newest_is_dropped(self) -> None:
         """What is dropped is the newest of its share."""
-        queue = filled("a1 a2 b1")
-        assert queue.largest == "a"
-        assert queue.drop("a") == "a2"
-        assert queue.shares(9) == ["b", "a"] or queue.shares(9) == ["a", "b"]
-        assert queue.take_of("a") == "a1"
+        room = fill_in(WaitingRoom(), "a1 a2 b1")
+        assert room.largest == "a"
+        assert room.drop("a") == "a2"
+        assert sorted(room.shares(9)) == ["a", "b"]
+        assert room.take_of("a") == "a1"
+        assert room.take_of("b") == "b1"
+        assert room.largest is None
 
 
-def filled(things: str) -> FairQueue[str]:
-    queue: FairQueue[str] = FairQueue()
+Q = TypeVar("Q", TurnQueue[str], WaitingRoom[str])
+
+
+def fill_in(queue: Q, things: str) -> Q:
     for thing in things.split():
         queue.add(thing[0], thing)
     return queue

@@ -7,11 +7,10 @@ time. The lock is for that meeting alone, and is never held while the applicatio
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
@@ -254,11 +253,12 @@ class HttpConnection(Connection):
             Deadline(self._began + limits.request_seconds, host.clock.monotonic),
             head.keep_alive and not host.is_draining and not host.is_awaited(self),
             self._deliver,
-            functools.partial(host.hand_over, self),
+            self._hand_over,
             head.is_chunked,
         )
         try:
-            self._count_for_client(head)
+            if self._service.trusted_proxies:
+                self._count_for_client(head)
             handling = self._service.application.begin(exchange)
             if head.length > handling.body_limit:
                 raise PayloadToLarge(head.length, handling.body_limit)  # noqa: TRY301 - answered like begin's own
@@ -269,6 +269,9 @@ class HttpConnection(Connection):
             self.channel.hint(_CONTINUE)
         return _Arriving(exchange, handling, head)
 
+    def _hand_over(self, step: Callable[[], None]) -> None:
+        self.host.hand_over(self, step)
+
     def _count_for_client(self, head: Head) -> None:
         """Let a proxy's request count for whoever it comes from.
 
@@ -276,8 +279,6 @@ class HttpConnection(Connection):
             HttpRefusal: there are too many of them already.
         """
         proxies = self._service.trusted_proxies
-        if not proxies:
-            return
         client = forwarded_for(self.peer[0], head.headers.get_all("X-Forwarded-For", []), proxies)
         if client is not None and str(client) != self.peer[0] and not self.host.share(self, str(client)):
             raise HttpRefusal(503, "too many requests of this address are being answered; ask again", _SOON)

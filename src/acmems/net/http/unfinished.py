@@ -27,6 +27,7 @@ class UnfinishedRequests(Generic[S]):
         most: bytes of all together.
 
     Attributes:
+        total: bytes that are kept.
         dropped: requests that were given up so far.
     """
 
@@ -34,12 +35,7 @@ class UnfinishedRequests(Generic[S]):
         self.dropped = 0
         self._most = most
         self._sizes: dict[S, int] = {}
-        self._total = 0
-
-    @property
-    def total(self) -> int:
-        """How many bytes are kept."""
-        return self._total
+        self.total = 0
 
     def note(self, sender: S, size: int) -> list[S]:
         """Take note of how much is kept for a connection; return those whose requests are to be given up.
@@ -48,10 +44,10 @@ class UnfinishedRequests(Generic[S]):
             sender: the connection.
             size: bytes that are kept for it now.
         """
-        self._total += size - self._sizes.get(sender, 0)
+        self.total += size - self._sizes.get(sender, 0)
         self._sizes[sender] = size
         given_up = []
-        while self._total > self._most:
+        while self.total > self._most:
             largest = self._largest()
             self.forget(largest)
             given_up.append(largest)
@@ -60,7 +56,7 @@ class UnfinishedRequests(Generic[S]):
 
     def forget(self, sender: S) -> None:
         """Take note that nothing is kept for a connection any more."""
-        self._total -= self._sizes.pop(sender, 0)
+        self.total -= self._sizes.pop(sender, 0)
 
     def _largest(self) -> S:
         """Return the fullest connection of the address that has sent most."""

@@ -17,7 +17,7 @@ from acmems.net.address import IPNetwork
 from acmems.net.listening.connection import Connection, Occupancy
 from acmems.net.listening.limits import ListenerLimits, is_spare, rank, spare
 from acmems.net.listening.loop import EventLoop
-from acmems.net.listening.shares import PROXIES, FairQueue, Places, share_of
+from acmems.net.listening.shares import PROXIES, Places, WaitingRoom, share_of
 from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Acceptor:
         self._park = park
         self._trusted_proxies = tuple(trusted_proxies)
         self._sockets: deque[socket.socket] = deque()
-        self._waiting: FairQueue[_Client] = FairQueue()
+        self._waiting: WaitingRoom[_Client] = WaitingRoom()
         self._spare: list[tuple[float, Connection]] = []  # since when they were idle as they were found
         self._looked = -math.inf  # when they were found
         self._crowded_since = self._crowded_until = -math.inf
@@ -137,8 +137,9 @@ class Acceptor:
 
     def close(self) -> None:
         """Send away who waits."""
-        while (client := self._waiting.take()) is not None:
-            client.sock.close()
+        for share in self._waiting.shares(len(self._waiting)):
+            while self._waiting.count(share):
+                self._waiting.take_of(share).sock.close()
 
     def note_free_place(self) -> None:
         """Let someone who waits have the place of a connection that has closed."""

@@ -93,9 +93,10 @@ class Connection(abc.ABC):
         since: since when it does.
         deadline: when `expire` is called, on the monotonic clock.
         awaits: what it waits for.
-        share: whose share it counts for; the listener's own note, as are the next two.
+        share: whose share it counts for; the listener's own note, as are the next three.
         watched: what the listener waits for on its behalf.
         is_queued: whether it has asked for a turn.
+        step: takes that turn.
         is_closed: whether it has ended.
     """
 
@@ -110,6 +111,7 @@ class Connection(abc.ABC):
         "peer",
         "share",
         "since",
+        "step",
         "watched",
     )
 
@@ -122,6 +124,7 @@ class Connection(abc.ABC):
         self.deadline = math.inf
         self.awaits = Readiness.READABLE
         self.share = ""
+        self.step = _nothing
         self.watched: Readiness | None = None
         self.is_queued = False
         self.is_closed = False
@@ -157,6 +160,10 @@ class Connection(abc.ABC):
             self.is_closed = True
             self.host.release(self)
             self.channel.close()
+
+
+def _nothing() -> None:
+    """Take no turn: the connection is nobody's."""
 
 
 class StreamService(Protocol):

@@ -190,15 +190,23 @@ class Listener:
         connection.share = self._acceptor.share(peer[0])
         self._acceptor.places.enter(connection.share)
         self._connections[connection.channel.number] = connection
+        connection.step = functools.partial(self._take_turn, connection)
         self._loop.arm()
-        self.again(connection)
+        self._go_on(connection)
         return connection
+
+    def _go_on(self, connection: Connection) -> None:
+        """Have a connection proceed: at once where nobody has to queue for that."""
+        if self._loop.is_calm and not connection.is_queued:
+            self._take_turn(connection)
+        else:
+            self.again(connection)
 
     def again(self, connection: Connection) -> None:
         """Have a connection proceed when it is its address's turn."""
         if not connection.is_queued:
             connection.is_queued = True
-            self._loop.queue(connection.share, functools.partial(self._take_turn, connection))
+            self._loop.queue(connection.share, connection.step)
 
     def note_refusal(self, connection: Connection) -> None:
         """Count what a connection has asked for and does not get; who is refused a lot has to wait."""
@@ -206,7 +214,7 @@ class Listener:
             self._refusals[connection.share] += 1
 
     def _may_take(self, share: str) -> bool:
-        return self._refusals[share] < self._refusals_a_tick if self._refusals else True
+        return not self._refusals or self._refusals[share] < self._refusals_a_tick
 
     def is_awaited(self, connection: Connection) -> bool:
         """Tell whether others wait for the place of a connection, so that it is better not kept."""
@@ -242,7 +250,7 @@ class Listener:
     def _note_event(self, connection: Connection) -> None:
         """Have a connection proceed on which something has happened."""
         if not connection.is_queued:
-            self.again(connection)
+            self._go_on(connection)
         elif connection.watched is not Readiness.NOTHING:
             # It waits for its turn: until then nothing of it needs to be told again and again.
             self._loop.change(connection.channel.number, Readiness.NOTHING.value)

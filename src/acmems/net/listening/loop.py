@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from acmems.net.listening.shares import FairQueue
+from acmems.net.listening.shares import TurnQueue
 from acmems.system.clock import Clock
 from acmems.system.threads import Progress
 
@@ -37,6 +37,9 @@ class EventLoop:
         tick_seconds: from `arm` to the timer's call.
         on_tick: what the timer calls.
         may_take: tells whether a share may have its turn before the next tick; None: each may.
+
+    Attributes:
+        is_calm: whether so little is to be done in this turn of the loop that nobody has to queue for it.
     """
 
     def __init__(
@@ -55,7 +58,8 @@ class EventLoop:
         self._due: float | None = None
         self._steps: dict[int, Step] = {}
         self._submitted: deque[Step] = deque()
-        self._queue: FairQueue[Step] = FairQueue()
+        self._queue: TurnQueue[Step] = TurnQueue()
+        self.is_calm = False
         self._has_turns = False  # whether someone may have a turn now
         self._may_take = may_take
         self._is_stopping = False
@@ -152,6 +156,7 @@ class EventLoop:
         self._now = self._clock.monotonic()
         self._progress.note(self._now)
         self._has_rung = False  # before it looks: who submits later rings again
+        self.is_calm = len(events) <= _TURNS and not self._queue
         for number, _ in events:
             step = self._steps.get(number)
             if step is not None:

@@ -87,35 +87,24 @@ class Tally:
         return after
 
 
-class FairQueue(Generic[T]):
+class TurnQueue(Generic[T]):
     """A queue from which shares take turns, each with its own things in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._queues: OrderedDict[str, deque[T]] = OrderedDict()  # whose turn is next in front
-        self._tally = Tally()
+        self._queues: dict[str, deque[T]] = {}
+        self._shares: deque[str] = deque()  # of which something is queued, whose turn is next in front
+        self._count = 0
 
     def __len__(self) -> int:
-        return self._tally.total
-
-    def count(self, share: str) -> int:
-        """Return how many things of a share are queued."""
-        return self._tally.count(share)
-
-    @property
-    def largest(self) -> str | None:
-        """The share of which most is queued, None if nothing is."""
-        return self._tally.largest
-
-    def shares(self, most: int) -> list[str]:
-        """Return so many of the shares of which something is queued, whose turn is next in front."""
-        return list(itertools.islice(self._queues, most))
+        return self._count
 
     def add(self, share: str, thing: T) -> None:
         """Put a thing behind the others of its share."""
-        self._tally.add(share)
+        self._count += 1
         queue = self._queues.get(share)
         if queue is None:
             self._queues[share] = deque((thing,))
+            self._shares.append(share)
         else:
             queue.append(thing)
 
@@ -125,19 +114,73 @@ class FairQueue(Generic[T]):
         Args:
             may: tells whether a share may have its turn now; None: each may.
         """
+        for _ in range(len(self._shares)):
+            share = self._shares.popleft()
+            if may is not None and not may(share):
+                self._shares.append(share)
+                continue
+            queue = self._queues[share]
+            thing = queue.popleft()
+            self._count -= 1
+            if queue:
+                self._shares.append(share)
+            else:
+                del self._queues[share]
+            return thing
+        return None
+
+
+class WaitingRoom(Generic[T]):
+    """Who waits, by share; shares take turns, and it is known of which most wait."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[T]] = OrderedDict()  # whose turn is next in front
+        self._tally = Tally()
+
+    def __len__(self) -> int:
+        return self._tally.total
+
+    def count(self, share: str) -> int:
+        """Return how many of a share wait."""
+        return self._tally.count(share)
+
+    @property
+    def largest(self) -> str | None:
+        """The share of which most wait, None if nobody does."""
+        return self._tally.largest
+
+    def shares(self, most: int) -> list[str]:
+        """Return so many of the shares of which someone waits, whose turn is next in front."""
+        return list(itertools.islice(self._queues, most))
+
+    def add(self, share: str, thing: T) -> None:
+        """Let one more wait behind the others of its share."""
+        self._tally.add(share)
+        queue = self._queues.get(share)
+        if queue is None:
+            self._queues[share] = deque((thing,))
+        else:
+            queue.append(thing)
+
+    def take(self, may: Callable[[str], bool]) -> T | None:
+        """Take the next one of the share whose turn it is; None if there is nobody to take.
+
+        Args:
+            may: tells whether a share may have its turn now.
+        """
         for _ in range(len(self._queues)):
             share = next(iter(self._queues))
-            if may is None or may(share):
+            if may(share):
                 return self.take_of(share)
             self._queues.move_to_end(share)
         return None
 
     def take_of(self, share: str) -> T:
-        """Take the next thing of a share that has one, and let it be the last to have another."""
+        """Take the next one of a share, and let that be the last to have another turn."""
         return self._taken(share, self._queues[share].popleft())
 
     def drop(self, share: str) -> T:
-        """Take the newest thing of a share that has one."""
+        """Take the newest one of a share."""
         return self._taken(share, self._queues[share].pop())
 
     def _taken(self, share: str, thing: T) -> T:
