@@ -160,7 +160,8 @@ class HttpConnection(Connection):
                 self._current.gone = True
             self._current = None
             self._is_waiting = False
-        self._service.unfinished.forget(self)
+        if self._service.unfinished.total:
+            self._service.unfinished.forget(self)
         super().close()
 
     @property

@@ -52,7 +52,8 @@ class Acceptor:
         clock: for limits.
         limits: how much is taken on.
         connections: the open ones.
-        admit: takes on what was accepted, given the socket, and address and port of the client.
+        admit: takes on what was accepted, given the socket, address and port of the client,
+            and whose share it counts for.
         end: ends a connection to make room for others.
         park: takes the place of a connection on which nothing has come, and returns its socket.
         trusted_proxies: whose connections count for their clients, and not for themselves.
@@ -70,7 +71,7 @@ class Acceptor:
         limits: ListenerLimits,
         *,
         connections: Mapping[int, Connection],
-        admit: Callable[[socket.socket, tuple[str, int]], object],
+        admit: Callable[[socket.socket, tuple[str, int], str], object],
         end: Callable[[Connection], None],
         park: Callable[[Connection], socket.socket],
         trusted_proxies: Sequence[IPNetwork] = (),
@@ -191,7 +192,7 @@ class Acceptor:
         """Give a newcomer a place, or let it wait for one, even if only until those before it have theirs."""
         share = self.share(client.peer[0])
         if not self._waiting and self.places.may_enter(share):
-            self._admit(client.sock, client.peer)
+            self._admit(client.sock, client.peer, share)
             return
         self._wait(share, client)
         self._resume_soon()
@@ -211,7 +212,7 @@ class Acceptor:
         """Give those who wait the places that are free; tell whether there were any for them."""
         is_done = False
         while self.places.free > 0 and (client := self._waiting.take(self.places.may_enter)) is not None:
-            self._admit(client.sock, client.peer)
+            self._admit(client.sock, client.peer, self.share(client.peer[0]))
             is_done = True
         return is_done
 
@@ -237,7 +238,7 @@ class Acceptor:
             self._hopeless.add(share)
             return False
         client = self._waiting.take_of(share)
-        self._admit(client.sock, client.peer)
+        self._admit(client.sock, client.peer, share)
         return True
 
     def _end_spare(self, share: str | None = None) -> bool:

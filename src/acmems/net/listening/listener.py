@@ -179,15 +179,16 @@ class Listener:
         """Do what can be done at once; tell whether there was something."""
         return self._loop.turn(0)
 
-    def admit(self, sock: socket.socket, peer: tuple[str, int]) -> Connection:
+    def admit(self, sock: socket.socket, peer: tuple[str, int], share: str | None = None) -> Connection:
         """Take on a connected socket, and let its connection go on at once.
 
         Args:
             sock: the socket.
             peer: address and port of its client.
+            share: whose share it counts for, where that is known already.
         """
         connection = self._service.connection(self, ClientSocket(sock), peer)
-        connection.share = self._acceptor.share(peer[0])
+        connection.share = self._acceptor.share(peer[0]) if share is None else share
         self._acceptor.places.enter(connection.share)
         self._connections[connection.channel.number] = connection
         connection.step = functools.partial(self._take_turn, connection)

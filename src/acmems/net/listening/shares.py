@@ -61,30 +61,37 @@ class Tally:
 
     def add(self, share: str) -> None:
         """Count one more."""
-        count = self._move(share, 1)
-        self._most = max(self._most, count)
+        before = self._counts.get(share, 0)
+        after = self._counts[share] = before + 1
+        self.total += 1
+        if before:
+            self._remove(share, before)
+        having = self._having.get(after)
+        if having is None:
+            self._having[after] = {share: None}
+            self._most = max(self._most, after)
+        else:
+            having[share] = None
 
     def remove(self, share: str) -> None:
         """Count one less."""
-        count = self._move(share, -1)
-        if self._most not in self._having:
-            self._most = count
-
-    def _move(self, share: str, change: int) -> int:
-        before = self._counts.get(share, 0)
-        after = before + change
-        self.total += change
-        if before:
-            having = self._having[before]
-            del having[share]
-            if not having:
-                del self._having[before]
+        before = self._counts[share]
+        after = before - 1
+        self.total -= 1
+        self._remove(share, before)
         if after:
             self._counts[share] = after
             self._having.setdefault(after, {})[share] = None
         else:
             del self._counts[share]
-        return after
+        if self._most not in self._having:
+            self._most = after
+
+    def _remove(self, share: str, count: int) -> None:
+        having = self._having[count]
+        del having[share]
+        if not having:
+            del self._having[count]
 
 
 class TurnQueue(Generic[T]):
@@ -139,6 +146,9 @@ class WaitingRoom(Generic[T]):
 
     def __len__(self) -> int:
         return self._tally.total
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
 
     def count(self, share: str) -> int:
         """Return how many of a share wait."""
