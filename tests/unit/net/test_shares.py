@@ -178,6 +178,34 @@ class TestShares:
         crowd.pass_(2 * TICK)
         assert len(crowd.application.running) == 6 * ALONE + 1
 
+    def test_who_says_nothing_is_refused(self, crowd: Crowd) -> None:
+        """Connections that end without a word count as refusals: they cost as much."""
+        most = ListenerLimits().refusals_a_tick
+        for _ in range(most):
+            crowd.connect("127.0.0.66").socket.close()
+            crowd.go()
+        late = crowd.connect("127.0.0.66")
+        late.send(post())
+        crowd.go()
+        assert not crowd.application.running
+        crowd.pass_(2 * TICK)
+        assert late.answer()[0] == "200"
+
+    def test_the_last_that_waits_is_put_back(self) -> None:
+        """Where as many wait as may, a place that is taken back is still given to one client only."""
+        crowd = Crowd(waiting=8)
+        crowd.application.on_run = later
+        for _ in range(2 * PLACES):
+            crowd.connect("127.0.0.66")
+        crowd.go()
+        for number in range(3 * PLACES):
+            crowd.connect(f"127.0.1.{number % 60 + 1}").send(post())
+        crowd.pass_(TICK)
+        assert crowd.listener._acceptor.places.free >= 0
+        assert len(crowd.listener.connections) <= PLACES
+        assert crowd.listener.waiting <= 8
+        crowd.close()
+
 
 class TestStop:
     def test_who_waits_is_served_before_the_end(self, crowd: Crowd) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.listening import Bench, post
+from tests.listening import Bench, later, post, reply
 
 from acmems.net.http.unfinished import UnfinishedRequests
 
@@ -88,6 +88,22 @@ class TestConnections:
             bench.go()
         assert small.answer()[0] == "200"
         assert big.answer()[0] == "503"
+
+    def test_what_was_sent_ahead_of_an_answer(self, bench: Bench) -> None:
+        """Whoever waits for an answer gets it, though too much was sent behind the request."""
+        bench.application.on_run = later
+        client = bench.connect("192.0.2.66")
+        client.send(post("/first") + post("/", b"x" * 60_000))
+        bench.go()
+        other = bench.connect("192.0.2.77")
+        other.send(post("/", b"y" * 59_000)[:-1])
+        bench.go()
+        assert bench.connection._service.unfinished.dropped == 1
+        reply(bench.application.running[0])
+        bench.go()
+        assert client.answer() == ("200", b"/first ")
+        assert client.ended
+        assert other.silent
 
     @pytest.mark.parametrize("how", ["whole", "hangs up", "refused", "late"])
     def test_nothing_is_left_behind(self, bench: Bench, how: str) -> None:

@@ -139,6 +139,10 @@ class HttpConnection(Connection):
 
     def drop_request(self) -> None:
         """Refuse the request that is coming: too much is being sent by this address, and by all."""
+        if self.state is not ConnectionState.READING:  # what was sent ahead of an answer
+            self._reader.clear()
+            self._ending = Ending.LINGER
+            return
         busy = HttpRefusal(503, "too much is being sent to this server at once; ask again", _SOON)
         self._refuse(self._unfinished, busy)
         self.host.again(self)  # which has it watched for what it awaits now
@@ -177,9 +181,11 @@ class HttpConnection(Connection):
         try:
             data = self.channel.receive()
         except OSError:
+            data = b""
             self.close()
-            return
-        if data is None:
+        if not data and data is not None and self.occupancy is Occupancy.NEW:
+            self.host.note_refusal(self)  # it has cost as much
+        if data is None or self.is_closed:
             return
         if not data:
             self._client_end = ClientEnd.FINISHED

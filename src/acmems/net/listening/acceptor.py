@@ -96,6 +96,8 @@ class Acceptor:
         self._is_resuming = False
         self._complained = -math.inf
         self._summed = -math.inf
+        self._having_spare: set[str] = set()  # the shares that they are of
+        self._hopeless_from = math.inf  # places; who holds so many gets none of a spare one of others
         self._hopeless: set[str] = set()  # shares for which no room could be made since the last tick
         self._losers: Counter[str] = Counter()  # whose connections were closed since the last line about it
 
@@ -237,8 +239,9 @@ class Acceptor:
         if not self._end_spare(share):
             self._hopeless.add(share)
             return False
-        client = self._waiting.take_of(share)
-        self._admit(client.sock, client.peer, share)
+        if self.places.free > 0 and self._waiting.count(share):
+            client = self._waiting.take_of(share)
+            self._admit(client.sock, client.peer, share)
         return True
 
     def _end_spare(self, share: str | None = None) -> bool:
@@ -253,6 +256,12 @@ class Acceptor:
             self._looked = now
             found = spare(self._connections.values(), self._limits, now, crowded_since)
             self._spare = [(connection.since, connection) for connection in found]
+            self._having_spare = {connection.share for connection in found}
+            self._hopeless_from = math.inf
+        if share is not None and share not in self._having_spare:
+            if self.places.held(share) >= self._hopeless_from:
+                return self._end_largest(share)
+            self._hopeless_from = self.places.held(share)  # unless one is found
         for position, (since, connection) in enumerate(self._spare):
             if share is not None and not self._may_end(connection.share, share):
                 continue
@@ -260,7 +269,8 @@ class Acceptor:
             if is_same and is_spare(connection, self._limits, now, crowded_since):
                 self._close(connection)
                 if connection.is_closed:
-                    del self._spare[: position + 1]
+                    del self._spare[position]
+                    self._hopeless_from = math.inf
                     return True
         if share is None:
             self._spare.clear()

@@ -198,7 +198,7 @@ class Listener:
 
     def _go_on(self, connection: Connection) -> None:
         """Have a connection proceed: at once where nobody has to queue for that."""
-        if self._loop.is_calm and not connection.is_queued:
+        if self._loop.is_calm and not connection.is_queued and self._may_take(connection.share):
             self._take_turn(connection)
         else:
             self.again(connection)
@@ -233,6 +233,8 @@ class Listener:
         """
         places = self._acceptor.places
         share = self._acceptor.share(host or connection.peer[0])
+        if share == connection.share:
+            return True
         if host is not None and not places.may_enter(share, connection.share):
             return False
         places.leave(connection.share)

@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LOOKS = (
+    256  # shares that are looked at for one that may have a turn, before others are looked at the next time
+)
+
 PROXIES = ""
 """The share of all trusted proxies, each of which speaks for many clients."""
 _NETWORK_BITS = 64  # of an IPv6 address: one machine may have all addresses below them
@@ -178,7 +182,7 @@ class WaitingRoom(Generic[T]):
         Args:
             may: tells whether a share may have its turn now.
         """
-        for _ in range(len(self._queues)):
+        for _ in range(min(len(self._queues), _LOOKS)):
             share = next(iter(self._queues))
             if may(share):
                 return self.take_of(share)

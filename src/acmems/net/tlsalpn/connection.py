@@ -84,6 +84,8 @@ class HandshakeConnection(Connection):
             while not self.is_closed and (data := self.channel.receive()) is not None:
                 self._count += len(data)
                 if not data or self._count > _MOST:
+                    if self.state is HandshakeState.HELLO:
+                        self.host.note_refusal(self)
                     self.close()
                 else:
                     self._take(data)
