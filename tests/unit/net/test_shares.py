@@ -320,6 +320,18 @@ class TestProxies:
         behind.pass_(GRACE + TICK)
         assert other.answer() == ("200", b"/other ")
 
+    def test_nonsense_through_a_proxy_keeps_nobody_waiting(self, behind: Crowd) -> None:
+        """What is so malformed that nobody knows whose it is stops no client of the proxy."""
+        for _ in range(ListenerLimits().refusals_a_tick + 10):
+            behind.connect("127.0.0.9").send(b"\0")
+            behind.go()
+            behind.clients.pop().socket.close()
+            behind.go()
+        other = behind.connect("127.0.0.9")
+        other.send(self.ask("192.0.2.77", "/other"))
+        behind.go()
+        assert other.answer() == ("200", b"/other ")
+
     def test_turns_go_by_client(self, behind: Crowd) -> None:
         """Of what is delivered through one proxy, each client has its turn."""
         behind.application.on_run = later
