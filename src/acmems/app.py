@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -15,16 +16,17 @@ from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
-from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
-from acmems.net.address import Address
-from acmems.net.http import HttpLimits, HttpService
-from acmems.net.listening import Listener, ListenerLimits
+from acmems.logs.events import EventLog
+from acmems.net.address import Address, IPNetwork
+from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
+from acmems.net.listening import Descriptors, Listener, ListenerLimits
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import Notifier
@@ -36,6 +38,8 @@ DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
+SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
+SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 
 
 class Server:
@@ -50,7 +54,8 @@ class Server:
         self.config = config
         self.clock = clock
         self.bus = Bus()
-        self.bus.subscribe(log_event)
+        self._log = EventLog(log_event)
+        self.bus.subscribe(self._log)
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
@@ -70,6 +75,9 @@ class Server:
         self._monitoring: Monitoring | None = None  # only where somebody can ask
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
+        self._summing = PeriodicThread(
+            "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
+        )
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
 
     def start(self) -> None:
@@ -86,14 +94,14 @@ class Server:
             storage.check()
         self._open_account()
         self._listen()
-        for thread in (self._sweeping, self._saving):
+        for thread in (self._sweeping, self._saving, self._summing):
             thread.start()
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         if self._monitoring is not None:
             self._monitoring.stop()
-        for thread in (self._sweeping, self._saving):
+        for thread in (self._sweeping, self._saving, self._summing):
             thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
@@ -108,11 +116,13 @@ class Server:
         for listener in self.listeners:
             listener.close()
         self.issuer.close()
+        self._log.tell()
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
-        return (*self.listeners, self.issuer.loop, self.issuance, self._sweeping, self._saving)
+        threads = (self._sweeping, self._saving, self._summing)
+        return (*self.listeners, self.issuer.loop, self.issuance, *threads)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -152,16 +162,41 @@ class Server:
     def _listen(self) -> None:
         mgmt = self.config.mgmt
         front_end = SignFrontEnd(self.config.auth, self.issuance, self.bus, self.clock)
-        service = HttpService(front_end, HttpLimits(request_seconds=mgmt.request_timeout))
-        limits = ListenerLimits(connections=mgmt.max_connections)
+        http_limits = HttpLimits(
+            request_seconds=mgmt.request_timeout, unfinished_bytes=max(UNFINISHED_BYTES, 8 * mgmt.max_size)
+        )
+        service = HttpService(front_end, http_limits, mgmt.trusted_proxies)
+        public = [
+            validator
+            for validator in self.config.validators.values()
+            if isinstance(validator, Http01 | Listening) and validator.listeners
+        ]
+        descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
+        limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
+        if limits.connections < mgmt.max_connections:
+            logger.warning(
+                "at most %d clients are served at the same time, not %d: raise the limit of open files "
+                "(LimitNOFILE)",
+                *(limits.connections, mgmt.max_connections),
+            )
         try:
-            self._management += self._open("mgmt", mgmt.listeners, service, MGMT_LISTENERS, limits)
-            for validator in self.config.validators.values():
+            self._management += self._open(
+                *("mgmt", mgmt.listeners, service, MGMT_LISTENERS),
+                limits=limits,
+                trusted_proxies=mgmt.trusted_proxies,
+            )
+            for validator in public:
                 if isinstance(validator, Http01):
-                    service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
-                    self._open(f"http01 {validator.name}", validator.listeners, service, DEFAULT_LISTENERS)
-                elif isinstance(validator, Listening) and validator.listeners:
-                    self.listeners.append(validator.listen())
+                    proxies = validator.trusted_proxies or mgmt.trusted_proxies
+                    answering = Http01FrontEnd(validator, self.bus, self.clock, proxies)
+                    service = HttpService(answering, trusted_proxies=proxies)
+                    self._open(
+                        *(f"http01 {validator.name}", validator.listeners, service, DEFAULT_LISTENERS),
+                        limits=CHALLENGE_LIMITS.within(descriptors.public),
+                        trusted_proxies=proxies,
+                    )
+                else:
+                    self.listeners.append(validator.listen(descriptors.public))
             self._open_metrics()
         except OSError:
             for listener in self.listeners:
@@ -173,7 +208,7 @@ class Server:
             self._monitoring = Monitoring(self)
             limits = ListenerLimits(connections=METRICS_CONNECTIONS)
             service = HttpService(self._monitoring.front_end)
-            self._open("metrics", self.config.metrics.listeners, service, (), limits)
+            self._open("metrics", self.config.metrics.listeners, service, (), limits=limits)
             self._monitoring.start()
 
     def _open(
@@ -182,12 +217,22 @@ class Server:
         addresses: Sequence[Address],
         service: HttpService,
         defaults: Sequence[Address],
-        limits: ListenerLimits | None = None,
+        *,
+        limits: ListenerLimits,
+        trusted_proxies: Sequence[IPNetwork] = (),
     ) -> list[Listener]:
         """Listen on these addresses; return nothing where there are none."""
         if not addresses:
             return []
-        listener = Listener(name, addresses, service, limits=limits, defaults=defaults, clock=self.clock)
+        listener = Listener(
+            name,
+            addresses,
+            service,
+            limits=limits,
+            defaults=defaults,
+            trusted_proxies=trusted_proxies,
+            clock=self.clock,
+        )
         self.listeners.append(listener.open())
         return [listener]
 
@@ -211,6 +256,8 @@ def run(config: Configuration) -> None:
             with stop.interrupting():
                 server.start()
             _spare_the_collector()
+            # Whoever waits for the interpreter waits for as long as this at every step of its way.
+            sys.setswitchinterval(SWITCH_SECONDS)
         except _StoppedEarly:
             logger.info("stopped while starting")
             return

@@ -169,10 +169,13 @@ class Listening(Protocol):
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def listen(self) -> Listener:
+    def listen(self, descriptors: int | None = None) -> Listener:
         """Begin to listen, and return what whoever called closes.
 
         It SHOULD miss in silence those of its default addresses that this machine lacks.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as it likes.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.

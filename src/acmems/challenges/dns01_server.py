@@ -133,14 +133,22 @@ class DnsServer:
                 continue  # then no record was presented for it
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
-    def listen(self) -> Listener:
+    def listen(self, descriptors: int | None = None) -> Listener:
         """Begin to answer.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
         """
         return name_server(
-            f"dns {self.name}", self._zone, self.listeners, self._rate_limit, defaults=DEFAULT_LISTENERS
+            f"dns {self.name}",
+            self._zone,
+            self.listeners,
+            self._rate_limit,
+            defaults=DEFAULT_LISTENERS,
+            descriptors=descriptors,
         ).open()
 
     def __repr__(self) -> str:

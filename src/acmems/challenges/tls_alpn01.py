@@ -50,8 +50,11 @@ class TlsAlpn01:
         """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
         return not identifier.is_wildcard
 
-    def listen(self) -> Listener:
+    def listen(self, descriptors: int | None = None) -> Listener:
         """Begin to listen.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
@@ -60,7 +63,7 @@ class TlsAlpn01:
             f"tls-alpn01 {self.name}",
             self.listeners,
             HandshakeService(self._certificates),
-            limits=HANDSHAKE_LIMITS,
+            limits=HANDSHAKE_LIMITS if descriptors is None else HANDSHAKE_LIMITS.within(descriptors),
             defaults=DEFAULT_LISTENERS,
             clock=self._clock,
         ).open()

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from acmems.auth import Authenticator, Processor
-from acmems.auth.processor import Grant, client_ip, client_name
+from acmems.auth.processor import Grant
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
+from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
@@ -35,7 +35,7 @@ class SignFrontEnd(FrontEnd):
     name = "sign"
 
     def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
-        super().__init__(bus, clock)
+        super().__init__(bus, clock, auth.trusted_proxies)
         self.auth = auth
         self.issuance = issuance
 
@@ -44,10 +44,6 @@ class SignFrontEnd(FrontEnd):
         check_target(exchange.target, exchange.method)
         request = _SignRequest(self, exchange)
         return Handling(request.processor.admit(), request.answer)
-
-    def client_of(self, exchange: Exchange, peer: str) -> str:
-        """Return the address that a request comes from, as a trusted proxy tells it."""
-        return client_name(peer, client_ip(peer, exchange.headers, self.auth.trusted_proxies))
 
 
 class _SignRequest:
@@ -58,7 +54,13 @@ class _SignRequest:
         self._exchange = exchange
         self._began = front_end.clock.monotonic()
         self._body = io.BytesIO()
-        self.processor = Processor(front_end.auth, exchange.client_address, exchange.headers, self._body)
+        self.processor = Processor(
+            front_end.auth,
+            exchange.client_address,
+            exchange.headers,
+            self._body,
+            is_chunked=exchange.is_chunked,
+        )
 
     def answer(self) -> None:
         """Decide, find or order the chain, and send it now or when it is there."""
@@ -77,7 +79,15 @@ class _SignRequest:
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
             return
-        future.add_done_callback(self._deliver)
+        finally:
+            # Bodies are not kept while a CA is waited for; what is in them is read.
+            exchange.body = b""
+            self._body.close()
+        if future.done():
+            self._deliver(future)
+        else:
+            # Thousands may wait for one chain: each hears of it when it is the turn of its address.
+            future.add_done_callback(lambda done: exchange.hand_over(lambda: self._deliver(done)))
 
     def _deliver(self, future: Future[Delivery]) -> None:
         error = future.exception()
@@ -96,7 +106,8 @@ class _SignRequest:
         self._send(problem_response(error, self._exchange.reference, accept))
 
     def _send(self, response: HttpResponse) -> None:
-        close = not self._exchange.keep_alive
+        self._exchange.is_refusal = response.status in CLOSING
+        close = not self._exchange.keep_alive or self._exchange.is_refusal
         self._exchange.answer(response.encoded(close=close), close=close)
 
     @property

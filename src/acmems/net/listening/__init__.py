@@ -8,6 +8,7 @@ uses its place.
 - `sockets`: listening sockets on every address, and what a machine may lack
 - `channel`: the bytes of one connection
 - `connection`: what protocols implement
+- `shares`: who has how much of it by address, and whose turn it is, as pure rules
 - `limits`: how much is taken on, and who goes first, as pure rules
 - `loop`: the thread, what it waits for, its timer
 - `acceptor`: taking clients on within the limits
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
-from acmems.net.listening.limits import ListenerLimits
+from acmems.net.listening.limits import Descriptors, ListenerLimits
 from acmems.net.listening.listener import Listener
 
 __all__ = [
     "ClientSocket",
     "Connection",
+    "Descriptors",
     "Hangup",
     "Host",
     "Listener",
