@@ -205,7 +205,7 @@ class Bench:
             "bench",
             [],
             HttpService(self.application, LIMITS),
-            limits=ListenerLimits(connections=1, grace_seconds=GRACE, tick_seconds=0.01),
+            limits=ListenerLimits(1, grace_seconds=GRACE, tick_seconds=0.01, refusals=1_000_000),
             clock=self.time.clock,
         )
         ours, theirs = socket.socketpair()
@@ -213,6 +213,12 @@ class Bench:
         connection = self.listener.admit(ours, ("192.0.2.7", 4711))
         assert isinstance(connection, HttpConnection)
         self.connection = connection
+
+    def connect(self, source: str) -> Client:
+        """Let a further client come, from an address."""
+        ours, theirs = socket.socketpair()
+        self.listener.admit(ours, (source, 4711))
+        return Client(theirs)
 
     def go(self) -> None:
         """Let the connection do all that it can do now."""

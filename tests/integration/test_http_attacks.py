@@ -110,7 +110,9 @@ class TestFraming:
         ("data", "status"),
         [
             pytest.param(post(length=None), 411, id="no length"),
-            pytest.param(post("Transfer-Encoding: chunked", length=None), 501, id="chunked"),
+            pytest.param(post("Transfer-Encoding: chunked", length=None), 400, id="chunked, but no chunk"),
+            pytest.param(post("Transfer-Encoding: chunked"), 400, id="chunked and a length"),
+            pytest.param(post("Transfer-Encoding: gzip", length=None), 501, id="compressed"),
             *(
                 pytest.param(post(length=x), 400, id=f"length {x[:5]}")
                 for x in ("-5", "+5", "5_0", "5" * 5000)
@@ -322,7 +324,8 @@ class TestChallenges:
             pytest.param("GET {path} HTTP/1.1", ["A.LOCAL.example.org:80"], 200, id="port and upper case"),
             pytest.param("GET {path} HTTP/1.1", ["b.local.example.org"], 404, id="wrong host"),
             pytest.param("GET {path} HTTP/1.1", ["local.example.org"], 404, id="parent"),
-            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org."], 404, id="dot"),
+            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org."], 200, id="dot"),
+            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org.."], 404, id="two dots"),
             pytest.param("GET {path} HTTP/1.1", ["127.0.0.1"], 404, id="address"),
             pytest.param("GET {path} HTTP/1.1", [""], 404, id="empty host"),
             pytest.param("GET {path} HTTP/1.0", [], 404, id="no host in HTTP/1.0"),
@@ -338,9 +341,15 @@ class TestChallenges:
             pytest.param("GET /{path} HTTP/1.1", ["a.local.example.org"], 404, id="two slashes"),
             pytest.param(
                 "GET http://a.local.example.org{path} HTTP/1.1",
+                ["b.local.example.org"],
+                200,
+                id="absolute URI",
+            ),
+            pytest.param(
+                "GET http://b.local.example.org{path} HTTP/1.1",
                 ["a.local.example.org"],
                 404,
-                id="absolute URI",
+                id="absolute URI of another host",
             ),
             pytest.param(
                 "GET /.well-known/acme-challenge/../../../../etc/passwd HTTP/1.1",
@@ -355,7 +364,7 @@ class TestChallenges:
     def test_only_the_exact_place_answers(
         self, house: House, presented: tuple[str, str], line: str, hosts: list[str], status: int
     ) -> None:
-        """Only the exact host and path get the answer, port and case of the host aside."""
+        """Only the exact host and path get the answer; port, case and dot of the host do not matter."""
         path, proof = presented
         head = [line.format(path=path), *(f"Host: {host}" for host in hosts), "Content-Length: 0", "", ""]
         reply = house.ask("\r\n".join(head).encode(), port=house.challenge_port)

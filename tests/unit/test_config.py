@@ -317,7 +317,7 @@ class TestSections:
             ),
             (
                 '[verification "a"]\ntype = http01\nttl = 5',
-                "a.ini:3: [verification \"a\"] knows no 'ttl' (known: listener, type)",
+                "a.ini:3: [verification \"a\"] knows no 'ttl' (known: listener, trusted-proxy, type)",
             ),
             ('[storage "a"]\ntype = file', "a.ini:1: [storage \"a\"] needs 'directory = …'"),
         ],

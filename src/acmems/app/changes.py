@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from acmems.auth.methods import HmacAuthMethod
 from acmems.challenges.dns01_server import DnsServer
 from acmems.config import Configuration
 from acmems.settings.findings import Finding
@@ -37,3 +38,31 @@ def _zones(before: Configuration, after: Configuration) -> Iterator[Finding]:
                 after.where("verification", name, "zone"),
                 "'zone' cannot be changed by a reload: restart acmems, or add a section for the new zone",
             )
+
+
+def carry_over(before: Configuration, after: Configuration) -> None:
+    """Let blocks go on to know which HMACs were used: a reload must not let them be used again.
+
+    Args:
+        before: what the server goes by.
+        after: what it goes by from now on.
+    """
+    former = _fresh(before)
+    for (name, _), new in _fresh(after).items():
+        same = [place for place, old in former.items() if old.secret == new.secret]
+        # Of the block of that name, or of one that has got another name.
+        for place in sorted(same, key=lambda place: place[0] != name)[:1]:
+            memory = former.pop(place).freshness
+            if memory is not None and new.freshness is not None:
+                memory.seconds = new.freshness.seconds
+                new.freshness = memory
+
+
+def _fresh(config: Configuration) -> dict[tuple[str, int], HmacAuthMethod]:
+    """Return the methods that remember HMACs, by the name of their block and their position there."""
+    return {
+        (block.name, position): method
+        for block in config.auth.blocks
+        for position, method in enumerate(block.methods)
+        if isinstance(method, HmacAuthMethod) and method.freshness is not None
+    }

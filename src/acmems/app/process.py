@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -30,6 +31,7 @@ Reread = Callable[[Configuration], Configuration]
 Explain = Callable[[Configuration, OSError], Finding | None]
 """Returns where a configuration has an address that cannot be listened on, and what to do about that."""
 
+SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -63,6 +65,8 @@ def run(
                 return
         else:
             _spare_the_collector()
+            # Whoever waits for the interpreter waits for as long as this at every step of its way.
+            sys.setswitchinterval(SWITCH_SECONDS)
             _tell_unused(server, inherited)
             listening = _listening(server)
             logger.info("ready, %s", listening)

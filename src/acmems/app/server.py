@@ -10,22 +10,23 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from acmems.app.changes import restart_needed
+from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, Listeners, PlannedListener
 from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
-from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
-from acmems.net.http import HttpLimits, HttpService
-from acmems.net.listening import Listener, ListenerLimits, ListenerPlan, SocketPool
+from acmems.logs.events import EventLog
+from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
+from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
@@ -36,6 +37,7 @@ DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
+SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
@@ -60,7 +62,8 @@ class Generation:
         """Return what a configuration says."""
         seconds = config.mgmt.request_timeout
         policy = SigningPolicy(config.auth, seconds * _PATIENCE, config.account.subject)
-        return cls(config, policy, HttpLimits(request_seconds=seconds))
+        unfinished = max(UNFINISHED_BYTES, 8 * config.mgmt.max_size)
+        return cls(config, policy, HttpLimits(request_seconds=seconds, unfinished_bytes=unfinished))
 
 
 class Server:
@@ -80,7 +83,8 @@ class Server:
     ) -> None:
         self.clock = clock
         self.bus = Bus()
-        self.bus.subscribe(log_event)
+        self._log = EventLog(log_event)
+        self.bus.subscribe(self._log)
         self._generation = Generation.of(config)
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
@@ -96,7 +100,9 @@ class Server:
             subject=policy.subject,
         )
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
-        self._signing = HttpService(front_end, lambda: self._generation.http)
+        self._signing = HttpService(
+            front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
+        )
         self._listeners = Listeners(clock, sockets)
         self._monitoring: Monitoring | None = None  # only where somebody can ask
         self._is_watched_over = False
@@ -107,7 +113,10 @@ class Server:
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
-        self._threads = (self._sweeping, self._saving)
+        self._summing = PeriodicThread(
+            "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
+        )
+        self._threads = (self._sweeping, self._saving, self._summing)
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
@@ -184,6 +193,7 @@ class Server:
         except BaseException:
             change.abort()
             raise
+        carry_over(before, config)
         self._generation = Generation.of(config)
         self._listeners.commit(change)
         self._retire_behind()
@@ -212,6 +222,7 @@ class Server:
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
         self.issuer.close()
+        self._log.tell()
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
@@ -263,18 +274,38 @@ class Server:
 
     def _planned(self, config: Configuration) -> Iterator[PlannedListener]:
         """Yield what a configuration lets the server listen on."""
-        limits = ListenerLimits(connections=config.mgmt.max_connections)
-        mgmt = config.mgmt.listeners
-        plan = ListenerPlan("mgmt", mgmt, self._signing, limits, MGMT_LISTENERS)
+        mgmt = config.mgmt
+        public = [
+            validator
+            for validator in config.validators.values()
+            if isinstance(validator, Http01 | Listening) and validator.listeners
+        ]
+        descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
+        limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
+        if limits.connections < mgmt.max_connections:
+            logger.warning(
+                "at most %d clients are served at the same time, not %d: raise the limit of open files "
+                "(LimitNOFILE)",
+                *(limits.connections, mgmt.max_connections),
+            )
+        proxies = mgmt.trusted_proxies
+        plan = ListenerPlan("mgmt", mgmt.listeners, self._signing, limits, MGMT_LISTENERS, proxies)
         yield PlannedListener(plan, is_for_clients=True)
-        for validator in config.validators.values():
+        for validator in public:
             if isinstance(validator, Http01):
-                service = HttpService(Http01FrontEnd(validator, self.bus, self.clock))
-                name, addresses = f"http01 {validator.name}", validator.listeners
-                plan = ListenerPlan(name, addresses, service, defaults=DEFAULT_LISTENERS)
+                proxies = validator.trusted_proxies or mgmt.trusted_proxies
+                answering = Http01FrontEnd(validator, self.bus, self.clock, proxies)
+                plan = ListenerPlan(
+                    f"http01 {validator.name}",
+                    validator.listeners,
+                    HttpService(answering, trusted_proxies=proxies),
+                    CHALLENGE_LIMITS.within(descriptors.public),
+                    DEFAULT_LISTENERS,
+                    proxies,
+                )
                 yield PlannedListener(plan, validator)
-            elif isinstance(validator, Listening):
-                yield PlannedListener(validator.plan(), validator)
+            else:
+                yield PlannedListener(validator.plan(descriptors.public), validator)
         if config.metrics.listeners:
             service = HttpService(self._lazy_monitoring().front_end)
             limits = ListenerLimits(connections=METRICS_CONNECTIONS)

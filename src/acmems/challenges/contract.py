@@ -169,9 +169,12 @@ class Listening(Protocol):
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def plan(self) -> ListenerPlan:
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
         """Return what its listener is to be, which the server opens.
 
         What it presents MUST be found there as long as it is presented, also after the listener has become
         what another validator of a section with the same name plans.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as it likes.
         """

@@ -135,10 +135,19 @@ class DnsServer:
                 continue  # then no record was presented for it
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
-    def plan(self) -> ListenerPlan:
-        """Return what its listener is to be."""
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
+        """Return what its listener is to be.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
+        """
         return name_server_plan(
-            f"dns {self.name}", self._zone, self.listeners, self._rate_limit, defaults=DEFAULT_LISTENERS
+            f"dns {self.name}",
+            self._zone,
+            self.listeners,
+            self._rate_limit,
+            defaults=DEFAULT_LISTENERS,
+            descriptors=descriptors,
         )
 
     def __repr__(self) -> str:

@@ -55,13 +55,17 @@ class TlsAlpn01:
         """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
         return not identifier.is_wildcard
 
-    def plan(self) -> ListenerPlan:
-        """Return what its listener is to be."""
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
+        """Return what its listener is to be.
+
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
+        """
         return ListenerPlan(
             f"tls-alpn01 {self.name}",
             self.listeners,
             HandshakeService(self._certificates),
-            limits=HANDSHAKE_LIMITS,
+            limits=HANDSHAKE_LIMITS if descriptors is None else HANDSHAKE_LIMITS.within(descriptors),
             defaults=DEFAULT_LISTENERS,
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, serve
+from acmems.commands import account, check, explain, serve
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -28,14 +28,23 @@ class Command(Protocol):
 
     HELP: str
 
-    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Declare what the command takes beside configuration files."""
+    def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
+        """Declare what the command takes beside configuration files.
+
+        Returns:
+            the parsers of its actions, if it has actions.
+        """
 
     def run(self, config: Configuration, options: argparse.Namespace, /) -> ExitCode:
         """Run the command; `options.logging` says how to log where the configuration does not count."""
 
 
-COMMANDS: Mapping[str, Command] = {"serve": serve, "check": check, "account": account}
+COMMANDS: Mapping[str, Command] = {
+    "serve": serve,
+    "check": check,
+    "explain": explain,
+    "account": account,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,7 +91,7 @@ def _words(config: Configuration | None, error: AcmeException) -> str:
 
 def _read(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; where it is none, say so and exit."""
-    parser = _parser()
+    parser = make_parser()
     if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
         parser.error(_no_command(words))
     return parser.parse_args(words)
@@ -108,7 +117,8 @@ def _report_bug(error: Exception) -> None:
     complain(f"acmems: a bug, please report it: {type(error).__name__}: {one_line(error)}; {where}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line, and what the manual page and the completions are made from."""
     parser = argparse.ArgumentParser(
         prog="acmems",
         description="One server that gets ACME certificates for machines that only have openssl and curl.",
@@ -116,16 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"acmems {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.HELP)
-        command.add_arguments(one)
-        one.add_argument(
-            "--debug",
-            dest="logging",
-            action="store_const",
-            const=_DEBUGGING,
-            help="log everything to stderr, whatever the configuration says",
-        )
-        one.add_argument(
-            "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
-        )
+        one = commands.add_parser(name, help=command.HELP, description=f"{_sentence(command.HELP)}.")
+        for each in command.add_arguments(one) or [one]:
+            _add_common(each)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Declare what every command takes."""
+    parser.add_argument(
+        "--debug",
+        dest="logging",
+        action="store_const",
+        const=_DEBUGGING,
+        help="log everything to stderr, whatever the configuration says",
+    )
+    parser.add_argument(
+        "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from acmems.auth.processor import client_ip, client_name
 from acmems.events import AnsweredEvent, Bus, FrontEndName
-from acmems.frontends.problems import failure_event, problem_response
+from acmems.frontends.problems import CLOSING, failure_event, problem_response
+from acmems.net.address import IPNetwork
 from acmems.net.http import Exchange, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
 
@@ -16,13 +19,15 @@ class FrontEnd:
     Args:
         bus: told of refusals and failures.
         clock: for durations.
+        trusted_proxies: whose `X-Forwarded-For` is believed.
     """
 
     name: ClassVar[FrontEndName]
     """What it is called in metrics."""
 
-    def __init__(self, bus: Bus, clock: Clock = SYSTEM) -> None:
+    def __init__(self, bus: Bus, clock: Clock = SYSTEM, trusted_proxies: Sequence[IPNetwork] = ()) -> None:
         self.bus = bus
+        self.trusted_proxies = tuple(trusted_proxies)
         self.clock = clock
 
     def send(self, exchange: Exchange, response: HttpResponse) -> None:
@@ -35,7 +40,8 @@ class FrontEnd:
                 status=response.status,
             )
         )
-        close = not exchange.keep_alive
+        exchange.is_refusal = response.status in CLOSING
+        close = not exchange.keep_alive or exchange.is_refusal
         exchange.answer(response.encoded(close=close, bodiless=exchange.method == "HEAD"), close=close)
 
     def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
@@ -54,6 +60,6 @@ class FrontEnd:
         bodiless = exchange is not None and exchange.method == "HEAD"
         return problem_response(error, reference, accept).encoded(close=True, bodiless=bodiless)
 
-    def client_of(self, exchange: Exchange, peer: str) -> str:  # noqa: ARG002 - for those who look
-        """Return what the log calls the client of a request: the peer, unless that is a proxy."""
-        return peer
+    def client_of(self, exchange: Exchange, peer: str) -> str:
+        """Return what the log calls the client of a request, as a trusted proxy tells it."""
+        return client_name(peer, client_ip(peer, exchange.headers, self.trusted_proxies))

@@ -66,7 +66,8 @@ class MgmtOptions:
                 "max-connections",
                 values.positive_int,
                 2000,
-                meaning="maximum number of simultaneous client connections; further ones wait",
+                meaning="clients that are served at the same time, at most; further ones wait, and addresses "
+                "take turns",
             ),
             max_orders=options.one(
                 "max-orders",
@@ -91,7 +92,8 @@ class MgmtOptions:
             trusted_proxies=options.many(
                 "trusted-proxy",
                 parse_network,
-                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted",
+                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted; its requests "
+                "count for the clients that it names",
             ),
             csr_rules=csr.Rules(
                 must_staple=options.one(

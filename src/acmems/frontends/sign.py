@@ -13,7 +13,7 @@ from acmems.auth.processor import Grant, client_ip, client_name
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
+from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
@@ -65,7 +65,7 @@ class SignFrontEnd(FrontEnd):
         return Handling(request.processor.admit(), request.answer)
 
     def client_of(self, exchange: Exchange, peer: str) -> str:
-        """Return the address that a request comes from, as a trusted proxy tells it."""
+        """Return what the log calls the client of a request, as a trusted proxy tells it."""
         return client_name(peer, client_ip(peer, exchange.headers, self.policy().auth.trusted_proxies))
 
 
@@ -78,7 +78,13 @@ class _SignRequest:
         self._began = front_end.clock.monotonic()
         self._body = io.BytesIO()
         self._policy = front_end.policy()
-        self.processor = Processor(self._policy.auth, exchange.client_address, exchange.headers, self._body)
+        self.processor = Processor(
+            self._policy.auth,
+            exchange.client_address,
+            exchange.headers,
+            self._body,
+            is_chunked=exchange.is_chunked,
+        )
 
     def answer(self) -> None:
         """Decide, find or order the chain, and send it now or when it is there."""
@@ -99,7 +105,15 @@ class _SignRequest:
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
             return
-        future.add_done_callback(self._deliver)
+        finally:
+            # Bodies are not kept while a CA is waited for; what is in them is read.
+            exchange.body = b""
+            self._body.close()
+        if future.done():
+            self._deliver(future)
+        else:
+            # Thousands may wait for one chain: each hears of it when it is the turn of its address.
+            future.add_done_callback(lambda done: exchange.hand_over(lambda: self._deliver(done)))
 
     def _deliver(self, future: Future[Delivery]) -> None:
         error = future.exception()
@@ -118,7 +132,8 @@ class _SignRequest:
         self._send(problem_response(error, self._exchange.reference, accept))
 
     def _send(self, response: HttpResponse) -> None:
-        close = not self._exchange.keep_alive
+        self._exchange.is_refusal = response.status in CLOSING
+        close = not self._exchange.keep_alive or self._exchange.is_refusal
         self._exchange.answer(response.encoded(close=close), close=close)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.challenges import Validator
+from acmems.exceptions import PayloadInvalid
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
@@ -64,3 +65,17 @@ class Issuer(Protocol):
         Raises:
             AcmeException: why there is none.
         """
+
+
+def refuse_key_of_account(request: CertificateRequest, account_key: str | None) -> None:
+    """Refuse a CSR for the public key of the account, which signs nothing but requests to the CA.
+
+    Args:
+        request: the CSR.
+        account_key: digest of the account's public key, None while it is not known.
+
+    Raises:
+        PayloadInvalid: it is that key.
+    """
+    if request.key_digest == account_key:
+        raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")

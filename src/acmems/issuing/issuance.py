@@ -15,9 +15,8 @@ from acmems.exceptions import (
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
-    PayloadInvalid,
 )
-from acmems.issuing.contract import Issuer, Workload
+from acmems.issuing.contract import Issuer, Workload, refuse_key_of_account
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
@@ -103,8 +102,7 @@ class Issuance:
             CAUnavailable: nothing is stored, and the server is stopping.
         """
         request = accepted.request
-        if request.key_digest == self.issuer.key_digest:
-            raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+        refuse_key_of_account(request, self.issuer.key_digest)
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
         key = self.key(request)
         future: Future[Delivery] = Future()

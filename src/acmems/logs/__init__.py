@@ -100,7 +100,7 @@ def uncaught() -> Iterator[None]:
 
 
 def log_event(event: Event) -> None:
-    """Log one event; subscribed to the bus."""
+    """Log one event."""
     level = _LEVELS.get(type(event), logging.INFO)
     if not event.is_logged or not _events.isEnabledFor(level):
         return

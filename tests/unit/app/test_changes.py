@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import time
+
 import pytest
 
-from acmems.app.changes import restart_needed
+from acmems.app.changes import carry_over, restart_needed
+from acmems.auth.freshness import Freshness
+from acmems.auth.methods import HmacAuthMethod
 from acmems.config import Configuration
 
 BEFORE = """[account]
@@ -57,3 +62,35 @@ def test_what_needs_none(old: str, new: str) -> None:
     """All else changes."""
     after = Configuration.from_text(BEFORE.replace(old, new))
     assert restart_needed(Configuration.from_text(BEFORE), after) == []
+
+
+class TestReplays:
+    """HMACs that were used are known after a reload."""
+
+    TEXT = '[account]\ndir = /a\n[auth "{name}"]\nhmac_key = {key}\nhmac-fresh = {seconds}\ndomain = **\n'
+    HOUSE, STRANGER = map(ipaddress.ip_address, ("192.0.2.1", "192.0.2.66"))
+
+    def config(
+        self, name: str = "a", key: str = "secret-enough-for-tests", seconds: int = 60
+    ) -> Configuration:
+        return Configuration.from_text(self.TEXT.format(name=name, key=key, seconds=seconds))
+
+    def freshness(self, config: Configuration) -> Freshness:
+        (method,) = [each for each in config.auth.blocks[0].methods if isinstance(each, HmacAuthMethod)]
+        assert method.freshness is not None
+        return method.freshness
+
+    @pytest.mark.parametrize(("name", "seconds"), [("a", 60), ("a", 30), ("another", 60)])
+    def test_the_same_secret(self, name: str, seconds: int) -> None:
+        """A block with the same secret goes on to refuse what was used, whatever its name and time are."""
+        before, after, now = self.config(), self.config(name, seconds=seconds), int(time.time())
+        assert self.freshness(before).use("digest", now, self.HOUSE) is None
+        carry_over(before, after)
+        assert self.freshness(after).use("digest", now, self.STRANGER) is not None
+        assert self.freshness(after).seconds == seconds
+
+    def test_another_secret(self) -> None:
+        """Another secret makes other HMACs, of which nothing is known."""
+        before, after = self.config(), self.config(key="another-secret-for-tests")
+        carry_over(before, after)
+        assert self.freshness(after) is not self.freshness(before)

@@ -174,6 +174,23 @@ class TestStart:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
+    @pytest.mark.threat("fair shares", "few descriptors")
+    def test_few_files(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where few files may be open, listeners take on less, and it is said what to raise."""
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+        with running(configuration(folder)) as server:
+            limits = [listener._limits for listener in server.listeners]
+        assert [(each.connections, each.waiting) for each in limits] == [(32, 32), (32, 32)]
+        assert "at most 32 clients are served at the same time, not 2000: raise the limit" in caplog.text
+
+    def test_many_files(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where enough files may be open, there is nothing to say."""
+        with running(configuration(folder)) as server:
+            assert [listener._limits.connections for listener in server.listeners] == [2000, 2000]
+        assert "open files" not in caplog.text
+
 
 class TestMetrics:
     """Watched over where that is configured."""

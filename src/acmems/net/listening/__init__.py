@@ -9,6 +9,7 @@ uses its place.
 - `binder`: sockets on every address, what a machine may lack, and what changes
 - `channel`: the bytes of one connection
 - `connection`: what protocols implement
+- `shares`: who has how much of it by address, and whose turn it is, as pure rules
 - `limits`: how much is taken on, and who goes first, as pure rules
 - `loop`: the thread, what it waits for, its timer
 - `acceptor`: taking clients on within the limits
@@ -21,7 +22,7 @@ from __future__ import annotations
 from acmems.net.listening.binder import Binder
 from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
-from acmems.net.listening.limits import ListenerLimits
+from acmems.net.listening.limits import Descriptors, ListenerLimits
 from acmems.net.listening.listener import Listener
 from acmems.net.listening.plan import ListenerPlan
 from acmems.net.listening.sockets import BoundSocket, BoundSockets, SocketPool
@@ -32,6 +33,7 @@ __all__ = [
     "BoundSockets",
     "ClientSocket",
     "Connection",
+    "Descriptors",
     "Hangup",
     "Host",
     "Listener",

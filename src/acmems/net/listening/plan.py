@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from acmems.net.address import Address
+from acmems.net.address import Address, IPNetwork
 from acmems.net.listening.connection import StreamService
 from acmems.net.listening.limits import ListenerLimits
 
@@ -22,6 +22,7 @@ class ListenerPlan:
         limits: how much is taken on.
         defaults: where this kind of listener listens when nobody says anything else; what this machine lacks
             of those is missed without an error.
+        trusted_proxies: whose connections count for their clients, and not for themselves.
         datagrams: takes the datagrams that come to a socket on one of the same addresses; None for no such
             sockets.
     """
@@ -31,4 +32,5 @@ class ListenerPlan:
     service: StreamService
     limits: ListenerLimits = field(default_factory=ListenerLimits)
     defaults: tuple[Address, ...] = ()
+    trusted_proxies: tuple[IPNetwork, ...] = ()
     datagrams: Callable[[socket.socket], None] | None = None

@@ -225,9 +225,9 @@ def test_a_datagram_waits_for_one_connection_at_most() -> None:
             listener.admit(ours, ("192.0.2.1", port))
         for each in many:
             each.sendall(framed(QUERY) * 100)
-        assert listener.turn()
+        while len(answered) <= 4 * 4:
+            assert listener.turn()
         assert answered.index("udp") <= 2 * 4
-        assert answered.count("tcp") > 2 * 4
 
 
 def _answers(client: socket.socket) -> int:
