@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +15,8 @@ from tests.peers import environment, program
 CLIENT = Path(__file__).parents[1] / "contrib" / "acmems-client"
 
 TOOLS = (
-    *("awk", "cat", "chmod", "chown", "cmp", "cut", "date", "grep", "head", "id", "ls", "mkdir", "mv", "od"),
-    *("readlink", "rm", "sed", "sleep", "sync", "tail", "timeout", "tr"),
+    *("awk", "cat", "chmod", "chown", "cmp", "cp", "cut", "date", "grep", "head", "id", "ln", "ls", "mkdir"),
+    *("mv", "od", "readlink", "rm", "sed", "sleep", "sync", "tail", "timeout", "tr"),
 )
 """What the client needs of POSIX and of every Linux, whichever package it comes from."""
 OTHERS = ("flock", "openssl")
@@ -70,7 +72,9 @@ class Machine:
         path.chmod(0o755)
         return path
 
-    def configure(self, server: str | Sequence[str], stem: str = "host", **settings: Setting | None) -> Path:
+    def configure(
+        self, server: str | Sequence[str], stem: str = "host", /, **settings: Setting | None
+    ) -> Path:
         """Write a configuration file: a certificate for `STEM.example.org`, unless settings say otherwise."""
         values: dict[str, Setting | None] = {
             "server": server,
@@ -108,6 +112,25 @@ class Machine:
             check=False,
             timeout=100,
         )
+
+    @contextlib.contextmanager
+    def running(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """Run the client meanwhile; it is killed if the test fails."""
+        with subprocess.Popen(
+            self.command(*arguments),
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as client:
+            try:
+                yield client
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(client.pid, signal.SIGKILL)
 
     def snapshot(self) -> dict[str, tuple[bytes, int, int, int]]:
         """Return content, mode, owner and inode of all files below `ssl`, hidden ones too."""
