@@ -33,9 +33,6 @@ def documented(heading: str) -> list[str]:
 
 def test_every_setting_is_documented() -> None:
     """The table of settings names what the program reads, and nothing else."""
-    cases = (
-        CLIENT.partition("read_setting()")[2].partition("\nread_name()")[0].rpartition("case $setting in")[2]
-    )
     read = re.findall(r"(?m)^    ([a-z-]+)\)", CLIENT.partition("read_setting()")[2].partition("\n}\n")[0])
     assert sorted(documented("### Settings")) == sorted(read)
 
