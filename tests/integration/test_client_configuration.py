@@ -128,6 +128,19 @@ def test_values_are_never_expanded(machine: Machine, server: AnswerServer) -> No
     assert not list(machine.folder.rglob("x"))
 
 
+def test_two_configurations_do_not_share_files(machine: Machine, server: AnswerServer) -> None:
+    """A copied configuration that still has the files of the first one is refused; the first one works."""
+    one = machine.configure(server.url, "one")
+    two = machine.configure(server.url, "two", fullchain=machine.ssl / "one.pem")
+    done = machine.run(one, two, one)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"acmems-client: {two}: another configuration has {machine.ssl}/one.pem as well",
+        f"acmems-client: {one}: another configuration has one as well",
+    ]
+    assert set(machine.snapshot()) == {"one.key", "one.pem"}
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_secret_that_others_can_read_is_refused(machine: Machine, mode: int) -> None:
     """The file with the secret is for its owner alone; its content appears nowhere."""

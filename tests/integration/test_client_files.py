@@ -218,6 +218,29 @@ def test_links_are_followed_to_what_they_name(machine: Machine, server: AnswerSe
     assert names_of((elsewhere / "chain.pem").read_bytes()) == {"host.example.org"}
 
 
+def test_links_in_a_circle_end(machine: Machine, server: AnswerServer) -> None:
+    """A link that leads to itself is an error, not an endless run."""
+    (machine.ssl / "host.pem").symlink_to("host.pem")
+    done = machine.run(machine.configure(server.url))
+    assert done.returncode == 1
+    assert "leads in a circle" in done.stderr
+
+
+def test_a_full_disk_forgets_no_hook(machine: Machine, server: AnswerServer) -> None:
+    """If it cannot be noted that hooks are due, nothing is replaced."""
+    config = machine.configure(server.url, hook=machine.hook("hook", "echo hooked"))
+    assert machine.run(config).returncode == 0
+    before = machine.snapshot()
+    (machine.state / "host" / "changed.new" / "x").mkdir(parents=True)
+    done = machine.run(config)
+    assert done.returncode == 1
+    assert f"{machine.state}/host/changed cannot be written" in done.stderr
+    assert machine.snapshot() == before
+    (machine.state / "host" / "changed.new" / "x").rmdir()
+    (machine.state / "host" / "changed.new").rmdir()
+    assert "\nhooked\n" in machine.run(config).stdout
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a link of somebody else's")
 def test_links_of_others_are_not_followed(machine: Machine, server: AnswerServer) -> None:
     """A link that another user made, in a directory of theirs, is not where root writes."""

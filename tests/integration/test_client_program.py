@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.client_answers import LOGIN_PAGE, RawAnswer, answering, issue
 from tests.client_machine import Machine
-from tests.peers import Acmems, Pebble, Settings, names_of, run, verify_chain, wait_until
+from tests.peers import Acmems, Pebble, Settings, names_of, program, run, verify_chain, wait_until
 
 EVERYWHERE = [
     ("dash", "curl"),
@@ -150,6 +150,20 @@ def test_what_is_no_chain_for_this_key_is_not_installed(acmems: Acmems, machine:
     if machine.asks_with != "busybox":  # whose wget keeps the reason for itself
         assert "status 403: no auth block of this server accepts the request" in done.stderr
     assert machine.snapshot() == before
+
+
+def test_an_answer_without_end_is_cut(machine: Machine) -> None:
+    """Megabytes are no chain, and do not fill the disk."""
+    record = machine.folder / "sizes"
+    machine.replace(
+        "cut", f'/bin/ls -ln {machine.state}/host/work/body >>{record}\nexec {program("cut")} "$@"'
+    )
+    with answering(RawAnswer(200, b"x" * 5_000_000)) as server:
+        done = machine.run(machine.configure(server.url))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{server.url}: no answer: " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert 1_000_000 < max(int(line.split()[4]) for line in record.read_text().splitlines()) < 2_200_000
 
 
 @pytest.mark.parametrize("algorithm", SECRETS)

@@ -210,13 +210,6 @@ class TestAskingAgain:
             assert f"{url}: {reason}" in done.stderr
         assert done.stderr.count("\n") == 1
 
-    def test_an_answer_without_end_is_cut(self, asking: Machine) -> None:
-        """Megabytes are no chain, and do not fill the disk."""
-        with answering(RawAnswer(200, b"x" * 4_000_000)) as server:
-            done = asking.run(asking.configure(server.url))
-        assert done.returncode == 1
-        assert f"{server.url}: no answer" in done.stderr
-
 
 class TestChains:
     """What is taken for a chain."""
