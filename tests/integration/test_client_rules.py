@@ -142,7 +142,7 @@ class TestRequests:
     def test_settings_of_the_user_do_not_matter(self, asking: Machine) -> None:
         """What root has in `.curlrc` or `.wgetrc` changes nothing."""
         asking.env = {"HOME": str(asking.folder)}
-        (asking.folder / ".curlrc").write_text("header = X-Odd: 1\n")
+        (asking.folder / ".curlrc").write_text('header = "X-Odd: 1"\n')
         (asking.folder / ".wgetrc").write_text("header = X-Odd: 1\n")
         with answering(issued()) as server:
             assert asking.run(asking.configure(server.url)).returncode == 0
