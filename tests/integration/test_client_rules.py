@@ -116,6 +116,15 @@ class TestRequests:
             assert machine.run(config).returncode == 0
         assert (machine.ssl / "both").read_bytes().endswith(key.read_bytes())
 
+    def test_a_csr_for_another_key_is_not_sent(self, machine: Machine) -> None:
+        """A CSR and a key that do not belong together are told before a certificate is ordered."""
+        _, csr = make_key_and_csr(machine.folder, ["own.example.org"])
+        key, _ = make_key_and_csr(machine.folder, ["own.example.org"], stem="other")
+        with answering(issued()) as server:
+            done = machine.run(machine.configure(server.url, name=None, key=key, csr=csr))
+            assert server.requests == []
+        assert (done.returncode, done.stderr) == (1, f"acmems-client: host: {csr} is not for the key {key}\n")
+
     def test_new_names_make_a_new_csr(self, machine: Machine) -> None:
         """A name that is added is asked for, with the same key."""
         with answering(issued()) as server:
@@ -365,6 +374,16 @@ class TestMonitoring:
         done = machine.run("--check", *configs[:2])
         assert done.returncode == 1
         assert done.stdout.startswith("WARNING: late: 24 %")
+
+    def test_a_key_that_others_can_read(self, machine: Machine) -> None:
+        """A key that everybody can read is worth a warning."""
+        with answering(issued()) as server:
+            config = machine.configure(server.url)
+            machine.run(config)
+        (machine.ssl / "host.key").chmod(0o644)
+        done = machine.run("--check", config)
+        assert done.returncode == 1
+        assert f"days; others have access to {machine.ssl}/host.key|" in done.stdout
 
     def test_what_is_wrong_with_files(self, machine: Machine) -> None:
         """A chain for another key or without a configured name is critical."""
