@@ -109,6 +109,7 @@ def issue(
     *,
     key: ec.EllipticCurvePublicKey | None = None,
     left: datetime.timedelta = 89 * DAY,
+    lifetime: datetime.timedelta = 90 * DAY,
 ) -> bytes:
     """Return a chain of two for a CSR, or for other names or another key than those in it."""
     request = x509.load_pem_x509_csr(csr)
@@ -117,7 +118,7 @@ def issue(
         san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     public = key or request.public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
-    return certificate(public, x509.Name([]), san, left=left) + issuer_certificate()
+    return certificate(public, x509.Name([]), san, left=left, lifetime=lifetime) + issuer_certificate()
 
 
 def issuer_certificate() -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from tests.client_answers import DAY, AnswerServer, RawAnswer, answering, issue, issued
 from tests.client_machine import Machine, Setting
 from tests.peers import names_of, program, run
@@ -284,7 +285,7 @@ def test_no_link_that_comes_in_time_redirects_a_file(machine: Machine, server: A
 
 
 def test_an_older_chain_of_another_server_does_not_come_back(machine: Machine) -> None:
-    """With two servers that store on their own, the chain that is valid longer stays."""
+    """With two servers that store on their own, the chain that was issued later stays."""
     with answering(issued(left=80 * DAY)) as newer, answering(issued(left=20 * DAY)) as older:
         assert machine.run(machine.configure(newer.url)).returncode == 0
         before = machine.snapshot()
@@ -294,3 +295,18 @@ def test_an_older_chain_of_another_server_does_not_come_back(machine: Machine) -
         (machine.ssl / "host.pem").unlink()
         assert machine.run(machine.configure(older.url)).returncode == 0
         assert (machine.ssl / "host.pem").exists()
+
+
+def test_a_new_chain_that_ends_earlier_is_installed(machine: Machine) -> None:
+    """After a change to certificates that last a week, the new one does not wait for the end of the old one."""
+    week = 7 * DAY
+
+    def answer(csr: bytes) -> RawAnswer:
+        return RawAnswer(body=issue(csr, left=week, lifetime=week))
+
+    with answering(issued(), answer) as server:
+        config = machine.configure(server.url)
+        assert machine.run(config).returncode == 0
+        assert machine.run(config).returncode == 0
+    installed = x509.load_pem_x509_certificate((machine.ssl / "host.pem").read_bytes())
+    assert installed.not_valid_after_utc - installed.not_valid_before_utc == week
