@@ -298,7 +298,7 @@ def test_an_older_chain_of_another_server_does_not_come_back(machine: Machine) -
 
 
 def test_a_new_chain_that_ends_earlier_is_installed(machine: Machine) -> None:
-    """After a change to certificates that last a week, the new one does not wait for the end of the old one."""
+    """After a change to certificates that last a week, the new one does not wait for the old one to end."""
     week = 7 * DAY
 
     def answer(csr: bytes) -> RawAnswer:
