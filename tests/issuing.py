@@ -18,7 +18,8 @@ from tests.chains import CA_KEY, certificate
 from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.settings.options import Options
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock, Deadline
@@ -41,6 +42,8 @@ class Authority:
         self.orders: list[CertificateRequest] = []
         self.days = 90
         self.error: Exception | None = None
+        self.errors: list[Exception] = []  # of the first orders that end
+        self.began: Callable[[], object] = lambda: None
         self.names: list[str] | None = None
         self.subject = x509.Name([])
         self.go = threading.Event()
@@ -54,7 +57,10 @@ class Authority:
         identity: Hashable,
     ) -> Steps[bytes]:
         self.orders.append(request)
+        self.began()
         yield from in_thread(lambda: wait_for(self.go))
+        if self.errors:
+            raise self.errors.pop(0)
         if self.error is not None:
             raise self.error
         key = load_der_public_key(request.spki)
@@ -162,6 +168,10 @@ class House:
         """Ask for a chain, and do not wait for it."""
         accepted = AcceptedRequest(request, (), storage or self.storage, gone=gone, grants=grants)
         return self.issuance.issue(accepted)
+
+    def accept(self, request: CertificateRequest, **fields: Any) -> AcceptedRequest:
+        """Return an accepted request, by default for this house's storage."""
+        return AcceptedRequest(request, (), **{"storage": self.storage, **fields})
 
     def ask(
         self,

@@ -40,6 +40,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "other methods and paths": "405 with Allow; 404",
         "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
         "line ends in words of others": "never as they are in a header or in the log",
+        "strangers at the address of metrics": "200, or 503 without paths and reasons; 404, 405; at no cost",
         "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",
     },
     "auth": {
@@ -67,6 +68,10 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "a wrong clock": "nothing is ordered that would be thrown away, nothing stored or issued is lost",
         "another order, other origins": "502, and nothing further is sent",
         "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
+    },
+    "shares": {
+        "requests that hang and are abandoned": "200 for others, 429 for too many; most reach no CA",
+        "mistakes of others": "each failure stops those who would fail again: their CSR, name or block",
     },
     "proving": {
         "a wrong TSIG key": "421 with server and record; the log says which key to correct",

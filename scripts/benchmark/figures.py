@@ -19,6 +19,7 @@ from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.nameserver import nameserver
+from scripts.benchmark.neighbour import neighbour
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
@@ -53,6 +54,7 @@ class Plan:
         patience: seconds that a crowd may take.
         stored: seconds a round of asking for a stored chain.
         herd: machines that ask for a stored chain within one second.
+        abandoned: requests of a neighbour that hangs up.
     """
 
     rounds: int = 6
@@ -63,6 +65,7 @@ class Plan:
     patience: float = 60.0
     stored: float = 1.5
     herd: int = 10_000
+    abandoned: int = 1000
 
 
 FULL = Plan()
@@ -299,6 +302,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "requests": requests,
     "stored": stored,
     "herd": lambda stage, plan: herd(stage, plan.herd),
+    "neighbour": lambda _stage, plan: neighbour(plan.abandoned, plan.singles * plan.rounds),
     "start": start,
     "memory": memory,
 }

@@ -16,6 +16,7 @@ from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.http01 import Http01FrontEnd
+from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.frontends.sign import SignFrontEnd
 from acmems.issuers.acme.issuer import AcmeIssuer
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
+METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
 
 
@@ -54,10 +56,18 @@ class Server:
         # A little less than what clients wait, so that they hear the reason and not only that it is late.
         seconds = config.mgmt.request_timeout * 0.95
         self.issuance = Issuance(
-            self.issuer, identity, self.bus, seconds=seconds, clock=clock, subject=config.account.subject
+            self.issuer,
+            identity,
+            self.bus,
+            seconds=seconds,
+            clock=clock,
+            most_at_once=config.mgmt.max_orders,
+            most_waiting=config.mgmt.max_waiting,
+            subject=config.account.subject,
         )
         self.listeners: list[Listener] = []
         self._management: list[Listener] = []  # those of the listeners that clients ask at
+        self._monitoring: Monitoring | None = None  # only where somebody can ask
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
         self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
@@ -81,11 +91,14 @@ class Server:
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
+        if self._monitoring is not None:
+            self._monitoring.stop()
         for thread in (self._sweeping, self._saving):
             thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._management:
             listener.stop_accepting()
+        self.issuance.let_go()
         for listener in self._management:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
@@ -96,16 +109,14 @@ class Server:
             listener.close()
         self.issuer.close()
 
+    @property
+    def watched(self) -> tuple[HealthCheck, ...]:
+        """What has threads that the server needs."""
+        return (*self.listeners, self.issuer.loop, self.issuance, self._sweeping, self._saving)
+
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
-        watched: tuple[HealthCheck, ...] = (
-            *self.listeners,
-            self.issuer.loop,
-            self.issuance,
-            self._sweeping,
-            self._saving,
-        )
-        unhealthy = [each.name for each in watched if not each.is_healthy()]
+        unhealthy = [each.name for each in self.watched if not each.is_healthy()]
         if unhealthy:
             logger.error("ended or hanging: %s", ", ".join(unhealthy))
         return not unhealthy
@@ -151,10 +162,19 @@ class Server:
                     self._open(f"http01 {validator.name}", validator.listeners, service, DEFAULT_LISTENERS)
                 elif isinstance(validator, Listening) and validator.listeners:
                     self.listeners.append(validator.listen())
+            self._open_metrics()
         except OSError:
             for listener in self.listeners:
                 listener.close()
             raise
+
+    def _open_metrics(self) -> None:
+        if self.config.metrics.listeners:
+            self._monitoring = Monitoring(self)
+            limits = ListenerLimits(connections=METRICS_CONNECTIONS)
+            service = HttpService(self._monitoring.front_end)
+            self._open("metrics", self.config.metrics.listeners, service, (), limits)
+            self._monitoring.start()
 
     def _open(
         self,

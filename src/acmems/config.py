@@ -21,6 +21,7 @@ from acmems.challenges import (
 )
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
+from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.logs.options import LoggingOptions
@@ -31,11 +32,11 @@ from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
 from acmems.storages import STORAGES, NoStorage, Storage
 
-__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
+__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions", "MgmtOptions"]
 
 T = TypeVar("T")
 
-_SINGLE = ("account", "mgmt", "logging")
+_SINGLE = ("account", "mgmt", "logging", "metrics")
 _NAMED = ("verification", "storage", "auth")
 _LISTENER_KEYS = ("listener", "mgmt")
 
@@ -54,6 +55,7 @@ class Configuration:
         account: the ACME account.
         mgmt: where clients ask, and the limits of what they may ask.
         logging: what is logged, and where to.
+        metrics: where monitoring systems ask.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
         default_validators: for auth blocks that name none, best first.
@@ -76,11 +78,12 @@ class Configuration:
         found = list(findings)
         kept = _well_formed(sections, found)
         self._sections, self._location = kept, location
-        account, mgmt, logging = (_single(kind, kept, location, found) for kind in _SINGLE)
+        account, mgmt, logging, metrics = (_single(kind, kept, location, found) for kind in _SINGLE)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
-        for options in (account, mgmt, logging):
+        self.metrics = MetricsOptions.from_options(metrics)
+        for options in (account, mgmt, logging, metrics):
             options.finish()
         self._context = ValidatorContext()
         self.responses: ChallengeResponses = self._context.responses
@@ -94,7 +97,7 @@ class Configuration:
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
         found += self._impatient()
-        _check_listeners(self._listener_uses(mgmt.section, kept), found)
+        _check_listeners(self._listener_uses(mgmt.section, metrics.section, kept), found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
         )
@@ -207,13 +210,16 @@ class Configuration:
             mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
 
-    def _listener_uses(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_ListenerUse]:
+    def _listener_uses(
+        self, mgmt: Section, metrics: Section, kept: Iterable[Section]
+    ) -> Iterator[_ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in _of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
             for address in _listeners(self.validators[name]):
                 yield _ListenerUse(address, mgmt.location, f'the default [verification "{name}"]')
         yield from _written(mgmt, self.mgmt.listeners)
+        yield from _written(metrics, self.metrics.listeners)
         for name, section in sections.items():
             yield from _written(section, _listeners(self.validators[name]))
 

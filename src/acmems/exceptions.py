@@ -12,6 +12,8 @@ AcmeException
 ├── AuthorizationNotYetProcessed  the CA is still deciding
 ├── AuthorizationNotYetRequested  the CA has not asked for the challenge yet
 ├── RateLimited                   the CA, or what protects it here, asks to wait
+│   └── QueueFull                 too many requests wait for their order already
+├── ClientGone                    the client had hung up before its order began
 ├── AccountError                  the account cannot be used
 │   └── NeedToAgreeToTOS          its terms of service are not accepted
 ├── DeadlinePassed                the time for an answer is over; asking again continues
@@ -225,6 +227,14 @@ class RateLimited(_Retryable):
         super().__init__(message, retry_after=retry_after)
         self.identifiers = tuple(identifiers)
         self.is_overall = is_overall
+
+
+class QueueFull(RateLimited):
+    """Too many requests wait for their order already, and nobody has more of them than this one's client."""
+
+
+class ClientGone(_Retryable):
+    """The client seems to have hung up before its order began, so that it was not placed."""
 
 
 class AccountError(_Retryable):

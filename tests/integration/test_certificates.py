@@ -13,7 +13,7 @@ from tests.peers import Acmems, ChallTestSrv, Pebble, Settings, curl_sign, make_
 from acmems.app import Server
 from acmems.config import Configuration
 from acmems.exceptions import ClocksDiffer
-from acmems.issuing.issuance import AcceptedRequest
+from acmems.issuing.requests import AcceptedRequest
 from acmems.system.clock import Clock
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_clock_orders_nothing(settings: Settings, pebble: Pebble, days: 
     try:
         block = server.config.auth.blocks[0]
         request = make_request("clock.example.org")
-        accepted = AcceptedRequest(request, block.validators_for(request.identifiers), block.storage)
+        accepted = AcceptedRequest(request, block.validators, block.storage)
         before = pebble.log.count("Added order")
         with pytest.raises(ClocksDiffer):
             server.issuance.issue(accepted).result(60)

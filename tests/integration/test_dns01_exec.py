@@ -47,6 +47,7 @@ VERIFICATION = """
 [verification "hook"]
 type = dns01-exec
 command = {hook} {dns_port}
+nameserver = 127.0.0.1:{dns_port}
 timeout = 30
 """
 BLOCK = '[auth "all"]\nall = yes\ndomain = www.example.org\ndomain = *.www.example.org\n'

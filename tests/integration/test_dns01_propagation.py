@@ -94,7 +94,7 @@ def test_a_secondary_that_does_not_follow_is_told(servers: tuple[Bind, Bind]) ->
 def test_a_server_without_the_value_is_told(servers: tuple[Bind, Bind]) -> None:
     """A server that answers, but without the value, is named."""
     primary, _ = servers
-    with pytest.raises(ValidatorUnavailable, match=r"does not show it yet, waited 0\.2 s at most"):
+    with pytest.raises(ValidatorUnavailable, match=r"does not show it yet, waited 0\.\d s"):
         Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
             [(dns.name.from_text(RECORD), VALUE)], SYSTEM.deadline(60), threading.Event()
         )

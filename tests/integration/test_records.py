@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import dns.query
@@ -29,6 +30,17 @@ domain = *.www.example.org
 ALIAS = "_acme-challenge.www.example.org. CNAME www.example.org.acme.example.org."
 
 
+class Resolving(Bind):
+    """A resolver that has two zones of its own, and logs what it is asked for."""
+
+    def prepare(self) -> None:
+        """Allow recursion."""
+        super().prepare()
+        file = self.folder / "named.conf"
+        text = file.read_text(encoding="utf-8").replace("recursion no;", "recursion yes; querylog yes;")
+        file.write_text(text, encoding="utf-8")
+
+
 def config_of(settings: Settings) -> Path:
     """Write the configuration; return its path."""
     file = settings.folder / "records.ini"
@@ -47,7 +59,7 @@ def test_a_delegated_zone(settings: Settings) -> None:
     """A CNAME is missing until it is added, one that leads elsewhere is told, and the exit code says it."""
     settings.verification, settings.auth = SERVER, AUTH
     config = config_of(settings)
-    with Bind("example.org", "acme.example.org") as server:
+    with Resolving("example.org", "acme.example.org") as server:
         command = ("check", "--records", "--resolver", server.address, config)
         before = run_acmems(*command)
         assert before.returncode == 1
@@ -66,6 +78,9 @@ def test_a_delegated_zone(settings: Settings) -> None:
         after = run_acmems(*command)
         assert f"{ALIAS} ; in place" in after.stdout
         assert after.returncode == 0, after.stdout
+        asked = re.findall(r"query: (\S+) IN (\S+) ([+-])", server.log)
+        names = {(host, recursive) for host, _, recursive in asked if host.startswith("_acme-challenge.")}
+        assert names == {("_acme-challenge.www.example.org", "-")}
 
 
 def test_without_a_resolver_nothing_is_claimed(settings: Settings) -> None:

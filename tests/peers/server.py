@@ -126,6 +126,7 @@ class Acmems(Peer):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._cleanup.callback(self._socket.close)
         self._socket.setblocking(False)
+        (self.folder / "notify").unlink(missing_ok=True)  # an earlier start found a port taken
         self._socket.bind(str(self.folder / "notify"))
         self.env["NOTIFY_SOCKET"] = str(self.folder / "notify")
 

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 from tests.listening import Bench, later, post
+from tests.steps import LoopTime
 from tests.tls_server import ANSWERING, Behaviour, Serve, Server
 
 from acmems.net.http import Exchange
+
+
+@pytest.fixture
+def time() -> Iterator[LoopTime]:
+    """A loop whose clock the test moves."""
+    time = LoopTime()
+    with contextlib.closing(time.loop):
+        yield time
 
 
 @pytest.fixture

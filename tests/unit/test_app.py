@@ -244,6 +244,26 @@ class TestStart:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+class TestMetrics:
+    """Watched over where that is configured."""
+
+    def test_a_listener_of_its_own(self, folder: Path) -> None:
+        """The listener for monitoring is open until the stop has come to its end."""
+        text = f"{LINES['mgmt']}\n[metrics]\nlistener = 127.0.0.1:0"
+        with running(configuration(folder, mgmt=text)) as server:
+            [address] = [each for each in server.addresses if each.startswith("metrics ")]
+            assert is_open(address)
+            assert server.is_healthy()
+        assert not is_open(address)
+
+    def test_none_by_default(self, folder: Path) -> None:
+        """Without the section nothing is counted or looked through."""
+        before = {thread.name for thread in threading.enumerate()}
+        with running(configuration(folder)):
+            started = {thread.name for thread in threading.enumerate()} - before
+        assert not any(name in started for name in ("acmems-survey", "acmems-trials", "acmems-ca-trials"))
+
+
 class TestStop:
     """The end, in order."""
 

@@ -175,6 +175,8 @@ class TestDefaults:
             listeners=(Address("127.0.0.1", 1313), Address("::1", 1313)),
             max_size=16384,
             max_connections=2000,
+            max_orders=256,
+            max_waiting=2000,
             request_timeout=120.0,
             trusted_proxies=(),
             csr_rules=csr.Rules(),

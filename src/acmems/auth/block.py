@@ -12,6 +12,7 @@ from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
 from acmems.settings.grammar import Option, Section
 from acmems.settings.options import Options
+from acmems.settings.values import positive_int
 from acmems.storages import Storage
 from acmems.x509.identifiers import Glob, Identifier, IdentifierType
 
@@ -70,14 +71,21 @@ class Block:
             "verification",
             listed(config.validators),
             config.default_validators,
-            meaning="names of verifications, separated by commas, in order of preference; the first that can "
-            "validate every name of a request and that the CA offers is used",
+            meaning="names of verifications, separated by commas, in order of preference; each name of a "
+            "request is validated by the first that can and that the CA offers for it",
         )
         self.storage = read.one(
             "storage",
             _known(config.storages),
             config.default_storage,
             meaning="name of the storage in which chains are kept",
+        )
+        self.max_orders: int | None = read.one(
+            "max-orders",
+            positive_int,
+            None,
+            meaning="maximum number of simultaneous orders of this block; default: half of what other blocks "
+            "leave of `max-orders` in `[mgmt]`",
         )
         self._check(read)
         read.finish()
@@ -114,20 +122,16 @@ class Block:
         """The first of its validators, None if it has none."""
         return self.validators[0] if self.validators else None
 
-    def validators_for(self, identifiers: Sequence[Identifier]) -> tuple[Validator, ...]:
-        """Return the validators that can prove every one of some names, best first."""
-        return tuple(each for each in self.validators if all(map(each.proves, identifiers)))
-
     def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
         """Return why the block does not grant these names, None if it grants every one of them."""
         for identifier in identifiers:
             if not self.grants(identifier):
                 matched = "domain" if identifier.type is IdentifierType.DNS else "address"
                 return f"{identifier.value} matches no {matched} of it"
-            if identifier.is_wildcard and not any(each.proves(identifier) for each in self.validators):
-                return f"{identifier.value} needs a verification by DNS"
-        if self.validators and not self.validators_for(identifiers):
-            return "no verification of it can prove all these names: ask for IP addresses and wildcards apart"
+            is_provable = any(each.proves(identifier) for each in self.validators)
+            if not is_provable and (self.validators or identifier.is_wildcard):
+                kinds = "by DNS" if identifier.type is IdentifierType.DNS else "of type http01 or tls-alpn01"
+                return f"{identifier.value} needs a verification {kinds}"
         return None if identifiers else "the request holds no name"
 
     def grants(self, identifier: Identifier) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Self, TypeVar
 
 import dns.message
 import dns.name
@@ -31,9 +31,11 @@ from acmems.settings.values import positive_int, seconds
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.x509.identifiers import Identifier, IdentifierType
 
+T = TypeVar("T")
+
 _DEFAULT_SERVER = Address("127.0.0.1", 53)
 _AT_ONCE = 200  # records in one message, which holds 65535 octets: names may have 255
-_SIDE_BY_SIDE = 16  # names that are looked up at the same time
+_SIDE_BY_SIDE = 16  # names that are looked up, or zones that are changed, at the same time
 _PATIENCE = 2.0  # seconds that a resolver or another's name server may take for an answer
 _ADVICE = {
     dns.rcode.REFUSED: "let this machine, or the key `tsig-name`, change TXT records there "
@@ -54,7 +56,7 @@ class DnsUpdate:
     Args:
         servers: DNS servers that take updates; the first that does is enough.
         ttl: of the records, in seconds.
-        timeout: how long the look-ups of one name, and each update, may take, in seconds.
+        timeout: how long the answer to each question, and to each update, may take, in seconds.
         key: signs the updates; None: nothing does.
         zones: the zones that may be changed; empty: those of the records themselves.
         challenge_type: `dns-01` or `dns-account-01`.
@@ -86,7 +88,11 @@ class DnsUpdate:
         self.propagation = propagation or Propagation(clock=clock)
         patience = min(timeout, _PATIENCE)
         resolver = Resolver(self.propagation.resolvers, patience)
-        self.zones = Zones(self.servers, zones, Delegations(resolver, patience, clock=clock))
+        self.zones = Zones(
+            self.servers,
+            zones,
+            Delegations(resolver, patience, nameservers=self.propagation.nameservers, clock=clock),
+        )
         self._clock = clock
         # Where each record was put; None: nowhere, because no place was found. The lock guards it.
         self._places: dict[TxtRecord, Place | None] = {}
@@ -107,7 +113,7 @@ class DnsUpdate:
             "timeout",
             seconds,
             5.0,
-            meaning="seconds that the queries about one name may take, and each update",
+            meaning="seconds that the answer to each query or update may take",
         )
         key = tsig_key_from(options)
         zones = options.many(
@@ -187,36 +193,27 @@ class DnsUpdate:
 
     def _look_up(self, records: Sequence[TxtRecord]) -> dict[TxtRecord, Place]:
         names = list(dict.fromkeys(record.name for record in records))
-
-        def place(name: dns.name.Name) -> Place:
-            return self.zones.place(name, self._clock.deadline(self.timeout))
-
-        # The first alone: it finds out which server answers, and costs what a dead one costs.
-        found = {name: place(name) for name in names[:1]}
-        if rest := names[1:]:
-            pool = ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(rest)), thread_name_prefix="acmems-zones")
-            try:
-                found.update(zip(rest, pool.map(place, rest), strict=True))
-            finally:
-                pool.shutdown(cancel_futures=True)
+        found = dict(zip(names, _each(lambda name: self.zones.place(name, self.timeout), names), strict=True))
         return {record: found[record.name] for record in records}
 
     def _update(self, places: dict[TxtRecord, Place], *, add: bool) -> None:
         by_zone: dict[dns.name.Name, list[TxtRecord]] = {}
         for record, place in places.items():
             by_zone.setdefault(place.zone, []).append(record)
-        failures: list[ValidatorUnavailable] = []
-        for zone, records in by_zone.items():
+
+        def change(zone: dns.name.Name) -> ValidatorUnavailable | None:
+            failed = None
+            records = by_zone[zone]
             for start in range(0, len(records), _AT_ONCE):
-                batch = records[start : start + _AT_ONCE]
                 try:
-                    self._send(zone, batch, places, add=add)
+                    self._send(zone, records[start : start + _AT_ONCE], places, add=add)
                 except ValidatorUnavailable as error:
-                    if add:
-                        raise
-                    failures.append(error)  # what other zones hold can still be taken away
-        if failures:
-            raise failures[0]
+                    failed = failed or error  # what other messages are about can be changed all the same
+            return failed
+
+        for failed in _each(change, list(by_zone)):
+            if failed is not None:
+                raise failed
 
     def _send(
         self,
@@ -249,3 +246,18 @@ class DnsUpdate:
 
     def __repr__(self) -> str:
         return f"DnsUpdate({self.name!r}, {', '.join(map(str, self.servers.addresses))})"
+
+
+def _each(do: Callable[[dns.name.Name], T], names: Sequence[dns.name.Name]) -> list[T]:
+    """Do something for each name or zone, side by side.
+
+    The first comes alone: it finds out which server answers, and costs what a dead one costs.
+    """
+    found = [do(name) for name in names[:1]]
+    if rest := names[1:]:
+        pool = ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(rest)), thread_name_prefix="acmems-zones")
+        try:
+            found.extend(pool.map(do, rest))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return found

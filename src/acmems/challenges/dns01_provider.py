@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +21,16 @@ import dns.name
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
-from acmems.challenges.dns_options import environment_option, label_option, longest_wait, propagation_from
+from acmems.challenges.dns_options import (
+    aliases_from,
+    environment_option,
+    label_option,
+    longest_wait,
+    propagation_from,
+)
 from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
+from acmems.dns.client.aliases import AliasEnd, Aliases, Record
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.findings import hint
@@ -87,6 +94,7 @@ class DnsProvider:
         timeout: how long the calls for one zone may take, in seconds, and how long to wait for others that
             change it.
         challenge_type: `dns-01` or `dns-account-01`.
+        aliases: where records are added whose names are CNAMEs; None: at these names.
         variables: names of environment variables that the provider's process gets from this one.
         zone_locks: shared by all validators that may change the same zones.
         slots: one is held while a process runs.
@@ -108,6 +116,7 @@ class DnsProvider:
         ttl: int = 60,
         timeout: float = 60.0,
         challenge_type: str = "dns-01",
+        aliases: Aliases | None = None,
         variables: Sequence[str] = (),
         zone_locks: KeyedLocks | None = None,
         slots: threading.BoundedSemaphore | None = None,
@@ -121,6 +130,7 @@ class DnsProvider:
         self.challenge_type = challenge_type
         self._provider_options = tuple(provider_options)
         self._propagation = propagation
+        self._aliases = aliases or Aliases(propagation.delegations, self.zones, follow=False)
         self._zone_locks = KeyedLocks() if zone_locks is None else zone_locks
         self._variables = tuple(variables)
         self._slots = slots or program_slots()
@@ -152,8 +162,8 @@ class DnsProvider:
         zones = options.many(
             "zone",
             _zone,
-            meaning="domain at the provider in which records are created; the longest match counts; default: "
-            "looked up in the DNS",
+            meaning="domain at the provider in which records are created, also as the target of CNAMEs; the "
+            "longest match counts; default: looked up in the DNS",
         )
         ttl = options.one("ttl", positive_int, 60, meaning="time to live of the records, in seconds")
         timeout = options.one(
@@ -170,6 +180,7 @@ class DnsProvider:
             ttl=ttl,
             timeout=timeout,
             challenge_type=challenge_type,
+            aliases=aliases_from(options, propagation, zones, strict=True),
             variables=environment_option(options),
             zone_locks=context.zone_locks,
             slots=context.program_slots,
@@ -190,12 +201,15 @@ class DnsProvider:
                 yield "option", f"{option.key}: {error}"
 
     def present(self, proofs: Sequence[Proof]) -> None:
-        """Add the TXT records, those of one zone in one process."""
-        self._change("present", [record_of(proof, self.challenge_type) for proof in proofs])
+        """Add the TXT records where the CNAMEs of their names lead, those of one zone in one process."""
+        records = dict.fromkeys(record_of(proof, self.challenge_type).pair for proof in proofs)
+        self._change("present", self._aliases.take(tuple(records)))
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
-        """Remove exactly these TXT records."""
-        self._change("withdraw", [record for record, _ in possible_records(proofs, self.challenge_type)])
+        """Remove exactly these TXT records from where they were added."""
+        records = dict.fromkeys(record.pair for record, _ in possible_records(proofs, self.challenge_type))
+        self._change("withdraw", self._aliases.recall(records))
+        self._aliases.forget(records)
 
     @property
     def longest_wait(self) -> float:
@@ -204,14 +218,17 @@ class DnsProvider:
 
     def wait(self, proofs: Sequence[Proof], deadline: Deadline, stopping: threading.Event) -> None:
         """Return as soon as the records are seen, as `propagation` says."""
-        records = [record_of(proof, self.challenge_type) for proof in proofs]
-        self._propagation.wait([(record.name, record.value) for record in records], deadline, stopping)
+        records = [record_of(proof, self.challenge_type).pair for proof in proofs]
+        self._propagation.wait(records, deadline, stopping, self._aliases.places(records))
 
-    def _change(self, action: str, records: Sequence[TxtRecord]) -> None:
+    def _change(self, action: str, ends: Mapping[Record, AliasEnd]) -> None:
         deadline = self._clock.deadline(self.timeout)
         by_zone: dict[dns.name.Name, dict[TxtRecord, None]] = {}
-        for record in records:
-            by_zone.setdefault(self._zone(record), {})[record] = None
+        zones: dict[dns.name.Name, dns.name.Name] = {}
+        for (_, value), end in ends.items():
+            if end.name not in zones:
+                zones[end.name] = self._zone(end)
+            by_zone.setdefault(zones[end.name], {})[TxtRecord(end.name, value)] = None
         failed = None
         for zone, found in by_zone.items():
             try:
@@ -221,16 +238,10 @@ class DnsProvider:
         if failed is not None:
             raise failed
 
-    def _zone(self, record: TxtRecord) -> dns.name.Name:
+    def _zone(self, end: AliasEnd) -> dns.name.Name:
         if not self.zones:
-            return self._propagation.delegations.zone_of(record.name)
-        for zone in self.zones:
-            if record.name.is_subdomain(zone):
-                return zone
-        raise ValidatorUnavailable(
-            f"provider {self.provider} has no zone for record {record}",
-            advice=f"add its domain as 'zone' to [verification \"{self.name}\"], or grant no such names",
-        )
+            return end.zone or self._propagation.delegations.zone_of(end.name)
+        return next(zone for zone in self.zones if end.name.is_subdomain(zone))  # the longest comes first
 
     def _call(
         self, action: str, zone: dns.name.Name, records: Sequence[TxtRecord], deadline: Deadline

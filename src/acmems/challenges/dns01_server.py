@@ -86,7 +86,7 @@ class DnsServer:
             positive_int,
             200,
             meaning="queries per second from one network (/24, /56) that are answered in full over UDP; "
-            "further ones are referred to TCP, and beyond four times as many every second one is dropped",
+            "further ones are referred to TCP",
         )
         zone = Zone(origin or dns.name.from_text("invalid"), nameservers, int(time.time()))
         return cls(name, zone, listeners, rate_limit, label_option(options))

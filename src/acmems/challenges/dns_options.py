@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
+
+import dns.name
 
 from acmems.challenges.txt import TYPES
+from acmems.dns.client.aliases import Aliases
 from acmems.dns.client.propagation import MODES, Propagation
 from acmems.dns.client.tsig import ALGORITHMS, TsigKey, dns_name, key_text, tsig_algorithm
 from acmems.net.address import parse_address
@@ -54,8 +58,8 @@ def propagation_from(options: Options) -> Propagation:
     nameservers = options.many(
         "nameserver",
         server,
-        meaning="name server to query, `host` or `host:port`, instead of those listed in the zone "
-        "(split horizon)",
+        meaning="name server to query for CNAMEs and records, `host` or `host:port`, instead of those listed "
+        "in the zone (split horizon)",
     )
     timeout = options.one(
         "propagation-timeout",
@@ -63,9 +67,28 @@ def propagation_from(options: Options) -> Propagation:
         60.0,
         meaning="seconds within which all of the records must be seen",
     )
-    if nameservers and mode != "authoritative":
-        options.report("nameserver needs 'propagation = authoritative'", "nameserver")
     return Propagation(mode, resolvers, nameservers, timeout)
+
+
+def aliases_from(
+    options: Options, propagation: Propagation, zones: Sequence[dns.name.Name], *, strict: bool
+) -> Aliases:
+    """Read whether a section follows the CNAMEs of its records.
+
+    Args:
+        options: of the section.
+        propagation: whose name servers and resolvers are asked.
+        zones: those that may be changed; empty: not known.
+        strict: whether a CNAME must then not lead out of the zone of its record.
+    """
+    follow = options.one(
+        "follow-cnames",
+        values.boolean,
+        True,
+        meaning="`yes`: if the name of a record is a CNAME, the record is added where that leads; `no`: at "
+        "the name itself",
+    )
+    return Aliases(propagation.delegations, zones, follow=follow, strict=strict)
 
 
 def longest_wait(propagation: Propagation) -> float:

@@ -10,13 +10,14 @@ import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import dns.exception
 import dns.name
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
+from acmems.dns.client.records import Records
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import NoChallengeMethodsSupported, ValidatorUnavailable
 from acmems.net.address import parse_address
@@ -79,13 +80,22 @@ class PersistRecord:
         return self.issuer in ours and self.account_url == account_url and (self.wildcard or not wildcard)
 
 
+class TextSource(Protocol):
+    """Looks TXT records up; `acmems.dns.client.records.Records` does, with its exceptions."""
+
+    def texts(self, name: dns.name.Name) -> Collection[str]:
+        """Return the TXT values of a name."""
+
+
 class DnsPersist:
     """Proves names by records that stand in DNS already; it looks, and changes nothing.
 
     Args:
+        resolver: tells who has authority for the records.
         issuer: which of the CA's names the records have; None: the first that the CA gives.
         until: the end for new records, in seconds since 1970; None: none.
         warn_before: how long before the end of a record the log warns.
+        records: looks records up; None: by that resolver.
     """
 
     challenge_type = "dns-persist-01"
@@ -102,10 +112,12 @@ class DnsPersist:
         until: int | None = None,
         warn_before: datetime.timedelta = _WARN_BEFORE,
         *,
+        records: TextSource | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
         self.resolver = resolver
+        self._records = records or Records(resolver)
         self.issuer = issuer
         self.until = until
         self.warn_before = warn_before
@@ -122,7 +134,9 @@ class DnsPersist:
             functools.partial(parse_address, default_port=53),
             meaning="resolver to query, `host` or `host:port`; default: those of the system",
         )
-        timeout = options.one("timeout", seconds, 5.0, meaning="seconds that looking up one record may take")
+        timeout = options.one(
+            "timeout", seconds, 5.0, meaning="seconds that one answer of a resolver may take"
+        )
         issuer = options.one(
             "issuer",
             _issuer_option,
@@ -187,13 +201,13 @@ class DnsPersist:
         name = record_name(base)
         issuers = tuple(map(one_line, (*([self.issuer] if self.issuer else []), *proof.issuers)))
         found = name
-        best = self._best(self.resolver.texts(name), issuers, proof.account_url, wildcard=wildcard)
+        best = self._best(self._records.texts(name), issuers, proof.account_url, wildcard=wildcard)
         parent = base
         while best is None and parent.count(".") > 1:
             # A record of a name above counts where it includes the names below.
             parent = parent.partition(".")[2]
             found = record_name(parent)
-            best = self._best(self.resolver.texts(found), issuers, proof.account_url, wildcard=True)
+            best = self._best(self._records.texts(found), issuers, proof.account_url, wildcard=True)
         if best is None:
             text = record_text(
                 issuers[0] if issuers else "(the CA)",

@@ -30,6 +30,11 @@ class TxtRecord:
     def __str__(self) -> str:
         return plain(self.name)
 
+    @property
+    def pair(self) -> tuple[dns.name.Name, str]:
+        """The name and the value."""
+        return self.name, self.value
+
 
 def txt_value(key_authorization: str) -> str:
     """Return the TXT value that proves a key authorization (RFC 8555 section 8.4)."""

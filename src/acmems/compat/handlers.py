@@ -13,7 +13,7 @@ from acmems.challenges import Http01
 from acmems.events import Bus
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.frontends import http01, sign
-from acmems.frontends.problems import failure_event, problem_response
+from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.net.http.response import HttpResponse, phrase
 from acmems.system.clock import Clock
@@ -144,7 +144,9 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
             accepted = sign.accepted_request(processor.grant(), processor, self.reference)
             delivery = self.server.issuance.issue(accepted).result()
         except AcmeException as error:
-            self.server.bus.emit(failure_event(error, **known, **sign.known_of(processor, self.reference)))
+            if not isinstance(error, TOLD_IN_SUMS):
+                event = failure_event(error, **known, **sign.known_of(processor, self.reference))
+                self.server.bus.emit(event)
             self.send_error_answer(error)
             return
         response = sign.chain_response(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from acmems.events import Bus
+from typing import ClassVar
+
+from acmems.events import AnsweredEvent, Bus, FrontEndName
 from acmems.frontends.problems import failure_event, problem_response
-from acmems.net.http import Exchange
+from acmems.net.http import Exchange, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
 
 
@@ -16,9 +18,25 @@ class FrontEnd:
         clock: for durations.
     """
 
+    name: ClassVar[FrontEndName]
+    """What it is called in metrics."""
+
     def __init__(self, bus: Bus, clock: Clock = SYSTEM) -> None:
         self.bus = bus
         self.clock = clock
+
+    def send(self, exchange: Exchange, response: HttpResponse) -> None:
+        """Answer a request that asks for no certificate, by GET or HEAD, and have it counted."""
+        self.bus.emit(
+            AnsweredEvent(
+                front_end=self.name,
+                reference=exchange.reference,
+                client=exchange.client_address[0],
+                status=response.status,
+            )
+        )
+        close = not exchange.keep_alive
+        exchange.answer(response.encoded(close=close, bodiless=exchange.method == "HEAD"), close=close)
 
     def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:
         """Return the whole raw answer for an error, and tell the operator.
@@ -29,7 +47,7 @@ class FrontEnd:
             client: the address of the peer.
         """
         reference = exchange.reference if exchange is not None else "-"
-        self.bus.emit(failure_event(error, reference=reference, client=client))
+        self.bus.emit(failure_event(error, front_end=self.name, reference=reference, client=client))
         accept = str(exchange.headers.get("Accept", "")) if exchange is not None else ""
         bodiless = exchange is not None and exchange.method == "HEAD"
         return problem_response(error, reference, accept).encoded(close=True, bodiless=bodiless)

@@ -24,6 +24,8 @@ class Http01FrontEnd(FrontEnd):
         clock: for durations.
     """
 
+    name = "http01"
+
     def __init__(self, validator: Http01, bus: Bus, clock: Clock = SYSTEM) -> None:
         super().__init__(bus, clock)
         self.validator = validator
@@ -42,8 +44,7 @@ class Http01FrontEnd(FrontEnd):
             exchange.reference,
             str(exchange.headers.get("Accept", "")),
         )
-        close = not exchange.keep_alive
-        exchange.answer(response.encoded(close=close, bodiless=exchange.method == "HEAD"), close=close)
+        self.send(exchange, response)
 
 
 def challenge_response(

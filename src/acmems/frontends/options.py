@@ -12,6 +12,8 @@ from acmems.settings.options import Options
 from acmems.x509 import csr
 
 MGMT_LISTENERS = (Address("127.0.0.1", 1313), Address("::1", 1313))
+MAX_ORDERS = 256
+MAX_WAITING = 2000
 EXTRA_CURVES = ("secp256k1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1")
 
 
@@ -23,6 +25,8 @@ class MgmtOptions:
         listeners: where requests of clients are taken.
         max_size: largest CSR, in bytes.
         max_connections: most connections at one time.
+        max_orders: most orders that run at one time and that somebody waits for.
+        max_waiting: most orders that wait for their turn.
         request_timeout: from the arrival of a request to its answer, in seconds.
         trusted_proxies: peers whose `X-Forwarded-For` is believed.
         csr_rules: what a CSR may hold.
@@ -33,6 +37,8 @@ class MgmtOptions:
     listeners: tuple[Address, ...]
     max_size: int
     max_connections: int
+    max_orders: int
+    max_waiting: int
     request_timeout: float
     trusted_proxies: tuple[IPNetwork, ...]
     csr_rules: csr.Rules
@@ -61,6 +67,20 @@ class MgmtOptions:
                 values.positive_int,
                 2000,
                 meaning="maximum number of simultaneous client connections; further ones wait",
+            ),
+            max_orders=options.one(
+                "max-orders",
+                values.positive_int,
+                MAX_ORDERS,
+                meaning="maximum number of simultaneous orders that clients wait for; further ones wait for "
+                "their turn",
+            ),
+            max_waiting=options.one(
+                "max-waiting",
+                values.positive_int,
+                MAX_WAITING,
+                meaning="maximum number of orders that wait for their turn; beyond that, the auth block and "
+                "client with the most of them gets 429",
             ),
             request_timeout=options.one(
                 "request-timeout",

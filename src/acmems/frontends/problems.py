@@ -25,6 +25,8 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.AuthorizationNotYetProcessed: 503,
     exceptions.AuthorizationNotYetRequested: 503,
     exceptions.RateLimited: 429,
+    exceptions.QueueFull: 429,
+    exceptions.ClientGone: 503,
     exceptions.AccountError: 503,
     exceptions.NeedToAgreeToTOS: 503,
     exceptions.DeadlinePassed: 504,
@@ -41,6 +43,8 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.ConfigurationError: 500,
     exceptions.AcmeException: 500,
 }
+TOLD_IN_SUMS = (exceptions.QueueFull, exceptions.ClientGone)
+"""What comes in thousands, so that the log has no line for each."""
 REFUSED = "no auth block of this server accepts the request: ask its administrator"
 # What went wrong on this side is the administrator's business, and so are the paths and names in its words.
 _OURS: Mapping[type[AcmeException], str] = {

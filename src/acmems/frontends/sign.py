@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from concurrent.futures import Future
 from email.message import Message
 from typing import Any
@@ -15,8 +16,9 @@ from acmems.auth.processor import Grant
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import failure_event, problem_response
-from acmems.issuing.issuance import AcceptedRequest, Delivery, Issuance
+from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.storages import Storage
 from acmems.system.clock import SYSTEM, Clock
@@ -37,6 +39,8 @@ class SignFrontEnd(FrontEnd):
         bus: told of refusals and failures.
         clock: for durations.
     """
+
+    name = "sign"
 
     def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
         super().__init__(bus, clock)
@@ -67,7 +71,11 @@ class _SignRequest:
         self._body.seek(0)
         try:
             accepted = accepted_request(
-                self.processor.grant(), self.processor, exchange.reference, lambda: exchange.gone
+                self.processor.grant(),
+                self.processor,
+                exchange.reference,
+                lambda: exchange.gone,
+                self._began,
             )
             future = self._front_end.issuance.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
@@ -90,7 +98,8 @@ class _SignRequest:
         self._send(response)
 
     def _refuse(self, error: BaseException) -> None:
-        self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
+        if not isinstance(error, TOLD_IN_SUMS):
+            self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
         accept = str(self._exchange.headers.get("Accept", ""))
         self._send(problem_response(error, self._exchange.reference, accept))
 
@@ -120,7 +129,11 @@ def check_target(target: str, method: str) -> None:
 
 
 def accepted_request(
-    grant: Grant, processor: Processor, reference: str, gone: Any = lambda: False
+    grant: Grant,
+    processor: Processor,
+    reference: str,
+    gone: Callable[[], bool] = lambda: False,
+    arrived: float | None = None,
 ) -> AcceptedRequest:
     """Return what an issuance is asked for by a granted request.
 
@@ -129,16 +142,19 @@ def accepted_request(
         processor: has processed the request.
         reference: names the request in the log.
         gone: tells whether the client has hung up.
+        arrived: when the request came, in seconds of the monotonic clock; None: now.
     """
     return AcceptedRequest(
         grant.request,
-        grant.block.validators_for(grant.request.identifiers),
+        grant.block.validators,
         grant.block.storage,
         reference,
         str(processor.caller.address),
         grant.block.name,
         gone,
         grant.block.grants,
+        grant.block.max_orders,
+        arrived,
     )
 
 
@@ -175,4 +191,5 @@ def known_of(processor: Processor, reference: str) -> dict[str, Any]:
         "client": str(processor.caller.address),
         "names": request.names if request else (),
         "block": block.name if block else None,
+        "front_end": SignFrontEnd.name,
     }

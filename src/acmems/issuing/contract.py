@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.challenges import Validator
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """How much issuances have to do at a moment.
+
+    Args:
+        queued: those that wait for their turn.
+        running: those that run and that somebody waits for.
+        behind: those that go on though nobody waits for them any more.
+        unsaved: chains that their storage did not take yet, so that they are in memory only.
+        most: how many may run at once.
+    """
+
+    queued: int
+    running: int
+    behind: int
+    unsaved: int
+    most: int
 
 
 class Issuer(Protocol):

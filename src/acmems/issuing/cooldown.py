@@ -63,6 +63,14 @@ class Cooldown:
             if pause.until > now:
                 raise _again(pause.error, pause.until - now)
 
+    def failures(self, subject: Hashable) -> int:
+        """Return how often something has failed in a row, whether that led to a pause or not."""
+        with self._lock:
+            pause = self._pauses.get(subject)
+        if pause is None or self.clock.monotonic() - pause.until > self.longest:
+            return 0
+        return pause.failures
+
     def note(
         self,
         subject: Hashable,
@@ -104,6 +112,13 @@ class Cooldown:
             self._pauses[subject] = _Pause(now + length, length, failures, copy.copy(error))
             while len(self._pauses) > self._most:
                 self._pauses.popitem(last=False)
+
+    def lasting(self) -> list[Hashable]:
+        """Return what is paused at the moment."""
+        now = self.clock.monotonic()
+        with self._lock:
+            pauses = list(self._pauses.items())
+        return [subject for subject, pause in pauses if pause.until > now]
 
     def clear(self, subjects: Iterable[Hashable]) -> None:
         """Forget the failures of these: they work.

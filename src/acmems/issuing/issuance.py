@@ -3,118 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
 from typing import Any
 
-from acmems.challenges import Validator
-from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent, Source
+from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AcmeException,
-    CAUnavailable,
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
     PayloadInvalid,
-    StorageUnavailable,
 )
-from acmems.issuing.contract import Issuer
+from acmems.issuing.contract import Issuer, Workload
+from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
+from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
+from acmems.issuing.running import RunningIssuance, WaitingClient, hung_up, queue_full, stopping, tell
 from acmems.issuing.storing import StorageAccess
-from acmems.storages import IssuerIdentity, Storage
+from acmems.issuing.table import IssuanceTable, Leavers
+from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, Steps
-from acmems.x509.chain import LONG_PAUSE, Chain, check_names, read_issued
+from acmems.system.shares import FairQueue
+from acmems.system.steps import OWNER, Steps, pause
+from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
-from acmems.x509.leaf import Grants, SubjectPolicy
+from acmems.x509.leaf import SubjectPolicy
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class AcceptedRequest:
-    """A request that policy grants.
-
-    Args:
-        request: what is asked for.
-        validators: what can prove its names, best first.
-        storage: where its chain is kept.
-        reference: names it in the log.
-        client: who asks.
-        block: the auth block that grants it.
-        gone: tells whether the client has hung up.
-        grants: tells whether that block grants a name that the CA has added.
-    """
-
-    request: CertificateRequest
-    validators: Sequence[Validator]
-    storage: Storage
-    reference: str = "-"
-    client: str = "-"
-    block: str | None = None
-    gone: Callable[[], bool] = field(default=lambda: False, repr=False)
-    grants: Grants = field(default=lambda _: False, repr=False)
-
-    def refusal(self, chain: Chain) -> CertificateUnusable | None:
-        """Return why a chain may not be delivered to whoever made this request, None if it may."""
-        try:
-            check_names(chain, self.request, self.grants)
-        except CertificateUnusable as error:
-            return error
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A chain to send, and where it came from."""
-
-    chain: Chain
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class IssuanceKey:
-    """What makes two requests the same: the same names and key of the same account and profile."""
-
-    issuer: IssuerIdentity
-    names: tuple[str, ...]
-    public_key: str
-    must_staple: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A client that waits for an issuance, and how long it does."""
-
-    accepted: AcceptedRequest
-    future: Future[Delivery]
-    deadline: Deadline
-
-
-@dataclass(slots=True)
-class _RunningIssuance:
-    """An issuance that runs or waits for its turn, who waits for it, and who has been told to ask again."""
-
-    accepted: AcceptedRequest
-    looks_again: bool  # whether a chain for the same may have been stored since the storage was asked
-    began: float | None = None  # on the monotonic clock; None while it waits for its turn
-    takes_turn: bool = True  # False once nobody waits for it: then another one may begin
-    waiting: list[_Waiting] = field(default_factory=list)
-    gave_up: dict[str, AcceptedRequest] = field(default_factory=dict)  # one for each storage, by its name
-    ended: Signal = field(default_factory=Signal)
-
-
-@dataclass(slots=True)
-class _KeptChain:
-    """A chain that is kept in memory, because nothing else keeps it yet."""
-
-    chain: Chain
-    unsaved: list[AcceptedRequest]
+_LOOK_SECONDS = 1.0  # between two looks at what waits for its turn
+_FULL_SECONDS = 60.0  # after which a client that was refused is to ask again
 
 
 class Issuance:
@@ -131,12 +51,12 @@ class Issuance:
         work_seconds: how long one issuance may take, whether anybody waits for it or not.
         clock: for deadlines and dates.
         most_at_once: how many issuances run at once; further ones wait. Those that nobody waits for any more
-            do not count, unless there are `MOST_BEHIND` of them.
+            do not count, unless there are `most_behind` of them.
+        most_waiting: how many issuances may wait for their turn.
+        most_behind: how many may go on that nobody waits for.
         subject: what the subject of an issued certificate may hold beside names.
     """
 
-    MOST_KEPT = 10_000
-    MOST_BEHIND = 1000
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
     name = "issuance"
 
@@ -150,6 +70,8 @@ class Issuance:
         work_seconds: float = 3600.0,
         clock: Clock = SYSTEM,
         most_at_once: int = 256,
+        most_waiting: int = 2000,
+        most_behind: int = 1000,
         subject: SubjectPolicy = "dropped",
     ) -> None:
         self.subject: SubjectPolicy = subject
@@ -160,16 +82,12 @@ class Issuance:
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
         self.pauses = Pauses(clock)
-        self._most_at_once = most_at_once
         self._storages = StorageAccess(issuer.loop, identity)
-        self._lock = threading.Lock()  # guards what follows
-        self._closing = False
-        self._begun = 0  # issuances that run and take a turn
-        self._behind = 0  # issuances that run and that nobody waits for any more
-        self._ended = 0  # issuances that have run
-        self._running: dict[IssuanceKey, _RunningIssuance] = {}
-        self._queue: deque[IssuanceKey] = deque()
-        self._kept: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
+        self._chains = KeptChains(self._storages, identity, clock, self._report_unsaved)
+        queue: FairQueue[RunningIssuance] = FairQueue(
+            most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
+        )
+        self._table = IssuanceTable(queue, clock)
 
     def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
         """Return a chain for an accepted request, at once if it is stored and fresh.
@@ -185,31 +103,28 @@ class Issuance:
         request = accepted.request
         if request.key_digest == self.issuer.key_digest:
             raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
-        self.bus.emit(RequestedEvent(**self._known(accepted)))
+        self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
         key = self.key(request)
         future: Future[Delivery] = Future()
-        ended = self._ended
-        fresh = self._fresh(key, accepted)
+        ended = self._table.ended
+        fresh = self._chains.fresh(key, accepted)
         if fresh is not None:
             future.set_result(Delivery(fresh, "stored"))
             return future
-        with self._lock:
-            if self._closing:
-                raise _stopping()
-            running = self._running.get(key)
-            if running is None:
-                running = self._running[key] = _RunningIssuance(accepted, self._ended != ended)
-                self._queue.append(key)
-            running.waiting.append(_Waiting(accepted, future, self.clock.deadline(self.seconds)))
-        self._begin_next()
+        arrived = self.clock.monotonic() if accepted.arrived is None else accepted.arrived
+        deadline = Deadline(arrived + self.seconds, self.clock.monotonic)
+        self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
+        self._begin_next(key)
         return future
 
+    @property
+    def workload(self) -> Workload:
+        """What is to be done, and what is being done."""
+        return self._table.workload(self._chains.unsaved)
+
     def is_healthy(self) -> bool:
-        """Tell whether not all issuances that may run at once hang: then nothing is issued any more."""
-        now, longest = self.clock.monotonic(), self.work_seconds + self.HANGING_SECONDS
-        with self._lock:
-            begun = [running.began for running in self._running.values() if running.began is not None]
-        return sum(now - began > longest for began in begun) < self._most_at_once
+        """Tell whether fewer issuances hang than one client may have: it would get nothing any more."""
+        return not self._table.hang(self.work_seconds + self.HANGING_SECONDS)
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
@@ -217,12 +132,11 @@ class Issuance:
 
     def save_kept(self) -> None:
         """Try again to store the chains that could not be stored; called from time to time."""
-        with self._lock:
-            unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
-        for key, kept in unsaved:
-            kept.unsaved = [accepted for accepted in kept.unsaved if not self._save(accepted, kept.chain)]
-            if not kept.unsaved:
-                self._release(key, kept)
+        self._chains.save()
+
+    def let_go(self) -> None:
+        """Answer all clients that seem to have hung up, so that a stop does not wait for their orders."""
+        self._dismiss(self._table.leave_gone())
 
     def drain(self, deadline: Deadline) -> None:
         """Begin no further issuance, and wait for those that somebody waits for; others are refused.
@@ -230,11 +144,8 @@ class Issuance:
         Args:
             deadline: when to give up.
         """
-        self._refuse_further()
-        while not deadline.passed:
-            with self._lock:
-                if not any(running.waiting for running in self._running.values()):
-                    return
+        tell(self._table.close(), stopping())
+        while self._table.is_waited_for and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
 
     def close(self, deadline: Deadline) -> None:
@@ -243,122 +154,147 @@ class Issuance:
         Args:
             deadline: when to give up.
         """
-        self._refuse_further()
-        while self._running and not deadline.passed:
+        tell(self._table.close(), stopping())
+        while len(self._table) and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
 
-    def _refuse_further(self) -> None:
-        with self._lock:
-            self._closing = True
-            refused = [self._running.pop(key) for key in self._queue]
-            self._queue.clear()
-        for running in refused:
-            _tell(running.waiting, _stopping())
+    def _begin_next(self, new: IssuanceKey | None = None) -> None:
+        """Begin issuances as their turns come, as far as there is room.
 
-    def _begin_next(self) -> None:
-        """Begin issuances in the order of their arrival, as far as there is room."""
+        Args:
+            new: one that has not waited yet.
+        """
         while True:
-            with self._lock:
-                if not self._queue or self._begun >= self._most_at_once:
-                    return
-                key = self._queue.popleft()
-                running = self._running[key]
-                running.began = self.clock.monotonic()
-                self._begun += 1
+            running, leavers = self._table.next(new)
+            self._dismiss(leavers)
+            if running is None:
+                break
             try:
-                self.issuer.loop.submit(self._run(key, running))
+                self.issuer.loop.submit(self._run(running))
             except RuntimeError:  # the loop is closed
-                with self._lock:
-                    waiting = self._end(key)
-                _tell(waiting, _stopping())
+                tell(self._table.end(running), stopping())
+        if self._table.has_to_be_looked_at():
+            self._submit(self._watch_queue(), [])
 
-    def _run(self, key: IssuanceKey, running: _RunningIssuance) -> Steps[None]:
+    def _watch_queue(self) -> Steps[None]:
+        """Look after what waits for its turn, as long as there is anything."""
+        while True:
+            look = self._table.look()
+            self._dismiss(look.leavers)
+            for line in look.sums:
+                logger.warning("%s", line)
+            if look.wait is None:
+                return
+            yield pause(look.wait)
+
+    def _dismiss(self, leavers: Leavers) -> None:
+        """Tell clients that wait no longer why; those that have not hung up may get their stored chain."""
+        for each in leavers.gone:
+            each.future.set_exception(hung_up())
+        told = [*leavers.told, *((each, self._not_begun(each.accepted)) for each in leavers.late)]
+        told += [(each, queue_full()) for each in leavers.refused]
+        for each, error in told:
+            if each.is_gone:
+                each.future.set_exception(error)
+            else:
+                self._submit(self._tell_failure([(each, error)]), [each])
+
+    def _submit(self, steps: Steps[None], waiting: Sequence[WaitingClient]) -> None:
+        """Run steps, or tell those who wait for them that the server is stopping."""
+        try:
+            self.issuer.loop.submit(steps)
+        except RuntimeError:  # the loop is closed
+            tell(waiting, stopping())
+
+    def _run(self, running: RunningIssuance) -> Steps[None]:
         """Run one issuance to its end, and tell everyone who waits."""
+        OWNER.set(running.accepted.owner)
         with contextlib.suppress(RuntimeError):  # the loop is being closed, which ends this issuance, too
             self.issuer.loop.submit(self._watch(running))
         try:
-            delivery = yield from self._obtain(key, running.accepted, looks_again=running.looks_again)
-            waiting = yield from self._keep(key, running, delivery)
-            outcome: Delivery | Exception = delivery
+            delivery = yield from self._obtain(running)
+            waiting = yield from self._keep(running, delivery)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            outcome = _stopping() if isinstance(error, CancelledError) else error
-            with self._lock:
-                waiting = self._end(key)
-        running.ended.set()
-        if running.gave_up and not waiting and isinstance(outcome, Exception):
-            names = ", ".join(running.accepted.request.names)
-            logger.warning("what went on for %s after its clients had stopped waiting: %s", names, outcome)
-        _tell(waiting, outcome)
+            yield from self._fail(running, stopping() if isinstance(error, CancelledError) else error)
+        else:
+            running.ended.set()
+            tell(waiting, delivery)
         self._begin_next()
 
-    def _watch(self, running: _RunningIssuance) -> Steps[None]:
+    def _fail(self, running: RunningIssuance, error: Exception) -> Steps[None]:
+        """Tell those whom an error is for, and let the others have their own try."""
+        leavers = self._table.fail(
+            running, error, lambda each: self.pauses.answer(running.accepted, error, each.accepted)
+        )
+        running.ended.set()
+        told, leavers.told = leavers.told, []
+        if running.gave_up and not told:
+            names = ", ".join(running.accepted.request.names)
+            logger.warning("what went on for %s after its clients had stopped waiting: %s", names, error)
+        self._dismiss(leavers)
+        yield from self._tell_failure(told)
+
+    def _tell_failure(self, told: Sequence[tuple[WaitingClient, Exception]]) -> Steps[None]:
+        """Send the chain that is stored for each who waited, if it is valid still, else the error."""
+        found: dict[str, Delivery | None] = {}
+        for each, error in told:
+            outcome: Delivery | Exception = error
+            storage = each.accepted.storage.name
+            try:
+                if isinstance(error, AcmeException):
+                    if storage not in found:
+                        found[storage] = yield from self._stale(each.accepted, error)
+                    outcome = found[storage] or error
+            except Exception as failure:  # noqa: BLE001 - whatever it is, who waits must hear of it
+                outcome = stopping() if isinstance(failure, CancelledError) else failure
+            tell([each], outcome)
+
+    def _watch(self, running: RunningIssuance) -> Steps[None]:
         """Tell each client whose time is over that the work goes on, until that ends."""
         while True:
-            with self._lock:
-                left = [each.deadline.remaining for each in running.waiting]
+            left = min(running.next_deadline, self.seconds)
             # Who joins meanwhile waits for as long from then on, so that it is not missed.
-            if (yield running.ended.wait(max(0.001, min(left, default=self.seconds)))):
+            if (yield running.ended.wait(max(0.001, left))):
                 return
-            with self._lock:
-                late = [each for each in running.waiting if each.deadline.passed]
-                running.waiting = [each for each in running.waiting if not each.deadline.passed]
-                running.gave_up |= {each.accepted.storage.name: each.accepted for each in late}
-                if not running.waiting and running.takes_turn and self._behind < self.MOST_BEHIND:
-                    running.takes_turn = False
-                    self._begun -= 1
-                    self._behind += 1
-            for each in late:
-                names = ", ".join(each.accepted.request.names)
-                late_error = DeadlinePassed(
-                    f"no certificate for {names} after {self.seconds:.0f} s; the order goes on, and the same "
-                    f"request gets its certificate",
-                    retry_after=10.0,
-                )
-                outcome: Delivery | Exception
-                try:
-                    outcome = (yield from self._stale(each.accepted, late_error)) or late_error
-                except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
-                    outcome = _stopping() if isinstance(error, CancelledError) else error
-                _tell([each], outcome)
+            late = self._table.leave_late(running)
+            yield from self._tell_failure([(each, self._late(each.accepted)) for each in late])
             self._begin_next()
 
-    def _end(self, key: IssuanceKey) -> list[_Waiting]:
-        """Let nobody join any more, and return who waits; the lock is held.
+    def _late(self, accepted: AcceptedRequest) -> DeadlinePassed:
+        return DeadlinePassed(
+            f"no certificate for {', '.join(accepted.request.names)} after {self.seconds:.0f} s; the order "
+            f"goes on, and the same request gets its certificate",
+            retry_after=10.0,
+        )
 
-        All at once: whoever does not find the issuance any more must see that one has ended.
-        """
-        running = self._running.pop(key)
-        if running.takes_turn:
-            self._begun -= 1
-        else:
-            self._behind -= 1
-        self._ended += 1
-        return running.waiting
+    def _not_begun(self, accepted: AcceptedRequest) -> DeadlinePassed:
+        return DeadlinePassed(
+            f"no certificate for {', '.join(accepted.request.names)} after {self.seconds:.0f} s: its turn "
+            f"has not come, because too many others were before it; ask again",
+            retry_after=10.0,
+        )
 
-    def _obtain(self, key: IssuanceKey, accepted: AcceptedRequest, *, looks_again: bool) -> Steps[Delivery]:
-        if looks_again:
-            fresh = yield from self._storages.call(accepted.storage, lambda: self._fresh(key, accepted))
+    def _obtain(self, running: RunningIssuance) -> Steps[Delivery]:
+        key, accepted = running.key, running.accepted
+        if running.looks_again:
+            fresh = yield from self._storages.call(
+                accepted.storage, lambda: self._chains.fresh(key, accepted)
+            )
             if fresh is not None:
                 return Delivery(fresh, "stored")
-        try:
-            chain = yield from self._order(key, accepted)
-        except AcmeException as error:
-            stale = yield from self._stale(accepted, error)
-            if stale is None:
-                raise
-            return stale
-        return Delivery(chain, "issued")
+        return Delivery((yield from self._order(key, accepted)), "issued")
 
     def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid."""
         # A chain that is out of date by a wrong clock may be good by that of the CA.
         now = error.theirs if isinstance(error, ClocksDiffer) else self.clock.now()
-        chain = yield from self._storages.call(accepted.storage, lambda: self._usable(accepted, now))
+        chain = yield from self._storages.call(accepted.storage, lambda: self._chains.usable(accepted, now))
         if chain is None:
             return None
         reason = f"{error}; the stored chain is sent"
-        self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **self._known(accepted)))
+        known = accepted.known(self.issuer.account_url)
+        self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **known))
         return Delivery(chain, "stale")
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
@@ -367,20 +303,13 @@ class Issuance:
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
-        except AcmeException as error:
+        except Exception as error:
             self.pauses.note(accepted, error)
+            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **self._known(accepted),
-            )
-        )
+        self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
@@ -400,94 +329,43 @@ class Issuance:
             logger.warning("%s; the certificate is delivered all the same", error)
             self.pauses.note(accepted, error)
 
-    def _keep(self, key: IssuanceKey, running: _RunningIssuance, delivery: Delivery) -> Steps[list[_Waiting]]:
+    def _keep(self, running: RunningIssuance, delivery: Delivery) -> Steps[list[WaitingClient]]:
         """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
 
         Where storing fails, or nobody is left to take the chain, it is kept in memory.
         """
         done: set[str] = set()
+        missing: list[AcceptedRequest] = []
         unsaved: list[AcceptedRequest] = []
-        while True:
-            with self._lock:
-                asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
-                places = {accepted.storage.name: accepted for accepted in reversed(asked)}
-                missing = [accepted for name, accepted in places.items() if name not in done]
-                if delivery.source != "issued" or not missing:
-                    if done:
-                        self._kept.pop(key, None)  # an older chain, which must not replace the new one
-                    if unsaved or (done and all(each.accepted.gone() for each in running.waiting)):
-                        self._kept[key] = _KeptChain(delivery.chain, unsaved)
-                        while len(self._kept) > self.MOST_KEPT:
-                            self._kept.popitem(last=False)
-                    return self._end(key)
-            for accepted in missing:
+
+        def is_kept() -> bool:
+            asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
+            places = {accepted.storage.name: accepted for accepted in reversed(asked)}
+            missing[:] = [accepted for name, accepted in places.items() if name not in done]
+            if delivery.source == "issued" and missing:
+                return False
+            if done:  # an older chain must not replace the new one
+                self._chains.forget(running.key)
+            if unsaved or (done and all(each.is_gone for each in running.waiting)):
+                self._chains.keep(running.key, delivery.chain, unsaved)
+            return True
+
+        while (waiting := self._table.end_if(running, is_kept)) is None:
+            for accepted in tuple(missing):
                 done.add(accepted.storage.name)
                 error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
                 if error is not None:
                     self._report_unsaved(accepted, error)
                     unsaved.append(accepted)
-
-    def _save(self, accepted: AcceptedRequest, chain: Chain) -> bool:
-        """Store a chain that is kept in memory; tell whether that worked."""
-        error = self._storages.store_now(accepted.storage, accepted.request, chain)
-        if error is not None:
-            self._report_unsaved(accepted, error)
-        return error is None
+        return waiting
 
     def _report_unsaved(self, accepted: AcceptedRequest, error: Exception) -> None:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
-        self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **self._known(accepted)))
+        known = accepted.known(self.issuer.account_url)
+        self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
 
-    def _fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
-        """Return a chain that needs no renewal: kept in memory or stored."""
-        now, renew_within = self.clock.now(), accepted.storage.renew_within
-        with self._lock:
-            kept = self._kept.get(key)
-        if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
-            if not kept.unsaved:
-                self._release(key, kept)
-            return kept.chain
-        stored = accepted.storage.find(accepted.request, self.identity)
-        if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
-            return None
-        return stored
-
-    def _usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
-        """Return a stored chain that has not expired, None if there is none."""
-        try:
-            stored = accepted.storage.find(accepted.request, self.identity)
-        except StorageUnavailable:
-            return None
-        if stored is None or stored.has_expired(now) or accepted.refusal(stored):
-            return None
-        return stored
-
-    def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
-        with self._lock:
-            if self._kept.get(key) is kept:  # and not a newer one
-                del self._kept[key]
-
-    def _known(self, accepted: AcceptedRequest) -> dict[str, Any]:
-        """Return what is known of a request, as fields of an event."""
-        return {
-            "reference": accepted.reference,
-            "client": accepted.client,
-            "names": accepted.request.names,
-            "block": accepted.block,
-            "account": self.issuer.account_url,
-        }
-
-
-def _tell(waiting: Sequence[_Waiting], outcome: Delivery | Exception) -> None:
-    """Tell all who wait for an issuance how it ended."""
-    for number, each in enumerate(waiting):
-        refusal = outcome if isinstance(outcome, Exception) else each.accepted.refusal(outcome.chain)
-        if isinstance(outcome, Exception) or refusal is not None:
-            each.future.set_exception(refusal)
-        else:
-            joined = number > 0 and outcome.source == "issued"
-            each.future.set_result(Delivery(outcome.chain, "joined") if joined else outcome)
-
-
-def _stopping() -> CAUnavailable:
-    return CAUnavailable("this server is stopping; ask again", retry_after=5.0)
+    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+        """Return what is known of an order that has ended, as fields of an event."""
+        seconds = self.clock.monotonic() - began
+        known = accepted.known(self.issuer.account_url)
+        return {"directory": self.identity.directory, "seconds": seconds, **known}

@@ -5,9 +5,11 @@ The table in docs/operations.md says the same for operators.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from acmems.challenges import Validator
 from acmems.exceptions import (
@@ -26,6 +28,7 @@ from acmems.exceptions import (
     ValidatorUnavailable,
 )
 from acmems.issuing.cooldown import Cooldown
+from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
@@ -40,6 +43,9 @@ _PASSING = (
     StorageUnavailable,
     ValidatorUnavailable,
 )
+# Of these, what another auth block's request for the same certificate has to be told as well.
+_EVERYBODYS = (AccountError, CAUnavailable)
+_BUG = "an earlier request of this auth block for these names met a bug of this server"
 
 
 class Asked(Protocol):
@@ -56,6 +62,13 @@ class Asked(Protocol):
     @property
     def block(self) -> str | None:
         """The auth block that grants it."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where its chain is kept."""
+
+
+PausedSubject = Literal["csr", "block", "names", "name", "verification", "domain", "everything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +133,17 @@ class _Everything:
     """Whatever is ordered with the account."""
 
 
+_SUBJECTS: Mapping[type, PausedSubject] = {
+    _Csr: "csr",
+    _BlockAndNames: "block",
+    _Names: "names",
+    _Name: "name",
+    _ProvedName: "verification",
+    _Domain: "domain",
+    _Everything: "everything",
+}
+
+
 class Pauses:
     """Pauses after failures of requests.
 
@@ -143,6 +167,11 @@ class Pauses:
         """
         self._cooldown.check([*_own(asked), *_shared(asked)])
 
+    def lasting(self) -> Mapping[PausedSubject, int]:
+        """Return how many pauses last at the moment, by what they stop."""
+        found = Counter(_SUBJECTS[type(subject)] for subject in self._cooldown.lasting())
+        return {subject: found[subject] for subject in get_args(PausedSubject)}
+
     def clear(self, asked: Asked) -> None:
         """Forget what would have stopped a request: it got its certificate.
 
@@ -150,15 +179,52 @@ class Pauses:
         """
         self._cooldown.clear(_own(asked))
 
-    def note(self, asked: Asked, error: AcmeException) -> None:
+    def places(self, asked: Asked) -> int:
+        """Return how many orders of one auth block for exactly these names may run at once.
+
+        As many as may fail until further ones wait: they are counted when they begin, so that not all who
+        come at the same moment cost an order.
+        """
+        refused = self._cooldown.failures(_BlockAndNames(asked.block, asked.request.names, "csrs"))
+        return max(1, self.REFUSED_CSRS - refused)
+
+    def answer(self, failed: Asked, error: Exception, other: Asked) -> Exception | None:
+        """Return what a request is told when another one for the same certificate has failed.
+
+        Args:
+            failed: the request that was tried.
+            error: how it failed; its pauses have begun.
+            other: the request that has waited for the same.
+
+        Returns:
+            None where the failure says nothing about it, so that it is to be tried itself.
+        """
+        is_same_block = failed.block == other.block
+        if isinstance(error, _EVERYBODYS):
+            return error
+        if isinstance(error, StorageUnavailable):
+            return error if failed.storage.name == other.storage.name else None
+        if isinstance(error, _PASSING):
+            return error if is_same_block else None
+        if is_same_block and failed.request.content_digest == other.request.content_digest:
+            return error
+        try:
+            self.check(other)
+        except AcmeException as stopped:
+            return stopped
+        return None
+
+    def note(self, asked: Asked, error: Exception) -> None:
         """Begin the pauses that a failed order gives reason for.
 
         Args:
             asked: the request that it was for.
-            error: how it ended.
+            error: how it ended; anything but an `AcmeException` is a bug.
         """
-        if isinstance(error, _PASSING):
+        if isinstance(error, (CancelledError, *_PASSING)):
             return
+        if not isinstance(error, AcmeException):
+            error = AcmeException(f"{_BUG}: {type(error).__name__}")
         if isinstance(error, PayloadInvalid):
             self._note_csr(asked, error)
         elif isinstance(error, RateLimited):

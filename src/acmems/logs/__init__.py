@@ -100,7 +100,7 @@ def uncaught() -> Iterator[None]:
 def log_event(event: Event) -> None:
     """Log one event; subscribed to the bus."""
     level = _LEVELS.get(type(event), logging.INFO)
-    if not _events.isEnabledFor(level):
+    if not event.is_logged or not _events.isEnabledFor(level):
         return
     values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
@@ -123,5 +123,6 @@ def log_event(event: Event) -> None:
 def _named(kind: type[Event]) -> Iterable[tuple[str, str]]:
     """Return the names that the fields of an event have in the log, with those fields."""
     if kind not in _names:
-        _names[kind] = tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(kind))
+        logged = [field.name for field in fields(kind) if field.metadata.get("logged", True)]
+        _names[kind] = tuple((_RENAMED.get(name, name), name) for name in logged)
     return _names[kind]

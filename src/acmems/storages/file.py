@@ -30,6 +30,7 @@ from typing import Self
 from acmems.exceptions import StorageUnavailable
 from acmems.settings import values
 from acmems.settings.options import Options
+from acmems.storages import listing
 from acmems.storages.contract import IssuerIdentity
 from acmems.system import files
 from acmems.x509 import chain as chains
@@ -141,6 +142,21 @@ class FileStorage:
         except OSError as error:
             raise self._unavailable("cannot keep a chain", error) from error
 
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Name the files of the index, and the folders that 0.3 to 0.5 have left."""
+        yield from listing.entries(self.directory, _IDENTITIES)
+
+    def read_entry(self, key: str) -> Chain | None:
+        """Read the chain in one of these files."""
+        try:
+            return chains.parse_once(files.read(f"{self.directory}/{key}", _LARGEST_CHAIN))
+        except ValueError:
+            return None
+        except OSError as error:
+            if error.errno in _MISSING | _DAMAGED:
+                return None
+            raise self._unavailable("cannot be read", error) from error
+
     def _store_in_tree(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         entry = Path(self._entry(request))
         description = {
@@ -151,8 +167,8 @@ class FileStorage:
         }
         contents = {
             "csr.pem": request.pem,
-            "acmems.json": json.dumps(description).encode(),
-            "cert.pem": chain.pem,
+            listing.DESCRIPTION: json.dumps(description).encode(),
+            listing.CHAIN: chain.pem,
         }
         try:
             os.mkdir(entry, 0o700)  # noqa: PTH102 - a hot path

@@ -207,7 +207,6 @@ class TestOptions:
             ("tsig-name=k\ntsig-key=?secret?", "tsig-key: is not base64"),
             ("tsig-name=k\ntsig-key=other:c2VjcmV0", "tsig-key has another name than tsig-name"),
             ("tsig-key-file=x\ntsig-algorithm=md5", "tsig-algorithm: 'md5' is not one of hmac-sha256"),
-            ("nameserver=192.0.2.1", "nameserver needs 'propagation = authoritative'"),
         ],
     )
     def test_keys_that_do_not_fit_are_findings(self, text: str, message: str) -> None:

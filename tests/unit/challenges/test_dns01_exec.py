@@ -78,13 +78,15 @@ def test_arguments_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {key: text for key, text in variables.items() if key.startswith("ACMEMS_")} == {
         "ACMEMS_ACTION": "present",
         "ACMEMS_NAME": "_acme-challenge.example.org",
+        "ACMEMS_CHALLENGE": "_acme-challenge.example.org",
         "ACMEMS_VALUE": value(),
         "ACMEMS_DOMAIN": "example.org",
         "ACMEMS_VERIFICATION": "hook",
     }
     assert set(variables) <= {
         "PATH", "LANG", "HOME", "PWD", "SHLVL", "_",
-        "ACMEMS_ACTION", "ACMEMS_NAME", "ACMEMS_VALUE", "ACMEMS_DOMAIN", "ACMEMS_VERIFICATION",
+        "ACMEMS_ACTION", "ACMEMS_NAME", "ACMEMS_CHALLENGE", "ACMEMS_VALUE", "ACMEMS_DOMAIN",
+        "ACMEMS_VERIFICATION",
     }  # fmt: skip
 
 

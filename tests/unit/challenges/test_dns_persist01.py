@@ -51,7 +51,7 @@ def proof(name: str, *, wildcard: bool = False) -> Proof:
 
 
 def validator(records: Records, now: datetime.datetime = NOW, **options: object) -> DnsPersist:
-    return DnsPersist("persist", records, clock=Clock(now=lambda: now), **options)  # type: ignore[arg-type]  # as the test says
+    return DnsPersist("persist", records, records=records, clock=Clock(now=lambda: now), **options)  # type: ignore[arg-type]  # as the test says
 
 
 @pytest.mark.parametrize(

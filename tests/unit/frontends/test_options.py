@@ -25,6 +25,8 @@ class TestMgmt:
             listeners=(Address("192.0.2.1", 1313), Address("::1", 0)),
             max_size=16384,
             max_connections=10,
+            max_orders=256,
+            max_waiting=2000,
             request_timeout=30.0,
             trusted_proxies=(ipaddress.ip_network("192.0.2.7"), ipaddress.ip_network("2001:db8::/32")),
             csr_rules=csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"})),

@@ -76,11 +76,20 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     made.issuer.close()
 
 
-WITHOUT_ACCOUNT = {NEW_ORDER: ChallengeFailed, FINALIZE: PayloadInvalid}
-"""What `unauthorized` means where the account is not what the CA means."""
+WITHOUT_ACCOUNT = {NEW_ORDER: ChallengeFailed, FINALIZE: PayloadInvalid, ORDER: PayloadInvalid}
+"""What `unauthorized` means where the account is not what the CA means; `ORDER`: in one that it ends."""
 
 
-@pytest.mark.parametrize("url", [NEW_ORDER, FINALIZE])
+def refuse(desk: Desk, url: str, words: str) -> None:
+    """Let the CA say `unauthorized`, and name no identifier."""
+    if url == ORDER:
+        error = {"type": CAProblem.PREFIX + "unauthorized", "detail": words}
+        desk.session.say(FINALIZE, order("invalid", error=error))
+    else:
+        desk.session.say(url, problem("unauthorized", words))
+
+
+@pytest.mark.parametrize("url", WITHOUT_ACCOUNT)
 @pytest.mark.parametrize("words", ["no", "account is not valid"])
 class TestUnauthorized:
     """An `unauthorized` that names no identifier."""
@@ -88,7 +97,7 @@ class TestUnauthorized:
     @pytest.mark.parametrize("answer", [ENDED, problem("unauthorized", "no", 403)], ids=["said", "refused"])
     def test_an_account_that_has_ended(self, desk: Desk, url: str, words: str, answer: object) -> None:
         """Where the account has ended, it is the account's, whatever the words."""
-        desk.session.say(url, problem("unauthorized", words))
+        refuse(desk, url, words)
         desk.session.say(ACCOUNT, answer)
         desk.session.say(NEW_ACCOUNT, problem("unauthorized", "no", 403))
         error = desk.error()
@@ -97,7 +106,7 @@ class TestUnauthorized:
 
     def test_an_account_in_use(self, desk: Desk, url: str, words: str) -> None:
         """Where the account is valid, it is the name's, or the CSR's at the end, whatever the words."""
-        desk.session.say(url, problem("unauthorized", words))
+        refuse(desk, url, words)
         error = desk.error()
         assert isinstance(error, WITHOUT_ACCOUNT[url])
         assert words in str(error)
@@ -105,7 +114,7 @@ class TestUnauthorized:
 
     def test_an_account_that_cannot_be_asked_for(self, desk: Desk, url: str, words: str) -> None:
         """Where the CA says nothing about the account, its words are passed on."""
-        desk.session.say(url, problem("unauthorized", words))
+        refuse(desk, url, words)
         desk.session.say(ACCOUNT, CAUnavailable("down"))
         assert isinstance(desk.error(), WITHOUT_ACCOUNT[url])
 

@@ -156,11 +156,34 @@ class TestObtain:
         with pytest.raises(PayloadInvalid, match="other names"):
             desk.obtain()
 
-    def test_a_name_that_a_finalize_is_refused_for(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("code", ["badCSR", "unauthorized"])
+    @pytest.mark.parametrize("during", ["finalize", "processing"])
+    def test_a_csr_that_is_refused_later(self, desk: Desk, code: str, during: str) -> None:
+        """It makes no difference whether the CA refuses the CSR at once, or in an order that it ends."""
+        error = {"type": CAProblem.PREFIX + code, "detail": "other names than the order's"}
+        desk.say(FINALIZE, order("processing" if during == "processing" else "invalid", error=error))
+        desk.say(ORDER, order("processing"), order("invalid", error=error))
+        with pytest.raises(PayloadInvalid, match="other names") as raised:
+            desk.obtain()
+        assert isinstance(raised.value.__cause__, CAProblem)  # by which the account is looked at
+
+    @pytest.mark.parametrize("during", ["finalize", "processing"])
+    def test_a_name_that_a_finalize_is_refused_for(self, desk: Desk, during: str) -> None:
         """Where the CA names a name, that is what it refuses."""
-        unauthorized = CAProblem.PREFIX + "unauthorized"
-        desk.say(FINALIZE, problem("unauthorized", subproblems=[(NAME, unauthorized, "not any more")]))
+        kind = CAProblem.PREFIX + "unauthorized"
+        sub = {"type": kind, "detail": "not any more", "identifier": {"type": "dns", "value": NAME}}
+        if during == "finalize":
+            desk.say(FINALIZE, problem("unauthorized", subproblems=[(NAME, kind, "not any more")]))
+        else:
+            desk.say(FINALIZE, order("invalid", error={"type": kind, "subproblems": [sub]}))
         with pytest.raises(ChallengeFailed, match="not any more"):
+            desk.obtain()
+
+    def test_an_order_that_is_invalid_from_the_start(self, desk: Desk) -> None:
+        """Before the CA has the CSR, `unauthorized` is about the names."""
+        error = {"type": CAProblem.PREFIX + "unauthorized", "detail": "not yours"}
+        desk.say(NEW_ORDER, Said(order("invalid", error=error), {"Location": ORDER}))
+        with pytest.raises(ChallengeFailed, match="not yours"):
             desk.obtain()
 
     def test_the_ca_is_never_asked_earlier_than_it_wants(self, desk: Desk) -> None:

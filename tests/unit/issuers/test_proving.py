@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.fake_ca import (
     AUTHORIZATION,
-    CA,
     CHALLENGE,
     KEY,
     NAME,
-    NO_JOURNAL,
     TOKEN,
-    FakeSession,
     FakeValidator,
     Said,
-    Time,
     authorization,
     challenge,
     problem,
 )
+from tests.proving import OTHER, OTHER_AUTHORIZATION, WANTED, Desk, Threaded
 from tests.steps import PATIENCE, LoopTime, begin, settle, wait_for
 
-from acmems.challenges import ChallengeResponses, Http01, Proof, Validator
-from acmems.challenges.presented.proofs import PresentedProofs
+from acmems.challenges import ChallengeResponses, Http01
 from acmems.exceptions import (
     AcmeException,
     CAProtocolError,
@@ -39,51 +32,7 @@ from acmems.exceptions import (
     NoChallengeMethodsSupported,
     ValidatorUnavailable,
 )
-from acmems.issuers.acme.authorization import Authorization, parse
-from acmems.issuers.acme.proving import Proving
-from acmems.issuers.acme.session import Headers, Response
-from acmems.system.steps import StepLoop, Steps
 from acmems.x509.identifiers import Identifier
-
-WANTED = [Identifier.dns(NAME)]
-OTHER = "b.example.org"
-OTHER_AUTHORIZATION = f"{CA}/authorization/2"
-ANOTHER = authorization(challenges=[challenge(token=TOKEN[::-1])])
-
-
-def answer(value: object) -> Response:
-    return Response(200, Headers(), json.dumps(value).encode(), AUTHORIZATION)
-
-
-class Desk:
-    """Authorizations of one name at a CA that is a table; the CA finds the proof at its first look."""
-
-    def __init__(self, loop: StepLoop | None = None) -> None:
-        self.time = Time()
-        self.loop = loop or self.time.loop()
-        self.session = FakeSession(
-            {AUTHORIZATION: [authorization(), authorization("valid")], CHALLENGE: [{}]}
-        )
-        self.validator = FakeValidator()
-        proofs = PresentedProofs(self.loop.clock, NO_JOURNAL)
-        self.proving = Proving(self.session, KEY, self.loop, proofs)
-
-    def proving_steps(
-        self,
-        *validators: Validator,
-        urls: tuple[str, ...] = (AUTHORIZATION,),
-        seconds: float = 60,
-    ) -> Steps[list[Authorization]]:
-        wanted = [*WANTED, Identifier.dns(OTHER)][: len(urls)]
-        deadline = self.loop.clock.deadline(seconds)
-        return self.proving.prove(urls, wanted, validators or [self.validator], deadline)
-
-    def prove(self, *validators: Validator, **options: Any) -> list[Authorization]:
-        return self.loop.run(self.proving_steps(*validators, **options))
-
-    def prove_for(self, wanted: Sequence[Identifier], *validators: Validator) -> list[Authorization]:
-        steps = self.proving.prove([AUTHORIZATION], wanted, validators, self.time.within())
-        return self.loop.run(steps)
 
 
 @pytest.fixture
@@ -306,132 +255,6 @@ class TestWithdrawal:
         desk.session.say(AUTHORIZATION, authorization(), authorization("valid"))
         assert desk.prove()[0].status == "valid"
         assert len(desk.validator.presented) == 1
-
-
-class Threaded(FakeValidator):
-    """Shows proofs in a thread, as those that speak to others do."""
-
-    is_immediate = False
-
-
-class OneAtATime(FakeValidator):
-    """Can show the CA one proof for a name, as tls-alpn-01 does."""
-
-    shows_one_at_a_time = True
-
-
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
-
-
-class TestShared:
-    """Two orders with the same pending authorization."""
-
-    @pytest.mark.parametrize("kind", [FakeValidator, Threaded])
-    def test_a_proof_is_presented_once(self, time: LoopTime, kind: type[FakeValidator]) -> None:
-        """Two orders present the proof once, and the one that is decided last withdraws it."""
-        desk, validator = Desk(time.loop), kind()
-        # Read by both; then one of them hears that it is valid, and later the other.
-        desk.session.say(AUTHORIZATION, *[authorization()] * 2, authorization("valid"), authorization())
-        orders = [begin(time.loop, desk.proving_steps(validator)) for _ in range(2)]
-        wait_for(lambda: desk.session.count(CHALLENGE) == 2)
-        time.move(desk.proving.unseen.interval(0))
-        wait_for(lambda: any(order.done() for order in orders))
-        first, second = sorted(orders, key=lambda order: not order.done())
-        assert first.result()[0].status == "valid"
-        assert not second.done()
-        assert (len(validator.presented), validator.withdrawn) == (1, [])
-        desk.session.say(AUTHORIZATION, authorization("valid"))
-        time.move(3.0)
-        assert second.result(PATIENCE)[0].status == "valid"
-        assert len(validator.presented) == 1
-        assert validator.withdrawn == validator.presented
-
-    @pytest.mark.parametrize("is_stopped", [False, True], ids=["decided", "stopped"])
-    def test_orders_take_turns_where_the_ca_sees_one_proof(self, time: LoopTime, is_stopped: bool) -> None:
-        """Two orders present proofs of their own for one name one after the other; a stop ends the wait."""
-        desk, validator, second = Desk(time.loop), OneAtATime(), f"{AUTHORIZATION}/2"
-        desk.session.say(second, ANOTHER, authorization("valid"))
-        desk.session.say(AUTHORIZATION, authorization())
-        orders = [
-            begin(time.loop, desk.proving_steps(validator, urls=(url,))) for url in (AUTHORIZATION, second)
-        ]
-        assert [proof.token for proof in validator.presented] == [TOKEN]
-        if is_stopped:
-            time.loop.soon(desk.proving.stop)
-            assert [type(order.exception(PATIENCE)) for order in orders] == [CAUnavailable] * 2
-            assert [proof.token for proof in validator.presented] == [TOKEN]
-            return
-        desk.session.say(AUTHORIZATION, authorization("valid"))
-        for order in orders:
-            time.move(3.0)
-            assert order.result(PATIENCE)[0].status == "valid"
-        assert [proof.token for proof in validator.presented] == [TOKEN, TOKEN[::-1]]
-        assert validator.withdrawn == validator.presented
-
-    @pytest.mark.parametrize("error", [ValidatorUnavailable("no"), None], ids=repr)
-    def test_a_turn_ends_with_a_failure(self, time: LoopTime, error: Exception | None) -> None:
-        """Whatever ends the first order, the second gets its turn."""
-        desk, validator = Desk(time.loop), OneAtATime(error=error)
-        desk.session.say(AUTHORIZATION, authorization(), authorization("invalid"))
-        first = begin(time.loop, desk.proving_steps(validator))
-        time.move(3.0)
-        failed = first.exception(PATIENCE)
-        assert isinstance(failed, ValidatorUnavailable if error else ChallengeFailed)
-        validator.error = None
-        desk.session.say(AUTHORIZATION, ANOTHER, authorization("valid"))
-        order = begin(time.loop, desk.proving_steps(validator))
-        time.move(3.0)
-        assert order.result(PATIENCE)[0].status == "valid"
-
-    def test_who_comes_while_it_is_withdrawn(self, time: LoopTime) -> None:
-        """Who wants a proof that is just being withdrawn waits for the end, and presents it anew."""
-        desk, leaving, go = Desk(time.loop), threading.Event(), threading.Event()
-
-        class Slow(Threaded):
-            def withdraw(self, proofs: Sequence[Proof]) -> None:
-                leaving.set()
-                assert go.wait(PATIENCE)
-                super().withdraw(proofs)
-
-        validator = Slow()
-        desk.session.say(AUTHORIZATION, authorization(), authorization("valid"), authorization())
-        first = begin(time.loop, desk.proving_steps(validator))
-        wait_for(lambda: desk.session.count(CHALLENGE) == 1)
-        time.move(desk.proving.unseen.interval(0))
-        assert leaving.wait(PATIENCE)
-        second = begin(time.loop, desk.proving_steps(validator))
-        assert len(validator.presented) == 1
-        go.set()
-        assert first.result(PATIENCE)[0].status == "valid"
-        wait_for(lambda: len(validator.presented) == 2)
-        desk.session.say(AUTHORIZATION, authorization("valid"))
-        wait_for(lambda: desk.session.count(CHALLENGE) == 2)
-        time.move(3.0)
-        assert second.result(PATIENCE)[0].status == "valid"
-        assert len(validator.withdrawn) == 2
-
-    def test_an_answer_wakes_both(self) -> None:
-        """Whoever of two orders has put an http-01 answer, it wakes both, and goes with the last of them."""
-        desk = Desk()
-        responses = ChallengeResponses()
-        validator = Http01("http", (), responses)
-        pending = parse(answer(authorization()), AUTHORIZATION)
-        deadline = desk.time.within()
-        first, second = (
-            desk.loop.run(desk.proving.begin(pending, validator, deadline, lambda _: None)) for _ in range(2)
-        )
-        assert responses.fetch(NAME, f"/.well-known/acme-challenge/{TOKEN}") is not None
-        assert first.requested.is_set()
-        assert second.requested.is_set()
-        desk.loop.run(desk.proving.withdraw(first))
-        assert responses != {}
-        desk.loop.run(desk.proving.withdraw(second))
-        assert responses == {}
-        desk.loop.run(desk.proving.withdraw(first, second))  # once more changes nothing
 
 
 class TestWaiting:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -104,13 +102,6 @@ class Course:
         yield signal.wait()
         if error := self._errors.get(name):
             raise error
-
-
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
 
 
 NAMES = ("a::1", "1.1.1.1", "a::2")

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,18 +19,11 @@ from acmems.issuers.acme.session.connection import CAConnection, Failure
 from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.transport import Transport
 from acmems.system.clock import NEVER, SYSTEM, Deadline
-from acmems.system.steps import Signal, Steps
+from acmems.system.steps import OWNER, Signal, Steps
 
 pytestmark = pytest.mark.timeout(30)
 
 NOWHERE = Origin("127.0.0.1", 1)
-
-
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
 
 
 def leaving(leave: Callable[[ssl.SSLSocket], object]) -> tuple[Behaviour, threading.Event]:
@@ -139,7 +132,11 @@ class Users:
         self._signals: dict[object, Signal] = {}
 
     def arrive(
-        self, name: object, deadline: Deadline = NEVER, error: Exception | None = None
+        self,
+        name: object,
+        deadline: Deadline = NEVER,
+        error: Exception | None = None,
+        owner: tuple[str, ...] = ("A", "192.0.2.1"),
     ) -> Future[None]:
         """Begin to use a connection, or to wait for one."""
         signal = self._signals[name] = Signal()
@@ -151,7 +148,11 @@ class Users:
             if error is not None:
                 raise error
 
-        return begin(self.time.loop, self.transport.use(deadline, work))
+        def steps() -> Steps[None]:
+            OWNER.set(owner)
+            yield from self.transport.use(deadline, work)
+
+        return begin(self.time.loop, steps())
 
     def release(self, *names: object) -> None:
         """Let some have ended."""
@@ -186,6 +187,34 @@ class TestQueue:
         users.release(5, "late")
         for future in futures:
             future.result(PATIENCE)
+
+    def test_blocks_and_clients_take_turns(self, time: LoopTime) -> None:
+        """What many ask for on behalf of one does not keep another waiting for longer than one request."""
+        users = Users(time, connections=1)
+        for number in range(4):
+            users.arrive(f"A{number}")
+        users.arrive("A other", owner=("A", "192.0.2.2"))
+        users.arrive("B", owner=("B", "192.0.2.1"))
+        served = []
+        while users.using:
+            served += users.using
+            users.release(*users.using)
+        assert served == ["A0", "A1", "B", "A other", "A2", "A3"]
+
+    def test_who_gives_up_is_passed_over(self, time: LoopTime) -> None:
+        """A request that waits no longer holds up nobody, whoever's it was."""
+        users = Users(time, connections=1)
+        users.arrive("A0")
+        late = users.arrive("A1", time.loop.clock.deadline(5))
+        users.arrive("B", owner=("B", "192.0.2.1"))
+        users.arrive("A2")
+        time.move(5)
+        assert isinstance(late.exception(PATIENCE), DeadlinePassed)
+        served = []
+        while users.using:
+            served += users.using
+            users.release(*users.using)
+        assert sorted(map(str, served)) == ["A0", "A2", "B"]
 
     def test_nobody_overtakes_whose_turn_it_is(self, time: LoopTime) -> None:
         """Who comes at the moment in which a connection is free comes after those who wait for it."""

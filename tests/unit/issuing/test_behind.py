@@ -32,7 +32,8 @@ from acmems.events import Bus
 from acmems.exceptions import ChallengeFailed, DeadlinePassed
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.proving import Proving
-from acmems.issuing.issuance import AcceptedRequest, Issuance
+from acmems.issuing.issuance import Issuance
+from acmems.issuing.requests import AcceptedRequest
 from acmems.storages import NoStorage
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
@@ -112,7 +113,7 @@ class TestClients:
         pass_time(house, SECONDS)
         assert all(isinstance(each.exception(30), DeadlinePassed) for each in late)
         house.authority.go.set()
-        wait_for(lambda: not house.issuance._running)
+        wait_for(lambda: not house.issuance._table)
         assert other.chains == house.storage.chains != {}
         assert house.ask(request, nothing).source == "stored"
         assert len(house.authority.orders) == 1
@@ -159,19 +160,21 @@ class TestTurns:
         """An issuance that nobody waits for any more takes no turn."""
         house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
+        pass_time(house, 10)
         second = house.begin(make_request())
         settle(house.loop)
         assert len(house.authority.orders) == 1
-        pass_time(house, SECONDS)
+        pass_time(house, SECONDS - 10)
         wait_for(lambda: len(house.authority.orders) == 2)
         house.authority.go.set()
         wait_for(second.done)
         wait_for(lambda: len(house.storage.chains) == 2)
         assert house.ask(make_request()).source == "issued"
 
-    def test_not_too_many(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_not_too_many(self) -> None:
         """There is a limit to how many go on so."""
-        monkeypatch.setattr(type(house.issuance), "MOST_BEHIND", 0)
+        house = House(most_at_once=1, most_behind=0)
+        house.authority.go.clear()
         first = house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
         house.begin(make_request())
@@ -179,6 +182,7 @@ class TestTurns:
         assert first.exception(30)
         settle(house.loop)
         assert len(house.authority.orders) == 1
+        house.close()
 
     def test_a_stop_does_not_wait_for_it(self, house: House) -> None:
         """To drain is to wait for what somebody waits for; the clock stands still, so else it would hang."""

@@ -24,7 +24,8 @@ from acmems.exceptions import (
     RateLimited,
     StorageUnavailable,
 )
-from acmems.issuing.issuance import Delivery
+from acmems.issuing.kept import KeptChains
+from acmems.issuing.requests import Delivery
 from acmems.storages import NoStorage
 from acmems.x509.chain import Chain
 
@@ -193,7 +194,7 @@ class TestKept:
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Memory is bounded: the oldest of too many chains that nothing else keeps is given up."""
-        monkeypatch.setattr(type(house.issuance), "MOST_KEPT", 2)
+        monkeypatch.setattr(KeptChains, "MOST_KEPT", 2)
         house.storage.store_error = StorageUnavailable("disk full")
         requests = [make_request() for _ in range(3)]
         for request in requests:
@@ -390,12 +391,16 @@ class TestProtection:
             house.ask(request)
 
     def test_a_bug_reaches_whoever_waits(self, house: House) -> None:
-        """An unforeseen error ends the wait of every client, and the next request works."""
+        """An unforeseen error ends the wait of every client, and the next order is placed after a pause."""
         house.authority.error = KeyError("a bug")
         request = make_request()
         with pytest.raises(KeyError):
             house.ask(request)
         house.authority.error = None
+        with pytest.raises(AcmeException, match="KeyError"):
+            house.ask(request)
+        assert len(house.authority.orders) == 1
+        house.time.seconds += 31
         assert house.ask(request).source == "issued"
 
 
@@ -440,15 +445,15 @@ class TestHealth:
     """An issuance that hangs takes the place of another; without places nothing is issued."""
 
     def test_issuances_that_hang(self) -> None:
-        """While there is room for one it is healthy; when all hang it is not, until one gets on."""
-        house = House(most_at_once=8)
+        """While a client has a place left it is healthy; when none is it is not, until one gets on."""
+        house = House(most_at_once=12)
         house.authority.go.clear()
-        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(7)]
-        wait_until(lambda: len(house.authority.orders) == 7, "seven run")
+        waiting = [house.begin(make_request(f"{number}.example.org")) for number in range(2)]
+        wait_until(lambda: len(house.authority.orders) == 2, "two run")
         house.time.seconds += house.issuance.work_seconds + house.issuance.HANGING_SECONDS + 1
         assert house.issuance.is_healthy()
         waiting.append(house.begin(make_request("last.example.org")))
-        wait_until(lambda: len(house.authority.orders) == 8, "eight run")
+        wait_until(lambda: len(house.authority.orders) == 3, "three run")
         assert house.issuance.is_healthy()
         house.time.seconds += house.issuance.work_seconds + house.issuance.HANGING_SECONDS + 1
         assert not house.issuance.is_healthy()

@@ -36,7 +36,7 @@ from acmems.exceptions import (
     StorageUnavailable,
     ValidatorUnavailable,
 )
-from acmems.issuing.issuance import AcceptedRequest
+from acmems.issuing.requests import AcceptedRequest
 from acmems.storages import NoStorage
 
 NAME, OTHER, BELOW = "a.example.org", "b.example.org", "x.a.example.org"
@@ -116,6 +116,8 @@ NOT_OF_ORDERS = {
     exceptions.HttpRefusal,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    exceptions.QueueFull,
+    exceptions.ClientGone,
 }
 
 
@@ -157,11 +159,19 @@ class TestTable:
     """Each failure stops those who would fail again, and nobody else."""
 
     @pytest.mark.threat("ca", "a name that cannot be validated")
+    @pytest.mark.threat("shares", "mistakes of others")
     @pytest.mark.parametrize(("error", "who"), ROWS, ids=lambda value: getattr(value, "args", value))
     def test_who_is_stopped(self, house: House, error: AcmeException, who: set[str]) -> None:
         """After one failure these are stopped, the others are not."""
         fail(house, FAILING, error)
         assert stopped(house) == who
+
+    def test_who_is_stopped_by_a_bug(self, house: House) -> None:
+        """What is no error of ours stops as many as any other failure: the CA may have issued."""
+        house.authority.error = KeyError("a bug")
+        with pytest.raises(KeyError):
+            house.issuance.issue(FAILING).result(30)
+        assert stopped(house) == BLOCK_AND_NAMES
 
     def test_every_error_has_a_row(self) -> None:
         """Every error that an order may end with is in the table."""
@@ -191,6 +201,52 @@ class TestCsrs:
         house.authority.error = None
         assert house.issuance.issue(asking(NAME, block="B")).result(30).source == "issued"
         assert not is_stopped(house, asking(OTHER))
+
+    @pytest.mark.parametrize("error", [PayloadInvalid("a weak key"), ChallengeFailed(NAME, "no route", "")])
+    def test_all_at_once(self, house: House, error: AcmeException) -> None:
+        """Thirty that will be refused cost three orders at the same moment, too; others do not notice."""
+        house.authority.go.clear()
+        house.authority.error = error
+        futures = [house.issuance.issue(asking(NAME)) for _ in range(30)]
+        neighbours = [asking(NAME, block="B"), asking(OTHER), asking(NAME, OTHER)]
+        others = [house.issuance.issue(asked) for asked in neighbours]
+        wait_until(lambda: len(house.authority.orders) == 6, "the orders of the others")
+        house.authority.go.set()
+        told = [future.exception(30) for future in futures]
+        assert {type(each) for each in told[:3]} == {type(error)}
+        assert all(vars(each)["retry_after"] == 30 for each in told[3:] if each)
+        assert {type(future.exception(30)) for future in others} == {type(error)}
+        assert [asked.names for asked in house.authority.orders].count((NAME,)) == 4
+
+    def test_one_at_a_time_after_a_pause(self, house: House) -> None:
+        """When a pause is over, one CSR tries, and the others wait for its outcome."""
+        for _ in range(3):
+            fail(house, asking(NAME), PayloadInvalid("no"))
+        house.time.seconds += 31
+        house.authority.go.clear()
+        house.authority.error = PayloadInvalid("no")
+        futures = [house.issuance.issue(asking(NAME)) for _ in range(10)]
+        wait_until(lambda: len(house.authority.orders) == 4, "one more order")
+        house.authority.go.set()
+        told = [type(future.exception(30)) for future in futures]
+        assert told == [PayloadInvalid] + [RateLimited] * 9
+        assert len(house.authority.orders) == 4
+
+    def test_those_that_work(self, house: House) -> None:
+        """Where the CSRs are good, all get their certificate, three at a time."""
+        house.authority.go.clear()
+        futures = [house.issuance.issue(asking(NAME)) for _ in range(10)]
+        wait_until(lambda: len(house.authority.orders) == 3, "three orders")
+        house.authority.go.set()
+        assert {future.result(30).source for future in futures} == {"issued"}
+
+    def test_the_count_is_forgotten(self, house: House) -> None:
+        """After an hour without a failure, as many may run at once as before the first."""
+        for _ in range(2):
+            fail(house, asking(NAME), PayloadInvalid("no"))
+        assert house.issuance.pauses.places(asking(NAME)) == 1
+        house.time.seconds += 3601
+        assert house.issuance.pauses.places(asking(NAME)) == 3
 
     def test_its_pauses_grow(self, house: House) -> None:
         """After each further refused CSR the wait is twice as long."""

@@ -13,7 +13,7 @@ from tests.peers import wait_until
 
 from acmems.events import FailedEvent
 from acmems.exceptions import StorageUnavailable
-from acmems.issuing.issuance import Delivery
+from acmems.issuing.requests import Delivery
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ class TestCheck:
     def test_requests_at_once_share_one_check(self, house: House) -> None:
         """While a storage is being tried, further orders wait for the outcome of that."""
         house.storage.write.clear()
-        futures = [house.begin(make_request()) for _ in range(20)]
+        futures = [house.begin(make_request(f"{number}.example.org")) for number in range(20)]
         wait_until(lambda: house.storage.checks == 1, "the storage is being tried")
         assert house.authority.orders == []
         house.storage.write.set()
@@ -63,7 +63,7 @@ class TestCheck:
         """All who waited for one trial hear why it failed, each by its own error; nothing is ordered."""
         house.storage.check_error = error
         house.storage.write.clear()
-        futures = [house.begin(make_request()) for _ in range(20)]
+        futures = [house.begin(make_request(f"{number}.example.org")) for number in range(20)]
         wait_until(lambda: house.storage.checks == 1, "the storage is being tried")
         house.storage.write.set()
         errors = [future.exception(30) for future in futures]
@@ -109,7 +109,7 @@ class TestBatches:
     def test_chains_that_come_during_storing_are_stored_in_one_batch(self, house: House) -> None:
         """One chain is stored alone; the ten that come while that goes on are stored at once."""
         futures = self.storing(house)
-        futures += [house.begin(make_request()) for _ in range(10)]
+        futures += [house.begin(make_request(f"{number}.example.org")) for number in range(10)]
         wait_until(lambda: self.all_issued(house, 10), "ten more wait")
         house.storage.write.set()
         assert sources(futures) == {"issued"}
@@ -155,7 +155,7 @@ class TestBatches:
         """Whatever a storage raises for a batch, all who wait get their chains, and so do later ones."""
         futures = self.storing(house)
         house.storage.store_error = KeyError("a bug")
-        futures += [house.begin(make_request()) for _ in range(2)]
+        futures += [house.begin(make_request(f"{number}.example.org")) for number in range(2)]
         wait_until(lambda: self.all_issued(house, 2), "two more wait")
         house.storage.write.set()
         assert sources(futures) == {"issued"}

@@ -80,6 +80,15 @@ def test_an_older_program_is_fetched(programs: Path, peer: str, name: str, outpu
     assert "fetching" in done.stderr
 
 
+@pytest.mark.parametrize(("promtool", "fetched"), [("2.42.0+ds", False), ("2.24.1", True), (None, True)])
+def test_prometheus_comes_with_promtool(programs: Path, promtool: str | None, fetched: bool) -> None:
+    """A machine that has a recent server needs a recent promtool, too."""
+    write(programs, "prometheus", "echo 'prometheus, version 2.42.0+ds (branch: debian/sid, revision: 1)'")
+    if promtool is not None:
+        write(programs, "promtool", f"echo 'promtool, version {promtool} (branch: debian/sid, revision: 1)'")
+    assert ("fetching" in peers(programs, "prometheus").stderr) is fetched
+
+
 def test_a_peer_that_is_not_known_is_told(programs: Path) -> None:
     """A wrong name fetches nothing."""
     done = peers(programs, "bind10")

@@ -17,7 +17,7 @@ import pytest
 from tests.steps import PATIENCE, LoopTime, begin, in_loop, returning, settle, steps_of
 
 from acmems.system.clock import NEVER, SYSTEM
-from acmems.system.steps import Signal, StepLoop, Steps, Watched, gather, in_thread, pause
+from acmems.system.steps import OWNER, Signal, StepLoop, Steps, TurnQueue, Watched, gather, in_thread, pause
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -28,13 +28,6 @@ Pair = tuple[socket.socket, socket.socket]
 def loop() -> Iterator[StepLoop]:
     with contextlib.closing(StepLoop(name="steps-of-a-test")) as loop:
         yield loop
-
-
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
 
 
 @pytest.fixture
@@ -133,6 +126,19 @@ class TestSoon:
 
 
 class TestHealth:
+    def test_a_thread_that_is_about_to_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever looks while the first step starts the thread finds the loop healthy."""
+        loop, seen, start = StepLoop(), list[bool](), threading.Thread.start
+
+        def slow_start(thread: threading.Thread) -> None:
+            seen.append(loop.is_healthy())
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", slow_start)
+        assert loop.run(returning(7)) == 7
+        loop.close()
+        assert seen == [True]
+
     def test_a_step_that_hangs(self, time: LoopTime) -> None:
         """A loop is healthy before it is needed and while it waits, and not while one call goes on and on."""
         assert time.loop.is_healthy()
@@ -403,3 +409,54 @@ class TestClose:
         assert not loop.is_healthy()
         StepLoop().close()
         assert descriptors() <= before
+
+
+class TestOwners:
+    """For whom steps work."""
+
+    def test_steps_inherit_it(self, loop: StepLoop) -> None:
+        """Steps that others start work for the same; those that are submitted, for nobody yet."""
+
+        def tell() -> Steps[Any]:
+            yield pause(0)
+            return OWNER.get()
+
+        def parent(name: str) -> Steps[Any]:
+            OWNER.set((name,))
+            yield pause(0.001)
+            own, submitted = (yield from gather([tell(), tell()])), loop.submit(tell())
+            yield pause(0.001)
+            return (*own, OWNER.get()), submitted
+
+        for future in [loop.submit(parent(name)) for name in "abc"]:
+            owners, submitted = future.result(PATIENCE)
+            assert len(set(owners)) == 1
+            assert submitted.result(PATIENCE) == ("",)
+        assert {loop.run(parent(name))[0][0] for name in "abc"} == {("a",), ("b",), ("c",)}
+
+
+class TestTurnQueue:
+    """Turns between owners, by their parts from the outside in."""
+
+    def test_turns(self) -> None:
+        """The first parts take turns, then the second ones, then it is by arrival."""
+        queue: TurnQueue[str] = TurnQueue()
+        owners = {"a": ("A", "x"), "b": ("A", "x"), "c": ("A", "y"), "d": ("B", "x"), "e": ("B", "x")}
+        for item, owner in owners.items():
+            queue.put(item, owner)
+        served = []
+        while queue:
+            served.append(queue.first)
+            queue.remove(queue.first, owners[queue.first])
+        assert served == ["a", "d", "c", "e", "b"]
+
+    def test_nothing_waits(self) -> None:
+        """There is no first of nothing, and nothing is left of what was removed."""
+        queue: TurnQueue[str] = TurnQueue()
+        with pytest.raises(IndexError):
+            _ = queue.first
+        queue.put("a", ("A", "x"))
+        queue.remove("a", ("A", "x"))
+        assert not queue
+        with pytest.raises(KeyError):
+            queue.remove("a", ("A", "x"))

@@ -23,13 +23,6 @@ def loop() -> Iterator[StepLoop]:
         yield loop
 
 
-@pytest.fixture
-def time() -> Iterator[LoopTime]:
-    time = LoopTime()
-    with contextlib.closing(time.loop):
-        yield time
-
-
 class TestRunning:
     def test_results_and_errors(self, loop: StepLoop) -> None:
         """Whoever runs steps gets what they return or raise, whatever that is."""

@@ -38,21 +38,26 @@ class ProofTurns:
         self._queue: list[_Order] = []
         self._is_stopped = False
 
-    def take(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> Steps[None]:
+    def take(self, shown: Sequence[tuple[Validator, Sequence[Proof]]], deadline: Deadline) -> Steps[None]:
         """Return when an order may present its proofs; every turn that is taken is to be left.
 
         Args:
-            validator: what presents them.
-            proofs: all those of the order.
+            shown: each validator with all that it presents for the order.
             deadline: when to give up.
 
         Raises:
             DeadlinePassed: others are not done in time.
             CAUnavailable: the server stops.
         """
-        if not validator.shows_one_at_a_time:
+        taken = {
+            _place(validator, proof): proof
+            for validator, proofs in shown
+            if validator.shows_one_at_a_time
+            for proof in proofs
+        }
+        if not taken:
             return
-        order = _Order({_place(validator, proof): proof for proof in proofs})
+        order = _Order(taken)
         self._queue.append(order)
         self._grant()
         try:
@@ -65,7 +70,7 @@ class ProofTurns:
         if not order.has_turn:
             if self._is_stopped:
                 raise CAUnavailable("this server is stopping; ask again")
-            names = ", ".join(proof.identifier.value for proof in proofs)
+            names = ", ".join(proof.identifier.value for proof in taken.values())
             raise DeadlinePassed(f"other requests have not yet proved {names}", retry_after=10.0)
 
     def leave(self, validator: Validator, proofs: Sequence[Proof]) -> None:
@@ -73,7 +78,7 @@ class ProofTurns:
 
         Args:
             validator: as for `take`.
-            proofs: some or all of those of `take`.
+            proofs: some or all of what `take` was given for it.
         """
         if not validator.shows_one_at_a_time:
             return

@@ -13,6 +13,7 @@ import dns.name
 from acmems.commands.records.facts import account_facts
 from acmems.commands.records.needed import Comment, DnsRecord, Requirement, plan
 from acmems.config import Configuration
+from acmems.dns.client.records import Records
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
@@ -51,7 +52,7 @@ class Comparison:
 
 
 class RecordSource(Protocol):
-    """Who answers questions: `acmems.dns.client.resolver.Resolver` does, with its exceptions."""
+    """Who answers questions: `acmems.dns.client.records.Records` does, with its exceptions."""
 
     def texts(self, name: dns.name.Name) -> Collection[str]:
         """Return the TXT values of a name."""
@@ -71,7 +72,8 @@ def examine(config: Configuration, servers: Sequence[Address] = ()) -> list[Comp
 
     Args:
         config: the configuration.
-        servers: resolvers that are asked instead of those of the configuration or the system.
+        servers: resolvers that tell who has authority for the records, instead of those of the configuration
+            or the system.
 
     Raises:
         AccountError: the registration cannot be read.
@@ -80,9 +82,15 @@ def examine(config: Configuration, servers: Sequence[Address] = ()) -> list[Comp
     planned = plan(blocks, account_facts(config, blocks))
     own = Resolver(servers) if servers else None
     system = Resolver()
+    # One for each resolver, so that what they have found is found once.
+    sources: dict[Resolver, Records] = {}
+    for line in planned:
+        if isinstance(line, Requirement):
+            resolver = own or line.resolver or system
+            sources.setdefault(resolver, Records(resolver))
 
     def look(line: Requirement | Comment) -> Comparison | Comment:
-        return line if isinstance(line, Comment) else compare(line, own or line.resolver or system)
+        return line if isinstance(line, Comment) else compare(line, sources[own or line.resolver or system])
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="acmems-records") as pool:
         return combined(pool.map(look, planned))

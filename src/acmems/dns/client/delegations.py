@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import struct
+import contextlib
+import copy
+import math
+import socket
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
+import dns.rdata
 import dns.rdatatype
+from dns.rdatatype import RdataType
 
-from acmems.dns.client.resolver import Resolver
+from acmems.dns.client.answers import (
+    below_name,
+    cut_in,
+    has_own_cname,
+    is_delegation,
+    records_in,
+    target_in,
+    zone_in,
+)
+from acmems.dns.client.question import UNREADABLE, ask
+from acmems.dns.client.resolver import Resolver, ResolverSilent
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.locks import KeyedLocks
 from acmems.text import one_line
 
 LONGEST = 8
@@ -24,8 +39,9 @@ LONGEST = 8
 _PORT = 53
 _PATIENCE = 2.0  # seconds for one answer
 _KEPT = 10.0  # seconds for which the name servers of a zone are not looked up again
+_FAILURE_KEPT = 1.0  # the same where the resolver failed: enough for the other names of an order
 _MOST_KEPT = 1000
-_UNREADABLE = (dns.exception.DNSException, ValueError, LookupError, struct.error, EOFError)
+_TELLING = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +71,41 @@ class Authority:
 
 
 class Delegations:
-    """Finds the zones of names, and where CNAMEs lead.
+    """Finds the zones of names, where CNAMEs lead, and records, at those who have authority for them.
 
     A resolver keeps "no such name" for minutes (RFC 2308), and what covers a name with it (RFC 8020,
     RFC 8198). Where a CA shares it, the CA would not see a record that was asked for before it existed. So
-    the resolver is asked for zones and their name servers only, which exist, and these for the name.
+    the resolver is asked for zones and their name servers only, which exist, and these for the name. Where
+    they do not answer, the resolver is asked for what it has authority for itself, without recursion: so
+    it asks nobody, and keeps nothing.
 
     Args:
         resolver: asked for name servers and their addresses.
         timeout: how long one answer may take, in seconds.
+        nameservers: asked before the name servers of the zones, for what they have authority for.
         clock: for how long answers of the resolver are kept.
         port: of the name servers.
     """
 
     def __init__(
-        self, resolver: Resolver, timeout: float = _PATIENCE, *, clock: Clock = SYSTEM, port: int = _PORT
+        self,
+        resolver: Resolver,
+        timeout: float = _PATIENCE,
+        *,
+        nameservers: Sequence[Address] = (),
+        clock: Clock = SYSTEM,
+        port: int = _PORT,
     ) -> None:
         self.resolver = resolver
         self.timeout = timeout
+        self.nameservers = tuple(nameservers)
         self._clock = clock
         self._port = port
-        # Threads may look up one zone at the same time; each of them stores the same.
-        self._known: dict[dns.name.Name, tuple[float, tuple[ZoneServer, ...]]] = {}
+        self._locks = KeyedLocks()  # of many threads that want to know of one zone, one asks
+        self._known: dict[
+            dns.name.Name, tuple[float, tuple[ZoneServer, ...], ValidatorUnavailable | None]
+        ] = {}
+        self._silent: dict[Address, float] = {}  # until when they are asked after the others
 
     def target(self, name: dns.name.Name, *, last_resort: bool = False) -> dns.name.Name | None:
         """Return where a CNAME or DNAME leads from a name; None if nowhere.
@@ -90,8 +119,8 @@ class Delegations:
         """
         try:
             return self.find(name).target
-        except ValidatorUnavailable:
-            if not last_resort:
+        except ValidatorUnavailable as error:
+            if not last_resort or isinstance(error, ResolverSilent):
                 raise
             return self.resolver.target(name)
 
@@ -103,6 +132,8 @@ class Delegations:
         """
         try:
             return self.find(name).zone
+        except ResolverSilent:
+            raise
         except ValidatorUnavailable:
             return self.resolver.zone_of(name.parent())
 
@@ -131,18 +162,25 @@ class Delegations:
         Raises:
             ValidatorUnavailable: the resolver does not tell.
         """
-        now = self._clock.monotonic()
-        kept = self._known.get(zone)
-        if kept is not None and now < kept[0]:
-            return kept[1]
-        found = tuple(
-            ZoneServer(host, tuple(Address(each, self._port) for each in self.resolver.addresses(host)))
-            for host in self.resolver.nameservers(zone)
-        )
-        if len(self._known) >= _MOST_KEPT:
-            self._known.clear()
-        self._known[zone] = (now + _KEPT, found)
-        return found
+        if (kept := self._kept(zone)) is not None:
+            return kept
+        with self._locks.hold(zone, self._clock.deadline(math.inf)):
+            if (kept := self._kept(zone)) is not None:
+                return kept
+            if len(self._known) >= _MOST_KEPT:
+                self._known.clear()
+            try:
+                found = tuple(
+                    ZoneServer(
+                        host, tuple(Address(each, self._port) for each in self.resolver.addresses(host))
+                    )
+                    for host in self.resolver.nameservers(zone)
+                )
+            except ValidatorUnavailable as error:
+                self._known[zone] = (self._clock.monotonic() + _FAILURE_KEPT, (), error)
+                raise
+            self._known[zone] = (self._clock.monotonic() + _KEPT, found, None)
+            return found
 
     def find(self, name: dns.name.Name) -> Authority:
         """Return who has authority for a name.
@@ -150,12 +188,101 @@ class Delegations:
         Raises:
             ValidatorUnavailable: nobody tells.
         """
-        zone = self._top(name)
+        told = self._ask(name, dns.rdatatype.CNAME)
+        return Authority(told.zone, target_in(name, told.answer))
+
+    def is_by_wildcard(self, name: dns.name.Name) -> bool:
+        """Tell whether a wildcard record made the CNAME of a name, which then has no record of its own.
+
+        Raises:
+            ValidatorUnavailable: nobody tells.
+        """
+        below = below_name(name)
+        return below is not None and has_own_cname(below, self._ask(below, dns.rdatatype.CNAME).answer)
+
+    def zone_above(self, name: dns.name.Name) -> dns.name.Name:
+        """Return the zone that a name is in which may be a CNAME, or below a DNAME.
+
+        Raises:
+            ValidatorUnavailable: nobody tells.
+        """
         while True:
-            answer = self._ask(zone, name)
-            below = _cut(answer, zone, name)
+            name = name.parent()
+            told = self._ask(name, dns.rdatatype.SOA)
+            # Servers follow a CNAME for this: the SOA is then that of its target.
+            if target_in(name, told.answer) is None:
+                return zone_in(name, told.answer) or told.zone
+
+    def records(self, name: dns.name.Name, kind: RdataType) -> tuple[dns.rdata.Rdata, ...]:
+        """Return the records of a name, at the end of its CNAMEs.
+
+        What a zone's name servers are, and their addresses, is told by the zone above.
+
+        Raises:
+            ValidatorUnavailable: nobody tells, or more than `LONGEST` CNAMEs lead on.
+        """
+        for _ in range(LONGEST + 1):
+            answer = self._ask(name, kind).answer
+            found = records_in(answer, name, kind)
+            target = None if found or kind == dns.rdatatype.CNAME else target_in(name, answer)
+            if target is None:
+                return found
+            name = target
+        raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {_plain(name)}")
+
+    def _kept(self, zone: dns.name.Name) -> tuple[ZoneServer, ...] | None:
+        until, found, failure = self._known.get(zone, (-math.inf, (), None))
+        if self._clock.monotonic() >= until:
+            return None
+        if failure is not None:
+            raise copy.copy(failure)
+        return found
+
+    def _ask(self, name: dns.name.Name, kind: RdataType) -> _Told:
+        """Return what those say who have authority for a name."""
+        for address in _numeric(self.nameservers):
+            if (told := self._told_by(address, name, kind)) is not None:
+                return told
+        try:
+            return self._descend(name, kind)
+        except ResolverSilent:
+            raise
+        except ValidatorUnavailable:
+            for address in _numeric(self.resolver.servers):
+                if (told := self._told_by(address, name, kind)) is not None:
+                    return told
+            raise
+
+    def _told_by(self, address: Address, name: dns.name.Name, kind: RdataType) -> _Told | None:
+        """Return what one server says of a name, None if that is nothing, or not its zone."""
+        try:
+            answer = self._exchange(address, name, kind)
+            if answer.rcode() not in _TELLING or not (
+                answer.flags & dns.flags.AA or is_delegation(answer, name, kind)
+            ):
+                return None
+            above = name
+            while (zone := zone_in(above, answer)) is None and above != dns.name.root:
+                # A CNAME came without the SOA of its zone, and asking for that would follow it.
+                above = above.parent()
+                soa = self._exchange(address, above, dns.rdatatype.SOA)
+                zone = None if target_in(above, soa) else zone_in(above, soa)
+                if zone is not None:
+                    break
+        except (OSError, *UNREADABLE):
+            return None
+        return None if zone is None else _Told(answer, zone)
+
+    def _descend(self, name: dns.name.Name, kind: RdataType) -> _Told:
+        """Return what the name servers of its zone say of a name, from the top down to that zone."""
+        zone = self._top(name, including=kind == dns.rdatatype.SOA)
+        while True:
+            answer = self._ask_zone(zone, name, kind)
+            below = cut_in(answer, zone, name)
             if answer.flags & dns.flags.AA:
-                return Authority(below or zone, target_in(name, answer))
+                return _Told(answer, below or zone)
+            if is_delegation(answer, name, kind):
+                return _Told(answer, zone)
             if below is None:
                 raise ValidatorUnavailable(
                     f"the name servers of {_plain(zone)} neither tell {_plain(name)} nor who does",
@@ -163,9 +290,14 @@ class Delegations:
                 )
             zone = below
 
-    def _top(self, name: dns.name.Name) -> dns.name.Name:
-        """Return a zone above a name, or at it, that the resolver knows: mostly the registered domain."""
-        deepest = len(name) - 2  # labels without the root's and the first, which may not exist yet
+    def _top(self, name: dns.name.Name, *, including: bool) -> dns.name.Name:
+        """Return a zone above a name: a known one, else what the resolver knows, as the registered domain."""
+        # Labels without the root's and the first: a name that may not exist yet is no zone's.
+        deepest = len(name) - (1 if including else 2)
+        for depth in range(deepest, 0, -1):
+            zone = name.split(depth + 1)[1]
+            if zone in self._known and self._known[zone][1] and self._kept(zone):
+                return zone
         for depth in dict.fromkeys((min(2, deepest), 1, *range(3, deepest + 1))):
             zone = name.split(depth + 1)[1]
             if self.servers(zone):
@@ -174,57 +306,50 @@ class Delegations:
             f"no zone is known that {_plain(name)} is in", advice="set `zone`, or a `resolver` that knows it"
         )
 
-    def _ask(self, zone: dns.name.Name, name: dns.name.Name) -> dns.message.Message:
-        question = dns.message.make_query(name, dns.rdatatype.CNAME, flags=0)
+    def _ask_zone(self, zone: dns.name.Name, name: dns.name.Name, kind: RdataType) -> dns.message.Message:
+        now = self._clock.monotonic()
+        every = [(server.host, address) for server in self.servers(zone) for address in server.addresses]
         reasons = []
-        for server in self.servers(zone):
-            for address in server.addresses:
-                try:
-                    answer, _tcp = dns.query.udp_with_fallback(
-                        question,
-                        address.host,
-                        timeout=self.timeout,
-                        port=address.port,
-                        ignore_unexpected=True,
-                        ignore_errors=True,
-                    )
-                except (OSError, *_UNREADABLE) as error:
-                    reasons.append(f"{_plain(server.host)} ({address}): {type(error).__name__}")
-                    continue
-                if answer.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                    return answer
-                reasons.append(f"{_plain(server.host)} ({address}): {dns.rcode.to_text(answer.rcode())}")
+        for host, address in sorted(every, key=lambda each: self._silent.get(each[1], now) > now):
+            try:
+                answer = self._exchange(address, name, kind)
+            except (OSError, *UNREADABLE) as error:
+                reasons.append(f"{_plain(host)} ({address}): {type(error).__name__}")
+                continue
+            if answer.rcode() in _TELLING:
+                return answer
+            reasons.append(f"{_plain(host)} ({address}): {dns.rcode.to_text(answer.rcode())}")
         told = "; ".join(reasons) or "none of them has an address"
         raise ValidatorUnavailable(
             f"no name server of {_plain(zone)} answers for {_plain(name)}: {told}",
             advice="see that they are reached by UDP and TCP, or set `nameserver`",
         )
 
-
-def target_in(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:
-    """Return where an answer says that a CNAME or DNAME leads from a name; None if nowhere."""
-    for rrset in answer.answer:
-        if rrset.rdtype == dns.rdatatype.CNAME and rrset.name == name:
-            target: dns.name.Name = rrset[0].target
-            return target.canonicalize()
-    for rrset in answer.answer:
-        if rrset.rdtype == dns.rdatatype.DNAME and name != rrset.name and name.is_subdomain(rrset.name):
-            try:
-                end: dns.name.Name = rrset[0].target
-                return name.relativize(rrset.name).concatenate(end).canonicalize()
-            except dns.name.NameTooLong:
-                return None
-    return None
+    def _exchange(self, address: Address, name: dns.name.Name, kind: RdataType) -> dns.message.Message:
+        """Ask one server, without recursion; one that does not answer is asked after others for a while."""
+        try:
+            return ask(address, name, kind, self.timeout)
+        except (OSError, *UNREADABLE):
+            if len(self._silent) >= _MOST_KEPT:
+                self._silent.clear()
+            self._silent[address] = self._clock.monotonic() + _KEPT
+            raise
 
 
-def _cut(answer: dns.message.Message, zone: dns.name.Name, name: dns.name.Name) -> dns.name.Name | None:
-    """Return the zone below another that an answer comes from or refers to; None if there is none."""
-    kind = dns.rdatatype.SOA if answer.flags & dns.flags.AA else dns.rdatatype.NS
-    for rrset in answer.authority:
-        deeper = rrset.name.is_subdomain(zone) and rrset.name != zone
-        if rrset.rdtype == kind and deeper and name.is_subdomain(rrset.name):
-            return rrset.name.canonicalize()
-    return None
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is said of a name by those who have authority for it, and the zone that it is in."""
+
+    answer: dns.message.Message
+    zone: dns.name.Name
+
+
+def _numeric(servers: Iterable[Address]) -> Iterator[Address]:
+    """Yield all addresses of servers that the configuration may name by their hosts."""
+    for server in servers:
+        with contextlib.suppress(OSError):
+            for found in socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM):
+                yield Address(str(found[4][0]), server.port)
 
 
 def _plain(name: dns.name.Name) -> str:

@@ -6,30 +6,35 @@ import functools
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
 import dns.rdatatype
 
 from acmems.dns.client.delegations import LONGEST, Delegations
+from acmems.dns.client.question import UNREADABLE, ask
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.text import one_line
 
+T = TypeVar("T")
+
 MODES = ("none", "authoritative", "recursive")
 _PORT = 53
 _PAUSES = (0.02, 2.0, 1.5)  # seconds: the first, the longest; and how fast they grow
 _SHORTEST = 0.05
 _PATIENCE = 2.0  # seconds for one answer; the next round asks again
+_SIDE_BY_SIDE = 16  # servers are asked at the same time, for one order
 
 Check = Callable[[float], str]
-"""Asks one server once, for so many seconds; returns what is missing, nothing if nothing is."""
+"""Asks one server once, so many seconds for each answer; returns what is missing, nothing if nothing is."""
 
 
 class Propagation:
@@ -39,7 +44,7 @@ class Propagation:
         mode: who must see them: `authoritative`: all name servers of their zones; `recursive`: all resolvers,
             which are asked when all name servers that answer see them; `none`: nobody is asked.
         resolvers: the resolvers that are asked; empty: the system's.
-        nameservers: asked instead of the name servers of the zones.
+        nameservers: asked instead of the name servers of the zones, also for CNAMEs.
         timeout: how long to wait at most, in seconds.
         clock: where time comes from.
         port: of the name servers of the zones.
@@ -60,7 +65,9 @@ class Propagation:
         self.nameservers = tuple(nameservers)
         self.timeout = timeout
         self.clock = clock
-        self.delegations = Delegations(Resolver(self.resolvers), clock=clock, port=port)
+        self.delegations = Delegations(
+            Resolver(self.resolvers), nameservers=self.nameservers, clock=clock, port=port
+        )
 
     def wait(
         self,
@@ -87,12 +94,20 @@ class Propagation:
         wanted: dict[dns.name.Name, set[str]] = {}
         for name, value in records:
             wanted.setdefault(name, set()).add(value)
-        watch = _Watch(wanted, functools.partial(self._checks, places or {}))
+        with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="acmems-propagation") as pool:
+            silent: set[Address] = set()
+            watch = _Watch(wanted, functools.partial(self._checks, places or {}, silent), silent, pool)
+            self._watch(watch, deadline, stopping)
+
+    def _watch(self, watch: _Watch, deadline: Deadline, stopping: threading.Event) -> None:
+        began = self.clock.monotonic()
         pause, longest, growth = _PAUSES
         while watch.look(deadline, stopping):
             if deadline.passed:
+                waited = self.clock.monotonic() - began
                 raise ValidatorUnavailable(
-                    f"{watch.missing or 'the TXT records were not seen'}, waited {self.timeout:g} s at most",
+                    f"{watch.missing or 'the TXT records were not seen'}, waited {round(waited, 1):g} s; "
+                    f"the record is removed, ask again to have it added anew",
                     advice="see that the name servers follow the primary (NOTIFY, AXFR); else raise "
                     "`propagation-timeout`, or name the servers to ask as `nameserver`",
                 )
@@ -103,6 +118,7 @@ class Propagation:
     def _checks(
         self,
         places: Mapping[dns.name.Name, dns.name.Name],
+        silent: set[Address],
         name: dns.name.Name,
         values: frozenset[str],
     ) -> list[Check]:
@@ -116,25 +132,34 @@ class Propagation:
                 functools.partial(_resolved, self.delegations.resolver, "the system's resolver", name, values)
             ]
             try:
-                served = self._served(places, name, values, forgiving=True)
+                served = self._served(places, silent, name, values, forgiving=True)
             except ValidatorUnavailable:
                 served = []  # behind a firewall, the resolvers are all that there is
             return [_InTurn([*served, *resolved])]
-        if self.nameservers:
-            return [
-                functools.partial(_served, str(each), _numeric(each), places.get(name, name), values)
-                for each in self.nameservers
-            ]
-        return self._served(places, name, values)
+        return self._served(places, silent, name, values)
 
     def _served(
         self,
         places: Mapping[dns.name.Name, dns.name.Name],
+        silent: set[Address],
         name: dns.name.Name,
         values: frozenset[str],
         *,
         forgiving: bool = False,
     ) -> list[Check]:
+        if self.nameservers:
+            return [
+                functools.partial(
+                    _served,
+                    str(each),
+                    _numeric(each),
+                    places.get(name, name),
+                    values,
+                    silent=silent,
+                    forgiving=forgiving,
+                )
+                for each in self.nameservers
+            ]
         end, zone = self.delegations.end(places.get(name, name), follow=name not in places)
         servers = self.delegations.servers(zone)
         if not servers:
@@ -145,7 +170,13 @@ class Propagation:
                 raise ValidatorUnavailable(f"name server {_plain(server.host)} has no address")
             checks.append(
                 functools.partial(
-                    _served, _plain(server.host), server.addresses, end, values, forgiving=forgiving
+                    _served,
+                    _plain(server.host),
+                    server.addresses,
+                    end,
+                    values,
+                    silent=silent,
+                    forgiving=forgiving,
                 )
             )
         return checks
@@ -174,44 +205,64 @@ class _Watch:
     Args:
         wanted: the values of each name.
         checks: returns the checks for one name; ValidatorUnavailable: not known yet.
+        silent: addresses that did not answer, which are asked for no other name before the next look.
+        pool: what asks many at the same time.
     """
 
     def __init__(
         self,
         wanted: Mapping[dns.name.Name, set[str]],
         checks: Callable[[dns.name.Name, frozenset[str]], list[Check]],
+        silent: set[Address],
+        pool: Executor,
     ) -> None:
         self.missing = ""
         self._unlocated = {name: frozenset(values) for name, values in wanted.items()}
         self._checks = checks
+        self._silent = silent
+        self._pool = pool
         self._pending: list[Check] = []
 
     def look(self, deadline: Deadline, stopping: threading.Event) -> bool:
         """Ask all that have not shown everything yet; tell whether some are left."""
-        self.missing = ""
-        self._locate(deadline, stopping)
-        still: list[Check] = []
-        for number, check in enumerate(self._pending):
-            # At the deadline one is asked nevertheless, so that there is something to tell.
-            if stopping.is_set() or (number and deadline.passed):
-                still += self._pending[number:]
-                break
-            if reason := check(max(_SHORTEST, min(_PATIENCE, deadline.remaining))):
-                self.missing = self.missing or reason
-                still.append(check)
-        self._pending = still
+        self._silent.clear()
+        names = list(self._unlocated)
+
+        def locate(number: int) -> list[Check] | str:
+            if self._is_over(number, deadline, stopping):
+                return ""
+            try:
+                return self._checks(names[number], self._unlocated[names[number]])
+            except ValidatorUnavailable as error:
+                return f"TXT record {_plain(names[number])}: {one_line(error)}"
+
+        located = self._each(locate, len(names))
+        reasons = [found for found in located if isinstance(found, str)]
+        for name, found in zip(names, located, strict=True):
+            if not isinstance(found, str):
+                self._pending += found
+                del self._unlocated[name]
+        pending = self._pending
+
+        def ask(number: int) -> str | None:
+            if self._is_over(number, deadline, stopping):
+                return ""
+            # The time for an answer is its own, however many wait for one beside it.
+            return pending[number](max(_SHORTEST, min(_PATIENCE, deadline.remaining))) or None
+
+        asked = self._each(ask, len(pending))
+        self._pending = [check for check, reason in zip(pending, asked, strict=True) if reason is not None]
+        reasons += [reason for reason in asked if reason is not None]
+        self.missing = next(filter(None, reasons), "")
         return bool(self._pending or self._unlocated)
 
-    def _locate(self, deadline: Deadline, stopping: threading.Event) -> None:
-        for name, values in list(self._unlocated.items()):
-            try:
-                self._pending += self._checks(name, values)
-            except ValidatorUnavailable as error:
-                self.missing = f"TXT record {_plain(name)}: {one_line(error)}"
-            else:
-                del self._unlocated[name]
-            if stopping.is_set() or deadline.passed:
-                return
+    def _each(self, do: Callable[[int], T], count: int) -> list[T]:
+        return list(self._pool.map(do, range(count))) if count > 1 else [do(each) for each in range(count)]
+
+    @staticmethod
+    def _is_over(number: int, deadline: Deadline, stopping: threading.Event) -> bool:
+        # At the deadline one is asked nevertheless, so that there is something to tell.
+        return stopping.is_set() or (number > 0 and deadline.passed)
 
 
 def _numeric(server: Address) -> list[Address]:
@@ -243,19 +294,26 @@ def _served(
     values: frozenset[str],
     patience: float,
     *,
-    forgiving: bool = False,
+    silent: set[Address],
+    forgiving: bool,
 ) -> str:
     """Ask one name server at all its addresses; one that is dead is forgiven where another answers.
 
-    If it is `forgiving`, so is a name server of which no address answers.
+    If it is `forgiving`, so is a name server of which no address answers. What is `silent` counts as dead.
     """
     dead = ""
     answered = False
     for server in addresses:
-        try:
-            problem = _ask(server, name, values, patience)
-        except (dns.exception.Timeout, OSError) as error:
-            reason = "does not answer" if isinstance(error, dns.exception.Timeout) else "cannot be reached"
+        reason = "does not answer"
+        problem: str | None = None
+        if server not in silent:
+            try:
+                problem = _ask(server, name, values, patience)
+            except dns.exception.Timeout:
+                silent.add(server)
+            except OSError:
+                reason = "cannot be reached"
+        if problem is None:
             dead = f"TXT record {_plain(name)}: name server {title} ({server}) {reason}"
             continue
         if problem:
@@ -267,19 +325,11 @@ def _served(
 def _ask(server: Address, name: dns.name.Name, values: frozenset[str], patience: float) -> str:
     shown: set[str] = set()
     for _ in range(LONGEST + 1):
-        question = dns.message.make_query(name, dns.rdatatype.TXT, flags=0)
         try:
-            answer, _tcp = dns.query.udp_with_fallback(
-                question,
-                server.host,
-                timeout=patience,
-                port=server.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
+            answer = ask(server, name, dns.rdatatype.TXT, patience)
         except (dns.exception.Timeout, OSError):
             raise
-        except (dns.exception.DNSException, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             return f"gave an answer that cannot be read: {type(error).__name__}"
         if reason := _useless(answer):
             return reason

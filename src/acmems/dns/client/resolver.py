@@ -17,6 +17,10 @@ from acmems.net.address import Address
 from acmems.text import one_line
 
 
+class ResolverSilent(ValidatorUnavailable):
+    """No resolver answers: there is no use in asking it for something else."""
+
+
 class Resolver:
     """Asks resolvers; nothing is kept from one question to the next.
 
@@ -87,7 +91,10 @@ class Resolver:
         except (dns.resolver.NoAnswer, dns.resolver.NXDOMAIN):
             return []
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            raise ValidatorUnavailable(
+            kind_of_error = (
+                ResolverSilent if isinstance(error, dns.exception.Timeout) else ValidatorUnavailable
+            )
+            raise kind_of_error(
                 f"resolver {self._who} does not tell the {kind} records of "
                 f"{one_line(name.to_text(omit_final_dot=True))}: {_reason(error)}",
                 advice="see that the `resolver`s, or those of the system, answer this machine",

@@ -12,14 +12,12 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from acmems.dns.client.delegations import LONGEST, target_in
+from acmems.dns.client.answers import below_name, has_own_cname, target_in, zone_in
+from acmems.dns.client.delegations import LONGEST
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
-from acmems.system.clock import Deadline
 from acmems.text import one_line
-
-_BELOW = dns.name.Name([b"_acmems"])
 
 
 class Targets(Protocol):
@@ -64,19 +62,19 @@ class Zones:
         self.allowed = tuple(sorted(allowed, key=len, reverse=True))
         self.resolver = resolver
 
-    def place(self, record: dns.name.Name, deadline: Deadline) -> Place:
+    def place(self, record: dns.name.Name, timeout: float) -> Place:
         """Return where a record goes.
 
         Args:
             record: the name of the TXT record that the CA will ask for.
-            deadline: when to give up.
+            timeout: how long the answer to each question may take, in seconds.
 
         Raises:
             ValidatorUnavailable: the servers do not tell, or it must not go there.
         """
         name, passed = record, [record]
         while True:
-            target, zone = self._look(name, record, deadline)
+            target, zone = self._look(name, record, timeout)
             if target is None:
                 break
             if target in passed:
@@ -92,7 +90,7 @@ class Zones:
                 f"TXT record {_plain(record)}: {self._names()} is not authoritative for {_plain(name)}",
                 advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
             )
-        if name != record and zone != self._home(record.parent(), record, deadline):
+        if name != record and zone != self._home(record.parent(), record, timeout):
             raise _refusal(
                 record,
                 f"its CNAME leads to {_plain(name)}, in the zone {_plain(zone)} that is not its own",
@@ -108,39 +106,31 @@ class Zones:
         raise _refusal(record, f"{where} in none of the zones that may be changed", "add the zone as `zone`")
 
     def _look(
-        self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline
+        self, name: dns.name.Name, record: dns.name.Name, timeout: float
     ) -> tuple[dns.name.Name | None, dns.name.Name | None]:
         """Return where a CNAME leads from a name, or else the zone that it is in, as far as known."""
         try:
             # Not for SOA: servers follow a CNAME for that, and give up where it leads in a circle.
-            answer = self._ask(name, dns.rdatatype.CNAME, record, deadline)
+            answer = self._ask(name, dns.rdatatype.CNAME, record, timeout)
         except NobodyInCharge as error:
             return self._elsewhere(name, error), None
         target = target_in(name, answer)
-        if target is not None and not (self._may_change(name) and self._by_wildcard(name, record, deadline)):
+        if target is not None and not (self._may_change(name) and self._by_wildcard(name, record, timeout)):
             return target, None
-        zone = _zone(name, answer)
+        zone = zone_in(name, answer)
         if zone is None and not self.allowed:
-            zone = self._home(name, record, deadline)
+            zone = self._home(name, record, timeout)
         return None, zone
 
     def _may_change(self, name: dns.name.Name) -> bool:
         return not self.allowed or any(name.is_subdomain(zone) for zone in self.allowed)
 
-    def _by_wildcard(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> bool:
-        """Tell whether a wildcard record made the CNAME of a name, which then has no record of its own.
-
-        A wildcard also covers the names below one that does not exist, but none below one that does
-        (RFC 4592 section 3.3.1). Names beside it would not tell: both may lead to the same target.
-        """
-        try:
-            below = _BELOW.concatenate(name)
-        except dns.name.NameTooLong:
-            return False
-        answer = self._ask(below, dns.rdatatype.CNAME, record, deadline)
-        return any(
-            rrset.rdtype == dns.rdatatype.CNAME and rrset.name == below for rrset in answer.answer
-        ) and not any(rrset.rdtype == dns.rdatatype.DNAME for rrset in answer.answer)
+    def _by_wildcard(self, name: dns.name.Name, record: dns.name.Name, timeout: float) -> bool:
+        """Tell whether a wildcard record made the CNAME of a name, which then has no record of its own."""
+        below = below_name(name)
+        return below is not None and has_own_cname(
+            below, self._ask(below, dns.rdatatype.CNAME, record, timeout)
+        )
 
     def _elsewhere(self, name: dns.name.Name, reason: NobodyInCharge) -> dns.name.Name | None:
         try:
@@ -154,13 +144,13 @@ class Zones:
                 advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
             ) from None
 
-    def _home(self, name: dns.name.Name, record: dns.name.Name, deadline: Deadline) -> dns.name.Name | None:
+    def _home(self, name: dns.name.Name, record: dns.name.Name, timeout: float) -> dns.name.Name | None:
         """Return the zone that a name is in, asked for at the name itself and at all above."""
         while name != dns.name.root:
             try:
-                answer = self._ask(name, dns.rdatatype.SOA, record, deadline)
+                answer = self._ask(name, dns.rdatatype.SOA, record, timeout)
                 # Servers follow a CNAME for this: the SOA is then that of its target.
-                zone = None if target_in(name, answer) else _zone(name, answer)
+                zone = None if target_in(name, answer) else zone_in(name, answer)
             except NobodyInCharge:
                 zone = None  # without a SOA of its own, a server may still tell that of a name above
             if zone is not None:
@@ -169,7 +159,7 @@ class Zones:
         return None
 
     def _ask(
-        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, record: dns.name.Name, deadline: Deadline
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, record: dns.name.Name, timeout: float
     ) -> dns.message.Message:
         # Not recursive: another server's answer would not tell what this one may change.
         question = dns.message.make_query(name, kind, flags=0)
@@ -195,18 +185,10 @@ class Zones:
                 advice="look at the log of that server: the zone may not be loaded",
             )
 
-        return self.servers.ask(question, _plain(record), deadline, judge)
+        return self.servers.ask(question, _plain(record), self.servers.clock.deadline(timeout), judge)
 
     def _names(self) -> str:
         return "DNS server " + ", ".join(map(str, self.servers.addresses))
-
-
-def _zone(name: dns.name.Name, answer: dns.message.Message) -> dns.name.Name | None:
-    # RFC 2308 section 3: the SOA of the zone also comes along with "no such name" or "no data".
-    for rrset in (*answer.answer, *answer.authority):
-        if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
-            return rrset.name.canonicalize()
-    return None
 
 
 def _refusal(record: dns.name.Name, reason: str, advice: str = "correct the CNAME") -> ValidatorUnavailable:

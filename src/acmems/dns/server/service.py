@@ -72,20 +72,27 @@ class NameService:
     def __init__(self, zone: Zone, rate_limit: int, clock: Clock = SYSTEM) -> None:
         self.zone = zone
         self._rates = Rates(rate_limit, clock.monotonic)
+        self._datagrams: set[socket.socket] = set()  # where some have come
 
     def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> NameConnection:
         """Return the server's end of a connection that was accepted."""
-        return NameConnection(host, channel, peer, self.zone)
+        return NameConnection(host, channel, peer, self)
+
+    def take_waiting_datagrams(self) -> None:
+        """Answer queries that have come meanwhile, so that they do not wait for many connections."""
+        for udp in tuple(self._datagrams):
+            self.take_datagrams(udp)
 
     def take_datagrams(self, udp: socket.socket) -> None:
         """Answer the queries that have come to a socket, some of them if there are many."""
+        self._datagrams.add(udp)
         for _ in range(_AT_ONCE):
             try:
                 query, client = udp.recvfrom(_MOST_DATAGRAM)
-            except OSError:  # nothing more; or a client of before is unreachable
+            except OSError:  # nothing more; or a client of before is unreachable; or the socket was closed
                 return
             verdict = self._rates.take(client[0])
-            if verdict is Verdict.DROP or client[1] == 0:
+            if client[1] == 0:
                 continue
             reply = truncated(query) if verdict is Verdict.TRUNCATE else answer(query, self.zone)
             if reply is not None:
@@ -100,19 +107,22 @@ class NameConnection(Connection):
         host: the listener.
         channel: the client's bytes.
         peer: address and port of the client.
-        zone: what is answered for.
+        service: answers for the zone.
     """
 
-    __slots__ = ("_received", "_zone")
+    __slots__ = ("_received", "_service")
 
-    def __init__(self, host: Host, channel: ClientSocket, peer: tuple[str, int], zone: Zone) -> None:
+    def __init__(
+        self, host: Host, channel: ClientSocket, peer: tuple[str, int], service: NameService
+    ) -> None:
         super().__init__(host, channel, peer)
         self.deadline = self.since + _IDLE
-        self._zone = zone
+        self._service = service
         self._received = bytearray()
 
     def proceed(self) -> None:
         """Answer what has come, as far as the client takes the answers."""
+        self._service.take_waiting_datagrams()
         left = _MESSAGES_AT_ONCE
         try:
             self.channel.flush()
@@ -155,7 +165,7 @@ class NameConnection(Connection):
             self.since = self.host.clock.monotonic()
             self.deadline = self.since + _IDLE
             self.occupancy = Occupancy.SERVED
-            reply = answer(query, self._zone, stream=True)
+            reply = answer(query, self._service.zone, stream=True)
             if reply is not None:
                 self.channel.send(len(reply).to_bytes(_PREFIX, "big") + reply)
         return done

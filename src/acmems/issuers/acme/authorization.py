@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,28 +212,46 @@ def check_valid(authorizations: Sequence[Authorization]) -> list[Authorization]:
     return undecided
 
 
-def pick(authorizations: Sequence[Authorization], validators: Sequence[Validator]) -> Validator:
-    """Return the first validator whose type of challenge the CA offers for every one of some names.
+def pick(
+    authorizations: Sequence[Authorization], validators: Sequence[Validator]
+) -> list[tuple[Challenge, Validator]]:
+    """Return what proves each of some names: the first validator that can, and the challenge that it answers.
 
     Args:
         authorizations: those of the names.
-        validators: those that can prove all of them, best first.
+        validators: what there is to prove them, best first; a name that one cannot prove is left to the next.
 
     Raises:
-        NoChallengeMethodsSupported: there is none.
+        NoChallengeMethodsSupported: there is none for some of the names; tells of each.
     """
-    if not validators:
-        raise NoChallengeMethodsSupported(
-            f"no verification is configured that could prove {_listed(authorizations)}"
-        )
+    ways = [_way(authorization, validators) for authorization in authorizations]
+    lacking = [each for each, way in zip(authorizations, ways, strict=True) if way is None]
+    unprovable = [each for each in lacking if not _kinds(each, validators)]
+    problems = []
+    if unprovable:
+        problems.append(f"no verification is configured that could prove {_listed(unprovable)}")
+    kinds = {each.url: " or ".join(_kinds(each, validators)) for each in lacking if each not in unprovable}
+    for kind in dict.fromkeys(kinds.values()):
+        names = _listed(each for each in lacking if kinds.get(each.url) == kind)
+        problems.append(f"the CA offers no {kind} challenge for {names}")
+    if problems:
+        raise NoChallengeMethodsSupported("; ".join(problems))
+    return [way for way in ways if way is not None]
+
+
+def _way(authorization: Authorization, validators: Sequence[Validator]) -> tuple[Challenge, Validator] | None:
     for validator in validators:
-        if all(each.challenge_for(validator) for each in authorizations):
-            return validator
-    kinds = " or ".join(dict.fromkeys(validator.challenge_type for validator in validators))
-    lacking = [each for each in authorizations if not any(map(each.challenge_for, validators))]
-    names = _listed(lacking or authorizations)
-    raise NoChallengeMethodsSupported(f"the CA offers no {kinds} challenge for {names}")
+        challenge = authorization.challenge_for(validator)
+        if challenge is not None and validator.proves(authorization.identifier):
+            return challenge, validator
+    return None
 
 
-def _listed(authorizations: Sequence[Authorization]) -> str:
+def _kinds(authorization: Authorization, validators: Sequence[Validator]) -> list[str]:
+    """Return the types of challenge by which a name could be proved."""
+    able = (each for each in validators if each.proves(authorization.identifier))
+    return list(dict.fromkeys(validator.challenge_type for validator in able))
+
+
+def _listed(authorizations: Iterable[Authorization]) -> str:
     return ", ".join(each.name for each in authorizations)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
@@ -38,6 +39,7 @@ class Client:
 
     Args:
         account: the account of this key as the CA last described it, None while it is not known.
+        is_refused: whether an order has failed since because of the account.
     """
 
     key: AccountKey
@@ -46,6 +48,7 @@ class Client:
     ordering: Ordering
     clocks: ClockComparison
     account: Account | None = None
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -98,6 +101,12 @@ class AcmeIssuer:
         return None if account is None else account.url
 
     @property
+    def is_account_known(self) -> bool:
+        """Whether the CA has confirmed the account, and has refused no order because of it since."""
+        client = self._client
+        return client is not None and client.account is not None and not client.is_refused
+
+    @property
     def key(self) -> AccountKey | None:
         """The account's key, None while it is not loaded."""
         return None if self._client is None else self._client.key
@@ -106,6 +115,11 @@ class AcmeIssuer:
     def key_digest(self) -> str | None:
         """The SHA-256 of the account's public key as a CSR would show it, None while it is not loaded."""
         return None if self._client is None else self._client.key.digest
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far the CA's clock is ahead of this server's, None where that is not known."""
+        return None if self._client is None else self._client.clocks.ahead
 
     @property
     def client(self) -> Client:
@@ -227,8 +241,19 @@ class AcmeIssuer:
         """
         client = yield from self.opened(deadline.within(self._timeout))
         yield from client.clocks.check(deadline.within(self._timeout))
+        ordering = client.ordering.obtain(request, validators, deadline, identity)
         try:
-            return (yield from client.ordering.obtain(request, validators, deadline, identity))
+            pem = yield from self._judged(client, ordering, deadline)
+        except AccountError:
+            client.is_refused = True
+            raise
+        client.is_refused = False
+        return pem
+
+    def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
+        """Order, and raise what is the account's as an error of the account."""
+        try:
+            return (yield from ordering)
         except AcmeException as error:
             yield from self._check_account(client, error, deadline.within(self._timeout))
             raise
@@ -270,6 +295,31 @@ class AcmeIssuer:
                 raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
             # Where only the time of somebody else was over, it is tried again.
         return self.client
+
+    def probe(self, seconds: float) -> bool:
+        """Tell whether the CA answers, and compare clocks with it; ask for the account if it is not known.
+
+        For any thread but that of the loop.
+
+        Args:
+            seconds: after which the CA does not answer.
+        """
+        try:
+            return self.run(self._probe(self.clock.deadline(seconds)))
+        except AcmeException as error:
+            logger.debug("whether the CA answers cannot be told: %s", error)
+            return False
+
+    def _probe(self, deadline: Deadline) -> Steps[bool]:
+        answers = yield from self.client.clocks.compare(deadline)
+        if answers and not self.is_account_known:
+            try:
+                yield from self.opened(deadline)
+                if not self.is_account_known:
+                    yield from self._refresh(deadline, register=False)
+            except AcmeException as error:
+                logger.warning("the account is not known: %s", error)
+        return answers
 
     def sweep(
         self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
@@ -333,7 +383,7 @@ class AcmeIssuer:
         client = self.client
         with translating(()):
             account = yield from self._registrar(client).refresh(deadline, register=register)
-        client.account = account
+        client.account, client.is_refused = account, False
         return account
 
     def _registrar(self, client: Client) -> Registrar:

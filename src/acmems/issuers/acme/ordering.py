@@ -26,14 +26,14 @@ from acmems.exceptions import (
 from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
 from acmems.issuers.acme.order import Order, OrderStatus, parse
 from acmems.issuers.acme.polling import PollInterval
-from acmems.issuers.acme.problems import translate
+from acmems.issuers.acme.problems import translate, translate_refused
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
 from acmems.x509.chain import holds_certificates
 from acmems.x509.csr import CertificateRequest
-from acmems.x509.identifiers import Identifier, subject_alt_name_option
+from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
@@ -306,7 +306,9 @@ class Ordering:
             course.opened.is_invalid = True
             if order.error is None:
                 raise CAProtocolError("the CA made an order invalid and gave no reason")
-            raise translate(order.error, course.request.names)
+            if course.opened.is_finalized:
+                raise translate_refused(order.error, course.request) from order.error
+            raise translate(order.error, course.request.names) from order.error
         if order.status is OrderStatus.PROCESSING or course.opened.is_finalized:
             return (yield from self._poll(order, course))
         if order.status is OrderStatus.PENDING:
@@ -335,14 +337,9 @@ class Ordering:
             logger.warning("the answer to a finalize was lost; reading the order instead")
             return (yield from self._poll(order, course, pause))
         except CAProblem as problem:
-            if request.common_names_only and problem.code in {"unauthorized", "badCSR"}:
-                raise PayloadInvalid(
-                    f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
-                    f"make the CSR with {subject_alt_name_option(request.identifiers)}"
-                ) from problem
-            if problem.code == "unauthorized" and not problem.subproblems:
-                # Some CAs say so of a CSR that is not for the order's names; a name is never at fault here.
-                raise PayloadInvalid(f"the CA does not accept the CSR: {problem.detail}") from problem
+            refusal = translate_refused(problem, request)
+            if isinstance(refusal, PayloadInvalid):
+                raise refusal from problem
             if is_last or (problem.is_acme and problem.code != "orderNotReady"):
                 raise
             # What is no problem of ACME's may come from a proxy, and the CA may have the CSR.

@@ -23,6 +23,8 @@ from acmems.exceptions import (
 from acmems.issuers.acme.authorization import Authorization, Challenge
 from acmems.system.clock import Clock, Deadline
 from acmems.text import one_line
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import subject_alt_name_option
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,26 @@ def translate(problem: CAProblem, names: Sequence[str]) -> AcmeException:
     if code in {"badCSR", "badPublicKey"}:
         return PayloadInvalid(f"the CA does not accept the CSR: {problem if problem.detail else code}")
     return _of_code(every_name, code, problem.detail or code) or problem
+
+
+def translate_refused(problem: CAProblem, request: CertificateRequest) -> AcmeException:
+    """Return what a CA's problem means once all names are validated: with the finalize, or after it.
+
+    Some CAs say `unauthorized` of a CSR that is not for the names of the order: in the answer to the
+    finalize, or in an order that they make invalid later. No name is at fault, unless the CA names one.
+
+    Args:
+        problem: the CA's problem.
+        request: what was finalized.
+    """
+    if request.common_names_only and problem.code in {"unauthorized", "badCSR"}:
+        return PayloadInvalid(
+            f"this CA takes names from subjectAltName only, not from the CN ({problem.detail}): "
+            f"make the CSR with {subject_alt_name_option(request.identifiers)}"
+        )
+    if problem.code == "unauthorized" and not problem.subproblems:
+        return PayloadInvalid(f"the CA does not accept the CSR: {problem.detail or problem.code}")
+    return translate(problem, request.names)
 
 
 def _about_names(problem: CAProblem, every_name: str) -> list[InvalidDomainName | ChallengeFailed]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from acmems.challenges import Proof, Validator
@@ -26,12 +25,12 @@ from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
-from acmems.system.steps import Signal, StepLoop, Steps, gather, in_thread
+from acmems.system.steps import SharedThreads, Signal, StepLoop, Steps, gather
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
-_VALIDATOR_THREADS = 64  # most wait until the DNS shows a proof, for minutes
+_VALIDATOR_THREADS = 256  # most wait until the DNS shows a proof, for minutes
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +95,7 @@ class Proving:
         self._loop = loop
         self._clock = loop.clock
         # Not the loop's: there the CA is looked up, for which no order is to wait behind slow validators.
-        self._pool = ThreadPoolExecutor(_VALIDATOR_THREADS, thread_name_prefix="acmems-validator")
+        self._threads = SharedThreads(_VALIDATOR_THREADS, "acmems-validator")
         self._turns = ProofTurns()
         self._waiting: set[Signal] = set()
         self._is_stopped = False
@@ -124,8 +123,8 @@ class Proving:
         Args:
             urls: the authorizations.
             wanted: the names to prove; an authorization for any other name stops everything.
-            validators: what can prove them; the first that the CA takes for all that is yet to be
-                proved does. None are needed where all is valid already.
+            validators: what there is to prove them, best first; each name is proved by the first that can and
+                whose challenge the CA offers. None are needed where all is valid already.
             deadline: when to give up.
 
         Raises:
@@ -144,8 +143,7 @@ class Proving:
         wake = Signal()
         self._waiting.add(wake)
         try:
-            validator = pick(undecided, validators)
-            yield from self._begin(undecided, validator, deadline, attempts.append, wake)
+            yield from self._begin(undecided, validators, deadline, attempts.append, wake)
             yield from self._await_decisions(list(attempts), wake, deadline)
         finally:
             self._waiting.discard(wake)
@@ -180,23 +178,25 @@ class Proving:
             NoChallengeMethodsSupported, ValidatorUnavailable: there is no proof to present.
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
         """
-        chosen = pick([authorization], [validator] if validator else [])
-        (attempt,) = yield from self._begin([authorization], chosen, deadline, register, Signal())
+        validators = [validator] if validator else []
+        (attempt,) = yield from self._begin([authorization], validators, deadline, register, Signal())
         return attempt
 
     def withdraw(self, *attempts: Attempt) -> Steps[None]:
         """Take the proofs of attempts away; once.
 
         Args:
-            attempts: what is decided, or given up; all of one validator.
+            attempts: what is decided, or given up.
         """
+        yield from gather(self._withdraw(*each) for each in _by_validator(attempts))
+
+    def _withdraw(self, validator: Validator, attempts: Sequence[Attempt]) -> Steps[None]:
         proofs = []
         for attempt in attempts:
             if attempt.proof is not None:
                 proofs.append(attempt.proof)
                 attempt.proof = None
         if proofs:
-            validator = attempts[0].validator
             try:
                 yield from self._act(validator, lambda: self.proofs.withdraw(validator, proofs))
             finally:
@@ -205,35 +205,64 @@ class Proving:
     def _begin(
         self,
         authorizations: Sequence[Authorization],
-        validator: Validator,
+        validators: Sequence[Validator],
         deadline: Deadline,
         register: Callable[[Attempt], None],
         wake: Signal,
     ) -> Steps[list[Attempt]]:
+        ways = pick(authorizations, validators)
         attempts = [
-            Attempt(each, challenge, validator)
-            for each in authorizations
-            if (challenge := each.challenge_for(validator)) is not None
+            Attempt(authorization, challenge, validator)
+            for authorization, (challenge, validator) in zip(authorizations, ways, strict=True)
         ]
-        proofs = [self._proof(attempt, wake) for attempt in attempts]
-        yield from self._turns.take(validator, proofs, deadline)
-        try:
-            yield from self._act(validator, lambda: self.proofs.present(validator, proofs, deadline))
-        except BaseException:
-            self._turns.leave(validator, proofs)
-            raise
-        for attempt, proof in zip(attempts, proofs, strict=True):
-            attempt.proof = proof
-            register(attempt)
+        # What takes a while comes first: a turn is not held, nor a name validated in vain, while DNS is slow.
+        for at_once in (False, True):
+            stage = [attempt for attempt in attempts if attempt.validator.is_immediate is at_once]
+            yield from self._present_all(stage, deadline, register, wake)
         yield from gather(self._answer(attempt, deadline) for attempt in attempts)
         return attempts
+
+    def _present_all(
+        self,
+        attempts: Sequence[Attempt],
+        deadline: Deadline,
+        register: Callable[[Attempt], None],
+        wake: Signal,
+    ) -> Steps[None]:
+        """Present the proofs of attempts, by each validator those of all its names at once."""
+        proofs = [
+            (validator, {attempt: self._proof(attempt, wake) for attempt in group})
+            for validator, group in _by_validator(attempts)
+        ]
+        yield from self._turns.take(
+            [(validator, list(each.values())) for validator, each in proofs], deadline
+        )
+        yield from gather(self._present(*each, deadline, register) for each in proofs)
+
+    def _present(
+        self,
+        validator: Validator,
+        proofs: Mapping[Attempt, Proof],
+        deadline: Deadline,
+        register: Callable[[Attempt], None],
+    ) -> Steps[None]:
+        """Present the proofs of attempts by one validator, which has its turn for them."""
+        shown = list(proofs.values())
+        try:
+            yield from self._act(validator, lambda: self.proofs.present(validator, shown, deadline))
+        except BaseException:
+            self._turns.leave(validator, shown)
+            raise
+        for attempt, proof in proofs.items():
+            attempt.proof = proof
+            register(attempt)
 
     def _act(self, validator: Validator, act: Callable[[], None]) -> Steps[None]:
         """Have a validator do something, in a thread unless it does it at once."""
         if validator.is_immediate:
             act()
         else:
-            yield from in_thread(act, self._pool)
+            yield from self._threads.call(act)
 
     def _proof(self, attempt: Attempt, wake: Signal) -> Proof:
         def on_request() -> None:  # by any thread
@@ -310,3 +339,10 @@ class Proving:
                 raise decisions.end(waiting)
             yield wake.wait(min(until, left))
             wake.clear()
+
+
+def _by_validator(attempts: Iterable[Attempt]) -> list[tuple[Validator, list[Attempt]]]:
+    groups: dict[int, tuple[Validator, list[Attempt]]] = {}
+    for attempt in attempts:
+        groups.setdefault(id(attempt.validator), (attempt.validator, []))[1].append(attempt)
+    return list(groups.values())

@@ -41,6 +41,7 @@ class Listener:
     Attributes:
         addresses: where it listens once it is bound, real ports included.
         is_draining: whether each connection is to end after what it does now.
+        shed: how many connections were ended so far to make room for others.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Listener:
         self.name = name
         self.addresses: tuple[Address, ...] = ()
         self.is_draining = False
+        self.shed = 0
         self.clock = clock
         self._wanted = tuple(addresses)
         self._defaults = tuple(defaults)
@@ -80,6 +82,16 @@ class Listener:
     def connections(self) -> tuple[Connection, ...]:
         """The open connections."""
         return tuple(self._connections.values())
+
+    @property
+    def occupied(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
+    def places(self) -> int:
+        """How many connections may be open at once."""
+        return self._limits.connections
 
     @property
     def is_crowded(self) -> bool:
@@ -180,6 +192,7 @@ class Listener:
         self._step(connection, connection.proceed)
 
     def _end(self, connection: Connection) -> None:
+        self.shed += 1
         self._step(connection, connection.give_way)
 
     def _step(self, connection: Connection, step: Callable[[], None]) -> None:

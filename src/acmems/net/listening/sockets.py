@@ -13,6 +13,9 @@ from acmems.net.address import Address
 
 logger = logging.getLogger(__name__)
 
+# Octets of datagrams that wait while the thread is busy; where somebody sends thousands a second, the usual
+# 200 KiB are full within some 50 ms, and whoever sends next is not heard. The system may allow fewer.
+_DATAGRAM_QUEUE = 1024 * 1024
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 _LACKING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -116,6 +119,8 @@ def _socket(family: int, kind: int, place: tuple[Any, ...]) -> socket.socket:
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_QUEUE)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(place)

@@ -15,6 +15,21 @@ in a thread of a pool, by `in_thread`.
 from __future__ import annotations
 
 from acmems.system.steps.loop import StepLoop
+from acmems.system.steps.threads import SharedThreads
+from acmems.system.steps.turns import OWNER, Owner, TurnQueue
 from acmems.system.steps.waits import Signal, Steps, Wait, Watched, gather, in_thread, pause
 
-__all__ = ["Signal", "StepLoop", "Steps", "Wait", "Watched", "gather", "in_thread", "pause"]
+__all__ = [
+    "OWNER",
+    "Owner",
+    "SharedThreads",
+    "Signal",
+    "StepLoop",
+    "Steps",
+    "TurnQueue",
+    "Wait",
+    "Watched",
+    "gather",
+    "in_thread",
+    "pause",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import heapq
 import itertools
@@ -34,7 +35,7 @@ _MOST_LAST_WAITS = 10  # of steps that were given up, in `finally` clauses one w
 class _Task:
     """One generator that a loop runs."""
 
-    __slots__ = ("_done", "_loop", "_steps", "_tasks")
+    __slots__ = ("_context", "_done", "_loop", "_steps", "_tasks")
 
     def __init__(self, tasks: set[_Task], loop: StepLoop, steps: Steps[Any], done: Resume) -> None:
         tasks.add(self)
@@ -42,9 +43,15 @@ class _Task:
         self._loop = loop
         self._steps = steps
         self._done = done
+        self._context = (
+            contextvars.copy_context()
+        )  # that of the steps which start these, such as for whom they work
 
     def go_on(self, value: object = None, error: BaseException | None = None) -> None:
         """Run until the next wait that is not over at once."""
+        self._context.run(self._go_on, value, error)
+
+    def _go_on(self, value: object, error: BaseException | None) -> None:
         while True:
             try:
                 wait = self._steps.send(value) if error is None else self._steps.throw(error)
@@ -154,8 +161,9 @@ class StepLoop:
                 return False
             self._soon.append(call)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                thread.start()
+                self._thread = thread  # not before it lives: `is_healthy` takes no lock
             if not self._awake and not is_own:
                 self._awake = True
                 # Under the lock, because after `close` the number of the descriptor may be that of another.

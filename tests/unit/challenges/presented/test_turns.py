@@ -27,7 +27,7 @@ class Order:
 
     def __init__(self, turns: ProofTurns, validator: FakeValidator, *proofs: Proof) -> None:
         self.turns, self.validator, self.proofs = turns, validator, proofs
-        self.steps = turns.take(validator, proofs, Time().within())
+        self.steps = turns.take([(validator, proofs)], Time().within())
         self.wait: Any = None
         self.is_done = False
         self._run(None)

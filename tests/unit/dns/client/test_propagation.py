@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 
+import dns.exception
 import dns.name
 import pytest
 
@@ -126,7 +128,7 @@ def test_a_dead_name_server_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPa
         wait(monkeypatch, ask)
     assert str(caught.value) == (
         "TXT record _acme-challenge.www.example.org: name server b.example.org (192.0.2.2:5353) "
-        "cannot be reached, waited 60 s at most"
+        "cannot be reached, waited 60 s; the record is removed, ask again to have it added anew"
     )
     assert "propagation-timeout" in caught.value.advice
 
@@ -229,3 +231,27 @@ def test_where_a_record_was_put_no_cname_is_followed(monkeypatch: pytest.MonkeyP
     waiting.wait([(alias, "value")], time.deadline(60), threading.Event(), {alias: RECORD})
     with pytest.raises(AssertionError):  # World has only one name: that it is asked for another shows
         waiting.wait([(alias, "value")], time.deadline(60), threading.Event(), {alias: alias})
+
+
+def test_a_dead_address_costs_its_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names there are, an address that does not answer is not asked for each of them."""
+    asked: Counter[str] = Counter()
+
+    def ask(server: Address, *_: object) -> str:
+        asked[server.host] += 1
+        if server.host == "192.0.2.1":
+            raise dns.exception.Timeout
+        return ""
+
+    class Everything(World):
+        def end(self, name: dns.name.Name, *, follow: bool = True) -> tuple[dns.name.Name, dns.name.Name]:
+            return name, ZONE
+
+    monkeypatch.setattr(propagation, "_ask", ask)
+    time = Time()
+    waiting = Propagation("authoritative", clock=time.clock)
+    monkeypatch.setattr(waiting, "delegations", Everything({"a.example.org": ("192.0.2.1", "192.0.2.2")}))
+    records = [(dns.name.from_text(f"n{number}.example.org"), "value") for number in range(200)]
+    waiting.wait(records, time.deadline(60), threading.Event())
+    assert asked["192.0.2.2"] == 200
+    assert asked["192.0.2.1"] <= 16  # as many as are asked at the same time

@@ -17,7 +17,7 @@ from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
-from acmems.system.clock import SYSTEM, Deadline
+from acmems.system.clock import Clock, Deadline
 
 T = TypeVar("T")
 
@@ -33,7 +33,9 @@ class OurServer(Servers):
     """Has authority for example.org alone, and for some CNAMEs there."""
 
     def __init__(self, cnames: Mapping[str, str]) -> None:
-        super().__init__([SERVER])
+        self.now = 1000.0
+        super().__init__([SERVER], clock=Clock(monotonic=lambda: self.now))
+        self.left: list[float] = []
         self.cnames = {name(owner): target for owner, target in cnames.items()}
 
     def ask(
@@ -43,7 +45,8 @@ class OurServer(Servers):
         deadline: Deadline,
         judge: Callable[[Address, dns.message.Message], T],
     ) -> T:
-        del deadline
+        self.left.append(deadline.remaining)
+        self.now += 4.0
         answer = dns.message.make_response(message)
         asked = message.question[0].name
         if not asked.is_subdomain(name("example.org")):
@@ -91,7 +94,7 @@ def place(
     allowed: tuple[str, ...] = (),
 ) -> Place:
     zones = Zones(OurServer(ours or {}), [name(zone) for zone in allowed], World(others))
-    return zones.place(name(record), SYSTEM.deadline(5))
+    return zones.place(name(record), 5)
 
 
 def test_the_zone_is_what_the_server_says() -> None:
@@ -145,6 +148,15 @@ def test_eight_cnames_are_followed_and_no_more() -> None:
         place("0.example.org", {**chain, "8.example.org": "9.example.org."})
 
 
+def test_each_question_has_a_time_of_its_own() -> None:
+    """Whatever the questions before it took, each may take as long as the first."""
+    chain = {f"{number}.example.org": f"{number + 1}.example.org." for number in range(LONGEST)}
+    server = OurServer(chain)
+    Zones(server, [], World({})).place(name("0.example.org"), 5)
+    assert len(server.left) > LONGEST
+    assert set(server.left) == {5.0}
+
+
 @pytest.mark.threat("proving", "a CNAME in a circle or to others")
 def test_a_circle_is_told() -> None:
     """CNAMEs that lead back are refused, and the name where the circle closes is told."""
@@ -178,7 +190,7 @@ def test_a_resolver_is_not_asked_where_the_record_may_go() -> None:
     """The resolver hears a name only if there is no place for its record unless it is a CNAME."""
     world = World({})
     zones = Zones(OurServer({}), [name("example.net")], world)
-    zones.place(name("x.example.net"), SYSTEM.deadline(5))
+    zones.place(name("x.example.net"), 5)
     with pytest.raises(ValidatorUnavailable):
-        zones.place(name("x.example.com"), SYSTEM.deadline(5))
+        zones.place(name("x.example.com"), 5)
     assert world.last_resorts == {"x.example.net": False, "x.example.com": True}

@@ -7,7 +7,6 @@ the CA can have seen it.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +17,7 @@ from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.proxy import proxy_for
 from acmems.issuers.acme.session.sockets import Addresses, tls_context
 from acmems.system.clock import Deadline
-from acmems.system.steps import Signal, StepLoop, Steps
+from acmems.system.steps import OWNER, Signal, StepLoop, Steps, TurnQueue
 
 T = TypeVar("T")
 
@@ -64,7 +63,7 @@ class Transport:
         )
         # The one that was used last is used next: few stay warm, others are never made.
         self._free = list(self._connections)
-        self._queue: deque[Signal] = deque()  # who waits for a free one
+        self._queue: TurnQueue[Signal] = TurnQueue()  # who waits for a free one
         self._shortest = math.inf  # seconds of a response of late
 
     def use(self, deadline: Deadline, work: Callable[[CAConnection], Steps[T]]) -> Steps[T]:
@@ -103,23 +102,23 @@ class Transport:
             connection.close()
 
     def _admit(self, deadline: Deadline) -> Steps[None]:
-        """Wait until one more request helps, in the order of arrival."""
+        """Wait until one more request helps; those for whom requests are made take turns."""
         if not self._queue and self._has_room():
             return
-        turn = Signal()
-        self._queue.append(turn)
+        turn, owner = Signal(), OWNER.get()
+        self._queue.put(turn, owner)
         while not (turn.is_set() and self._has_room()):
             turn.clear()
             if not (yield turn.wait(deadline.remaining)):
-                self._queue.remove(turn)
+                self._queue.remove(turn, owner)
                 self._call_next()
                 raise DeadlinePassed("all connections to the CA were busy until the deadline")
-        self._queue.remove(turn)
+        self._queue.remove(turn, owner)
         self._call_next()
 
     def _call_next(self) -> None:
         if self._queue and self._has_room():
-            self._queue[0].set()
+            self._queue.first.set()
 
     def _has_room(self) -> bool:
         """Tell whether one more request helps."""

@@ -1,0 +1,117 @@
+"""Chains that are there already: in a storage, or in memory where nothing else keeps them yet."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from acmems.exceptions import StorageUnavailable
+from acmems.issuing.requests import AcceptedRequest, IssuanceKey
+from acmems.issuing.storing import StorageAccess
+from acmems.storages import IssuerIdentity
+from acmems.system.clock import Clock
+from acmems.x509.chain import Chain
+
+
+@dataclass(slots=True)
+class _KeptChain:
+    """A chain that is kept in memory, because nothing else keeps it yet."""
+
+    chain: Chain
+    unsaved: list[AcceptedRequest]
+
+
+class KeptChains:
+    """Finds chains, and keeps in memory those that could not be stored or that nobody was left to take.
+
+    Args:
+        storages: how storages are used.
+        identity: whose chains these are.
+        clock: for dates.
+        report: told of each chain that could not be stored, and why.
+    """
+
+    MOST_KEPT = 10_000
+
+    def __init__(
+        self,
+        storages: StorageAccess,
+        identity: IssuerIdentity,
+        clock: Clock,
+        report: Callable[[AcceptedRequest, Exception], None],
+    ) -> None:
+        self._storages = storages
+        self._identity = identity
+        self._clock = clock
+        self._report = report
+        self._lock = threading.Lock()  # guards what follows
+        self._kept: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
+
+    @property
+    def unsaved(self) -> int:
+        """How many chains could not be stored yet."""
+        with self._lock:
+            return sum(bool(kept.unsaved) for kept in self._kept.values())
+
+    def fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
+        """Return a chain that needs no renewal, None if there is none.
+
+        Raises:
+            StorageUnavailable: the storage cannot tell what it holds.
+        """
+        now, renew_within = self._clock.now(), accepted.storage.renew_within
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
+            if not kept.unsaved:
+                self._release(key, kept)
+            return kept.chain
+        stored = accepted.storage.find(accepted.request, self._identity)
+        if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
+            return None
+        return stored
+
+    def usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
+        """Return a stored chain that has not expired, None if there is none."""
+        try:
+            stored = accepted.storage.find(accepted.request, self._identity)
+        except StorageUnavailable:
+            return None
+        if stored is None or stored.has_expired(now) or accepted.refusal(stored):
+            return None
+        return stored
+
+    def keep(self, key: IssuanceKey, chain: Chain, unsaved: Sequence[AcceptedRequest]) -> None:
+        """Keep a chain in memory: until it is stored, or until somebody has asked for it."""
+        with self._lock:
+            self._kept[key] = _KeptChain(chain, list(unsaved))
+            while len(self._kept) > self.MOST_KEPT:
+                self._kept.popitem(last=False)
+
+    def forget(self, key: IssuanceKey) -> None:
+        """Keep no chain for the same any more: there is a newer one."""
+        with self._lock:
+            self._kept.pop(key, None)
+
+    def save(self) -> None:
+        """Try again to store the chains that could not be stored."""
+        with self._lock:
+            unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
+        for key, kept in unsaved:
+            kept.unsaved = [accepted for accepted in kept.unsaved if not self._is_saved(accepted, kept.chain)]
+            if not kept.unsaved:
+                self._release(key, kept)
+
+    def _is_saved(self, accepted: AcceptedRequest, chain: Chain) -> bool:
+        error = self._storages.store_now(accepted.storage, accepted.request, chain)
+        if error is not None:
+            self._report(accepted, error)
+        return error is None
+
+    def _release(self, key: IssuanceKey, kept: _KeptChain) -> None:
+        with self._lock:
+            if self._kept.get(key) is kept:  # and not a newer one
+                del self._kept[key]

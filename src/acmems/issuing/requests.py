@@ -1,0 +1,89 @@
+"""What an issuance is asked for, and what it delivers, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from acmems.challenges import Validator
+from acmems.events import Source
+from acmems.exceptions import CertificateUnusable
+from acmems.storages import IssuerIdentity, Storage
+from acmems.x509.chain import Chain, check_names
+from acmems.x509.csr import CertificateRequest
+from acmems.x509.leaf import Grants
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRequest:
+    """A request that policy grants.
+
+    Args:
+        request: what is asked for.
+        validators: what can prove its names, best first.
+        storage: where its chain is kept.
+        reference: names it in the log.
+        client: who asks.
+        block: the auth block that grants it.
+        gone: tells whether the client has hung up.
+        grants: tells whether that block grants a name that the CA has added.
+        most_orders: how many orders of that block may run at once, in place of its share; None for that.
+        arrived: when it came, in seconds of the monotonic clock; None: now.
+    """
+
+    request: CertificateRequest
+    validators: Sequence[Validator]
+    storage: Storage
+    reference: str = "-"
+    client: str = "-"
+    block: str | None = None
+    gone: Callable[[], bool] = field(default=lambda: False, repr=False)
+    grants: Grants = field(default=lambda _: False, repr=False)
+    most_orders: int | None = None
+    arrived: float | None = None
+
+    @property
+    def owner(self) -> tuple[str | None, str]:
+        """Whose share of this server it takes: auth block and client."""
+        return self.block, self.client
+
+    def refusal(self, chain: Chain) -> CertificateUnusable | None:
+        """Return why a chain may not be delivered to whoever made this request, None if it may."""
+        try:
+            check_names(chain, self.request, self.grants)
+        except CertificateUnusable as error:
+            return error
+        return None
+
+    def known(self, account: str | None) -> dict[str, Any]:
+        """Return what is known of it, as fields of an event.
+
+        Args:
+            account: the URL of the account that it is ordered with.
+        """
+        return {
+            "reference": self.reference,
+            "client": self.client,
+            "names": self.request.names,
+            "block": self.block,
+            "account": account,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A chain to send, and where it came from."""
+
+    chain: Chain
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class IssuanceKey:
+    """What makes two requests the same: the same names and key of the same account and profile."""
+
+    issuer: IssuerIdentity
+    names: tuple[str, ...]
+    public_key: str
+    must_staple: bool
