@@ -69,7 +69,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "another order, other origins": "502, and nothing further is sent",
         "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
     },
-    "shares": {
+    "issuing": {
         "requests that hang and are abandoned": "200 for others, 429 for too many; most reach no CA",
         "mistakes of others": "each failure stops those who would fail again: their CSR, name or block",
     },

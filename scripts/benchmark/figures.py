@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmark import csrs
+from scripts.benchmark.abandoned import beside_abandoned
 from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.nameserver import nameserver
-from scripts.benchmark.neighbour import neighbour
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
@@ -302,7 +302,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "requests": requests,
     "stored": stored,
     "herd": lambda stage, plan: herd(stage, plan.herd),
-    "neighbour": lambda _stage, plan: neighbour(plan.abandoned, plan.singles * plan.rounds),
+    "abandoned": lambda _stage, plan: beside_abandoned(plan.abandoned, plan.singles * plan.rounds),
     "start": start,
     "memory": memory,
 }

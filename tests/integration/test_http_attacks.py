@@ -253,6 +253,34 @@ class TestForwardedFor:
         fields = [f"X-Forwarded-For: {value}" for value in forwarded]
         assert house.ask(post(*fields, length=str(len(body)), body=body), source).status == status
 
+    @pytest.mark.parametrize(
+        ("forwarded", "line", "client"),
+        [
+            ("203.0.113.77", "POST /sign HTTP/1.1", "client=203.0.113.77 status=403"),
+            ("203.0.113.78", "GET /sign HTTP/1.1", "client=203.0.113.78 status=405"),
+            (f"203.0.113.79, {PROXY}", "POST /sigh HTTP/1.1", "client=203.0.113.79 status=404"),
+            (
+                "odd",
+                "POST /sign HTTP/1.1",
+                f'client="{PROXY} (its X-Forwarded-For is not understood)" status=403',
+            ),
+        ],
+    )
+    def test_the_log_tells_the_client_and_not_the_proxy(
+        self, house: House, forwarded: str, line: str, client: str
+    ) -> None:
+        """What is refused before its body is read is logged with the address that the proxy tells."""
+        house.ask(post(f"X-Forwarded-For: {forwarded}", line=line), PROXY)
+        assert client in house.acmems.log
+
+    def test_the_log_tells_the_names_that_no_block_grants(self, house: House, tmp_path: Path) -> None:
+        """What is refused for its names is logged with them, and with the address that the proxy tells."""
+        _, csr = make_key_and_csr(tmp_path, ["elsewhere.example.com"])
+        body = csr.read_bytes()
+        refused = post(f"X-Forwarded-For: {FAR}", length=str(len(body)), body=body)
+        assert house.ask(refused, PROXY).status == 403
+        assert f"client={FAR} names=elsewhere.example.com status=403" in house.acmems.log
+
 
 @pytest.fixture(scope="module")
 def presented(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:

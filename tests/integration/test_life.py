@@ -190,7 +190,7 @@ class TestLife:
         config = tmp_path / "acmems.ini"
         config.write_text(settings.text().replace("accept-terms-of-service = yes", ""))
         done = run_acmems("serve", config)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "accept-terms-of-service = " in done.stderr
         assert not (tmp_path / "account" / "registration.json").exists()
 

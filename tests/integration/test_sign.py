@@ -115,14 +115,19 @@ def test_a_stored_chain_comes_back(settings: Settings, tmp_path: Path) -> None:
         assert curl_sign(acmems.sign_url, csr).body == first.body
 
 
-def test_without_a_storage_each_request_is_a_new_certificate(settings: Settings, tmp_path: Path) -> None:
-    """The storage `none` keeps nothing."""
-    _, csr = make_key_and_csr(tmp_path, ["fresh.example.org"])
-    settings.storage = '[storage "nothing"]\ntype = none\n'
+@pytest.mark.parametrize(("storage", "is_new"), [("", False), ('[storage "n"]\ntype = none\n', True)])
+def test_without_a_storage_only_those_who_say_so_order_each_time(
+    settings: Settings, tmp_path: Path, storage: str, is_new: bool
+) -> None:
+    """Where no storage is configured, the chain is kept in memory until it is due; `none` keeps nothing."""
+    settings.storage = storage
+    _, csr = make_key_and_csr(tmp_path, ["unkept.example.org"])
     with Acmems(settings) as acmems:
-        first, second = (curl_sign(acmems.sign_url, csr) for _ in range(2))
-    assert first.status == second.status == 200
-    assert first.body != second.body
+        first, second = (curl_sign(acmems.sign_url, csr).body for _ in range(2))
+        assert (first != second) is is_new
+        # Memory does not outlive the process.
+        acmems.restart()
+        assert curl_sign(acmems.sign_url, csr).body not in {first, second}
 
 
 def test_fifty_at_once_share_one_issuance(settings: Settings, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from acmems.auth.methods import METHODS, AuthMethod, Caller
+from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller
 from acmems.challenges import Validator
 from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
@@ -97,8 +97,12 @@ class Block:
             options.report("an auth block needs at least one domain: add 'domain = host.example.org'")
         if not any(options.has(key) for method in METHODS for key in method.KEYS):
             options.report("an auth block needs ip, hmac_key or 'all = yes': without it nobody may use it")
-        elif not self.methods and not options.has("hmac_key") and not options.has("ip"):
-            options.report("an auth block whose only method is 'all = no' accepts nobody", "all")
+        elif AllAuthMethod.is_refused(options) and not options.has("hmac_key") and not options.has("ip"):
+            options.report(
+                f"{options.section} accepts nobody, because 'all = no' is its only method: write 'all = yes' "
+                f"for anyone, or ip or hmac_key for some",
+                "all",
+            )
         for glob in self.globs:
             if glob.text == "*":
                 options.report(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -22,6 +25,8 @@ _ALGORITHMS = {name: name for name in ("sha256", "sha384", "sha512")} | {
     "sha2-512": "sha512",
 }
 _DIGEST_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
+# 12 random bytes in base64, or 8 in hexadecimal, have more; what a person makes up has less as a rule.
+_SHORTEST_SECRET, _FEWEST_CHARACTERS, _FEWEST_BITS = 16, 6, 40.0
 _AUTHENTICATION = re.compile(
     r"hmac (?:name=(?P<name>[a-z0-9-]+)(?:, ?| )hash=(?P<hash>[0-9a-f]+)"
     r"|hash=(?P<hash2>[0-9a-f]+)(?:, ?| )name=(?P<name2>[a-z0-9-]+))",
@@ -131,6 +136,7 @@ class HmacAuthMethod:
         method.secret = options.one(
             "hmac_key", _secret, None, meaning="secret shared with the clients, who send an HMAC made with it"
         )
+        _warn_of_weakness(options, method.secret)
         if algorithm and method.secret is None and not options.has("hmac_key"):
             options.report("hmac_type is given, but no hmac_key", "hmac_type")
         return method if method.secret else None
@@ -157,6 +163,14 @@ class AllAuthMethod:
         """Return the method of a block, None where it does not say `all = yes`."""
         return cls() if options.one("all", boolean, default=False, meaning="`yes`: accept anyone") else None
 
+    @staticmethod
+    def is_refused(options: Options) -> bool:
+        """Tell whether a block says `all = no`."""
+        given = [option.value for option in options.section.options if option.key == "all"]
+        with contextlib.suppress(ValueError):
+            return bool(given) and not boolean(given[0])
+        return False
+
     def may_accept(self, caller: Caller) -> bool:  # noqa: ARG002 - the contract
         """Accept."""
         return True
@@ -174,6 +188,28 @@ def _algorithm(text: str) -> str:
     if text.lower() not in _ALGORITHMS:
         raise ValueError(f"{text!r} is none of sha256, sha384, sha512")
     return _ALGORITHMS[text.lower()]
+
+
+def _warn_of_weakness(options: Options, secret: Secret | None) -> None:
+    """Warn of a secret that could be guessed by whoever has seen one request; its words never show it."""
+    text = secret.reveal() if secret is not None else ""
+    if not text:
+        return
+    if text[0] == text[-1] and text[0] in "\"'":
+        options.report("hmac_key: the quotes are part of the secret", "hmac_key", warning=True)
+    if len(text) < _SHORTEST_SECRET or len(set(text)) < _FEWEST_CHARACTERS or _bits(text) < _FEWEST_BITS:
+        options.report(
+            "hmac_key: this secret is short or repeats itself, so whoever has seen one request can guess it: "
+            "make one with 'openssl rand -hex 32'",
+            "hmac_key",
+            warning=True,
+        )
+
+
+def _bits(text: str) -> float:
+    """Return Shannon's entropy of a text, from how often it has each character."""
+    size = len(text)
+    return sum(-count * math.log2(count / size) for count in Counter(text).values())
 
 
 def _secret(text: str) -> Secret:

@@ -84,9 +84,9 @@ class Processor:
         self.auth = auth
         self.headers = headers
         self.rfile = rfile
-        self.caller = Caller(
-            client_ip(client_address[0], headers, auth.trusted_proxies), Claim.from_headers(headers)
-        )
+        address = client_ip(client_address[0], headers, auth.trusted_proxies)
+        self.caller = Caller(address, Claim.from_headers(headers))
+        self.client = client_name(client_address[0], address)
         self.block: Block | None = None
         self.request: csr.CertificateRequest | None = None
         self.reason = "no auth block is configured"
@@ -189,6 +189,11 @@ def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork])
     while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
         address = _address(hops.pop())
     return address
+
+
+def client_name(peer: str, address: IPAddress | None) -> str:
+    """Return what the log calls a client: its address, or the proxy that does not tell it understandably."""
+    return f"{peer} (its X-Forwarded-For is not understood)" if address is None else str(address)
 
 
 @lru_cache(maxsize=4096)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 
 from acmems import logs
+from acmems.commands import preflight
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import tell
 from acmems.config import Configuration
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.text import one_line
 
 HELP = "show, register or deactivate the ACME account"
 
@@ -23,8 +25,10 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """Do what is asked with the account, and print it.
 
     Raises:
+        ConfigurationError: its files cannot be used.
         AcmeException: it cannot be done.
     """
+    preflight.require_account(config)
     logs.configure(options.logging or config.logging)
     issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
     try:
@@ -57,4 +61,4 @@ def _show(issuer: AcmeIssuer, account: Account) -> None:
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        tell(f"{name:<{width}}  {value}")
+        tell(f"{name:<{width}}  {one_line(value)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -12,8 +13,9 @@ from acmems.commands import account, check, serve
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
-from acmems.exceptions import AcmeException, ConfigurationError
+from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
+from acmems.settings.findings import hint
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name; that of the process by default.
     """
-    options = _parser().parse_args(arguments)
+    options = _read(list(sys.argv[1:] if arguments is None else arguments))
     logs.mute()
+    config: Configuration | None = None
     try:
         if options.logging is not None:
             logs.configure(options.logging)
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(str(finding))
         return ExitCode.UNUSABLE
     except AcmeException as error:
-        complain(f"acmems: {error}")
+        complain(_words(config, error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")
@@ -65,6 +68,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, a person is told in one line
         _report_bug(error)
     return ExitCode.FAILED
+
+
+def _words(config: Configuration | None, error: AcmeException) -> str:
+    """Return what an error says, with the line that it is about where that is known."""
+    where = "" if config is None else config.where("account", None, "acme-server")
+    if isinstance(error, DirectoryUnusable):
+        return f"{where or 'acmems'}: {error}"
+    if type(error) is CAUnavailable:
+        return f"acmems: {error}; 'acme-server' of {where} says where the CA is"
+    return f"acmems: {error}"
+
+
+def _read(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; where it is none, say so and exit."""
+    parser = _parser()
+    if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
+        parser.error(_no_command(words))
+    return parser.parse_args(words)
+
+
+def _no_command(words: Sequence[str]) -> str:
+    """Say what to write where no command is named, as 0.3 to 0.5 wanted it."""
+    if not words:
+        return f"name a command: {', '.join(COMMANDS)}"
+    if "." in words[0] or "/" in words[0]:
+        files = " ".join(words)
+        return (
+            f"'{words[0]}' is no command: 'acmems serve {files}' runs it, 'acmems check {files}' looks at it"
+        )
+    return f"there is no command '{words[0]}'{hint(words[0], COMMANDS)}"
 
 
 def _report_bug(error: Exception) -> None:

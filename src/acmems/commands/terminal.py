@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from acmems.system.terminal import Colour, coloured, wants_colour
+from acmems.text import printable
 
 
 def tell(line: str) -> None:
@@ -13,6 +14,7 @@ def tell(line: str) -> None:
 
 
 def complain(line: str) -> None:
-    """Print a problem, in red where that is wanted."""
+    """Print a problem as one line, in red where that is wanted, whoever its words are from."""
+    line = printable(line)
     red = coloured(line, Colour.RED) if wants_colour(sys.stderr) else line
     print(red, file=sys.stderr)  # noqa: T201 - what a person reads

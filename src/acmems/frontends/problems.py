@@ -38,6 +38,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.CAError: 502,
     exceptions.CAProblem: 502,
     exceptions.CAProtocolError: 502,
+    exceptions.DirectoryUnusable: 502,
     exceptions.ChallengesUnknownStatus: 502,
     exceptions.CertificateUnusable: 502,
     exceptions.ConfigurationError: 500,

@@ -12,7 +12,7 @@ from email.message import Message
 from typing import Any
 
 from acmems.auth import Authenticator, Processor
-from acmems.auth.processor import Grant
+from acmems.auth.processor import Grant, client_ip, client_name
 from acmems.events import Bus, DeliveredEvent
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
@@ -52,6 +52,10 @@ class SignFrontEnd(FrontEnd):
         check_target(exchange.target, exchange.method)
         request = _SignRequest(self, exchange)
         return Handling(request.processor.admit(), request.answer)
+
+    def client_of(self, exchange: Exchange, peer: str) -> str:
+        """Return the address that a request comes from, as a trusted proxy tells it."""
+        return client_name(peer, client_ip(peer, exchange.headers, self.auth.trusted_proxies))
 
 
 class _SignRequest:
@@ -149,7 +153,7 @@ def accepted_request(
         grant.block.validators,
         grant.block.storage,
         reference,
-        str(processor.caller.address),
+        processor.client,
         grant.block.name,
         gone,
         grant.block.grants,
@@ -188,7 +192,7 @@ def known_of(processor: Processor, reference: str) -> dict[str, Any]:
     request, block = processor.request, processor.block
     return {
         "reference": reference,
-        "client": str(processor.caller.address),
+        "client": processor.client,
         "names": request.names if request else (),
         "block": block.name if block else None,
         "front_end": SignFrontEnd.name,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from acmems.challenges import Validator
@@ -13,6 +15,9 @@ from acmems.storages import IssuerIdentity, Storage
 from acmems.x509.chain import Chain, check_names
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import Grants
+
+_IPV4 = 4
+_NETWORK_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class AcceptedRequest:
 
     @property
     def owner(self) -> tuple[str | None, str]:
-        """Whose share of this server it takes: auth block and client."""
-        return self.block, self.client
+        """Whose share of this server it takes: auth block and client, all of an IPv6 network as one."""
+        return self.block, _network(self.client)
 
     def refusal(self, chain: Chain) -> CertificateUnusable | None:
         """Return why a chain may not be delivered to whoever made this request, None if it may."""
@@ -87,3 +92,15 @@ class IssuanceKey:
     names: tuple[str, ...]
     public_key: str
     must_staple: bool
+
+
+@lru_cache(maxsize=4096)
+def _network(client: str) -> str:
+    """Return the network of 64 bits of an IPv6 address: one machine may have all of that; others stay."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if address.version == _IPV4:
+        return client
+    return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))

@@ -76,7 +76,7 @@ class RunningIssuance:
     def share(self) -> Share:
         """Whose share of the places it takes: that of the request that it is tried with."""
         accepted = self.accepted
-        return Share(accepted.block, accepted.client, accepted.request.names, accepted.most_orders)
+        return Share(*accepted.owner, accepted.request.names, accepted.most_orders)
 
     @property
     def next_deadline(self) -> float:

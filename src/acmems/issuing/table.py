@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from acmems.issuing.contract import Workload
+from acmems.issuing.counts import RequestCounts
 from acmems.issuing.requests import IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, stopping
-from acmems.issuing.tally import Tally
 from acmems.system.clock import Clock
 from acmems.system.shares import FairQueue
 
@@ -68,7 +68,7 @@ class IssuanceTable:
         self._clock = clock
         self._lock = threading.Lock()  # guards what follows
         self._queue = queue
-        self._tally = Tally(clock)
+        self._counts = RequestCounts(clock)
         self._running: dict[IssuanceKey, RunningIssuance] = {}
         self._ended = 0
         self._is_closed = False
@@ -207,7 +207,7 @@ class IssuanceTable:
     def has_to_be_looked_at(self) -> bool:
         """Tell, once, whether something waits and nobody looks at it from time to time."""
         with self._lock:
-            if self._is_looked_at or not (len(self._queue) or self._tally.counts):
+            if self._is_looked_at or not (len(self._queue) or self._counts.has_more):
                 return False
             self._is_looked_at = True
             return True
@@ -229,8 +229,8 @@ class IssuanceTable:
             for running in self._queue.remove(is_over):
                 del self._running[running.key]
             self._count_gone(leavers)
-            sums = self._tally.due()
-            self._is_looked_at = bool(len(self._queue) or self._tally.counts)
+            sums = self._counts.due()
+            self._is_looked_at = bool(len(self._queue) or self._counts.has_more)
             return Look(leavers, sums, max(0.001, wait) if self._is_looked_at else None)
 
     def _put(self, running: RunningIssuance, leavers: Leavers) -> None:
@@ -246,7 +246,7 @@ class IssuanceTable:
                 refused = [each for each in shed.waiting if each.owner == shed.accepted.owner]
                 queued = shed.again(others) if others else None
                 for each in refused:
-                    self._tally.count(each.accepted.block, _REFUSED)
+                    self._counts.count(each.accepted.block, _REFUSED)
                 leavers.refused += refused
 
     def _end(self, running: RunningIssuance) -> list[WaitingClient]:
@@ -258,4 +258,4 @@ class IssuanceTable:
 
     def _count_gone(self, leavers: Leavers) -> None:
         for each in leavers.gone:
-            self._tally.count(each.accepted.block, _GONE)
+            self._counts.count(each.accepted.block, _GONE)

@@ -7,9 +7,19 @@ from typing import Final
 
 from acmems.storages.contract import Enumerable, IssuerIdentity, Storage
 from acmems.storages.file import FileStorage
+from acmems.storages.memory import PROCESS_MEMORY, MemoryStorage
 from acmems.storages.none import NoStorage
 
-__all__ = ["STORAGES", "Enumerable", "FileStorage", "IssuerIdentity", "NoStorage", "Storage"]
+__all__ = [
+    "PROCESS_MEMORY",
+    "STORAGES",
+    "Enumerable",
+    "FileStorage",
+    "IssuerIdentity",
+    "MemoryStorage",
+    "NoStorage",
+    "Storage",
+]
 
 STORAGES: Final[Mapping[str, type[Storage]]] = {
     "none": NoStorage,

@@ -15,6 +15,7 @@ from acmems.config import Configuration
 from acmems.frontends.problems import STATUS
 from acmems.net.address import Address
 from acmems.settings.options import KeyDeclaration
+from acmems.storages import FileStorage
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -95,11 +96,13 @@ def test_examples_are_accepted(example: str) -> None:
     assert [warning for warning in warnings if "[auth]" not in str(warning)] == []
 
 
-def test_five_settings_are_five() -> None:
-    """The first configuration of README has five settings, and nothing in it is warned about."""
+def test_seven_settings_are_seven() -> None:
+    """The first configuration of README has seven settings, warns of nothing, and keeps its chains."""
     [example] = blocks(ROOT / "README.md", "ini")
-    assert len(re.findall("(?m)^[a-z-]+ = ", example)) == 5
-    assert Configuration.from_text(example).warnings == ()
+    assert len(re.findall("(?m)^[a-z-]+ = ", example)) == 7
+    config = Configuration.from_text(example)
+    assert config.warnings == ()
+    assert isinstance(config.auth.blocks[0].storage, FileStorage)
 
 
 def test_every_status_is_explained() -> None:

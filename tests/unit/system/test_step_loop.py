@@ -17,7 +17,7 @@ import pytest
 from tests.steps import PATIENCE, LoopTime, begin, in_loop, returning, settle, steps_of
 
 from acmems.system.clock import NEVER, SYSTEM
-from acmems.system.steps import OWNER, Signal, StepLoop, Steps, TurnQueue, Watched, gather, in_thread, pause
+from acmems.system.steps import OWNER, OwnerQueue, Signal, StepLoop, Steps, Watched, gather, in_thread, pause
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -435,12 +435,12 @@ class TestOwners:
         assert {loop.run(parent(name))[0][0] for name in "abc"} == {("a",), ("b",), ("c",)}
 
 
-class TestTurnQueue:
+class TestOwnerQueue:
     """Turns between owners, by their parts from the outside in."""
 
     def test_turns(self) -> None:
         """The first parts take turns, then the second ones, then it is by arrival."""
-        queue: TurnQueue[str] = TurnQueue()
+        queue: OwnerQueue[str] = OwnerQueue()
         owners = {"a": ("A", "x"), "b": ("A", "x"), "c": ("A", "y"), "d": ("B", "x"), "e": ("B", "x")}
         for item, owner in owners.items():
             queue.put(item, owner)
@@ -452,7 +452,7 @@ class TestTurnQueue:
 
     def test_nothing_waits(self) -> None:
         """There is no first of nothing, and nothing is left of what was removed."""
-        queue: TurnQueue[str] = TurnQueue()
+        queue: OwnerQueue[str] = OwnerQueue()
         with pytest.raises(IndexError):
             _ = queue.first
         queue.put("a", ("A", "x"))

@@ -14,6 +14,7 @@ import dns.name
 import dns.tsig
 
 from acmems.exceptions import ValidatorUnavailable
+from acmems.system.permissions import reason
 from acmems.text import Secret
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-md5")
@@ -102,7 +103,7 @@ class TsigKey:
             with path.open(encoding="utf-8") as file:
                 content = file.read(_LARGEST_FILE)
         except OSError as error:
-            raise _unusable(f"{path}: {error.strerror}") from None
+            raise _unusable(f"{path}: {reason(error, path)}") from None
         except UnicodeDecodeError:
             raise _unusable(f"{path} is no text") from None
         try:

@@ -68,6 +68,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.ClocksDiffer: "clock",
     exceptions.CAError: "nonsense",
     exceptions.CAProblem: "nonsense",
+    exceptions.DirectoryUnusable: "nonsense",
     exceptions.CAProtocolError: "nonsense",
     exceptions.ChallengesUnknownStatus: "nonsense",
     exceptions.CertificateUnusable: "unusable",

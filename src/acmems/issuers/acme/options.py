@@ -49,6 +49,13 @@ class AccountOptions:
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
 
+    def is_of_ca(self, url: str) -> bool:
+        """Tell whether a URL is one of this CA: of the origin of its directory, or of an `acme-host`."""
+        try:
+            return Origin.of(url) in {Origin.of(self.directory_url), *self.hosts}
+        except ValueError:
+            return False
+
     @classmethod
     def from_options(cls, options: Options) -> Self:
         """Read the section; what is wrong becomes findings."""

@@ -81,7 +81,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 class TestAbandoned:
     """Requests in thousands that nobody waits for any more."""
 
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    @pytest.mark.threat("issuing", "requests that hang and are abandoned")
     @pytest.mark.parametrize(("flood", "most"), [("", 64), ("max-orders = 8", 4)], ids=["default", "8"])
     def test_another_blocks_order(self, site: Site, tmp_path: Path, flood: str, most: int) -> None:
         """The other block's order is made meanwhile, and most of the abandoned ones never reach the CA."""
@@ -96,7 +96,7 @@ class TestAbandoned:
             assert placed["example.org"] == 3
             assert curl_sign(acmems.sign_url, csrs[0]).status == 200
 
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    @pytest.mark.threat("issuing", "requests that hang and are abandoned")
     def test_another_client_of_the_block(self, site: Site, tmp_path: Path) -> None:
         """One client takes neither all places of its block nor all of its queue."""
         flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]
@@ -109,7 +109,7 @@ class TestAbandoned:
             assert orders(site.proxy)["flood.example.org"] <= 64
             assert acmems.log.count("status=429") == 0  # those are told in sums
 
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    @pytest.mark.threat("issuing", "requests that hang and are abandoned")
     def test_a_full_queue(self, site: Site, tmp_path: Path) -> None:
         """Who comes to a full queue gets 429, whose turn does not come in time 504, both with Retry-After."""
         csrs = [tmp_path / f"{number}.csr" for number in range(6)]
@@ -151,7 +151,7 @@ nameserver = {bind}
 """
 
 
-@pytest.mark.threat("shares", "requests that hang and are abandoned")
+@pytest.mark.threat("issuing", "requests that hang and are abandoned")
 def test_records_that_never_show(tmp_path: Path) -> None:
     """While many orders of one block wait for DNS in vain, those of another are proved by DNS as usual."""
     flooding = [csr_for(f"{number}.flood.example.org") for number in range(200)]
@@ -184,7 +184,7 @@ class TestRefused:
         ],
         ids=["badCSR", "unauthorized", "in an invalid order"],
     )
-    @pytest.mark.threat("shares", "mistakes of others")
+    @pytest.mark.threat("issuing", "mistakes of others")
     def test_all_at_once(
         self, proxy: FaultProxy, settings: Settings, tmp_path: Path, refuse: Callable[[Rule], None]
     ) -> None:

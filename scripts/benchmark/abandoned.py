@@ -1,6 +1,6 @@
 """The figure of a clumsy neighbour: one block's clients send requests and hang up; how long do others wait?
 
-usage: python -m scripts.benchmark.neighbour PORT   (jobs on standard input)
+usage: python -m scripts.benchmark.abandoned PORT   (jobs on standard input)
 
 The neighbour's names lead into a black hole, so that its orders last until the CA gives up.
 """
@@ -38,7 +38,7 @@ domain = *.example.org
 """
 
 
-def neighbour(abandoned: int, singles: int) -> Measured:
+def beside_abandoned(abandoned: int, singles: int) -> Measured:
     """Measure how long one fresh certificate takes with and without a neighbour.
 
     Args:
@@ -55,7 +55,7 @@ def neighbour(abandoned: int, singles: int) -> Measured:
         settings.auth = BLOCKS
         server = stack.enter_context(Acmems(settings.text().replace("level = debug", "level = info")))
         ours = Contender("acmems", ca, stack.enter_context(Client("load", str(server.port))), server)
-        flood = stack.enter_context(Client("neighbour", str(server.port)))
+        flood = stack.enter_context(Client("abandoned", str(server.port)))
         groups = [csrs.fresh(count) for count in (WARM_UP, singles, singles)]
         dns.post("set-default-ipv4", ip=HOLE)
         for each in (csr for group in groups for csr in group):
