@@ -214,7 +214,7 @@ class TestAskingAgain:
         assert slept(asking) == []
         assert done.returncode == 1
         for url, reason in zip(
-            servers, ["no answer: ", "status 500: ", "status 302: ", "this is no chain"], strict=False
+            servers, ["no answer: ", "status 500; ", "status 302; ", "this is no chain"], strict=False
         ):
             assert f"{url}: {reason}" in done.stderr
         assert done.stderr.count("\n") == 1
