@@ -44,7 +44,7 @@ def client(acmems: Acmems, tmp_path: Path) -> Path:
 
 def shell(script: str, folder: Path, acmems: Acmems) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", script.replace(URL, acmems.sign_url)],
+        ["sh", "-c", script.replace(URL, acmems.sign_url).replace("cd /etc/ssl/acmems\n", "")],
         cwd=folder,
         env=environment({"KEY": KEY}),
         capture_output=True,

@@ -75,6 +75,34 @@ def test_a_hundred_names_fit_into_one_certificate(settings: Settings, tmp_path: 
     assert names_of(reply.body) == set(names)
 
 
+def test_a_chain_that_the_client_has_is_not_sent_again(settings: Settings, tmp_path: Path) -> None:
+    """A client that sends the ETag of the current chain gets 304 without a body."""
+    _, csr = make_key_and_csr(tmp_path, ["tagged.example.org"])
+    with Acmems(settings) as acmems:
+        first = curl_sign(acmems.sign_url, csr)
+        tag = first.headers["ETag"]
+        for known in (tag, f'"other", W/{tag}'):
+            again = curl(acmems.sign_url, "-H", f"If-None-Match: {known}", "--data-binary", f"@{csr}")
+            assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+            assert "Content-Length" not in again.headers
+            assert "Connection" not in again.headers
+        assert "status=304" in acmems.log.splitlines()[-1]
+        for unknown in ('"other"', "*", tag.strip('"'), f'"x{tag[1:]}'):
+            again = curl(acmems.sign_url, "-H", f"If-None-Match: {unknown}", "--data-binary", f"@{csr}")
+            assert (again.status, again.body) == (200, first.body)
+
+
+def test_an_etag_opens_no_door(settings: Settings, tmp_path: Path) -> None:
+    """Policy decides first: whoever may not have a chain does not learn whether its ETag is right."""
+    _, csr = make_key_and_csr(tmp_path, ["mail.example.org"])
+    settings.auth = BLOCKS
+    with Acmems(settings) as acmems:
+        tag = curl_sign(acmems.sign_url, csr, secret=SECRET).headers["ETag"]
+        asked = ("-H", f"If-None-Match: {tag}", "--data-binary", f"@{csr}")
+        assert curl(acmems.sign_url, *asked).status == 403
+        assert curl(acmems.sign_url, *asked, "-H", hmac_header(csr, SECRET)).status == 304
+
+
 def test_a_stored_chain_comes_back(settings: Settings, tmp_path: Path) -> None:
     """The same CSR gets the same chain, also after a restart, and another CSR of the same key too."""
     key, csr = make_key_and_csr(tmp_path, ["kept.example.org"])

@@ -36,7 +36,12 @@ def program(name: str) -> str:
     Raises:
         PeerFailed: there is none.
     """
-    folders = [FETCHED / "usr/sbin", FETCHED / "usr/bin", *os.get_exec_path(), "/usr/sbin", "/sbin"]
+    folders = [
+        *(FETCHED / name for name in ("usr/sbin", "usr/bin", "bin")),
+        *os.get_exec_path(),
+        "/usr/sbin",
+        "/sbin",
+    ]
     found = shutil.which(name, path=os.pathsep.join(map(str, folders)))
     if found is None:
         raise PeerFailed(f"{name} is missing: run scripts/peers")

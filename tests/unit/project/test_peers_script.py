@@ -49,6 +49,9 @@ def peers(programs: Path, *names: str) -> subprocess.CompletedProcess[str]:
         ("knot", "knotd", "knotd (Knot DNS), version 3.10.0"),
         ("haproxy", "haproxy", "HAProxy version 2.6.12-1+deb12u3 2025/10/03"),
         ("pebble", "pebble", "Pebble version: v2.10.0"),
+        ("busybox", "busybox", "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary."),
+        ("bash", "bash", "GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)"),
+        ("shellcheck", "shellcheck", "ShellCheck - shell script analysis tool; version: 0.9.0"),
     ],
 )
 def test_a_program_of_the_machine_suffices(programs: Path, peer: str, name: str, output: str) -> None:
