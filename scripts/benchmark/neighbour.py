@@ -20,7 +20,9 @@ from scripts.benchmark.herd import bound_to, most_files
 from scripts.benchmark.load import request_for
 
 HOME = "127.0.0.66"
-"""The address of a neighbour that has only one."""
+"""The address of a neighbour that may ask."""
+STRANGER = "127.0.0.99"
+"""The address of one that may not, where it has only one."""
 AT_ONCE = 100
 """Connections that are begun before anything else is looked at."""
 UNKNOWN = b"GET /.well-known/acme-challenge/none HTTP/1.1\r\nHost: www.example.org\r\n\r\n"
@@ -42,6 +44,7 @@ class Behaviour:
         reads: whether it reads what is answered.
         addresses: from how many addresses it comes.
         a_second: connections that it opens in a second at most.
+        rest: seconds from the last answer until all connections come again; None: each comes by itself.
     """
 
     connections: int
@@ -51,10 +54,11 @@ class Behaviour:
     reads: bool = True
     addresses: int = 1
     a_second: float = 20_000.0
+    rest: float | None = None
 
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
-    "one-csr": Behaviour(2200),
+    "one-csr": Behaviour(2200, rest=1.0),
     "not-found": Behaviour(2600, UNKNOWN, every=0.8),
     "unread": Behaviour(1000, UNKNOWN, every=0.05, copies=100, reads=False),
     "wrong-hmac": Behaviour(2600, WRONG, every=0.8),
@@ -94,12 +98,13 @@ class Neighbour:
         self._queue: collections.deque[Visit] = collections.deque()
         self._epoll = select.epoll()
         self._sources = itertools.cycle(
-            [HOME]
+            [HOME if behaviour is BEHAVIOURS["one-csr"] else STRANGER]
             if behaviour.addresses == 1
             else [f"127.0.66.{number}" for number in range(1, behaviour.addresses + 1)]
         )
         self._requests = self._made()
         self._opened = 0
+        self._rested = 0.0  # when it comes again
         self._began = time.monotonic()
 
     def _made(self) -> Iterator[bytes]:
@@ -113,6 +118,13 @@ class Neighbour:
     def is_complete(self) -> bool:
         """Whether it has as many connections as it wants."""
         return len(self._visits) >= self.behaviour.connections
+
+    @property
+    def _missing(self) -> int:
+        """How many connections are to be opened."""
+        if self.behaviour.rest is None:
+            return self.behaviour.connections - len(self._visits)
+        return self.behaviour.connections - self._opened % self.behaviour.connections
 
     def turn(self) -> None:
         """Open what is missing, send what is due, and take what has come."""
@@ -129,9 +141,20 @@ class Neighbour:
             elif events & select.EPOLLIN and self.behaviour.reads:
                 self._read(visit)
 
+    def _is_resting(self, now: float) -> bool:
+        """Tell whether all have come, and it is not time yet to come again."""
+        rest = self.behaviour.rest
+        if rest is None or not self._opened or self._opened % self.behaviour.connections:
+            return False
+        if self._visits:
+            self._rested = now + rest
+        return now < self._rested
+
     def _open(self, now: float) -> None:
+        if self._is_resting(now):
+            return
         allowed = int((now - self._began) * self.behaviour.a_second) + 1 - self._opened
-        for _ in range(min(AT_ONCE, allowed, self.behaviour.connections - len(self._visits))):
+        for _ in range(min(AT_ONCE, allowed, self._missing)):
             sock = bound_to(next(self._sources))
             if sock.connect_ex(("127.0.0.1", self._port)) not in {0, errno.EINPROGRESS}:
                 sock.close()

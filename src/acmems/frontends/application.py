@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from acmems.auth.processor import client_ip, client_name
 from acmems.events import AnsweredEvent, Bus, FrontEndName
-from acmems.frontends.problems import CLOSING, failure_event, problem_response
+from acmems.frontends.problems import CLOSING, failure_event, is_refusal, problem_response
 from acmems.net.address import IPNetwork
 from acmems.net.http import Exchange, HttpResponse
 from acmems.system.clock import SYSTEM, Clock
@@ -40,8 +40,8 @@ class FrontEnd:
                 status=response.status,
             )
         )
-        exchange.is_refusal = response.status in CLOSING
-        close = not exchange.keep_alive or exchange.is_refusal
+        exchange.is_refusal = is_refusal(response.status)
+        close = not exchange.keep_alive or response.status in CLOSING
         exchange.answer(response.encoded(close=close, bodiless=exchange.method == "HEAD"), close=close)
 
     def refuse(self, exchange: Exchange | None, error: Exception, client: str) -> bytes:

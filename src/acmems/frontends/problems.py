@@ -71,6 +71,11 @@ def status_of(error: BaseException) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+def is_refusal(status: int) -> bool:
+    """Tell whether a status says that the request is not acceptable; further ones may have to wait."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def reason_of(error: BaseException, reference: str) -> str:
     """Return one line that tells a client what to do.
 

@@ -17,7 +17,7 @@ from acmems.auth.processor import Grant, client_ip, client_name
 from acmems.events import AnsweredEvent, Bus, DeliveredEvent, Event
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, problem_response
+from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, is_refusal, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
@@ -149,8 +149,8 @@ class _SignRequest:
         self._send(response)
 
     def _send(self, response: HttpResponse) -> None:
-        self._exchange.is_refusal = response.status in CLOSING
-        close = not self._exchange.keep_alive or self._exchange.is_refusal
+        self._exchange.is_refusal = is_refusal(response.status)
+        close = not self._exchange.keep_alive or response.status in CLOSING
         self._exchange.answer(response.encoded(close=close), close=close)
 
     @property

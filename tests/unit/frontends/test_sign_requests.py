@@ -113,3 +113,13 @@ def test_who_is_refused_as_a_stranger_needs_another_connection(
     assert answer[9:12] == status
     assert (b"\r\nConnection: close\r\n" in answer) is ends
     assert client.silent is not ends
+
+
+@pytest.mark.threat("fair shares", "refusals without end")
+@pytest.mark.parametrize(("source", "body"), [("192.0.2.99", REQUEST.pem), (OTHER, b"nonsense")])
+def test_whatever_is_not_acceptable_counts(house: House, source: str, body: bytes) -> None:
+    """Whoever is refused a lot has to wait, also for sending what is no CSR."""
+    house.ask(source, body)
+    assert house.bench.listener._refusals == {source: 1}
+    house.ask(OTHER)
+    assert house.bench.listener._refusals == {source: 1}

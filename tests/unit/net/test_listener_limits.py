@@ -156,6 +156,18 @@ class TestTurnQueue:
         assert [turns.take() for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
         assert len(turns) == 0
 
+    def test_who_comes_anew_is_first(self) -> None:
+        """A share that had nothing queued is next, but not again before the others have had their turns."""
+        turns = fill_in(TurnQueue(), "a1 a2 a3 a4 b1 b2 b3")
+        assert [turns.take() for _ in range(3)] == ["a1", "b1", "a2"]
+        fill_in(turns, "c1")
+        assert turns.take() == "c1"
+        fill_in(turns, "c2")
+        assert [turns.take() for _ in range(4)] == ["b2", "a3", "c2", "b3"]
+        fill_in(turns, "d1")
+        assert [turns.take() for _ in range(3)] == ["d1", "a4", None]
+        assert not turns._queues
+
     def test_some_may_not_have_their_turn(self) -> None:
         """A share that may not have its turn is passed over, and keeps what it has."""
         turns = fill_in(TurnQueue(), "a1 a2 b1")

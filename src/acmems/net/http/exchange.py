@@ -65,7 +65,7 @@ class Exchange:
             what many clients wait for is to be sent so.
         is_chunked: whether the body comes in chunks, so that no length is announced.
         body: the request body, once it is complete.
-        is_refusal: whether the answer is one of those that strangers get.
+        is_refusal: whether the answer says that the request is not acceptable.
         gone: whether the client has hung up before its answer; one that only sends no more looks the same.
     """
 

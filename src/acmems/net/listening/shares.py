@@ -99,11 +99,18 @@ class Tally:
 
 
 class TurnQueue(Generic[T]):
-    """A queue from which shares take turns, each with its own things in the order of their arrival."""
+    """A queue from which shares take turns, each with its own things in the order of their arrival.
+
+    Whoever had nothing queued is first, but only once in a round of all others: so who asks for little hardly
+    waits, and nobody waits for ever (RFC 8290 section 4.2 does so with packets).
+    """
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[T]] = {}
-        self._shares: deque[str] = deque()  # of which something is queued, whose turn is next in front
+        self._new: deque[str] = deque()  # shares that have not had a turn in this round
+        self._old: deque[str] = (
+            deque()
+        )  # those that have, whose turn is next in front; some have nothing more
         self._count = 0
 
     def __len__(self) -> int:
@@ -115,7 +122,7 @@ class TurnQueue(Generic[T]):
         queue = self._queues.get(share)
         if queue is None:
             self._queues[share] = deque((thing,))
-            self._shares.append(share)
+            self._new.append(share)
         else:
             queue.append(thing)
 
@@ -125,19 +132,16 @@ class TurnQueue(Generic[T]):
         Args:
             may: tells whether a share may have its turn now; None: each may.
         """
-        for _ in range(len(self._shares)):
-            share = self._shares.popleft()
-            if may is not None and not may(share):
-                self._shares.append(share)
-                continue
+        for _ in range(len(self._new) + len(self._old)):
+            share = (self._new or self._old).popleft()
             queue = self._queues[share]
-            thing = queue.popleft()
-            self._count -= 1
-            if queue:
-                self._shares.append(share)
-            else:
+            if not queue:
                 del self._queues[share]
-            return thing
+                continue
+            self._old.append(share)
+            if may is None or may(share):
+                self._count -= 1
+                return queue.popleft()
         return None
 
 
