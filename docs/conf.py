@@ -15,11 +15,13 @@ copyright = author
 release = version = __version__
 
 extensions = [
+    "command_reference",
     "configuration_reference",
     "house_picture",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_ext"]
 needs_sphinx = "8.1"
@@ -28,6 +30,14 @@ html_theme = "furo"
 html_title = f"acmems {release}"
 html_show_sphinx = False
 html_copy_source = False
+
+# Buttons copy commands without their prompt, and without what they print.
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+man_pages = [("commands", "acmems", "get ACME certificates for machines with openssl and curl", "", 1)]
+man_make_section_directory = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3

@@ -70,7 +70,7 @@ class Authority:
         return leaf.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-@dataclass
+@dataclass(eq=False)
 class Memory:
     """A storage in memory that fails as told, and waits before it writes.
 

@@ -18,7 +18,6 @@ from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
 from acmems.net.http.connection import HttpConnection
 from acmems.net.listening import Listener, ListenerLimits
-from acmems.net.listening import listener as listeners
 from acmems.system.clock import Clock
 
 LIMITS = HttpLimits(read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2)
@@ -206,7 +205,7 @@ class Bench:
             "bench",
             [],
             HttpService(self.application, LIMITS),
-            limits=ListenerLimits(connections=1, grace_seconds=GRACE, tick_seconds=0.01),
+            limits=ListenerLimits(1, grace_seconds=GRACE, tick_seconds=0.01, refusals=1_000_000),
             clock=self.time.clock,
         )
         ours, theirs = socket.socketpair()
@@ -214,6 +213,12 @@ class Bench:
         connection = self.listener.admit(ours, ("192.0.2.7", 4711))
         assert isinstance(connection, HttpConnection)
         self.connection = connection
+
+    def connect(self, source: str) -> Client:
+        """Let a further client come, from an address."""
+        ours, theirs = socket.socketpair()
+        self.listener.admit(ours, (source, 4711))
+        return Client(theirs)
 
     def go(self) -> None:
         """Let the connection do all that it can do now."""
@@ -246,7 +251,7 @@ class Bench:
 
     def retire(self) -> None:
         """Have the connection ended as by a stop, if nothing is going on there."""
-        listeners._retire(self.connection)
+        self.listener._retire(self.connection)
 
     @property
     def is_open(self) -> bool:

@@ -30,7 +30,8 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "the account's own key": "415",
     },
     "http": {
-        "no length": "411, or 501 for a transfer coding, and the end of the connection",
+        "no length": "411, and the end of the connection; 501 for a transfer coding other than chunked",
+        "chunked bodies": "taken up to the limit, then 413; 400 beside a length, or malformed",
         "malformed requests": "400, and the end of the connection",
         "a body over max-size": "413 before it is read; 403 for those who may not ask at all",
         "slow clients": "408 at deadlines that nothing moves; the others are served meanwhile",
@@ -40,6 +41,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "other methods and paths": "405 with Allow; 404",
         "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
         "line ends in words of others": "never as they are in a header or in the log",
+        "strangers at the address of metrics": "200, or 503 without paths and reasons; 404, 405; at no cost",
         "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",
     },
     "auth": {
@@ -47,6 +49,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "other hash algorithms": "a configuration error; no name is looked up among attributes",
         "blocks without secret, method or domain": "a configuration error",
         "the hash of one block, names of another": "403: one block must accept everything",
+        "a request that is replayed": "403 with hmac-fresh, once its time is over or from another address",
         "guessing and timing": "one 403 for all reasons; all methods are asked, in constant time",
     },
     "disk": {
@@ -68,7 +71,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "another order, other origins": "502, and nothing further is sent",
         "new terms, lost accounts": "503, and the log says what to do; no new key, no new account",
     },
-    "shares": {
+    "issuing": {
         "requests that hang and are abandoned": "200 for others, 429 for too many; most reach no CA",
         "mistakes of others": "each failure stops those who would fail again: their CSR, name or block",
     },
@@ -82,7 +85,13 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "a hook that fails or hangs": "421 without its output; killed with its children; no secret is logged",
         "a DNS provider that fails or hangs": "421, or a configuration error; killed; no secret is logged",
         "hostile queries to the name server": "silence, FORMERR, REFUSED, or TCP; bounded memory",
-        "hostile TLS clients": "an alert, or closed within five seconds; few connections for each address",
+        "hostile TLS clients": "an alert, or closed within five seconds; others find a place",
+    },
+    "fair shares": {
+        "thousands of connections": "whatever they do, other addresses are served; the largest loses first",
+        "refusals without end": "refused addresses have few turns; lines are few, the rest is told in sums",
+        "bodies that nobody has asked for": "bounded together; the address that has sent most loses, 503",
+        "few descriptors": "those of management, the account and the disk are kept",
     },
 }
 

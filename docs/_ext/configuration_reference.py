@@ -22,6 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 from acmems.auth import Block
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
 from acmems.challenges.context import ValidatorContext
+from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.logs.options import LoggingOptions
@@ -51,6 +52,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "mgmt": MgmtOptions.from_options,
         "logging": LoggingOptions.from_options,
         "state": StateOptions.from_options,
+        "metrics": MetricsOptions.from_options,
         "auth": lambda options: Block("NAME", options, _PlugIns()),
     }
     found = {name: _declared(reader) for name, reader in read.items()}

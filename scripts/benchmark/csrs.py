@@ -14,12 +14,16 @@ from scripts.benchmark.jobs import NamedCsr
 _numbers = itertools.count(1)
 
 
-def fresh(count: int) -> Sequence[NamedCsr]:
+def fresh(count: int, whose: str = "bench") -> Sequence[NamedCsr]:
     """Return so many CSRs, each with a P-256 key and a name that no other has.
 
     The name is common name and subjectAltName: macen answers 500 where there is no common name.
+
+    Args:
+        count: how many.
+        whose: what their names begin with.
     """
-    return [_make(f"bench-{number}.example.org") for number in itertools.islice(_numbers, count)]
+    return [_make(f"{whose}-{number}.example.org") for number in itertools.islice(_numbers, count)]
 
 
 def with_wildcards(names: Sequence[str]) -> NamedCsr:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.benchmark import csrs
+from scripts.benchmark.abandoned import beside_abandoned
 from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.nameserver import nameserver
-from scripts.benchmark.neighbour import neighbour
+from scripts.benchmark.neighbours import neighbours
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
@@ -55,6 +56,8 @@ class Plan:
         stored: seconds a round of asking for a stored chain.
         herd: machines that ask for a stored chain within one second.
         abandoned: requests of a neighbour that hangs up.
+        orders_beside: orders that are measured beside each neighbour, and without it.
+        seconds_beside: the same in seconds, where stored chains are asked for.
     """
 
     rounds: int = 6
@@ -66,10 +69,22 @@ class Plan:
     stored: float = 1.5
     herd: int = 10_000
     abandoned: int = 1000
+    orders_beside: int = 30
+    seconds_beside: float = 5.0
 
 
 FULL = Plan()
-QUICK = Plan(rounds=2, crowd=200, rival_crowd=20, rival_warm_up=0, patience=30.0, stored=0.5, herd=4000)
+QUICK = Plan(
+    rounds=2,
+    crowd=200,
+    rival_crowd=20,
+    rival_warm_up=0,
+    patience=30.0,
+    stored=0.5,
+    herd=4000,
+    orders_beside=10,
+    seconds_beside=2.0,
+)
 
 
 def one_name(stage: Stage, plan: Plan) -> Measured:
@@ -302,7 +317,8 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "requests": requests,
     "stored": stored,
     "herd": lambda stage, plan: herd(stage, plan.herd),
-    "neighbour": lambda _stage, plan: neighbour(plan.abandoned, plan.singles * plan.rounds),
+    "abandoned": lambda _stage, plan: beside_abandoned(plan.abandoned, plan.singles * plan.rounds),
+    "neighbours": lambda stage, plan: neighbours(stage, plan.orders_beside, plan.seconds_beside),
     "start": start,
     "memory": memory,
 }

@@ -76,6 +76,19 @@ def most_files() -> int:
     return hard if hard != resource.RLIM_INFINITY else sys.maxsize
 
 
+def bound_to(source: str) -> socket.socket:
+    """Return a socket that waits for nothing and connects from an address.
+
+    Args:
+        source: the address.
+    """
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source, 0))
+    return sock
+
+
 class Machine:
     """One machine of a herd: it connects, asks, and takes its answer.
 
@@ -88,10 +101,7 @@ class Machine:
     def __init__(self, port: int, source: str, request: bytes) -> None:
         self.answer = b""
         self._unsent = request
-        self.socket = socket.socket()
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
-        self.socket.bind((source, 0))
+        self.socket = bound_to(source)
         error = self.socket.connect_ex(("127.0.0.1", port))
         if error not in {0, errno.EINPROGRESS}:
             raise OSError(error, os.strerror(error))

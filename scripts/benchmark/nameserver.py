@@ -17,8 +17,9 @@ from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.usage import cpu_seconds, resident
 from tests.peers import PeerFailed, environment, program
 
-from acmems.dns.server import NameServer, Zone, name_server
+from acmems.dns.server import NameServer, Zone, name_server_plan
 from acmems.net.address import Address
+from acmems.net.listening import Listener
 
 NAMES_PRESENT = 10_000
 QUERIES = 200_000
@@ -98,7 +99,8 @@ def _serve() -> None:
     zone = Zone(ORIGIN, [NameServer(dns.name.from_text("ns.example.org"))])
     for number in range(NAMES_PRESENT):
         zone.add(dns.name.from_text(_name(number), ORIGIN), f"{number:043}", _nobody_asks)
-    listener = name_server("bench", zone, [Address("127.0.0.1", 0)], rate_limit=sys.maxsize).open()
+    plan = name_server_plan("bench", zone, [Address("127.0.0.1", 0)], rate_limit=sys.maxsize)
+    listener = Listener.of(plan).open()
     print(listener.addresses[0].port, flush=True)
     sys.stdin.read()
     listener.close()

@@ -19,8 +19,10 @@ from acmems.challenges import (
     ValidatorContext,
     Waiting,
 )
+from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
+from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.logs.options import LoggingOptions
@@ -30,15 +32,20 @@ from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
 from acmems.state.options import StateOptions
-from acmems.storages import STORAGES, NoStorage, Storage
+from acmems.storages import PROCESS_MEMORY, STORAGES, NoStorage, Storage
+from acmems.system.permissions import reason
 
-__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MgmtOptions"]
+__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions", "MgmtOptions"]
 
 T = TypeVar("T")
 
-_SINGLE = ("account", "mgmt", "logging", "state")
+_SINGLE = ("account", "mgmt", "logging", "state", "metrics")
 _NAMED = ("verification", "storage", "auth")
 _LISTENER_KEYS = ("listener", "mgmt")
+_EMPTY = (
+    "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
+    "have what"
+)
 
 
 class Configuration:
@@ -50,19 +57,26 @@ class Configuration:
         sections: the sections of all files, in order.
         findings: what was found while reading them.
         location: where to report what is missing altogether.
+        previous: the configuration that this one replaces in a running server. Verifications and storages
+            whose sections are the same are those of that one, and what validators present is found where
+            it was.
 
     Attributes:
         account: the ACME account.
         mgmt: where clients ask, and the limits of what they may ask.
         logging: what is logged, and where to.
         state: where open orders are kept.
+        metrics: where monitoring systems ask.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
         default_validators: for auth blocks that name none, best first.
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
         auth: who may ask for what.
+        context: what its validators share with those of other configurations of the same server.
         responses: the one table that http-01 listeners answer from.
+        sections: the sections that were read, each once.
+        listener_uses: every address that is listened on, and whose it is.
         warnings: findings that stop nothing.
 
     Raises:
@@ -74,34 +88,44 @@ class Configuration:
         sections: Sequence[Section],
         findings: Iterable[Finding] = (),
         location: Location = NOWHERE,
+        previous: Configuration | None = None,
     ) -> None:
         found = list(findings)
+        if not sections and not found:
+            found.append(Finding(Location(location.path, 0), _EMPTY))
+            raise ConfigurationError(found)
         kept = _well_formed(sections, found)
-        self._sections, self._location = kept, location
-        account, mgmt, logging, state = (_single(kind, kept, location, found) for kind in _SINGLE)
+        self.sections, self._location = tuple(kept), location
+        account, mgmt, logging, state, metrics = (_single(kind, kept, location, found) for kind in _SINGLE)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
         self.state = StateOptions.from_options(state)
-        for options in (account, mgmt, logging, state):
+        self.metrics = MetricsOptions.from_options(metrics)
+        for options in (account, mgmt, logging, state, metrics):
             options.finish()
-        self._context = ValidatorContext()
-        self.responses: ChallengeResponses = self._context.responses
+        self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
+        self.responses: ChallengeResponses = self.context.responses
         validators = _built(
             _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
         storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
+        if previous is not None:
+            _keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
+            _keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
         self.default_validators = self._default_validators(validators, mgmt)
         self.default_validator = self.default_validators[0] if self.default_validators else None
         self.default_storage = self._default_storage(storages, mgmt)
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
         found += self._impatient()
-        _check_listeners(self._listener_uses(mgmt.section, kept), found)
+        found += self._undecided(_of_kind("auth", kept))
+        self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, kept))
+        _check_listeners(self.listener_uses, found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
         )
-        if not blocks:
+        if not any(section.kind == "auth" for section in sections):
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
@@ -111,12 +135,19 @@ class Configuration:
         self.warnings = tuple(found)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], /, *more: str | os.PathLike[str]) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        /,
+        *more: str | os.PathLike[str],
+        previous: Configuration | None = None,
+    ) -> Self:
         """Read one or more files as one configuration.
 
         Args:
             path: a file.
             more: further files.
+            previous: the configuration that this one replaces in a running server.
 
         Raises:
             ConfigurationError: with every problem of all files.
@@ -125,7 +156,8 @@ class Configuration:
         read = [_read_file(file, findings) for file in (path, *more)]
         start = Location(os.fspath(path), 1)
         try:
-            return cls([section for sections in read for section in sections or ()], findings, start)
+            sections = [section for found in read for section in found or ()]
+            return cls(sections, findings, start, previous)
         except ConfigurationError as error:
             if None not in read:
                 raise
@@ -138,18 +170,19 @@ class Configuration:
             raise ConfigurationError(kept) from None
 
     @classmethod
-    def from_text(cls, text: str, path: str = "<text>") -> Self:
+    def from_text(cls, text: str, path: str = "<text>", *, previous: Configuration | None = None) -> Self:
         """Read a configuration from text.
 
         Args:
             text: what a file would hold.
             path: what to call it in findings.
+            previous: the configuration that this one replaces in a running server.
 
         Raises:
             ConfigurationError: with every problem.
         """
         findings: list[Finding] = []
-        return cls(read_sections(text, path, findings), findings, Location(path, 1))
+        return cls(read_sections(text, path, findings), findings, Location(path, 1), previous)
 
     def where(self, kind: str, name: str | None, key: str) -> Location:
         """Return where a key stands, or its section if it does not, or the file if that does not either.
@@ -159,14 +192,14 @@ class Configuration:
             name: the section's name, None where it has none.
             key: the key.
         """
-        for section in self._sections:
+        for section in self.sections:
             if (section.kind, section.name) == (kind, name):
                 given = [option.location for option in section.options if option.key == key]
                 return given[0] if given else section.location
         return self._location
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
-        return made_by.from_options(name, options, self._context)
+        return made_by.from_options(name, options, self.context)
 
     def _impatient(self) -> Iterator[Finding]:
         """Yield what clients never see the end of, because their own time is over before it."""
@@ -181,18 +214,25 @@ class Configuration:
                     warning=True,
                 )
 
+    def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
+        """Yield the auth blocks that leave open which of several verifications is theirs."""
+        if self.mgmt.default_verification is None and not self.default_validators:
+            for section in blocks:
+                if not _gives(section, "verification"):
+                    yield Finding(
+                        section.location,
+                        f"{section} names no verification, and of several none is the default: add "
+                        f"'verification = …' ({' or '.join(self.validators)}) here, or "
+                        f"'default-verification = …' to [mgmt]",
+                    )
+
     def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification
         if name is None and len(validators) == 1:
             return tuple(validators.values())
-        if name is None:
-            taken = {address for validator in validators.values() for address in _listeners(validator)}
-            free = [address for address in DEFAULT_LISTENERS if address not in taken]
-            implied = "http01"
-            while implied in validators:
-                implied += "-default"
-            validators[implied] = Http01(implied, free, self.responses)
-            return (validators[implied],)
+        if name is None and not validators:
+            validators["http01"] = Http01("http01", DEFAULT_LISTENERS, self.responses)
+            return (validators["http01"],)
         names = [each.strip() for each in name.split(",")] if name else []
         for each in names:
             if each not in validators:
@@ -205,29 +245,49 @@ class Configuration:
         name = self.mgmt.default_storage
         if name is None and len(storages) == 1:
             name = next(iter(storages))
+        is_chosen = name is not None or "none" in storages
         none = storages.setdefault("none", NoStorage("none"))
+        if not is_chosen:
+            return PROCESS_MEMORY  # nobody wants an order for each request without saying so
         if name and name not in storages:
             mgmt.report(f'there is no [storage "{name}"]{hint(name, storages)}', "default-storage")
         return storages.get(name or "none", none)
 
-    def _listener_uses(self, mgmt: Section, kept: Iterable[Section]) -> Iterator[_ListenerUse]:
+    def _listener_uses(
+        self, mgmt: Section, metrics: Section, kept: Iterable[Section]
+    ) -> Iterator[ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in _of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
             for address in _listeners(self.validators[name]):
-                yield _ListenerUse(address, mgmt.location, f'the default [verification "{name}"]')
+                yield ListenerUse(
+                    address, mgmt.location, f'the default [verification "{name}"]', is_written=False
+                )
         yield from _written(mgmt, self.mgmt.listeners)
+        yield from _written(metrics, self.metrics.listeners)
         for name, section in sections.items():
-            yield from _written(section, _listeners(self.validators[name]))
+            validator = self.validators[name]
+            for use in _written(section, _listeners(validator)):
+                yield replace(use, takes_datagrams=isinstance(validator, DnsServer))
 
 
 @dataclass(frozen=True, slots=True)
-class _ListenerUse:
-    """An address to be listened on, where that is configured, and by whom."""
+class ListenerUse:
+    """An address to be listened on, where that is configured, and by whom.
+
+    Args:
+        address: the address.
+        location: the line that gives it, or the section that has it by default.
+        owner: whose listener it is, for a person.
+        is_written: whether a line gives it; what is there by default may be missed on this machine.
+        takes_datagrams: whether datagrams are taken there, too.
+    """
 
     address: Address
     location: Location
     owner: str
+    is_written: bool = True
+    takes_datagrams: bool = False
 
 
 def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section] | None:
@@ -236,15 +296,23 @@ def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Se
     try:
         data = Path(file).read_bytes()
     except OSError as error:
-        findings.append(Finding(Location(path, 1), f"cannot be read: {error.strerror}"))
+        findings.append(Finding(Location(path, 0), _unreadable(error, path)))
         return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        findings.append(Finding(Location(path, line), "this is not UTF-8"))
+        findings.append(Finding(Location(path, line), "this is not UTF-8: save the file as such"))
         return None
     return read_sections(text, path, findings)
+
+
+def _unreadable(error: OSError, path: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "this is a directory: name the configuration files in it"
+    return f"cannot be read: {reason(error, path)}"
 
 
 def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Section]:
@@ -270,6 +338,10 @@ def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Sect
 def _single(kind: str, kept: Iterable[Section], location: Location, found: list[Finding]) -> Options:
     absent = Section(kind, None, (), location)
     return Options(next(iter(_of_kind(kind, kept)), absent), found)
+
+
+def _gives(section: Section, key: str) -> bool:
+    return any(option.key == key for option in section.options)
 
 
 def _of_kind(kind: str, sections: Iterable[Section]) -> list[Section]:
@@ -310,6 +382,21 @@ def _built(
     return built
 
 
+def _keep_unchanged(
+    kind: str,
+    built: dict[str, T],
+    before: Mapping[str, T],
+    sections: Iterable[Section],
+    sections_before: Iterable[Section],
+) -> None:
+    """Put what is running already in the place of what was made anew from a section that says the same."""
+    known = {section.name: section.content for section in _of_kind(kind, sections_before)}
+    for section in _of_kind(kind, sections):
+        name = section.name or ""
+        if known.get(section.name) == section.content:
+            built[name] = before[name]
+
+
 def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:
     return made_by.from_options(name, options)
 
@@ -318,7 +405,7 @@ def _listeners(validator: Validator) -> tuple[Address, ...]:
     return validator.listeners if isinstance(validator, Http01 | Listening) else ()
 
 
-def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_ListenerUse]:
+def _written(section: Section, addresses: Iterable[Address]) -> Iterator[ListenerUse]:
     """Yield each address with the line that gives it; the section's own line where none does."""
     lines: dict[Address, list[Location]] = {}
     for option in section.options:
@@ -328,11 +415,11 @@ def _written(section: Section, addresses: Iterable[Address]) -> Iterator[_Listen
     for address in addresses:
         given = lines.get(address)
         location = given.pop(0) if given else section.location
-        yield _ListenerUse(address, location, f"{section}, see {location}")
+        yield ListenerUse(address, location, f"{section}, see {location}", is_written=address in lines)
 
 
-def _check_listeners(uses: Iterable[_ListenerUse], found: list[Finding]) -> None:
-    first: dict[Address, _ListenerUse] = {}
+def _check_listeners(uses: Iterable[ListenerUse], found: list[Finding]) -> None:
+    first: dict[Address, ListenerUse] = {}
     for use in uses:
         taken = first.setdefault(use.address, use)
         if taken is not use and use.address.port:

@@ -9,11 +9,15 @@ import datetime
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 logger = logging.getLogger(__name__)
 
 Source = Literal["stored", "issued", "joined", "stale"]
+FrontEndName = Literal["sign", "http01", "metrics"]
+
+NOT_LOGGED: Final = {"logged": False}
+"""Metadata of a field that the log does without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +30,36 @@ class Event:
         names: what a certificate was asked for; empty while that is not known.
         block: the auth block that accepted the request, None while none did.
         account: the URL of the ACME account, None while none is involved.
+        front_end: what answers the request, None for what happens behind the front ends.
     """
 
     word: ClassVar[str] = "event"
     """What it is called in the log."""
+    is_logged: ClassVar[bool] = True
+    """Whether it is one line of the log; what is not is only counted."""
 
     reference: str
     client: str
     names: tuple[str, ...] = ()
     block: str | None = None
     account: str | None = None
+    front_end: FrontEndName | None = field(default=None, metadata=NOT_LOGGED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredEvent(Event):
+    """A request that asks for no certificate was answered: a challenge, a look at the metrics.
+
+    Strangers make as many of them as they like, so the log does not tell.
+
+    Args:
+        status: the HTTP status answered.
+    """
+
+    word = "answered"
+    is_logged = False
+
+    status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +100,26 @@ class IssuedEvent(Event):
 
     directory: str
     not_after: datetime.datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotIssuedEvent(Event):
+    """The CA was asked for a certificate, and there is none that can be used.
+
+    The log tells it once for each client that waits, as the answer that this client gets.
+
+    Args:
+        directory: the URL of the CA's ACME directory.
+        error: why.
+        seconds: from the first step at the CA to the failure.
+    """
+
+    word = "not issued"
+    is_logged = False
+
+    directory: str
+    error: Exception = field(repr=False, compare=False)
     seconds: float
 
 

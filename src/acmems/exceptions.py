@@ -26,6 +26,7 @@ AcmeException
     │   └── ClocksDiffer          its clock and that of this server are too far apart
     ├── CAProblem                 it answered with a problem document
     ├── CAProtocolError           its answer breaks RFC 8555, or cannot be read
+    │   ├── DirectoryUnusable     there is no ACME directory at its URL
     │   └── ChallengesUnknownStatus  a state that RFC 8555 does not know
     └── CertificateUnusable       it issued something other than what was asked for
 
@@ -379,6 +380,22 @@ class CAProblem(CAError):
 
 class CAProtocolError(CAError):
     """The CA answered something that RFC 8555 does not allow, or that is unsafe to act on."""
+
+
+class DirectoryUnusable(CAProtocolError):
+    """What is at the URL of the CA's directory is none.
+
+    Args:
+        url: the URL, which is `acme-server` in the configuration.
+        reason: what is there instead, one line.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"there is no ACME directory at {url} ({reason}): correct 'acme-server' in [account]"
+        )
+        self.url = url
+        self.reason = reason
 
 
 class ChallengesUnknownStatus(CAProtocolError):

@@ -7,9 +7,13 @@ _LONGEST = 500
 
 def one_line(text: object, longest: int = _LONGEST) -> str:
     """Return a stranger's text as one printable line, safe to log and to pass on."""
-    printable = "".join(c if c.isprintable() else " " for c in str(text)[: 4 * longest])
-    line = " ".join(printable.split())
+    line = " ".join(printable(str(text)[: 4 * longest]).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return a text with a space in the place of each character that a terminal might act on."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class Secret:

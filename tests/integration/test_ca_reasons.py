@@ -146,7 +146,7 @@ class TestAccount:
         assert self.register(proxy, settings).returncode == 0
         with Acmems(proxy.before(settings)) as acmems:
             configuration = acmems.folder / "acmems.ini"
-            assert run_acmems("account", "deactivate", configuration).returncode == 0
+            assert run_acmems("account", "deactivate", "--yes", configuration).returncode == 0
             reply = curl_sign(acmems.sign_url, csr)
             assert reply.status == 503
             assert "account.pem" in failed(acmems)

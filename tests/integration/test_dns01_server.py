@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dns.query
-import dns.update
 import pytest
 from tests.peers import (
     CALM,
     Acmems,
-    Bind,
     Pebble,
+    Resolver,
     Settings,
     curl_sign,
     free_port,
@@ -38,31 +36,6 @@ all = yes
 domain = **
 domain = *.www.example.org
 """
-
-
-class Resolver(Bind):
-    """A resolver that has the site's zone, and asks acmems for the delegated one."""
-
-    def __init__(self, port: int, *cnames: str) -> None:
-        super().__init__("example.org", records="\n".join(cnames))
-        self.delegated = port
-
-    def add(self, name: str, target: str) -> None:
-        """Add a CNAME."""
-        update = dns.update.UpdateMessage("example.org")
-        update.add(f"{name}.", 60, "CNAME", target)
-        dns.query.tcp(update, "127.0.0.1", timeout=30, port=self.port)
-
-    def prepare(self) -> None:
-        """Forward queries for the delegated zone."""
-        super().prepare()
-        file = self.folder / "named.conf"
-        text = file.read_text(encoding="utf-8").replace("recursion no", "recursion yes")
-        text += (
-            f'\nzone "acme.example.net" {{ type forward; forward only; '
-            f"forwarders {{ 127.0.0.1 port {self.delegated}; }}; }};\n"
-        )
-        file.write_text(text, encoding="utf-8")
 
 
 def account_label(acmems: Acmems) -> str:

@@ -1,202 +1,271 @@
-"""A hostile or clumsy neighbour: what one auth block's clients do is not what another's wait for."""
+"""A whole server beside neighbours and strangers that take what they can get."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import http.client
+import re
+import select
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.abandoned import HOLE, BlackHole, ask_and_hang_up, csr_for
-from tests.fault_proxy import FaultProxy
-from tests.faults import FINALIZE, NEW_ORDER, Rule
-from tests.peers import (
-    CALM,
-    Acmems,
-    Bind,
-    ChallTestSrv,
-    Pebble,
-    Settings,
-    curl_sign,
-    free_port,
-    make_key_and_csr,
-    wait_until,
-)
+from tests.peers import Acmems, Pebble, Settings, curl_sign, hmac_header, make_key_and_csr, wait_until
 
-FLOOD = 1000
-BLOCKS = """
-[auth "flood"]
-ip = 127.0.0.3
-domain = *.flood.example.org
-{flood}
+PATIENCE = 60.0
+SECRET = "a secret of a test"  # noqa: S105 - a test's own
+NEIGHBOUR = "127.0.0.66"
+STRANGER = "127.0.0.77"
+AUTH = f"""
+[auth "ours"]
+ip = 127.0.0.1
+domain = *.ours.example.org
 
 [auth "neighbour"]
-ip = 127.0.0.1
-domain = *.example.org
+ip = {NEIGHBOUR}
+domain = *.neighbour.example.org
+
+[auth "signed"]
+hmac_type = sha256
+hmac_key = {SECRET}
+domain = *.signed.example.org
 """
+WRONG = (
+    b"POST /sign HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+    b"Authentication: hmac name=sha256, hash=" + b"0" * 64 + b"\r\n\r\n"
+)
 
 
-def orders(proxy: FaultProxy) -> Counter[str]:
-    """Return how many orders have reached the CA, by the domain that their names are in."""
-    placed = [seen.payload for seen in proxy.seen if NEW_ORDER.strip("^$") == seen.path]
-    return Counter(each["identifiers"][0]["value"].partition(".")[2] for each in placed)
+class Confined(Acmems):
+    """A server that may have few descriptors."""
+
+    def command(self) -> Sequence[str]:
+        limit = [shutil.which("prlimit") or "prlimit", "--nofile=256:256"]
+        return [*limit, *super().command()]
 
 
-class Site:
-    """A CA that waits in vain for the proofs of one auth block, and finds those of the other.
+def settings_of(pebble: Pebble, folder: Path, mgmt: str = "") -> Settings:
+    settings = Settings.of(pebble, folder)
+    settings.auth = AUTH
+    settings.mgmt = mgmt
+    return settings
 
-    Attributes:
-        proxy: counts what reaches the CA.
-        settings: those of a server.
-    """
 
-    def __init__(self, proxy: FaultProxy, settings: Settings) -> None:
-        self.proxy = proxy
-        self.settings = settings
+def request(body: bytes, *fields: str) -> bytes:
+    head = ["POST /sign HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *fields, "", ""]
+    return "\r\n".join(head).encode() + body
 
-    def server(self, flood: str = "", blocks: str = BLOCKS) -> Acmems:
-        """Return a server.
 
-        Args:
-            flood: further lines of the block whose names cannot be proved.
-            blocks: the auth blocks.
-        """
-        self.settings.auth = blocks.replace("{flood}", flood)
-        return Acmems(self.proxy.before(self.settings))
+def read(client: socket.socket) -> tuple[int, bytes]:
+    """Return status and body of an answer."""
+    response = http.client.HTTPResponse(client, method="POST")
+    response.begin()
+    return response.status, response.read()
+
+
+@contextmanager
+def connections(port: int, count: int, source: str) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0)))
+            for _ in range(count)
+        ]
+
+
+@contextmanager
+def crowding(port: int, count: int, source: str) -> Iterator[None]:
+    """Hold so many connections on which nothing is asked, and replace each that is ended."""
+    stopping = threading.Event()
+    begun = threading.Event()
+
+    def crowd() -> None:
+        with ExitStack() as stack:
+            held: list[socket.socket] = []
+            while not stopping.is_set():
+                while len(held) < count and not stopping.is_set():
+                    held.append(stack.enter_context(socket.socket()))
+                    held[-1].bind((source, 0))
+                    held[-1].settimeout(1)
+                    with suppress(OSError):
+                        held[-1].connect(("127.0.0.1", port))
+                begun.set()
+                ended, _, _ = select.select(held, [], [], 0.05)
+                for client in ended:
+                    client.close()
+                held = [client for client in held if client not in ended]
+
+    thread = threading.Thread(target=crowd)
+    thread.start()
+    try:
+        assert begun.wait(PATIENCE)
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A site in whose DNS all names lead into a black hole, but for those of the neighbour."""
-    with ChallTestSrv() as dns, Pebble(dns.address, env=CALM) as ca, BlackHole(ca.http_port):
-        dns.post("set-default-ipv4", ip=HOLE)
-        for number in range(10):
-            dns.post("add-a", host=f"{number}.example.org", addresses=["127.0.0.1"])
-        settings = Settings.of(ca, tmp_path)
-        with FaultProxy(ca) as proxy:
-            yield Site(proxy, settings)
+def csr(tmp_path: Path) -> Path:
+    return make_key_and_csr(tmp_path, ["www.ours.example.org"])[1]
 
 
-class TestAbandoned:
-    """Requests in thousands that nobody waits for any more."""
-
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
-    @pytest.mark.parametrize(("flood", "most"), [("", 64), ("max-orders = 8", 4)], ids=["default", "8"])
-    def test_another_blocks_order(self, site: Site, tmp_path: Path, flood: str, most: int) -> None:
-        """The other block's order is made meanwhile, and most of the abandoned ones never reach the CA."""
-        flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]
-        csrs = [make_key_and_csr(tmp_path, [f"{n}.example.org"], stem=f"{n}")[1] for n in range(3)]
-        with site.server(flood) as acmems:
-            ask_and_hang_up(acmems.port, flooding, "127.0.0.3")
-            assert [curl_sign(acmems.sign_url, csr).status for csr in csrs] == [200, 200, 200]
-            wait_until(lambda: "given up because their clients had hung up" in acmems.log, "a line of log")
-            placed = orders(site.proxy)
-            assert placed["flood.example.org"] <= most
-            assert placed["example.org"] == 3
-            assert curl_sign(acmems.sign_url, csrs[0]).status == 200
-
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
-    def test_another_client_of_the_block(self, site: Site, tmp_path: Path) -> None:
-        """One client takes neither all places of its block nor all of its queue."""
-        flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]
-        _, csr = make_key_and_csr(tmp_path, ["0.example.org"])
-        site.settings.mgmt = "max-waiting = 100"
-        with site.server(blocks='[auth "all"]\nall = yes\ndomain = **\n') as acmems:
-            ask_and_hang_up(acmems.port, flooding, "127.0.0.3")
-            assert curl_sign(acmems.sign_url, csr).status == 200
-            wait_until(lambda: "refused because too many wait" in acmems.log, "a line of log")
-            assert orders(site.proxy)["flood.example.org"] <= 64
-            assert acmems.log.count("status=429") == 0  # those are told in sums
-
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
-    def test_a_full_queue(self, site: Site, tmp_path: Path) -> None:
-        """Who comes to a full queue gets 429, whose turn does not come in time 504, both with Retry-After."""
-        csrs = [tmp_path / f"{number}.csr" for number in range(6)]
-        for path in csrs:
-            path.write_bytes(csr_for(f"{path.stem}.flood.example.org"))
-        site.settings.mgmt = "max-orders = 1\nmax-waiting = 2\nrequest-timeout = 5"
-        with (
-            site.server(blocks='[auth "all"]\nall = yes\ndomain = **\n') as acmems,
-            ThreadPoolExecutor(6) as pool,
-        ):
-            replies = list(pool.map(lambda path: curl_sign(acmems.sign_url, path), csrs))
-            assert Counter(reply.status for reply in replies) == {429: 3, 504: 3}
-            assert all(int(reply.headers["Retry-After"]) > 0 for reply in replies)
-            assert sum("its turn has not come" in reply.text for reply in replies) == 2
-            assert orders(site.proxy)["flood.example.org"] == 1
-
-    def test_a_server_that_stops(self, site: Site) -> None:
-        """It does not wait for orders that nobody waits for."""
-        with site.server() as acmems:
-            ask_and_hang_up(acmems.port, [csr_for("0.flood.example.org")], "127.0.0.3")
-            wait_until(lambda: orders(site.proxy)["flood.example.org"] == 1, "the order")
-            assert acmems.stop() == 0
-            assert "some requests were not finished in time" not in acmems.log
+@pytest.mark.threat("fair shares", "thousands of connections")
+def test_one_csr_on_every_connection(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
+    """While a neighbour's CSR waits on more connections than there are places, others get their chains."""
+    (tmp_path / "theirs").mkdir()
+    theirs = make_key_and_csr(tmp_path / "theirs", ["www.neighbour.example.org"])[1].read_bytes()
+    with Acmems(settings_of(pebble, tmp_path, "max-connections = 100")) as acmems:
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        with connections(acmems.port, 150, NEIGHBOUR) as many:
+            with pebble.paused():
+                for client in many:
+                    client.sendall(request(theirs))
+                wait_until(
+                    lambda: acmems.log.count(" requested ") >= 80, "the neighbour's requests are there"
+                )
+                for _ in range(5):
+                    assert curl_sign(acmems.sign_url, csr).status == 200
+            answers = [read(client) for client in many]
+    assert {status for status, _ in answers} == {200}
+    assert len({chain for _, chain in answers}) == 1
 
 
-DNS = """
-[verification "never"]
-type = dns01-dnsUpdate
-dns-server = {bind}
-propagation = authoritative
-nameserver = 127.0.0.1:{nowhere}
-propagation-timeout = 600
-
-[verification "dns"]
-type = dns01-dnsUpdate
-dns-server = {bind}
-propagation = authoritative
-nameserver = {bind}
-"""
-
-
-@pytest.mark.threat("shares", "requests that hang and are abandoned")
-def test_records_that_never_show(tmp_path: Path) -> None:
-    """While many orders of one block wait for DNS in vain, those of another are proved by DNS as usual."""
-    flooding = [csr_for(f"{number}.flood.example.org") for number in range(200)]
-    _, csr = make_key_and_csr(tmp_path, ["0.example.org"])
-    with Bind("example.org") as bind, Pebble(bind.address, env=CALM) as ca, FaultProxy(ca) as proxy:
-        settings = proxy.before(Settings.of(ca, tmp_path))
-        settings.mgmt = "request-timeout = 20"
-        settings.verification = DNS.format(bind=bind.address, nowhere=free_port())
-        settings.auth = BLOCKS.replace("{flood}", "verification = never") + "verification = dns\n"
-        with Acmems(settings) as acmems:
-            ask_and_hang_up(acmems.port, flooding, "127.0.0.3")
-            records = [f"_acme-challenge.{number}.flood.example.org" for number in range(64)]
-            wait_until(lambda: all(map(bind.texts, records)), "records that are waited for")
-            assert curl_sign(acmems.sign_url, csr).status == 200
-            assert orders(proxy) == {"flood.example.org": 64, "example.org": 1}
+@pytest.mark.threat("fair shares", "thousands of connections", "refusals without end")
+def test_a_wrong_hmac_ends_its_connection(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
+    """Whoever has no secret needs a connection for each guess, and others are served meanwhile."""
+    with Acmems(settings_of(pebble, tmp_path, "max-connections = 100")) as acmems:
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        with connections(acmems.port, 200, STRANGER) as strangers:
+            for client in strangers:
+                client.sendall((WRONG % 5 + b"wrong") * 10)
+            for _ in range(5):
+                assert curl_sign(acmems.sign_url, csr).status == 200
+            for client in strangers[:80]:
+                data = b"".join(iter(lambda: client.recv(65536), b""))  # noqa: B023 - called at once
+                assert data.count(b"HTTP/1.1 403 ") == 1
+                assert b"\r\nConnection: close\r\n" in data
 
 
-class TestRefused:
-    """A fleet whose CSRs the CA refuses."""
-
-    @pytest.mark.parametrize(
-        "refuse",
-        [
-            lambda rule: rule.problem(400, "badCSR"),
-            lambda rule: rule.problem(403, "unauthorized"),
-            lambda rule: rule.set(
-                status="invalid",
-                error={"type": "urn:ietf:params:acme:error:unauthorized", "detail": "not these names"},
-            ),
-        ],
-        ids=["badCSR", "unauthorized", "in an invalid order"],
+@pytest.mark.threat("fair shares", "refusals without end")
+def test_refusals_are_summed_up(pebble: Pebble, tmp_path: Path) -> None:
+    """Two thousand connections with one byte each make a few lines, and one that sums them up."""
+    with Acmems(settings_of(pebble, tmp_path)) as acmems:
+        for _ in range(2000):
+            with socket.create_connection(("127.0.0.1", acmems.port), PATIENCE, (STRANGER, 0)) as client:
+                client.sendall(b"\0")
+                assert client.recv(12) == b"HTTP/1.1 400"
+        acmems.stop()
+        lines = [line for line in acmems.log.splitlines() if "refused" in line]
+    assert len(lines) == 11
+    assert re.search(
+        rf'WARNING "?refused without a line each"? count=1990 statuses=400:1990 clients=1 most=1990 '
+        rf"client={STRANGER}$",
+        lines[-1],
     )
-    @pytest.mark.threat("shares", "mistakes of others")
-    def test_all_at_once(
-        self, proxy: FaultProxy, settings: Settings, tmp_path: Path, refuse: Callable[[Rule], None]
-    ) -> None:
-        """Thirty refused CSRs with keys of their own cost three orders; other names cost one, as ever."""
-        refuse(proxy.when(path=FINALIZE, nth=range(1, 4)))
-        csrs = [tmp_path / f"{number}.csr" for number in range(30)]
-        for path in csrs:
-            path.write_bytes(csr_for("same.example.org"))
-        _, other = make_key_and_csr(tmp_path, ["other.example.org"])
-        with Acmems(proxy.before(settings)) as acmems, ThreadPoolExecutor(30) as pool:
-            replies = list(pool.map(lambda path: curl_sign(acmems.sign_url, path), csrs))
-            assert Counter(reply.status for reply in replies) == {415: 3, 429: 27}
-            assert all("Retry-After" in reply.headers for reply in replies if reply.status == 429)
-            assert curl_sign(acmems.sign_url, other).status == 200
-            assert orders(proxy)["example.org"] == 4
+
+
+@pytest.mark.threat("fair shares", "few descriptors")
+def test_few_descriptors(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
+    """With 256 descriptors and strangers everywhere, chains are stored, delivered and ordered."""
+    settings = settings_of(pebble, tmp_path)
+    new = make_key_and_csr(tmp_path, ["new.ours.example.org"], stem="new")[1]
+    with Confined(settings) as acmems, ExitStack() as stack:
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        for port in (settings.challenge_port, acmems.port):
+            for source in range(80, 84):
+                stack.enter_context(crowding(port, 100, f"127.0.0.{source}"))
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        assert curl_sign(acmems.sign_url, new).status == 200
+        assert curl_sign(acmems.sign_url, new).status == 200
+        assert "source=stored" in acmems.log.splitlines()[-1]
+        open_files = len(list(Path(f"/proc/{acmems.process.pid}/fd").iterdir()))
+    assert open_files <= 256 - 64
+    assert "Too many open files" not in acmems.log
+
+
+@pytest.mark.threat("fair shares", "bodies that nobody has asked for")
+def test_bodies_of_strangers(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
+    """A hundred strangers who send megabytes each fill no memory, and get 503; others are served."""
+    part = b"x" * (1 << 16)
+    refused: list[bytes] = []
+
+    def send(client: socket.socket) -> None:
+        try:
+            client.sendall(WRONG % (4 << 20))
+            for _ in range(60):
+                client.sendall(part)
+        except OSError:
+            return
+        client.settimeout(5)
+        try:
+            refused.append(client.recv(12))
+        except OSError:
+            return
+
+    with Acmems(settings_of(pebble, tmp_path, "max-size = 4m")) as acmems:
+        assert curl_sign(acmems.sign_url, csr).status == 200
+        before = acmems.peak_memory
+        with connections(acmems.port, 100, STRANGER) as strangers:
+            threads = [threading.Thread(target=send, args=(client,)) for client in strangers]
+            for thread in threads:
+                thread.start()
+            assert curl_sign(acmems.sign_url, csr).status == 200
+            for thread in threads:
+                thread.join(PATIENCE)
+        assert acmems.peak_memory - before < 100 << 20
+
+
+@pytest.fixture(scope="module")
+def calm(pebble: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acmems]:
+    """A server that nobody attacks."""
+    with Acmems(settings_of(pebble, tmp_path_factory.mktemp("chunks"))) as acmems:
+        yield acmems
+
+
+class TestChunks:
+    """Bodies in chunks, as clients send them that do not know the length."""
+
+    @pytest.mark.threat("http", "chunked bodies")
+    @pytest.mark.parametrize("signed", [False, True])
+    def test_curl_from_a_pipe(self, calm: Acmems, tmp_path: Path, signed: bool) -> None:
+        """`curl -T -` sends chunks, and the HMAC is over what is in them."""
+        block = "signed" if signed else "ours"
+        csr = make_key_and_csr(tmp_path, [f"curl.{block}.example.org"])[1]
+        fields = ["-H", hmac_header(csr, SECRET)] if signed else []
+        command = ["curl", "-sS", "-X", "POST", "-T", "-", *fields, "-w", "%{http_code}", calm.sign_url]
+        done = subprocess.run(
+            command, input=csr.read_bytes(), capture_output=True, check=True, timeout=PATIENCE
+        )
+        assert done.stdout.startswith(b"-----BEGIN CERTIFICATE-----")
+        assert done.stdout.endswith(b"200")
+
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_too_much_is_refused(self, calm: Acmems) -> None:
+        """Chunks beyond `max-size` are not waited for: curl gets 413 in the midst of an endless body."""
+        command = ["curl", "-sS", "-X", "POST", "-T", "-", "-w", "%{http_code}", "-o", "/dev/null"]
+        with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+            done = subprocess.run(
+                [*command, calm.sign_url],
+                stdin=endless.stdout,
+                stdout=subprocess.PIPE,
+                check=False,
+                timeout=PATIENCE,
+            )
+            endless.kill()
+        assert int(done.stdout) == 413
+
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_python_with_an_iterable(self, calm: Acmems, csr: Path) -> None:
+        """A client that sends line by line, each in a chunk of its own, keeps its connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", calm.port, timeout=PATIENCE)
+        for _ in range(2):
+            lines = iter(csr.read_bytes().splitlines(keepends=True))
+            connection.request("POST", "/sign", lines, encode_chunked=True)
+            response = connection.getresponse()
+            assert response.status == 200
+            assert response.read().startswith(b"-----BEGIN CERTIFICATE-----")
+        connection.close()

@@ -110,7 +110,9 @@ class TestFraming:
         ("data", "status"),
         [
             pytest.param(post(length=None), 411, id="no length"),
-            pytest.param(post("Transfer-Encoding: chunked", length=None), 501, id="chunked"),
+            pytest.param(post("Transfer-Encoding: chunked", length=None), 400, id="chunked, but no chunk"),
+            pytest.param(post("Transfer-Encoding: chunked"), 400, id="chunked and a length"),
+            pytest.param(post("Transfer-Encoding: gzip", length=None), 501, id="compressed"),
             *(
                 pytest.param(post(length=x), 400, id=f"length {x[:5]}")
                 for x in ("-5", "+5", "5_0", "5" * 5000)
@@ -253,6 +255,34 @@ class TestForwardedFor:
         fields = [f"X-Forwarded-For: {value}" for value in forwarded]
         assert house.ask(post(*fields, length=str(len(body)), body=body), source).status == status
 
+    @pytest.mark.parametrize(
+        ("forwarded", "line", "client"),
+        [
+            ("203.0.113.77", "POST /sign HTTP/1.1", "client=203.0.113.77 status=403"),
+            ("203.0.113.78", "GET /sign HTTP/1.1", "client=203.0.113.78 status=405"),
+            (f"203.0.113.79, {PROXY}", "POST /sigh HTTP/1.1", "client=203.0.113.79 status=404"),
+            (
+                "odd",
+                "POST /sign HTTP/1.1",
+                f'client="{PROXY} (its X-Forwarded-For is not understood)" status=403',
+            ),
+        ],
+    )
+    def test_the_log_tells_the_client_and_not_the_proxy(
+        self, house: House, forwarded: str, line: str, client: str
+    ) -> None:
+        """What is refused before its body is read is logged with the address that the proxy tells."""
+        house.ask(post(f"X-Forwarded-For: {forwarded}", line=line), PROXY)
+        assert client in house.acmems.log
+
+    def test_the_log_tells_the_names_that_no_block_grants(self, house: House, tmp_path: Path) -> None:
+        """What is refused for its names is logged with them, and with the address that the proxy tells."""
+        _, csr = make_key_and_csr(tmp_path, ["elsewhere.example.com"])
+        body = csr.read_bytes()
+        refused = post(f"X-Forwarded-For: {FAR}", length=str(len(body)), body=body)
+        assert house.ask(refused, PROXY).status == 403
+        assert f"client={FAR} names=elsewhere.example.com status=403" in house.acmems.log
+
 
 @pytest.fixture(scope="module")
 def presented(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
@@ -294,7 +324,8 @@ class TestChallenges:
             pytest.param("GET {path} HTTP/1.1", ["A.LOCAL.example.org:80"], 200, id="port and upper case"),
             pytest.param("GET {path} HTTP/1.1", ["b.local.example.org"], 404, id="wrong host"),
             pytest.param("GET {path} HTTP/1.1", ["local.example.org"], 404, id="parent"),
-            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org."], 404, id="dot"),
+            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org."], 200, id="dot"),
+            pytest.param("GET {path} HTTP/1.1", ["a.local.example.org.."], 404, id="two dots"),
             pytest.param("GET {path} HTTP/1.1", ["127.0.0.1"], 404, id="address"),
             pytest.param("GET {path} HTTP/1.1", [""], 404, id="empty host"),
             pytest.param("GET {path} HTTP/1.0", [], 404, id="no host in HTTP/1.0"),
@@ -310,9 +341,15 @@ class TestChallenges:
             pytest.param("GET /{path} HTTP/1.1", ["a.local.example.org"], 404, id="two slashes"),
             pytest.param(
                 "GET http://a.local.example.org{path} HTTP/1.1",
+                ["b.local.example.org"],
+                200,
+                id="absolute URI",
+            ),
+            pytest.param(
+                "GET http://b.local.example.org{path} HTTP/1.1",
                 ["a.local.example.org"],
                 404,
-                id="absolute URI",
+                id="absolute URI of another host",
             ),
             pytest.param(
                 "GET /.well-known/acme-challenge/../../../../etc/passwd HTTP/1.1",
@@ -327,7 +364,7 @@ class TestChallenges:
     def test_only_the_exact_place_answers(
         self, house: House, presented: tuple[str, str], line: str, hosts: list[str], status: int
     ) -> None:
-        """Only the exact host and path get the answer, port and case of the host aside."""
+        """Only the exact host and path get the answer; port, case and dot of the host do not matter."""
         path, proof = presented
         head = [line.format(path=path), *(f"Host: {host}" for host in hosts), "Content-Length: 0", "", ""]
         reply = house.ask("\r\n".join(head).encode(), port=house.challenge_port)

@@ -25,7 +25,7 @@ from tests.peers import (
     wait_until,
 )
 
-from acmems import app
+from acmems.app import server as servers
 from acmems.config import Configuration
 
 
@@ -108,7 +108,7 @@ class TestLife:
         self, dns: ChallTestSrv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A request that the CA holds up longer than a stop waits is refused, and its proof withdrawn."""
-        monkeypatch.setattr(app, "DRAIN_SECONDS", 0.2)
+        monkeypatch.setattr(servers, "DRAIN_SECONDS", 0.2)
         _, csr = make_key_and_csr(tmp_path, ["stuck.example.org"])
         with (
             socket.create_server(("127.0.0.1", 0)) as silent,
@@ -117,7 +117,7 @@ class TestLife:
             settings = Settings.of(ca, tmp_path)
             settings.challenge_port = free_port()
             config = Configuration.from_text(settings.text())
-            server = app.Server(config)
+            server = servers.Server(config)
             server.start()
             with ThreadPoolExecutor() as pool:
                 reply = pool.submit(curl_sign, f"http://127.0.0.1:{settings.port}/sign", csr)
@@ -179,7 +179,7 @@ class TestLife:
         shown = run_acmems("account", "show", config)
         assert "P-256" in shown.stdout
         assert "valid" in shown.stdout
-        ended = run_acmems("account", "deactivate", config)
+        ended = run_acmems("account", "deactivate", "--yes", config)
         assert ended.returncode == 0
         assert "deactivated" in ended.stdout
         gone = run_acmems("account", "show", config)
@@ -191,7 +191,7 @@ class TestLife:
         config = tmp_path / "acmems.ini"
         config.write_text(settings.text().replace("accept-terms-of-service = yes", ""))
         done = run_acmems("serve", config)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "accept-terms-of-service = " in done.stderr
         assert not (tmp_path / "account" / "registration.json").exists()
 

@@ -75,6 +75,34 @@ def test_a_hundred_names_fit_into_one_certificate(settings: Settings, tmp_path: 
     assert names_of(reply.body) == set(names)
 
 
+def test_a_chain_that_the_client_has_is_not_sent_again(settings: Settings, tmp_path: Path) -> None:
+    """A client that sends the ETag of the current chain gets 304 without a body."""
+    _, csr = make_key_and_csr(tmp_path, ["tagged.example.org"])
+    with Acmems(settings) as acmems:
+        first = curl_sign(acmems.sign_url, csr)
+        tag = first.headers["ETag"]
+        for known in (tag, f'"other", W/{tag}'):
+            again = curl(acmems.sign_url, "-H", f"If-None-Match: {known}", "--data-binary", f"@{csr}")
+            assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+            assert "Content-Length" not in again.headers
+            assert "Connection" not in again.headers
+        assert "status=304" in acmems.log.splitlines()[-1]
+        for unknown in ('"other"', "*", tag.strip('"'), f'"x{tag[1:]}'):
+            again = curl(acmems.sign_url, "-H", f"If-None-Match: {unknown}", "--data-binary", f"@{csr}")
+            assert (again.status, again.body) == (200, first.body)
+
+
+def test_an_etag_opens_no_door(settings: Settings, tmp_path: Path) -> None:
+    """Policy decides first: whoever may not have a chain does not learn whether its ETag is right."""
+    _, csr = make_key_and_csr(tmp_path, ["mail.example.org"])
+    settings.auth = BLOCKS
+    with Acmems(settings) as acmems:
+        tag = curl_sign(acmems.sign_url, csr, secret=SECRET).headers["ETag"]
+        asked = ("-H", f"If-None-Match: {tag}", "--data-binary", f"@{csr}")
+        assert curl(acmems.sign_url, *asked).status == 403
+        assert curl(acmems.sign_url, *asked, "-H", hmac_header(csr, SECRET)).status == 304
+
+
 def test_a_stored_chain_comes_back(settings: Settings, tmp_path: Path) -> None:
     """The same CSR gets the same chain, also after a restart, and another CSR of the same key too."""
     key, csr = make_key_and_csr(tmp_path, ["kept.example.org"])
@@ -87,14 +115,19 @@ def test_a_stored_chain_comes_back(settings: Settings, tmp_path: Path) -> None:
         assert curl_sign(acmems.sign_url, csr).body == first.body
 
 
-def test_without_a_storage_each_request_is_a_new_certificate(settings: Settings, tmp_path: Path) -> None:
-    """The storage `none` keeps nothing."""
-    _, csr = make_key_and_csr(tmp_path, ["fresh.example.org"])
-    settings.storage = '[storage "nothing"]\ntype = none\n'
+@pytest.mark.parametrize(("storage", "is_new"), [("", False), ('[storage "n"]\ntype = none\n', True)])
+def test_without_a_storage_only_those_who_say_so_order_each_time(
+    settings: Settings, tmp_path: Path, storage: str, is_new: bool
+) -> None:
+    """Where no storage is configured, the chain is kept in memory until it is due; `none` keeps nothing."""
+    settings.storage = storage
+    _, csr = make_key_and_csr(tmp_path, ["unkept.example.org"])
     with Acmems(settings) as acmems:
-        first, second = (curl_sign(acmems.sign_url, csr) for _ in range(2))
-    assert first.status == second.status == 200
-    assert first.body != second.body
+        first, second = (curl_sign(acmems.sign_url, csr).body for _ in range(2))
+        assert (first != second) is is_new
+        # Memory does not outlive the process.
+        acmems.restart()
+        assert curl_sign(acmems.sign_url, csr).body not in {first, second}
 
 
 def test_fifty_at_once_share_one_issuance(settings: Settings, tmp_path: Path) -> None:
@@ -203,7 +236,9 @@ class TestRefusals:
             (["-d", "x"], "/sign?x", 404),
             (["-d", "x"], "/", 404),
             (["-d", "x" * 20_000], "/sign", 413),
-            (["-H", "Transfer-Encoding: chunked", "-d", "x"], "/sign", 501),
+            (["-H", "Transfer-Encoding: chunked", "-d", "x"], "/sign", 415),
+            (["-H", "Transfer-Encoding: gzip", "-H", "Content-Length:", "-d", "x"], "/sign", 501),
+            (["-H", "Transfer-Encoding: chunked", "-d", "x" * 20_000], "/sign", 413),
             (["-X", "POST"], "/sign", 411),
         ],
         ids=str,

@@ -11,6 +11,7 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
+import dns.update
 from tests.peers.process import Peer, free_port, program
 
 OPTIONS = """
@@ -209,6 +210,38 @@ acl:
     update-type: TXT
 zone:
 """
+
+
+class Resolver(Bind):
+    """A resolver that has the site's zone, example.org, and asks acmems for a delegated one.
+
+    Args:
+        port: where acmems answers.
+        cnames: lines of the zone file of example.org.
+        zone: the delegated zone.
+    """
+
+    def __init__(self, port: int, *cnames: str, zone: str = "acme.example.net") -> None:
+        super().__init__("example.org", records="\n".join(cnames))
+        self.delegated = port
+        self.zone = zone
+
+    def add(self, name: str, target: str) -> None:
+        """Add a CNAME."""
+        update = dns.update.UpdateMessage("example.org")
+        update.add(f"{name}.", 60, "CNAME", target)
+        dns.query.tcp(update, "127.0.0.1", timeout=30, port=self.port)
+
+    def prepare(self) -> None:
+        """Forward queries for the delegated zone."""
+        super().prepare()
+        file = self.folder / "named.conf"
+        text = file.read_text(encoding="utf-8").replace("recursion no", "recursion yes")
+        text += (
+            f'\nzone "{self.zone}" {{ type forward; forward only; '
+            f"forwarders {{ 127.0.0.1 port {self.delegated}; }}; }};\n"
+        )
+        file.write_text(text, encoding="utf-8")
 
 
 class Knot(NameServer):

@@ -36,7 +36,12 @@ def program(name: str) -> str:
     Raises:
         PeerFailed: there is none.
     """
-    folders = [FETCHED / "usr/sbin", FETCHED / "usr/bin", *os.get_exec_path(), "/usr/sbin", "/sbin"]
+    folders = [
+        *(FETCHED / name for name in ("usr/sbin", "usr/bin", "bin")),
+        *os.get_exec_path(),
+        "/usr/sbin",
+        "/sbin",
+    ]
     found = shutil.which(name, path=os.pathsep.join(map(str, folders)))
     if found is None:
         raise PeerFailed(f"{name} is missing: run scripts/peers")
@@ -49,9 +54,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         key: value
         for key, value in os.environ.items()
         if not key.lower().endswith("_proxy")
-        and not key.startswith(("PEBBLE_", "ACMEMS_", "NOTIFY_", "WATCHDOG_"))
+        and not key.startswith(("PEBBLE_", "ACMEMS_", "NOTIFY_", "WATCHDOG_", "LISTEN_"))
     }
-    libraries = [*map(str, FETCHED.glob("usr/lib/*-linux-gnu*")), kept.get("LD_LIBRARY_PATH", "")]
+    folders = sorted(FETCHED.glob("usr/lib/*-linux-gnu*")) + sorted(
+        FETCHED.glob("usr/lib/*-linux-gnu*/systemd")
+    )
+    libraries = [*map(str, folders), kept.get("LD_LIBRARY_PATH", "")]
     kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), str(FETCHED / "usr/bin")])
     return {**kept, **(extra or {})}
@@ -96,6 +104,9 @@ class Peer:
 
     Args:
         env: variables to set for it.
+
+    Attributes:
+        pass_fds: descriptors that it inherits, beside the usual three.
     """
 
     name = ""
@@ -105,6 +116,7 @@ class Peer:
         self.folder = Path()
         self._cleanup = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self.pass_fds: Sequence[int] = ()
 
     def prepare(self) -> None:
         """Choose ports and write configuration into `folder`."""
@@ -150,6 +162,7 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                pass_fds=self.pass_fds,
                 # A Ctrl-C at the terminal is for whoever runs the peers, who then stops them in order.
                 start_new_session=True,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.peers.ca import Pebble
-from tests.peers.process import STARTING, Peer, environment, free_port
+from tests.peers.process import STARTING, Peer, environment, free_port, wait_until
 
 ANYONE = """
 [auth "anyone"]
@@ -97,12 +98,27 @@ class Settings:
         return sections.format_map(vars(self))
 
 
+# Does what systemd does before it runs a service: sockets become descriptors 3 and following, and variables
+# tell how many they are and whom they are for.
+ACTIVATE = """
+import fcntl, os, sys
+count = int(sys.argv[1])
+sockets = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 100) for each in sys.argv[2:2 + count]]
+for number, found in enumerate(sockets):
+    os.dup2(found, 3 + number)
+    os.close(found)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
+os.execvp(sys.argv[2 + count], sys.argv[2 + count:])
+"""
+
+
 class Acmems(Peer):
     """`acmems serve`, ready as soon as it tells systemd so.
 
     Args:
         configuration: the text of the configuration file, or what makes one.
         env: variables to set for it.
+        sockets: what it inherits as from systemd, by name; whoever opened them closes them.
 
     Attributes:
         port: where `/sign` is, as the configuration says.
@@ -111,8 +127,17 @@ class Acmems(Peer):
 
     name = "acmems"
 
-    def __init__(self, configuration: str | Settings, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        configuration: str | Settings,
+        env: Mapping[str, str] | None = None,
+        *,
+        sockets: Sequence[tuple[str, socket.socket]] = (),
+    ) -> None:
         super().__init__(env)
+        self.pass_fds = [each.fileno() for _, each in sockets]
+        if sockets:
+            self.env["LISTEN_FDNAMES"] = ":".join(name for name, _ in sockets)
         self.configuration = configuration if isinstance(configuration, str) else configuration.text()
         mgmt = self.configuration.partition("[mgmt]")[2]
         found = re.search(r"^\s*(?:listener|mgmt)\s*=\s*\S+:(\d+)\s*$", mgmt, re.MULTILINE)
@@ -132,7 +157,10 @@ class Acmems(Peer):
 
     def command(self) -> Sequence[str]:
         """Return the command line to run."""
-        return [sys.executable, "-m", "acmems", "serve", "acmems.ini"]
+        serve = [sys.executable, "-m", "acmems", "serve", "acmems.ini"]
+        if not self.pass_fds:
+            return serve
+        return [sys.executable, "-c", ACTIVATE, *map(str, [len(self.pass_fds), *self.pass_fds]), *serve]
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -142,6 +170,25 @@ class Acmems(Peer):
     def ready(self) -> bool:
         """Tell whether it said that it is ready."""
         return "READY=1" in self.notifications
+
+    def reload(self, configuration: str | Settings | None = None) -> None:
+        """Have it read its configuration anew, and wait until it has done so, whatever comes of it.
+
+        Args:
+            configuration: what to write into the file before; None: what is there stays.
+        """
+        if configuration is not None:
+            self.configuration = configuration if isinstance(configuration, str) else configuration.text()
+            # Whole at once, as editors do it: the server may read at any time.
+            (self.folder / "new.ini").write_text(self.configuration, encoding="utf-8")
+            (self.folder / "new.ini").rename(self.folder / "acmems.ini")
+        before = self.notifications.count("RELOADING=1")
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self._has_reloaded(before + 1), "it has reloaded")
+
+    def _has_reloaded(self, times: int) -> bool:
+        told = [each for each in self.notifications if each in {"RELOADING=1", "READY=1"}]
+        return told.count("RELOADING=1") >= times and told[-1] == "READY=1"
 
     @property
     def notifications(self) -> list[str]:

@@ -7,15 +7,20 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acmems.exceptions import HttpRefusal
+from acmems.exceptions import HttpRefusal, PayloadToLarge
 from acmems.net.http.framing import HeadLimits, RequestReader
 
 LIMITS = HeadLimits(size=400, target=60, headers=6)
 BODY = 40  # bytes that are taken at most
 
+CHUNKED = (
+    b"POST /sign HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nA: b\r\n\r\n"
+)
 GOOD = (
     b"POST /sign HTTP/1.1\r\nHost: a.example.org\r\nContent-Length: 3\r\n\r\nabc",
     b"GET /.well-known/acme-challenge/x HTTP/1.0\r\n\r\n",
+    CHUNKED,
     b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nX: y\r\nContent-Length: 0\r\n\r\n",
 )
 WORDS = """
@@ -46,7 +51,7 @@ def outcome(packets: list[bytes]) -> list[object]:
             while head is not None or (head := reader.head()) is not None:
                 if head.length > BODY:
                     return [*found, "too large", head.length]
-                body = reader.body(head.length)
+                body = reader.chunked_body(BODY) if head.is_chunked else reader.body(head.length)
                 if body is None:
                     break
                 fields = (head.method, head.target, head.version, head.keep_alive, head.expects_continue)
@@ -54,6 +59,8 @@ def outcome(packets: list[bytes]) -> list[object]:
                 head = None
     except HttpRefusal as refusal:
         return [*found, refusal.status, refusal.reason]
+    except PayloadToLarge as refusal:
+        return [*found, "too large", refusal.size]
     return [*found, reader.empty]
 
 

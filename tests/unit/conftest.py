@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.crowd import Crowd
 from tests.listening import Bench, later, post
 from tests.steps import LoopTime
 from tests.tls_server import ANSWERING, Behaviour, Serve, Server
@@ -21,6 +22,14 @@ def time() -> Iterator[LoopTime]:
     time = LoopTime()
     with contextlib.closing(time.loop):
         yield time
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    """A listener with forty places."""
+    crowd = Crowd()
+    yield crowd
+    crowd.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from acmems.challenges import VALIDATORS, DnsUpdate, Http01
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
 from acmems.net.address import Address
-from acmems.storages import FileStorage, NoStorage
+from acmems.storages import FileStorage, MemoryStorage, NoStorage
 from acmems.x509 import csr
 
 ACCOUNT = "[account]\ndir = /var/lib/acmems\n"
@@ -203,29 +203,37 @@ class TestDefaults:
         assert config.default_validator is config.validators["dns"]
         assert set(config.validators) == {"dns"}
 
-    def test_with_two_verifications_the_default_is_http01(self) -> None:
-        """Of two verifications none is guessed: the default is http01 on 1380."""
-        config = load(
-            '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
-        )
+    def test_without_verifications_the_default_is_http01(self) -> None:
+        """Where no verification is defined, http01 listens on 1380."""
+        config = load()
         default = config.default_validator
         assert isinstance(default, Http01)
-        assert len(default.listeners) == 2
-        assert default not in (config.validators["a"], config.validators["b"])
+        assert [str(address) for address in default.listeners] == ["0.0.0.0:1380", "[::]:1380"]
+        assert config.validators == {"http01": default}
 
-    def test_the_default_http01_shares_listeners(self) -> None:
-        """Where another http01 has port 1380 already, the default answers there too."""
-        config = load('[verification "http01"]\ntype = http01\n[verification "b"]\ntype = dns01-dnsUpdate\n')
-        default = config.default_validator
-        assert isinstance(default, Http01)
-        assert default.name not in {"http01", "b"}
-        assert default.listeners == ()
-        assert default.responses is config.responses
+    def test_of_two_verifications_none_is_guessed(self) -> None:
+        """With two verifications and no default, a block must say which; no listener opens for it."""
+        two = '[verification "a"]\ntype = dns01-dnsUpdate\n[verification "b"]\ntype = http01\nlistener =\n'
+        [finding] = wrong(two)
+        assert finding.startswith(
+            'a.ini:9: [auth "all"] names no verification, and of several none is the default'
+        )
+        assert "'verification = …' (a or b)" in finding
+
+    def test_blocks_that_name_their_verification_need_no_default(self) -> None:
+        """Where each block names one of two verifications, nothing else listens."""
+        config = load(
+            'verification = b\n[verification "a"]\ntype = dns01-dnsUpdate\n'
+            '[verification "b"]\ntype = http01\nlistener = 127.0.0.1:1380\n'
+        )
+        assert config.default_validator is None
+        assert set(config.validators) == {"a", "b"}
 
     def test_storage(self) -> None:
-        """Without any storage, nothing is kept."""
+        """Without any storage, chains are kept in memory, and not ordered anew for each request."""
         config = load()
-        assert isinstance(config.default_storage, NoStorage)
+        assert isinstance(config.default_storage, MemoryStorage)
+        assert load().default_storage is config.default_storage  # a reload forgets nothing
         assert config.auth.blocks[0].storage is config.default_storage
 
     def test_the_only_storage_is_the_default(self) -> None:
@@ -233,11 +241,17 @@ class TestDefaults:
         config = load('[storage "disk"]\ntype = file\ndirectory = /srv\n')
         assert config.default_storage is config.storages["disk"]
 
-    def test_of_two_storages_none_is_the_default(self) -> None:
-        """Of two storages none is guessed: the default keeps nothing."""
+    def test_of_two_storages_none_is_guessed(self) -> None:
+        """Of two storages none is guessed: the default keeps chains in memory."""
         config = load(
             '[storage "a"]\ntype = file\ndirectory = /a\n[storage "b"]\ntype = file\ndirectory = /b\n'
         )
+        assert isinstance(config.default_storage, MemoryStorage)
+
+    def test_a_storage_that_is_called_none_is_a_choice(self) -> None:
+        """Of two storages, one that is called `none` is what blocks without a storage have, as in 0.3."""
+        config = load('[storage "a"]\ntype = file\ndirectory = /a\n[storage "none"]\ntype = none\n')
+        assert config.default_storage is config.storages["none"]
         assert isinstance(config.default_storage, NoStorage)
 
 
@@ -303,7 +317,7 @@ class TestSections:
             ),
             (
                 '[verification "a"]\ntype = http01\nttl = 5',
-                "a.ini:3: [verification \"a\"] knows no 'ttl' (known: listener, type)",
+                "a.ini:3: [verification \"a\"] knows no 'ttl' (known: listener, trusted-proxy, type)",
             ),
             ('[storage "a"]\ntype = file', "a.ini:1: [storage \"a\"] needs 'directory = …'"),
         ],
@@ -319,7 +333,10 @@ class TestSections:
 
     def test_a_verification_without_type_listens_nowhere(self) -> None:
         """A verification without a good type is no second finding at the listeners of others."""
-        found = wrong('[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n')
+        found = wrong(
+            '[verification "a"]\ntype = tls\n[verification "b"]\ntype = http01\n'
+            "[mgmt]\ndefault-verification = b\n"
+        )
         assert found == [f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}"]
 
     def test_one_mistake_is_reported_once(self) -> None:
@@ -336,7 +353,6 @@ class TestFindings:
         """Every problem of a file is reported, sorted by line."""
         lines = 'x\n[auth]\n[mgmt]\nmax-size = y\n[acount]\n[logging]\nlevel = z\n[storage "a"]\ntype = b'
         assert [finding.split(":")[1] for finding in findings(lines)] == [
-            "1",
             "1",
             "1",
             "2",
@@ -402,91 +418,15 @@ class TestFindings:
         assert not [finding for finding in found if "hunter2" in finding]
 
 
-class TestFiles:
-    def test_a_file_is_loaded_by_its_path(self, tmp_path: Path) -> None:
-        """`load` reads a file by its name, as text or Path."""
-        file = tmp_path / "acmems.ini"
-        file.write_text(OF_0_3, encoding="utf-8")
-        assert Configuration.load(file).account.dir == Path("/etc/acmems/account")
-        assert Configuration.load(str(file)).account.dir == Path("/etc/acmems/account")
-
-    def test_several_files_are_read_as_one(self, tmp_path: Path) -> None:
-        """Sections may be spread over files."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(ACCOUNT, encoding="utf-8")
-        two.write_text(AUTH, encoding="utf-8")
-        config = Configuration.load(one, two)
-        assert not config.warnings
-        assert [block.name for block in config.auth.blocks] == ["all"]
-
-    def test_a_section_in_two_files_is_given_twice(self, tmp_path: Path) -> None:
-        """A section that another file has already is a finding that names the first place."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(ACCOUNT + AUTH, encoding="utf-8")
-        two.write_text("\n" + ACCOUNT, encoding="utf-8")
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(one, two)
-        assert str(caught.value) == f"{two}:2: [account] is given twice, first at {one}:1"
-
-    def test_a_section_does_not_go_on_in_the_next_file(self, tmp_path: Path) -> None:
-        """Each file begins outside of any section."""
-        one, two = tmp_path / "1.ini", tmp_path / "2.ini"
-        one.write_text(AUTH + ACCOUNT, encoding="utf-8")
-        two.write_text("email = a@example.org\n", encoding="utf-8")
-        with pytest.raises(ConfigurationError, match="2.ini:1: 'email' stands before any"):  # noqa: RUF043 - plain
-            Configuration.load(one, two)
-
-    def test_a_file_that_cannot_be_read_is_a_finding(self, tmp_path: Path) -> None:
-        """Missing files and folders are reported by name, along with what is wrong in other files."""
-        good, missing = tmp_path / "good.ini", tmp_path / "missing.ini"
-        good.write_text(ACCOUNT + "emial = a@example.org\n" + AUTH, encoding="utf-8")
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(good, missing, tmp_path)
-        assert {str(finding) for finding in caught.value.findings} == {
-            f"{good}:3: [account] knows no 'emial', did you mean 'email'?",
-            f"{missing}:1: cannot be read: No such file or directory",
-            f"{tmp_path}:1: cannot be read: Is a directory",
-        }
-
-    def test_a_single_file_that_cannot_be_read_is_the_only_finding(self, tmp_path: Path) -> None:
-        """What nobody could read is not said to be missing in it."""
-        missing = tmp_path / "missing.ini"
-        with pytest.raises(ConfigurationError) as caught:
-            Configuration.load(missing)
-        assert [str(finding) for finding in caught.value.findings] == [
-            f"{missing}:1: cannot be read: No such file or directory"
-        ]
-
-    def test_a_file_that_is_not_utf_8_is_a_finding(self, tmp_path: Path) -> None:
-        """Other encodings are reported at the line where they show."""
-        file = tmp_path / "latin.ini"
-        file.write_bytes((ACCOUNT + "# gr\xfc\xdfe\n").encode("latin-1"))
-        with pytest.raises(ConfigurationError, match=r"latin\.ini:3: this is not UTF-8"):
-            Configuration.load(file)
-
-    def test_a_byte_order_mark_is_no_text(self, tmp_path: Path) -> None:
-        """The mark that some editors put in front is ignored, as are their line ends."""
-        file = tmp_path / "windows.ini"
-        file.write_bytes(b"\xef\xbb\xbf" + (ACCOUNT + AUTH).replace("\n", "\r\n").encode())
-        assert Configuration.load(file).account.dir == Path("/var/lib/acmems")
-
-    def test_loading_touches_nothing(self, tmp_path: Path) -> None:
-        """Loading creates no directory that is named."""
-        text = (
-            f'[account]\ndir = {tmp_path}/account\n[storage "a"]\ntype = file\ndirectory = {tmp_path}/cache\n'
-        )
-        Configuration.from_text(text + f"[logging]\ndestination = {tmp_path}/log\n" + AUTH)
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_all_http01_verifications_answer_from_one_table() -> None:
-    """Every http01, the implied one included, shares the table of the configuration."""
-    config = load('[verification "a"]\ntype = http01\n[verification "b"]\ntype = http01\nlistener =\n')
-    tables = [
-        validator.responses for validator in config.validators.values() if isinstance(validator, Http01)
-    ]
-    assert len(tables) == 3
-    assert all(table is config.responses for table in tables)
+    """Every http01, or the implied one, shares the table of the configuration."""
+    two = (
+        'verification = a\n[verification "a"]\ntype = http01\n[verification "b"]\ntype = http01\nlistener =\n'
+    )
+    for config, count in ((load(two), 2), (load(), 1)):
+        tables = [each.responses for each in config.validators.values() if isinstance(each, Http01)]
+        assert len(tables) == count
+        assert all(table is config.responses for table in tables)
 
 
 def test_sections_are_frozen() -> None:

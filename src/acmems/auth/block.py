@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from acmems.auth.methods import METHODS, AuthMethod, Caller
+from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
 from acmems.challenges import Validator
 from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
@@ -97,8 +97,12 @@ class Block:
             options.report("an auth block needs at least one domain: add 'domain = host.example.org'")
         if not any(options.has(key) for method in METHODS for key in method.KEYS):
             options.report("an auth block needs ip, hmac_key or 'all = yes': without it nobody may use it")
-        elif not self.methods and not options.has("hmac_key") and not options.has("ip"):
-            options.report("an auth block whose only method is 'all = no' accepts nobody", "all")
+        elif AllAuthMethod.is_refused(options) and not options.has("hmac_key") and not options.has("ip"):
+            options.report(
+                f"{options.section} accepts nobody, because 'all = no' is its only method: write 'all = yes' "
+                f"for anyone, or ip or hmac_key for some",
+                "all",
+            )
         for glob in self.globs:
             if glob.text == "*":
                 options.report(
@@ -113,9 +117,22 @@ class Block:
 
     def accepts(self, caller: Caller, body: bytes) -> bool:
         """Tell whether every method of the block accepts a client."""
+        return not self.objections(caller, body)
+
+    def objections(self, caller: Caller, body: bytes) -> list[str]:
+        """Return why methods of the block do not accept a client, for the operator."""
         # A list, not a generator: all methods are asked, so that the time tells nobody which one refused.
-        verdicts = [method.accepts(caller, body) for method in self.methods]
-        return bool(verdicts) and all(verdicts)
+        answers = [method.refusal(caller, body) for method in self.methods]
+        return [answer for answer in answers if answer is not None] if answers else ["it has no method"]
+
+    def use(self, caller: Caller) -> str | None:
+        """Note that an accepted client uses the block, and return why it cannot, None if it can.
+
+        Only what the block accepts as a whole is noted: otherwise, somebody at another address could use
+        up the HMAC of a request that he has seen on its way.
+        """
+        answers = [method.use(caller) for method in self.methods if isinstance(method, HmacAuthMethod)]
+        return next((answer for answer in answers if answer is not None), None)
 
     @property
     def validator(self) -> Validator | None:

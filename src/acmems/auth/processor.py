@@ -6,7 +6,6 @@ then the HMAC over its bytes. Only after that does a parser see the body, so tha
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import Protocol
 
 from acmems.auth.block import Block
 from acmems.auth.headers import Headers, header_values
-from acmems.auth.methods import Caller, Claim
+from acmems.auth.methods import WRONG_HMAC, Caller, Claim
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
+from acmems.net.http.forwarded import forwarded_for
 from acmems.x509 import csr, formats
 
 MAX_SIZE = 16 * 1024
@@ -72,6 +72,8 @@ class Processor:
         client_address: host and port of the TCP peer.
         headers: the request's headers.
         rfile: where the body is read from.
+        is_chunked: whether the body comes in chunks, which are put together up to `max-size` before it is
+            read: then no length is announced.
     """
 
     def __init__(
@@ -80,16 +82,19 @@ class Processor:
         client_address: tuple[str, int],
         headers: Headers,
         rfile: Readable,
+        *,
+        is_chunked: bool = False,
     ) -> None:
         self.auth = auth
         self.headers = headers
         self.rfile = rfile
-        self.caller = Caller(
-            client_ip(client_address[0], headers, auth.trusted_proxies), Claim.from_headers(headers)
-        )
+        address = client_ip(client_address[0], headers, auth.trusted_proxies)
+        self.caller = Caller(address, Claim.from_headers(headers))
+        self.client = client_name(client_address[0], address)
         self.block: Block | None = None
         self.request: csr.CertificateRequest | None = None
         self.reason = "no auth block is configured"
+        self._is_chunked = is_chunked
         self._length: int | None = None  # of the body, once the client is admitted
 
     def admit(self) -> int:
@@ -115,12 +120,14 @@ class Processor:
         return False
 
     def content_length(self) -> int:
-        """Return the announced length of the body, in bytes.
+        """Return the announced length of the body, in bytes; the largest one where it comes in chunks.
 
         Raises:
             HttpRefusal: there is none, or it is no number.
             PayloadToLarge: it is over `max-size`.
         """
+        if self._is_chunked:
+            return self.auth.max_size
         announced = header_values(self.headers, "Content-Length")
         if not announced:
             raise HttpRefusal(411, "send the CSR with a Content-Length header")
@@ -157,9 +164,7 @@ class Processor:
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
         body = self.rfile.read(self.admit())
-        blocks = [block for block in self.auth.blocks if block.accepts(self.caller, body)]
-        if not blocks:
-            raise PolicyRefusal(_wrong_hmac(body))
+        blocks = self._accepting(body)
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -170,6 +175,28 @@ class Processor:
             refusals.append(f"block {block.name}: {refusal}")
         raise PolicyRefusal("; ".join(refusals))
 
+    def _accepting(self, body: bytes) -> list[Block]:
+        """Return the blocks that accept the client; each of them is asked.
+
+        Raises:
+            PolicyRefusal: none does.
+        """
+        accepting: list[Block] = []
+        reasons: list[str] = []
+        for block in self.auth.blocks:
+            objections = block.objections(self.caller, body)
+            if not objections:
+                used = block.use(self.caller)
+                if used is None:
+                    accepting.append(block)
+                    continue
+                objections = [used]
+            if block.may_accept(self.caller):
+                reasons += [f"block {block.name}: {each}" for each in objections if each != WRONG_HMAC]
+        if not accepting:
+            raise PolicyRefusal("; ".join(reasons) or _wrong_hmac(body))
+        return accepting
+
 
 def _wrong_hmac(body: bytes) -> str:
     """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
@@ -179,22 +206,10 @@ def _wrong_hmac(body: bytes) -> str:
 
 
 def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
-    """Return the address that a request comes from; None where it is not understood.
-
-    `X-Forwarded-For` counts only from a trusted proxy, and then its rightmost hop that is no trusted
-    proxy itself, since the client may have written everything left of it.
-    """
-    address = _address(peer)
-    hops = [hop.strip() for value in header_values(headers, "X-Forwarded-For") for hop in value.split(",")]
-    while hops and address is not None and any(address in proxy for proxy in trusted_proxies):
-        address = _address(hops.pop())
-    return address
+    """Return the address that a request comes from; None where it is not understood."""
+    return forwarded_for(peer, header_values(headers, "X-Forwarded-For"), trusted_proxies)
 
 
-@lru_cache(maxsize=4096)
-def _address(text: str) -> IPAddress | None:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+def client_name(peer: str, address: IPAddress | None) -> str:
+    """Return what the log calls a client: its address, or the proxy that does not tell it understandably."""
+    return f"{peer} (its X-Forwarded-For is not understood)" if address is None else str(address)

@@ -1,21 +1,30 @@
-"""What the validators of one configuration share."""
+"""What the validators of one server share, whatever configuration they are from."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
 
+import dns.name
+
 from acmems.challenges.programs.program import program_slots
 from acmems.challenges.responses import ChallengeResponses
+from acmems.dns.server import TxtTable
+from acmems.net.tlsalpn import ChallengeCertificates
 from acmems.system.locks import KeyedLocks
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorContext:
-    """What the validators of one configuration share.
+    """What the validators of one server share.
+
+    It outlives the configuration: what a validator has presented, whose section a reload then changes, is
+    still found by the CA at that section's listener.
 
     Args:
         responses: the table that all http-01 listeners answer from.
+        certificates: the proofs that all tls-alpn-01 listeners show.
+        records: the records that are presented in the zones of `dns01-server`, by zone.
         zone_locks: one is held, by provider and zone, while a zone at a DNS provider is changed. Two
             sections may name the same account of a provider.
         program_slots: one is held while a program runs, so that not too many run at the same time, however
@@ -23,5 +32,7 @@ class ValidatorContext:
     """
 
     responses: ChallengeResponses = field(default_factory=ChallengeResponses)
+    certificates: ChallengeCertificates = field(default_factory=ChallengeCertificates)
+    records: dict[dns.name.Name, TxtTable] = field(default_factory=dict)
     zone_locks: KeyedLocks = field(default_factory=KeyedLocks)
     program_slots: threading.BoundedSemaphore = field(default_factory=program_slots)

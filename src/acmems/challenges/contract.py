@@ -11,7 +11,7 @@ from typing import Protocol, Self, runtime_checkable
 from acmems.challenges.context import ValidatorContext
 from acmems.exceptions import CAProtocolError
 from acmems.net.address import Address
-from acmems.net.listening import Listener
+from acmems.net.listening import ListenerPlan
 from acmems.settings.options import Options
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier
@@ -169,11 +169,12 @@ class Listening(Protocol):
     def listeners(self) -> tuple[Address, ...]:
         """What it listens on."""
 
-    def listen(self) -> Listener:
-        """Begin to listen, and return what whoever called closes.
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
+        """Return what its listener is to be, which the server opens.
 
-        It SHOULD miss in silence those of its default addresses that this machine lacks.
+        What it presents MUST be found there as long as it is presented, also after the listener has become
+        what another validator of a section with the same name plans.
 
-        Raises:
-            OSError: an address cannot be listened on; `filename` names it.
+        Args:
+            descriptors: how many connections may be open; None: as many as it likes.
         """

@@ -29,6 +29,7 @@ from acmems.net.address import Address, parse_address
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int, seconds
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.permissions import NamedFile
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 T = TypeVar("T")
@@ -144,6 +145,11 @@ class DnsUpdate:
                 self.servers.key.load()
             except ValidatorUnavailable as error:
                 yield "tsig-key-file", error.advice or str(error)
+
+    def named_files(self) -> Iterable[NamedFile]:
+        """Name the key file."""
+        if self.servers.key is not None and self.servers.key.file is not None:
+            yield NamedFile("tsig-key-file", self.servers.key.file, is_secret=True)
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records, those of one zone in one message."""

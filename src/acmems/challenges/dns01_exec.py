@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import stat
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal, Self
 
 import dns.name
@@ -32,6 +33,7 @@ from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.options import Options
 from acmems.settings.values import seconds
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.permissions import NamedFile, denial, reason
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
@@ -137,10 +139,21 @@ class DnsExec:
     def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong with the program."""
         program = self.command[0]
-        if not os.path.isfile(program):  # noqa: PTH113 - which says no where it may not look
+        try:
+            is_file = stat.S_ISREG(os.stat(program).st_mode)  # noqa: PTH116 - a path as the command line has it
+        except PermissionError as error:
+            yield "command", f"{program} cannot be executed: {reason(error)}"
+            return
+        except OSError:
+            is_file = False
+        if not is_file:
             yield "command", f"{program}: there is no such program"
         elif not os.access(program, os.X_OK):
-            yield "command", f"{program} cannot be executed: chmod +x"
+            yield "command", f"{program} cannot be executed: chmod +x ({denial(program)})"
+
+    def named_files(self) -> Iterable[NamedFile]:
+        """Name the program, which whoever can change it runs as acmems."""
+        yield NamedFile("command", Path(self.command[0]))
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Have the TXT records added, each where the CNAME of its name leads."""

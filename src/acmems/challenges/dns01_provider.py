@@ -38,6 +38,7 @@ from acmems.settings.options import Options
 from acmems.settings.values import positive_int, seconds, text
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.locks import KeyedLocks
+from acmems.system.permissions import NamedFile, reason
 from acmems.text import Secret, one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
@@ -65,6 +66,12 @@ class ProviderOption:
     key: str
     value: Secret
 
+    @property
+    def file(self) -> Path | None:
+        """The file that the value is read from, None if it is from elsewhere."""
+        kind, _, path = self.value.reveal().partition(":")
+        return Path(path) if kind == "file" else None
+
     def read(self) -> str:
         """Return the value, from wherever it is.
 
@@ -73,8 +80,8 @@ class ProviderOption:
             ValueError: there is none, or it is not text.
         """
         value = self.value.reveal()
-        if value.startswith("file:"):
-            value = Path(value.removeprefix("file:")).read_text(encoding="utf-8").strip()
+        if self.file is not None:
+            value = self.file.read_text(encoding="utf-8").strip()
         elif value.startswith("env:"):
             value = os.environ.get(value.removeprefix("env:"), "")
         if not value:
@@ -196,9 +203,15 @@ class DnsProvider:
             try:
                 option.read()
             except OSError as error:
-                yield "option", f"{option.key}: {error.filename}: {error.strerror}"
+                yield "option", f"{option.key}: {error.filename}: {reason(error)}"
             except ValueError as error:
                 yield "option", f"{option.key}: {error}"
+
+    def named_files(self) -> Iterable[NamedFile]:
+        """Name the files that options are read from."""
+        for option in self._provider_options:
+            if option.file is not None:
+                yield NamedFile("option", option.file, is_secret=True)
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records where the CNAMEs of their names lead, those of one zone in one process."""

@@ -14,10 +14,10 @@ from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option
 from acmems.challenges.txt import txt_value
-from acmems.dns.server import NameServer, Zone, name_server
+from acmems.dns.server import NameServer, TxtTable, Zone, name_server_plan
 from acmems.exceptions import NoChallengeMethodsSupported
 from acmems.net.address import Address, parse_address
-from acmems.net.listening import Listener
+from acmems.net.listening import ListenerPlan
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
 from acmems.x509.identifiers import Identifier, IdentifierType
@@ -57,7 +57,7 @@ class DnsServer:
         self._rate_limit = rate_limit
 
     @classmethod
-    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         origin = options.required(
             "zone", _dns_name, meaning="zone that is delegated to acmems, such as `acme.example.org`"
@@ -88,7 +88,9 @@ class DnsServer:
             meaning="queries per second from one network (/24, /56) that are answered in full over UDP; "
             "further ones are referred to TCP",
         )
-        zone = Zone(origin or dns.name.from_text("invalid"), nameservers, int(time.time()))
+        origin = origin or dns.name.from_text("invalid")
+        table = context.records.setdefault(origin, TxtTable(origin, int(time.time())))
+        zone = Zone(origin, nameservers, table=table)
         return cls(name, zone, listeners, rate_limit, label_option(options))
 
     @property
@@ -133,15 +135,20 @@ class DnsServer:
                 continue  # then no record was presented for it
             self._zone.remove(name, txt_value(proof.key_authorization), proof.on_request)
 
-    def listen(self) -> Listener:
-        """Begin to answer.
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
+        """Return what its listener is to be.
 
-        Raises:
-            OSError: an address cannot be listened on; `filename` names it.
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
         """
-        return name_server(
-            f"dns {self.name}", self._zone, self.listeners, self._rate_limit, defaults=DEFAULT_LISTENERS
-        ).open()
+        return name_server_plan(
+            f"dns {self.name}",
+            self._zone,
+            self.listeners,
+            self._rate_limit,
+            defaults=DEFAULT_LISTENERS,
+            descriptors=descriptors,
+        )
 
     def __repr__(self) -> str:
         return f"DnsServer({self.name!r}, {self.zone.to_text(omit_final_dot=True)})"

@@ -8,7 +8,7 @@ from typing import Self
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.responses import ChallengeResponses
-from acmems.net.address import Address, parse_address
+from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings.options import Options
 from acmems.x509.identifiers import Identifier
 
@@ -24,6 +24,7 @@ class Http01:
     Args:
         listeners: where requests for this table are taken; the server opens them.
         responses: the table.
+        trusted_proxies: whose `X-Forwarded-Host` and `X-Forwarded-For` are believed; none: those of `[mgmt]`.
     """
 
     challenge_type = "http-01"
@@ -32,8 +33,15 @@ class Http01:
     is_immediate = True
     shows_one_at_a_time = False
 
-    def __init__(self, name: str, listeners: Sequence[Address], responses: ChallengeResponses) -> None:
+    def __init__(
+        self,
+        name: str,
+        listeners: Sequence[Address],
+        responses: ChallengeResponses,
+        trusted_proxies: Sequence[IPNetwork] = (),
+    ) -> None:
         self.name = name
+        self.trusted_proxies = tuple(trusted_proxies)
         self.listeners = tuple(listeners)
         self.responses = responses
 
@@ -47,7 +55,13 @@ class Http01:
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` on which the CA's requests are accepted; empty: none",
         )
-        return cls(name, listeners, context.responses)
+        proxies = options.many(
+            "trusted-proxy",
+            parse_network,
+            meaning="address or network of a web server that forwards challenges, whose `X-Forwarded-Host` "
+            "and `X-Forwarded-For` are trusted; without this key: those of `[mgmt]`",
+        )
+        return cls(name, listeners, context.responses, proxies)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes http-01 for a name: for all but wildcards (section 8.3, RFC 8738)."""

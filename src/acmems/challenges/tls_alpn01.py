@@ -9,10 +9,9 @@ from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address, parse_address
-from acmems.net.listening import Listener
+from acmems.net.listening import ListenerPlan
 from acmems.net.tlsalpn import HANDSHAKE_LIMITS, ChallengeCertificates, HandshakeService
 from acmems.settings.options import Options
-from acmems.system.clock import SYSTEM, Clock
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier
 
@@ -20,7 +19,12 @@ DEFAULT_LISTENERS = (Address("0.0.0.0", 1443), Address("::", 1443))  # noqa: S10
 
 
 class TlsAlpn01:
-    """Proves names by certificates, with which a listener of its own answers whoever speaks `acme-tls/1`."""
+    """Proves names by certificates, with which a listener of its own answers whoever speaks `acme-tls/1`.
+
+    Args:
+        listeners: where it is asked.
+        certificates: the table that listeners answer from; one of its own by default.
+    """
 
     challenge_type = "tls-alpn-01"
     sees_requests = True
@@ -28,14 +32,15 @@ class TlsAlpn01:
     is_immediate = True
     shows_one_at_a_time = True
 
-    def __init__(self, name: str, listeners: Sequence[Address], *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, name: str, listeners: Sequence[Address], certificates: ChallengeCertificates | None = None
+    ) -> None:
         self.name = name
         self.listeners = tuple(listeners)
-        self._clock = clock
-        self._certificates = ChallengeCertificates(clock)
+        self._certificates = certificates or ChallengeCertificates()
 
     @classmethod
-    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:  # noqa: ARG003 - the contract's signature
+    def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
         """Make the validator that a section describes."""
         listeners = options.many(
             "listener",
@@ -44,26 +49,25 @@ class TlsAlpn01:
             empty_is_none=True,
             meaning="`host:port` or `[v6]:port` on which the CA's TLS connections are accepted; empty: none",
         )
-        return cls(name, listeners)
+        return cls(name, listeners, context.certificates)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes tls-alpn-01 for a name: for all but wildcards (RFC 8737 section 3)."""
         return not identifier.is_wildcard
 
-    def listen(self) -> Listener:
-        """Begin to listen.
+    def plan(self, descriptors: int | None = None) -> ListenerPlan:
+        """Return what its listener is to be.
 
-        Raises:
-            OSError: an address cannot be listened on; `filename` names it.
+        Args:
+            descriptors: how many connections may be open; None: as many as the protocol's limits say.
         """
-        return Listener(
+        return ListenerPlan(
             f"tls-alpn01 {self.name}",
             self.listeners,
             HandshakeService(self._certificates),
-            limits=HANDSHAKE_LIMITS,
+            limits=HANDSHAKE_LIMITS if descriptors is None else HANDSHAKE_LIMITS.within(descriptors),
             defaults=DEFAULT_LISTENERS,
-            clock=self._clock,
-        ).open()
+        )
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Make handshakes for the names from now on."""

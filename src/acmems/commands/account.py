@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 
 from acmems import logs
+from acmems.commands import preflight
 from acmems.commands.exit_code import ExitCode
-from acmems.commands.terminal import tell
+from acmems.commands.terminal import complain, confirmed, tell
 from acmems.config import Configuration
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.text import one_line
 
 HELP = "show, register or deactivate the ACME account"
 
+_ACTIONS: Mapping[str, str] = {
+    "show": "print the account as the CA knows it",
+    "register": "create the account key if there is none, and register the account",
+    "deactivate": "deactivate the account at the CA, for ever; asks first",
+}
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what this command takes beside configuration files."""
-    parser.add_argument("action", choices=("show", "register", "deactivate"))
+
+def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Declare the actions, and what each takes beside configuration files."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    parsers = {
+        name: actions.add_parser(name, help=words, description=f"{words[:1].upper()}{words[1:]}.")
+        for name, words in _ACTIONS.items()
+    }
+    parsers["deactivate"].add_argument("--yes", action="store_true", help="do not ask")
+    return list(parsers.values())
 
 
 def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """Do what is asked with the account, and print it.
 
     Raises:
+        ConfigurationError: its files cannot be used.
         AcmeException: it cannot be done.
     """
+    preflight.require_account(config)
+    ending = options.action == "deactivate"
+    if ending and not options.yes and not sys.stdin.isatty():
+        complain(
+            "acmems: account deactivate asks at a terminal, and there is none: give --yes to do it anyway"
+        )
+        return ExitCode.UNUSABLE
     logs.configure(options.logging or config.logging)
     issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
     try:
         account = _register(issuer) if options.action == "register" else issuer.open(register=False)
-        if options.action == "deactivate":
+        if ending:
+            question = f"Deactivate {one_line(account.url)} for ever? Nothing more can be ordered with it."
+            if not options.yes and not confirmed(question):
+                complain("acmems: nothing was changed")
+                return ExitCode.FAILED
             account = issuer.deactivate()
         _show(issuer, account)
     finally:
@@ -57,4 +85,4 @@ def _show(issuer: AcmeIssuer, account: Account) -> None:
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        tell(f"{name:<{width}}  {value}")
+        tell(f"{name:<{width}}  {one_line(value)}")

@@ -9,6 +9,7 @@ from acmems.commands import preflight, records
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain, tell
 from acmems.config import Configuration
+from acmems.exceptions import ConfigurationError
 from acmems.net.address import Address, parse_address
 from acmems.system.terminal import Colour, coloured, wants_colour
 
@@ -42,7 +43,11 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     if options.resolver and not options.records:
         complain("acmems: --resolver goes with --records")
         return ExitCode.UNUSABLE
-    preflight.require(config)
+    findings = preflight.check(config)
+    if any(not finding.warning for finding in findings):
+        raise ConfigurationError(findings)
+    for warning in findings:
+        complain(str(warning))
     colour = wants_colour(sys.stdout)
     ok = coloured("ok", Colour.GREEN) if colour else "ok"
     blocks = len(config.auth.blocks)

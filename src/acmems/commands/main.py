@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, serve
+from acmems.commands import account, check, explain, serve
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
-from acmems.exceptions import AcmeException, ConfigurationError
+from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
+from acmems.settings.findings import hint
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -26,14 +28,23 @@ class Command(Protocol):
 
     HELP: str
 
-    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Declare what the command takes beside configuration files."""
+    def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
+        """Declare what the command takes beside configuration files.
+
+        Returns:
+            the parsers of its actions, if it has actions.
+        """
 
     def run(self, config: Configuration, options: argparse.Namespace, /) -> ExitCode:
         """Run the command; `options.logging` says how to log where the configuration does not count."""
 
 
-COMMANDS: Mapping[str, Command] = {"serve": serve, "check": check, "account": account}
+COMMANDS: Mapping[str, Command] = {
+    "serve": serve,
+    "check": check,
+    "explain": explain,
+    "account": account,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name; that of the process by default.
     """
-    options = _parser().parse_args(arguments)
+    options = _read(list(sys.argv[1:] if arguments is None else arguments))
     logs.mute()
+    config: Configuration | None = None
     try:
         if options.logging is not None:
             logs.configure(options.logging)
@@ -56,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(str(finding))
         return ExitCode.UNUSABLE
     except AcmeException as error:
-        complain(f"acmems: {error}")
+        complain(_words(config, error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")
@@ -67,6 +79,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return ExitCode.FAILED
 
 
+def _words(config: Configuration | None, error: AcmeException) -> str:
+    """Return what an error says, with the line that it is about where that is known."""
+    where = "" if config is None else config.where("account", None, "acme-server")
+    if isinstance(error, DirectoryUnusable):
+        return f"{where or 'acmems'}: {error}"
+    if type(error) is CAUnavailable:
+        return f"acmems: {error}; 'acme-server' of {where} says where the CA is"
+    return f"acmems: {error}"
+
+
+def _read(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; where it is none, say so and exit."""
+    parser = make_parser()
+    if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
+        parser.error(_no_command(words))
+    return parser.parse_args(words)
+
+
+def _no_command(words: Sequence[str]) -> str:
+    """Say what to write where no command is named, as 0.3 to 0.5 wanted it."""
+    if not words:
+        return f"name a command: {', '.join(COMMANDS)}"
+    if "." in words[0] or "/" in words[0]:
+        files = " ".join(words)
+        return (
+            f"'{words[0]}' is no command: 'acmems serve {files}' runs it, 'acmems check {files}' looks at it"
+        )
+    return f"there is no command '{words[0]}'{hint(words[0], COMMANDS)}"
+
+
 def _report_bug(error: Exception) -> None:
     """Put the traceback into the log, and tell a person where it is."""
     logger.error("a bug ended the program", exc_info=error)
@@ -75,7 +117,8 @@ def _report_bug(error: Exception) -> None:
     complain(f"acmems: a bug, please report it: {type(error).__name__}: {one_line(error)}; {where}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line, and what the manual page and the completions are made from."""
     parser = argparse.ArgumentParser(
         prog="acmems",
         description="One server that gets ACME certificates for machines that only have openssl and curl.",
@@ -83,16 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"acmems {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.HELP)
-        command.add_arguments(one)
-        one.add_argument(
-            "--debug",
-            dest="logging",
-            action="store_const",
-            const=_DEBUGGING,
-            help="log everything to stderr, whatever the configuration says",
-        )
-        one.add_argument(
-            "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
-        )
+        one = commands.add_parser(name, help=command.HELP, description=f"{_sentence(command.HELP)}.")
+        for each in command.add_arguments(one) or [one]:
+            _add_common(each)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Declare what every command takes."""
+    parser.add_argument(
+        "--debug",
+        dest="logging",
+        action="store_const",
+        const=_DEBUGGING,
+        help="log everything to stderr, whatever the configuration says",
+    )
+    parser.add_argument(
+        "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
+    )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,12 +1,14 @@
-"""`acmems serve`: run the server until SIGTERM or SIGINT."""
+"""`acmems serve`: run the server until SIGTERM or SIGINT; SIGHUP has it read its configuration anew."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 
 from acmems import app, logs
 from acmems.commands import preflight
 from acmems.commands.exit_code import ExitCode
+from acmems.commands.terminal import complain
 from acmems.config import Configuration
 
 HELP = "run the server until SIGTERM or SIGINT"
@@ -25,6 +27,20 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """
     preflight.require(config)
     logs.configure(options.logging or config.logging)
-    with logs.uncaught():
-        app.run(config)
+
+    def reread(running: Configuration) -> Configuration:
+        again = Configuration.load(*options.config, previous=running)
+        preflight.require(again)
+        return again
+
+    try:
+        with logs.uncaught():
+            app.run(config, reread, options.logging, preflight.refused_listener)
+    except OSError as error:
+        finding = preflight.refused_listener(config, error)
+        if finding is None:
+            raise
+        complain(str(finding))
+        # Another program may end, and an address may come; a missing right will be missing again.
+        return ExitCode.UNUSABLE if error.errno == errno.EACCES else ExitCode.FAILED
     return ExitCode.DONE

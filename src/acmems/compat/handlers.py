@@ -149,7 +149,9 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
                 self.server.bus.emit(event)
             self.send_error_answer(error)
             return
-        self.server.bus.emit(
-            sign.delivered_event(delivery, **known, **sign.known_of(processor, self.reference))
+        response = sign.chain_response(
+            delivery.chain, accepted.storage, self.server.clock.now(), self.headers
         )
-        self._send(sign.chain_response(delivery))
+        known_of_request = sign.known_of(processor, self.reference)
+        self.server.bus.emit(sign.delivered_event(delivery, response.status, **known, **known_of_request))
+        self._send(response)

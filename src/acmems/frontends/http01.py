@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
 from acmems.challenges import Http01
 from acmems.challenges.http01 import CHALLENGE_PATH
 from acmems.events import Bus
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
 from acmems.frontends.problems import problem_response
+from acmems.net.address import IPNetwork
 from acmems.net.http import Exchange, Handling, HttpResponse
+from acmems.net.http.forwarded import is_among, parsed
+from acmems.net.listening import ListenerLimits
 from acmems.system.clock import SYSTEM, Clock
 from acmems.x509.identifiers import Identifier
 
 ALLOWED = "GET, HEAD"
+CHALLENGE_LIMITS = ListenerLimits(waiting=4000)
+"""What a listener for challenges takes on."""
+
+# A request target that says the host, too (RFC 9112 section 3.2.2).
+_ABSOLUTE = re.compile(r"http://([^/?#@]+)(/.*)", re.IGNORECASE)
+_MOST_HOSTS = 8  # that are looked for among those that proxies have passed on
 
 
 class Http01FrontEnd(FrontEnd):
@@ -22,10 +34,15 @@ class Http01FrontEnd(FrontEnd):
         validator: the verification.
         bus: told of refusals and failures.
         clock: for durations.
+        trusted_proxies: whose `X-Forwarded-Host` and `X-Forwarded-For` are believed.
     """
 
-    def __init__(self, validator: Http01, bus: Bus, clock: Clock = SYSTEM) -> None:
-        super().__init__(bus, clock)
+    name = "http01"
+
+    def __init__(
+        self, validator: Http01, bus: Bus, clock: Clock = SYSTEM, trusted_proxies: Sequence[IPNetwork] = ()
+    ) -> None:
+        super().__init__(bus, clock, trusted_proxies)
         self.validator = validator
 
     def begin(self, exchange: Exchange) -> Handling:
@@ -41,33 +58,59 @@ class Http01FrontEnd(FrontEnd):
             exchange.headers.get_all("Host", []),
             exchange.reference,
             str(exchange.headers.get("Accept", "")),
+            forwarded=self._forwarded_hosts(exchange),
         )
-        close = not exchange.keep_alive
-        exchange.answer(response.encoded(close=close, bodiless=exchange.method == "HEAD"), close=close)
+        self.send(exchange, response)
+
+    def _forwarded_hosts(self, exchange: Exchange) -> list[str]:
+        """Return the hosts that proxies were asked for, the one of the last proxy first."""
+        if not self.trusted_proxies or not is_among(parsed(exchange.client_address[0]), self.trusted_proxies):
+            return []
+        values = [str(value) for value in exchange.headers.get_all("X-Forwarded-Host", [])]
+        hosts = [host.strip() for value in values for host in value.split(",")]
+        return hosts[: -_MOST_HOSTS - 1 : -1]
 
 
 def challenge_response(
-    validator: Http01, path: str, hosts: list[str], reference: str, accept: str
+    validator: Http01,
+    target: str,
+    hosts: list[str],
+    reference: str,
+    accept: str,
+    *,
+    forwarded: Sequence[str] = (),
 ) -> HttpResponse:
     """Return the response to a challenge, found by exact host and path; else 404.
 
     Args:
         validator: whose table is asked.
-        path: the request's target.
+        target: the request's target: a path, or a URL, whose host then counts and not that of the header.
         hosts: the values of its `Host` headers.
         reference: names the request in the log.
         accept: the client's `Accept` header.
+        forwarded: hosts that trusted proxies were asked for.
     """
     value = None
+    absolute = _ABSOLUTE.fullmatch(target)
+    path = absolute[2] if absolute else target
     if path.startswith(CHALLENGE_PATH) and len(hosts) == 1:
-        value = validator.responses.fetch(host_of(str(hosts[0])), path)
+        asked = [*forwarded, absolute[1] if absolute else str(hosts[0])]
+        value = next(_found(validator, asked, path), None)
     if value is None:
         return problem_response(HttpRefusal(404, "there is no such challenge here"), reference, accept)
     return HttpResponse(200, value.encode(), "application/octet-stream")
 
 
+def _found(validator: Http01, hosts: Sequence[str], path: str) -> Iterator[str]:
+    """Yield the answers for some hosts; who put one is told only if it is taken."""
+    for host in hosts:
+        value = validator.responses.fetch(host_of(host), path)
+        if value is not None:
+            yield value
+
+
 def host_of(value: str) -> str:
-    """Return the host of a Host header: lower case, port stripped (RFC 9110 section 7.2)."""
+    """Return the host of a Host header: lower case, no port, no dot at the end (RFC 9110 section 7.2)."""
     host, colon, port = value.rpartition(":")
     name = host if colon and port.isdigit() else value
     if name.startswith("[") and name.endswith("]"):  # an IPv6 address (RFC 8738, RFC 3986 section 3.2.2)
@@ -75,4 +118,4 @@ def host_of(value: str) -> str:
             return Identifier.ip(name[1:-1]).value
         except ValueError:
             return name.lower()
-    return name.lower()
+    return name.lower().removesuffix(".")

@@ -66,7 +66,8 @@ class MgmtOptions:
                 "max-connections",
                 values.positive_int,
                 2000,
-                meaning="maximum number of simultaneous client connections; further ones wait",
+                meaning="clients that are served at the same time, at most; further ones wait, and addresses "
+                "take turns",
             ),
             max_orders=options.one(
                 "max-orders",
@@ -91,7 +92,8 @@ class MgmtOptions:
             trusted_proxies=options.many(
                 "trusted-proxy",
                 parse_network,
-                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted",
+                meaning="address or network of a proxy whose `X-Forwarded-For` is trusted; its requests "
+                "count for the clients that it names",
             ),
             csr_rules=csr.Rules(
                 must_staple=options.one(
@@ -114,13 +116,14 @@ class MgmtOptions:
                 str,
                 None,
                 meaning="verification for auth blocks that name none; empty: none. Without this key: the "
-                "only one that is defined, otherwise an `http01` with its default listeners",
+                "only one that is defined; if none is, an `http01` with its default listeners; if several "
+                "are, each block must name its own",
             ),
             default_storage=options.one(
                 "default-storage",
                 str,
                 None,
-                meaning="storage for auth blocks that name none; empty: none. Without this key: the only one "
-                "that is defined, otherwise one with `type = none`",
+                meaning="storage for auth blocks that name none; empty: nothing is kept. Without this key: "
+                "the only one that is defined, otherwise memory, until a restart",
             ),
         )

@@ -39,6 +39,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.CAError: 502,
     exceptions.CAProblem: 502,
     exceptions.CAProtocolError: 502,
+    exceptions.DirectoryUnusable: 502,
     exceptions.ChallengesUnknownStatus: 502,
     exceptions.CertificateUnusable: 502,
     exceptions.ConfigurationError: 500,
@@ -46,6 +47,8 @@ STATUS: Mapping[type[AcmeException], int] = {
 }
 TOLD_IN_SUMS = (exceptions.QueueFull, exceptions.ClientGone)
 """What comes in thousands, so that the log has no line for each."""
+CLOSING = frozenset({403, 404})
+"""Statuses that strangers get; the connection ends after them, so that each further try costs a new one."""
 REFUSED = "no auth block of this server accepts the request: ask its administrator"
 # What went wrong on this side is the administrator's business, and so are the paths and names in its words.
 _OURS: Mapping[type[AcmeException], str] = {
@@ -68,6 +71,11 @@ def status_of(error: BaseException) -> int:
     if isinstance(error, HttpRefusal):
         return error.status
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def is_refusal(status: int) -> bool:
+    """Tell whether a status says that the request is not acceptable; further ones may have to wait."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def reason_of(error: BaseException, reference: str) -> str:
@@ -141,7 +149,7 @@ def failure_event(error: BaseException, **known: Any) -> RefusedEvent | FailedEv
     status = status_of(error)
     if isinstance(error, AcmeException):
         reason = one_line(for_operator(error), _LONGEST_REASON)
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, HttpRefusal):
             return RefusedEvent(status=status, reason=reason, **known)
         return FailedEvent(stage="request", status=status, reason=reason, **known)
     reason = f"a bug: {type(error).__name__}"

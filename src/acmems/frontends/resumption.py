@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 
-from acmems.auth.processor import Authenticator
 from acmems.exceptions import AcmeException
+from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord, OrderRecords
@@ -20,13 +21,13 @@ class Resumption:
 
     Args:
         orders: what is known of them.
-        auth: the policy of today, which may not grant any more what it granted then.
+        policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
     """
 
-    def __init__(self, orders: OrderRecords, auth: Authenticator, issuance: Issuance) -> None:
+    def __init__(self, orders: OrderRecords, policy: Callable[[], SigningPolicy], issuance: Issuance) -> None:
         self._orders = orders
-        self._auth = auth
+        self._policy = policy
         self._issuance = issuance
         self._running: dict[str, Future[Delivery]] = {}
 
@@ -57,8 +58,9 @@ class Resumption:
         Raises:
             ValueError: it does not.
         """
-        request = csr.parse(record.csr, self._auth.rules)
-        block = next((each for each in self._auth.blocks if each.name == record.block), None)
+        policy = self._policy()
+        request = csr.parse(record.csr, policy.auth.rules)
+        block = next((each for each in policy.auth.blocks if each.name == record.block), None)
         names = ", ".join(request.names)
         if block is None:
             raise ValueError(f"there is no [auth {record.block!r}] any more, which granted {names}")
@@ -73,6 +75,7 @@ class Resumption:
             block=block.name,
             gone=lambda: True,
             grants=block.grants,
+            subject=policy.subject,
         )
 
     def _note_end(self, record: OrderRecord, future: Future[Delivery]) -> None:

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import io
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from email.message import Message
 from typing import Any
 
 from acmems.auth import Authenticator, Processor
-from acmems.auth.processor import Grant
-from acmems.events import Bus, DeliveredEvent
+from acmems.auth.processor import Grant, client_ip, client_name
+from acmems.events import AnsweredEvent, Bus, DeliveredEvent, Event
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
-from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
+from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, is_refusal, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
+from acmems.storages import Storage
 from acmems.system.clock import SYSTEM, Clock
+from acmems.x509.chain import Chain
+from acmems.x509.leaf import SubjectPolicy
 
 SIGN = "/sign"
 ALLOWED = "POST"
+
+_ENTITY_TAG = re.compile(r'"[^"]*"')  # of a list; a W/ before it does not matter (RFC 9110 section 8.8.3.2)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningPolicy:
+    """What a configuration says of requests; each request is judged by the one that holds when it begins.
+
+    Args:
+        auth: who may ask for what.
+        seconds: how long a client waits for a chain.
+        subject: what the subject of a certificate may hold beside names.
+    """
+
+    auth: Authenticator
+    seconds: float
+    subject: SubjectPolicy
 
 
 class SignFrontEnd(FrontEnd):
     """The application of the listeners that machines ask.
 
     Args:
-        auth: who may ask for what.
+        policy: returns what holds now.
         issuance: turns accepted requests into chains.
         bus: told of refusals and failures.
         clock: for durations.
     """
 
-    def __init__(self, auth: Authenticator, issuance: Issuance, bus: Bus, clock: Clock = SYSTEM) -> None:
+    name = "sign"
+
+    def __init__(
+        self, policy: Callable[[], SigningPolicy], issuance: Issuance, bus: Bus, clock: Clock = SYSTEM
+    ) -> None:
         super().__init__(bus, clock)
-        self.auth = auth
+        self.policy = policy
         self.issuance = issuance
 
     def begin(self, exchange: Exchange) -> Handling:
@@ -42,6 +71,10 @@ class SignFrontEnd(FrontEnd):
         check_target(exchange.target, exchange.method)
         request = _SignRequest(self, exchange)
         return Handling(request.processor.admit(), request.answer)
+
+    def client_of(self, exchange: Exchange, peer: str) -> str:
+        """Return what the log calls the client of a request, as a trusted proxy tells it."""
+        return client_name(peer, client_ip(peer, exchange.headers, self.policy().auth.trusted_proxies))
 
 
 class _SignRequest:
@@ -52,7 +85,14 @@ class _SignRequest:
         self._exchange = exchange
         self._began = front_end.clock.monotonic()
         self._body = io.BytesIO()
-        self.processor = Processor(front_end.auth, exchange.client_address, exchange.headers, self._body)
+        self._policy = front_end.policy()
+        self.processor = Processor(
+            self._policy.auth,
+            exchange.client_address,
+            exchange.headers,
+            self._body,
+            is_chunked=exchange.is_chunked,
+        )
 
     def answer(self) -> None:
         """Decide, find or order the chain, and send it now or when it is there."""
@@ -67,30 +107,50 @@ class _SignRequest:
                 lambda: exchange.gone,
                 self._began,
             )
+            policy = self._policy
+            accepted = replace(accepted, seconds=policy.seconds, subject=policy.subject)
             future = self._front_end.issuance.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
             return
-        future.add_done_callback(self._deliver)
+        finally:
+            # Bodies are not kept while a CA is waited for; what is in them is read.
+            exchange.body = b""
+            self._body.close()
+        if future.done():
+            self._deliver(future, accepted.storage)
+        else:
+            # Thousands may wait for one chain: each hears of it when it is the turn of its address.
+            future.add_done_callback(
+                lambda done: exchange.hand_over(lambda: self._deliver(done, accepted.storage))
+            )
 
-    def _deliver(self, future: Future[Delivery]) -> None:
+    def _deliver(self, future: Future[Delivery], storage: Storage) -> None:
         error = future.exception()
         if error is not None:
             self._refuse(error)
             return
         # Logged before it is sent, here and in `_refuse`: whoever has the answer finds its line in the log.
         delivery = future.result()
-        self._front_end.bus.emit(delivered_event(delivery, seconds=self._seconds, **self._known))
-        self._send(chain_response(delivery))
+        response = chain_response(
+            delivery.chain, storage, self._front_end.clock.now(), self._exchange.headers
+        )
+        event = delivered_event(delivery, response.status, seconds=self._seconds, **self._known)
+        self._front_end.bus.emit(event)
+        self._send(response)
 
     def _refuse(self, error: BaseException) -> None:
-        if not isinstance(error, TOLD_IN_SUMS):
-            self._front_end.bus.emit(failure_event(error, seconds=self._seconds, **self._known))
         accept = str(self._exchange.headers.get("Accept", ""))
-        self._send(problem_response(error, self._exchange.reference, accept))
+        response = problem_response(error, self._exchange.reference, accept)
+        event: Event = AnsweredEvent(status=response.status, **self._known)
+        if not isinstance(error, TOLD_IN_SUMS):
+            event = failure_event(error, seconds=self._seconds, **self._known)
+        self._front_end.bus.emit(event)
+        self._send(response)
 
     def _send(self, response: HttpResponse) -> None:
-        close = not self._exchange.keep_alive
+        self._exchange.is_refusal = is_refusal(response.status)
+        close = not self._exchange.keep_alive or response.status in CLOSING
         self._exchange.answer(response.encoded(close=close), close=close)
 
     @property
@@ -135,7 +195,7 @@ def accepted_request(
         grant.block.validators,
         grant.block.storage,
         reference,
-        str(processor.caller.address),
+        processor.client,
         grant.block.name,
         gone,
         grant.block.grants,
@@ -144,14 +204,29 @@ def accepted_request(
     )
 
 
-def chain_response(delivery: Delivery) -> HttpResponse:
-    """Return the response that carries a chain (RFC 8555 section 9.1)."""
-    return HttpResponse(200, delivery.chain.pem, "application/pem-certificate-chain")
+def chain_response(chain: Chain, storage: Storage, now: datetime.datetime, headers: Message) -> HttpResponse:
+    """Return the response that carries a chain (RFC 8555 section 9.1), or 304 to a client that has it.
+
+    Until its renewal is due there is no need to ask again. For POST, RFC 9110 section 13.1.2 has 412 instead
+    of 304; but here POST asks for a representation, as GET does, and clients know 304.
+
+    Args:
+        chain: what is delivered.
+        storage: knows when it is due.
+        now: the time (aware).
+        headers: those of the request.
+    """
+    seconds = (chain.renewal_time(storage.renew_within) - now).total_seconds()
+    tag = f'"{hashlib.sha256(chain.pem).hexdigest()[:32]}"'
+    fields = {"ETag": tag, "Cache-Control": f"private, max-age={max(0, int(seconds))}"}
+    if tag in _ENTITY_TAG.findall(", ".join(headers.get_all("If-None-Match", ()))):
+        return HttpResponse(304, b"", headers=fields)
+    return HttpResponse(200, chain.pem, "application/pem-certificate-chain", fields)
 
 
-def delivered_event(delivery: Delivery, **known: Any) -> DeliveredEvent:
+def delivered_event(delivery: Delivery, status: int, **known: Any) -> DeliveredEvent:
     """Return what the operator is told of a chain that is sent."""
-    return DeliveredEvent(status=200, source=delivery.source, **known)
+    return DeliveredEvent(status=status, source=delivery.source, **known)
 
 
 def known_of(processor: Processor, reference: str) -> dict[str, Any]:
@@ -159,7 +234,8 @@ def known_of(processor: Processor, reference: str) -> dict[str, Any]:
     request, block = processor.request, processor.block
     return {
         "reference": reference,
-        "client": str(processor.caller.address),
+        "client": processor.client,
         "names": request.names if request else (),
         "block": block.name if block else None,
+        "front_end": SignFrontEnd.name,
     }

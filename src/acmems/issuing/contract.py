@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.challenges import Validator
+from acmems.exceptions import PayloadInvalid
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
@@ -28,6 +30,25 @@ class IssuanceMemory(Protocol):
 
     def forget(self, identity: str) -> Future[None]:
         """Forget what has begun: its chain is safe, or of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """How much issuances have to do at a moment.
+
+    Args:
+        queued: those that wait for their turn.
+        running: those that run and that somebody waits for.
+        behind: those that go on though nobody waits for them any more.
+        unsaved: chains that their storage did not take yet, so that they are in memory only.
+        most: how many may run at once.
+    """
+
+    queued: int
+    running: int
+    behind: int
+    unsaved: int
+    most: int
 
 
 class Issuer(Protocol):
@@ -63,3 +84,17 @@ class Issuer(Protocol):
         Raises:
             AcmeException: why there is none.
         """
+
+
+def refuse_key_of_account(request: CertificateRequest, account_key: str | None) -> None:
+    """Refuse a CSR for the public key of the account, which signs nothing but requests to the CA.
+
+    Args:
+        request: the CSR.
+        account_key: digest of the account's public key, None while it is not known.
+
+    Raises:
+        PayloadInvalid: it is that key.
+    """
+    if request.key_digest == account_key:
+        raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")

@@ -113,6 +113,13 @@ class Cooldown:
             while len(self._pauses) > self._most:
                 self._pauses.popitem(last=False)
 
+    def lasting(self) -> list[Hashable]:
+        """Return what is paused at the moment."""
+        now = self.clock.monotonic()
+        with self._lock:
+            pauses = list(self._pauses.items())
+        return [subject for subject, pause in pauses if pause.until > now]
+
     def clear(self, subjects: Iterable[Hashable]) -> None:
         """Forget the failures of these: they work.
 

@@ -6,23 +6,24 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
-from acmems.events import Bus, FailedEvent, IssuedEvent, RequestedEvent
+from acmems.challenges import Validator
+from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AcmeException,
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
-    PayloadInvalid,
 )
-from acmems.issuing.contract import IssuanceMemory, Issuer
+from acmems.issuing.contract import IssuanceMemory, Issuer, Workload, refuse_key_of_account
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, hung_up, queue_full, stopping, tell
 from acmems.issuing.storing import StorageAccess
 from acmems.issuing.table import IssuanceTable, Leavers
-from acmems.storages import IssuerIdentity
+from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
 from acmems.system.steps import OWNER, Steps, gather, outcome, pause
@@ -90,6 +91,7 @@ class Issuance:
             most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
         )
         self._table = IssuanceTable(queue, clock)
+        self._shortest = seconds  # that a client has waited for, as each request may say
 
     def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
         """Return a chain for an accepted request, at once if it is stored and fresh.
@@ -103,8 +105,7 @@ class Issuance:
             CAUnavailable: nothing is stored, and the server is stopping.
         """
         request = accepted.request
-        if request.key_digest == self.issuer.key_digest:
-            raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+        refuse_key_of_account(request, self.issuer.key_digest)
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
         key = self.key(request)
         future: Future[Delivery] = Future()
@@ -114,14 +115,30 @@ class Issuance:
             future.set_result(Delivery(fresh, "stored"))
             return future
         arrived = self.clock.monotonic() if accepted.arrived is None else accepted.arrived
-        deadline = Deadline(arrived + self.seconds, self.clock.monotonic)
+        seconds = accepted.seconds or self.seconds
+        self._shortest = min(self._shortest, seconds)
+        deadline = Deadline(arrived + seconds, self.clock.monotonic)
         self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
         self._begin_next(key)
         return future
 
+    @property
+    def workload(self) -> Workload:
+        """What is to be done, and what is being done."""
+        return self._table.workload(self._chains.unsaved)
+
     def is_healthy(self) -> bool:
         """Tell whether fewer issuances hang than one client may have: it would get nothing any more."""
         return not self._table.hang(self.work_seconds + self.HANGING_SECONDS)
+
+    def uses(self, validator: Validator) -> bool:
+        """Tell whether an issuance that runs or waits for its turn may prove names by a validator."""
+        return self._table.uses(validator)
+
+    def adapt(self, most_at_once: int, most_waiting: int) -> None:
+        """Go by other limits from now on, which the arguments are, as for the constructor."""
+        self._table.adapt(most_at_once, most_waiting)
+        self._begin_next()
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
@@ -234,10 +251,10 @@ class Issuance:
 
     def _tell_failure(self, told: Sequence[tuple[WaitingClient, Exception]]) -> Steps[None]:
         """Send the chain that is stored for each who waited, if it is valid still, else the error."""
-        found: dict[str, Delivery | None] = {}
+        found: dict[Storage, Delivery | None] = {}
         for each, error in told:
             outcome: Delivery | Exception = error
-            storage = each.accepted.storage.name
+            storage = each.accepted.storage
             try:
                 if isinstance(error, AcmeException):
                     if storage not in found:
@@ -250,8 +267,8 @@ class Issuance:
     def _watch(self, running: RunningIssuance) -> Steps[None]:
         """Tell each client whose time is over that the work goes on, until that ends."""
         while True:
-            left = min(running.next_deadline, self.seconds)
-            # Who joins meanwhile waits for as long from then on, so that it is not missed.
+            left = min(running.next_deadline, self._shortest)
+            # Who joins meanwhile waits for as long at least from then on, so that it is not missed.
             if (yield running.ended.wait(max(0.001, left))):
                 return
             late = self._table.leave_late(running)
@@ -259,18 +276,16 @@ class Issuance:
             self._begin_next()
 
     def _late(self, accepted: AcceptedRequest) -> DeadlinePassed:
-        return DeadlinePassed(
-            f"no certificate for {', '.join(accepted.request.names)} after {self.seconds:.0f} s; the order "
-            f"goes on, and the same request gets its certificate",
-            retry_after=10.0,
-        )
+        return self._no_certificate(accepted, "the order goes on, and the same request gets its certificate")
 
     def _not_begun(self, accepted: AcceptedRequest) -> DeadlinePassed:
-        return DeadlinePassed(
-            f"no certificate for {', '.join(accepted.request.names)} after {self.seconds:.0f} s: its turn "
-            f"has not come, because too many others were before it; ask again",
-            retry_after=10.0,
+        return self._no_certificate(
+            accepted, "its turn has not come: too many others were before it; ask again"
         )
+
+    def _no_certificate(self, accepted: AcceptedRequest, reason: str) -> DeadlinePassed:
+        names, seconds = ", ".join(accepted.request.names), accepted.seconds or self.seconds
+        return DeadlinePassed(f"no certificate for {names} after {seconds:.0f} s; {reason}", retry_after=10.0)
 
     def _obtain(self, running: RunningIssuance) -> Steps[Delivery]:
         key, accepted = running.key, running.accepted
@@ -302,25 +317,20 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
         self._check_dates(accepted, chain)
-        seconds = self.clock.monotonic() - began
-        self.bus.emit(
-            IssuedEvent(
-                directory=self.identity.directory,
-                not_after=chain.not_after,
-                seconds=seconds,
-                **accepted.known(self.issuer.account_url),
-            )
-        )
+        self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
         pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
         try:
-            return read_issued(pem, accepted.request, subject=self.subject, grants=accepted.grants)
+            return read_issued(
+                pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
+            )
         except CertificateUnusable:
             self._forget(key)
             raise
@@ -357,15 +367,15 @@ class Issuance:
 
         Where storing fails, or nobody is left to take the chain, it is kept in memory.
         """
-        done: set[str] = set()
+        done: set[Storage] = set()
         is_safe = False  # whether a restart would find it
         missing: list[AcceptedRequest] = []
         unsaved: list[AcceptedRequest] = []
 
         def is_kept() -> bool:
             asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
-            places = {accepted.storage.name: accepted for accepted in reversed(asked)}
-            missing[:] = [accepted for name, accepted in places.items() if name not in done]
+            places = {accepted.storage: accepted for accepted in reversed(asked)}
+            missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
             if delivery.source == "issued" and missing:
                 return False
             if done:  # an older chain must not replace the new one
@@ -379,7 +389,7 @@ class Issuance:
 
         while (waiting := self._table.end_if(running, is_kept)) is None:
             for accepted in tuple(missing):
-                done.add(accepted.storage.name)
+                done.add(accepted.storage)
                 error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
                 if error is not None:
                     self._report_unsaved(accepted, error)
@@ -391,3 +401,9 @@ class Issuance:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
         known = accepted.known(self.issuer.account_url)
         self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
+
+    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+        """Return what is known of an order that has ended, as fields of an event."""
+        seconds = self.clock.monotonic() - began
+        known = accepted.known(self.issuer.account_url)
+        return {"directory": self.identity.directory, "seconds": seconds, **known}

@@ -53,6 +53,12 @@ class KeptChains:
         self._lock = threading.Lock()  # guards what follows
         self._kept: OrderedDict[IssuanceKey, _KeptChain] = OrderedDict()
 
+    @property
+    def unsaved(self) -> int:
+        """How many chains could not be stored yet."""
+        with self._lock:
+            return sum(bool(kept.unsaved) for kept in self._kept.values())
+
     def fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
         """Return a chain that needs no renewal, None if there is none.
 
@@ -65,6 +71,8 @@ class KeptChains:
         if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
             if not kept.unsaved:
                 self._release(key, kept)
+            else:
+                self._save_there_too(kept, accepted)
             return kept.chain
         stored = accepted.storage.find(accepted.request, self._identity)
         if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
@@ -98,9 +106,17 @@ class KeptChains:
         with self._lock:
             unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
         for key, kept in unsaved:
-            kept.unsaved = [accepted for accepted in kept.unsaved if not self._is_saved(accepted, kept.chain)]
+            saved = {id(each) for each in tuple(kept.unsaved) if self._is_saved(each, kept.chain)}
+            with self._lock:
+                kept.unsaved = [each for each in kept.unsaved if id(each) not in saved]
             if not kept.unsaved:
                 self._release(key, kept)
+
+    def _save_there_too(self, kept: _KeptChain, accepted: AcceptedRequest) -> None:
+        """Keep a chain in one more storage: a reload may have brought it where that of before is broken."""
+        with self._lock:
+            if kept.unsaved and all(each.storage is not accepted.storage for each in kept.unsaved):
+                kept.unsaved.append(accepted)
 
     def _is_saved(self, accepted: AcceptedRequest, chain: Chain) -> bool:
         error = self._storages.store_now(accepted.storage, accepted.request, chain)

@@ -5,10 +5,11 @@ The table in docs/operations.md says the same for operators.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from acmems.challenges import Validator
 from acmems.exceptions import (
@@ -65,6 +66,9 @@ class Asked(Protocol):
     @property
     def storage(self) -> Storage:
         """Where its chain is kept."""
+
+
+PausedSubject = Literal["csr", "block", "names", "name", "verification", "domain", "everything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,17 @@ class _Everything:
     """Whatever is ordered with the account."""
 
 
+_SUBJECTS: Mapping[type, PausedSubject] = {
+    _Csr: "csr",
+    _BlockAndNames: "block",
+    _Names: "names",
+    _Name: "name",
+    _ProvedName: "verification",
+    _Domain: "domain",
+    _Everything: "everything",
+}
+
+
 class Pauses:
     """Pauses after failures of requests.
 
@@ -151,6 +166,11 @@ class Pauses:
             AcmeException: the error that began the pause, its `retry_after` set to the seconds left.
         """
         self._cooldown.check([*_own(asked), *_shared(asked)])
+
+    def lasting(self) -> Mapping[PausedSubject, int]:
+        """Return how many pauses last at the moment, by what they stop."""
+        found = Counter(_SUBJECTS[type(subject)] for subject in self._cooldown.lasting())
+        return {subject: found[subject] for subject in get_args(PausedSubject)}
 
     def clear(self, asked: Asked) -> None:
         """Forget what would have stopped a request: it got its certificate.
@@ -183,7 +203,7 @@ class Pauses:
         if isinstance(error, _EVERYBODYS):
             return error
         if isinstance(error, StorageUnavailable):
-            return error if failed.storage.name == other.storage.name else None
+            return error if failed.storage is other.storage else None
         if isinstance(error, _PASSING):
             return error if is_same_block else None
         if is_same_block and failed.request.content_digest == other.request.content_digest:

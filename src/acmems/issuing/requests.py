@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from acmems.challenges import Validator
@@ -14,7 +16,10 @@ from acmems.exceptions import CertificateUnusable
 from acmems.storages import IssuerIdentity, Storage
 from acmems.x509.chain import Chain, check_names
 from acmems.x509.csr import CertificateRequest
-from acmems.x509.leaf import Grants
+from acmems.x509.leaf import Grants, SubjectPolicy
+
+_IPV4 = 4
+_NETWORK_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class AcceptedRequest:
         grants: tells whether that block grants a name that the CA has added.
         most_orders: how many orders of that block may run at once, in place of its share; None for that.
         arrived: when it came, in seconds of the monotonic clock; None: now.
+        seconds: how long the client waits; None: as long as the issuance lets all wait.
+        subject: what the subject of the certificate may hold; None: what the issuance lets all hold.
     """
 
     request: CertificateRequest
@@ -44,11 +51,13 @@ class AcceptedRequest:
     grants: Grants = field(default=lambda _: False, repr=False)
     most_orders: int | None = None
     arrived: float | None = None
+    seconds: float | None = None
+    subject: SubjectPolicy | None = None
 
     @property
     def owner(self) -> tuple[str | None, str]:
-        """Whose share of this server it takes: auth block and client."""
-        return self.block, self.client
+        """Whose share of this server it takes: auth block and client, all of an IPv6 network as one."""
+        return self.block, _network(self.client)
 
     def refusal(self, chain: Chain) -> CertificateUnusable | None:
         """Return why a chain may not be delivered to whoever made this request, None if it may."""
@@ -95,3 +104,15 @@ class IssuanceKey:
         """The same as a text of fixed length, for what must be found again after a restart."""
         parts = [self.issuer.directory, self.issuer.profile, self.public_key, self.must_staple, *self.names]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _network(client: str) -> str:
+    """Return the network of 64 bits of an IPv6 address: one machine may have all of that; others stay."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if address.version == _IPV4:
+        return client
+    return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from acmems.exceptions import CAUnavailable, ClientGone, QueueFull
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
+from acmems.storages import Storage
 from acmems.system.clock import Deadline
 from acmems.system.shares import Share
 from acmems.system.steps import Signal
@@ -56,7 +57,7 @@ class RunningIssuance:
         accepted: the request that it is tried with.
         looks_again: whether a chain for the same may have been stored since the storage was asked.
         waiting: who waits for it.
-        gave_up: of those who stopped waiting, one for each storage, by its name.
+        gave_up: of those who stopped waiting, one for each storage.
         began: when it began, on the monotonic clock; None while it waits for its turn.
         takes_turn: False once nobody waits for it: then another one may begin.
         ended: set when it ends.
@@ -66,7 +67,7 @@ class RunningIssuance:
     accepted: AcceptedRequest
     looks_again: bool
     waiting: list[WaitingClient] = field(default_factory=list)
-    gave_up: dict[str, AcceptedRequest] = field(default_factory=dict)
+    gave_up: dict[Storage, AcceptedRequest] = field(default_factory=dict)
     began: float | None = None
     takes_turn: bool = True
     ended: Signal = field(default_factory=Signal)
@@ -76,7 +77,7 @@ class RunningIssuance:
     def share(self) -> Share:
         """Whose share of the places it takes: that of the request that it is tried with."""
         accepted = self.accepted
-        return Share(accepted.block, accepted.client, accepted.request.names, accepted.most_orders)
+        return Share(*accepted.owner, accepted.request.names, accepted.most_orders)
 
     @property
     def next_deadline(self) -> float:
@@ -95,7 +96,7 @@ class RunningIssuance:
         if over:
             left = set(over)
             self.waiting = [each for each in self.waiting if each not in left]
-            self.gave_up |= {each.accepted.storage.name: each.accepted for each in over}
+            self.gave_up |= {each.accepted.storage: each.accepted for each in over}
         return over
 
     def join(self, client: WaitingClient) -> list[WaitingClient]:

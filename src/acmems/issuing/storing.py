@@ -54,9 +54,10 @@ class StorageAccess:
         self._loop = loop
         self._identity = identity
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="acmems-storing")
-        self._checks: dict[str, _StorageCheck] = {}  # those that go on, by the name of the storage
-        self._checked: dict[str, float] = {}  # when a storage could last be written to
-        self._queues: dict[str, list[_QueuedChain]] = {}  # of the storages that are being written to
+        # By the storage as an object: after a reload, another one may have its name.
+        self._checks: dict[Storage, _StorageCheck] = {}  # those that go on
+        self._checked: dict[Storage, float] = {}  # when a storage could last be written to
+        self._queues: dict[Storage, list[_QueuedChain]] = {}  # of the storages that are being written to
 
     def call(self, storage: Storage, function: Callable[[], T]) -> Steps[T]:
         """Call a function that uses a storage, in a thread unless that returns at once."""
@@ -73,9 +74,9 @@ class StorageAccess:
         if storage.is_immediate:
             storage.check()
             return
-        name, clock = storage.name, self._loop.clock
-        while clock.monotonic() - self._checked.get(name, -_CHECKED_SECONDS) >= _CHECKED_SECONDS:
-            running = self._checks.get(name)
+        clock = self._loop.clock
+        while clock.monotonic() - self._checked.get(storage, -_CHECKED_SECONDS) >= _CHECKED_SECONDS:
+            running = self._checks.get(storage)
             if running is None:
                 yield from self._try_writing(storage)
                 return
@@ -84,15 +85,15 @@ class StorageAccess:
                 raise copy.copy(running.error)  # with a traceback of its own
 
     def _try_writing(self, storage: Storage) -> Steps[None]:
-        check = self._checks[storage.name] = _StorageCheck()
+        check = self._checks[storage] = _StorageCheck()
         try:
             yield from in_thread(storage.check, self._pool)
-            self._checked[storage.name] = self._loop.clock.monotonic()
+            self._checked[storage] = self._loop.clock.monotonic()
         except BaseException as error:
             check.error = error
             raise
         finally:
-            del self._checks[storage.name]
+            del self._checks[storage]
             check.ended.set()
 
     def store(self, storage: Storage, request: CertificateRequest, chain: Chain) -> Steps[Exception | None]:
@@ -104,9 +105,9 @@ class StorageAccess:
         if storage.is_immediate:
             return self.store_now(storage, request, chain)
         mine = _QueuedChain(request, chain)
-        queue = self._queues.get(storage.name)
+        queue = self._queues.get(storage)
         if queue is None:
-            self._queues[storage.name] = [mine]
+            self._queues[storage] = [mine]
             self._loop.submit(self._store_queue(storage))
         else:
             queue.append(mine)
@@ -130,14 +131,14 @@ class StorageAccess:
 
     def _store_queue(self, storage: Storage) -> Steps[None]:
         """Store what waits for a storage, and what comes meanwhile, in one batch after the other."""
-        queue = self._queues[storage.name]
+        queue = self._queues[storage]
         while queue:
             batch = queue.copy()
             queue.clear()
             yield from in_thread(functools.partial(self._store_batch, storage, batch), self._pool)
             for each in batch:
                 each.ended.set()
-        del self._queues[storage.name]
+        del self._queues[storage]
 
     def _store_batch(self, storage: Storage, batch: Sequence[_QueuedChain]) -> None:
         try:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from acmems.challenges import Validator
+from acmems.issuing.contract import Workload
+from acmems.issuing.counts import RequestCounts
 from acmems.issuing.requests import IssuanceKey
 from acmems.issuing.running import RunningIssuance, WaitingClient, stopping
-from acmems.issuing.tally import Tally
 from acmems.system.clock import Clock
 from acmems.system.shares import FairQueue
 
@@ -67,7 +69,7 @@ class IssuanceTable:
         self._clock = clock
         self._lock = threading.Lock()  # guards what follows
         self._queue = queue
-        self._tally = Tally(clock)
+        self._counts = RequestCounts(clock)
         self._running: dict[IssuanceKey, RunningIssuance] = {}
         self._ended = 0
         self._is_closed = False
@@ -82,12 +84,39 @@ class IssuanceTable:
         """How many have ended: a chain may have been stored since this number was smaller."""
         return self._ended
 
+    def workload(self, unsaved: int) -> Workload:
+        """Return how much is to be done, and is being done.
+
+        Args:
+            unsaved: how many chains could not be stored yet.
+        """
+        with self._lock:
+            queue = self._queue
+            return Workload(len(queue), queue.running, queue.behind, unsaved, queue.most_running)
+
     @property
     def is_waited_for(self) -> bool:
         """Whether a client that has not hung up waits for any of them."""
         with self._lock:
             waiting = (each for running in self._running.values() for each in running.waiting)
             return any(not each.is_gone for each in waiting)
+
+    def uses(self, validator: Validator) -> bool:
+        """Tell whether any of them may prove names by a validator."""
+        with self._lock:
+            accepted = [running.accepted for running in self._running.values()]
+            accepted += [each.accepted for running in self._running.values() for each in running.waiting]
+        return any(validator in each.validators for each in accepted)
+
+    def adapt(self, most_running: int, most_waiting: int) -> None:
+        """Go by other limits from now on; what runs or waits is left alone.
+
+        Args:
+            most_running: how many may run at once.
+            most_waiting: how many may wait.
+        """
+        with self._lock:
+            self._queue.most_running, self._queue.most_waiting = most_running, most_waiting
 
     def hang(self, seconds: float) -> bool:
         """Tell whether so many run for longer than some seconds that a client may get no place any more."""
@@ -196,7 +225,7 @@ class IssuanceTable:
     def has_to_be_looked_at(self) -> bool:
         """Tell, once, whether something waits and nobody looks at it from time to time."""
         with self._lock:
-            if self._is_looked_at or not (len(self._queue) or self._tally.counts):
+            if self._is_looked_at or not (len(self._queue) or self._counts.has_more):
                 return False
             self._is_looked_at = True
             return True
@@ -218,8 +247,8 @@ class IssuanceTable:
             for running in self._queue.remove(is_over):
                 del self._running[running.key]
             self._count_gone(leavers)
-            sums = self._tally.due()
-            self._is_looked_at = bool(len(self._queue) or self._tally.counts)
+            sums = self._counts.due()
+            self._is_looked_at = bool(len(self._queue) or self._counts.has_more)
             return Look(leavers, sums, max(0.001, wait) if self._is_looked_at else None)
 
     def _put(self, running: RunningIssuance, leavers: Leavers) -> None:
@@ -235,7 +264,7 @@ class IssuanceTable:
                 refused = [each for each in shed.waiting if each.owner == shed.accepted.owner]
                 queued = shed.again(others) if others else None
                 for each in refused:
-                    self._tally.count(each.accepted.block, _REFUSED)
+                    self._counts.count(each.accepted.block, _REFUSED)
                 leavers.refused += refused
 
     def _end(self, running: RunningIssuance) -> list[WaitingClient]:
@@ -247,4 +276,4 @@ class IssuanceTable:
 
     def _count_gone(self, leavers: Leavers) -> None:
         for each in leavers.gone:
-            self._tally.count(each.accepted.block, _GONE)
+            self._counts.count(each.accepted.block, _GONE)

@@ -53,13 +53,15 @@ def configure(options: LoggingOptions) -> None:
     plain = options.destination in {"syslog", "journal"}  # these note time and level themselves
     handler.setFormatter(JsonFormatter() if options.format == "json" else TextFormatter(colour, plain))
     logger = logging.getLogger("acmems")
+    logger.setLevel(options.level.upper())
     # Libraries' warnings go the same way: on their own they would reach stderr unescaped.
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, Handler)]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
-    logger.setLevel(options.level.upper())
+    before = root.handlers
+    # At once: a line that another thread logs now goes to the one or to the other.
+    root.handlers = [*(each for each in before if not isinstance(each, Handler)), handler]
+    for old in before:
+        if isinstance(old, Handler):
+            old.close()
     # No line tells thread or process: finding them out costs each line a system call and more.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
@@ -98,9 +100,9 @@ def uncaught() -> Iterator[None]:
 
 
 def log_event(event: Event) -> None:
-    """Log one event; subscribed to the bus."""
+    """Log one event."""
     level = _LEVELS.get(type(event), logging.INFO)
-    if not _events.isEnabledFor(level):
+    if not event.is_logged or not _events.isEnabledFor(level):
         return
     values = {name: getattr(event, field) for name, field in _named(type(event))}
     bug = values.pop("bug", None)
@@ -123,5 +125,6 @@ def log_event(event: Event) -> None:
 def _named(kind: type[Event]) -> Iterable[tuple[str, str]]:
     """Return the names that the fields of an event have in the log, with those fields."""
     if kind not in _names:
-        _names[kind] = tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(kind))
+        logged = [field.name for field in fields(kind) if field.metadata.get("logged", True)]
+        _names[kind] = tuple((_RENAMED.get(name, name), name) for name in logged)
     return _names[kind]

@@ -28,8 +28,18 @@ def parse_network(value: str) -> IPNetwork:
     """Parse an IP address or network, such as 192.0.2.7 or 2001:db8::/32."""
     try:
         return ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is neither an IP address nor a network ({error})") from None
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is neither an IP address nor a network, such as 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
+    raise ValueError(
+        f"{value!r} is one address within a network: write {meant} for the network, or "
+        f"{value.partition('/')[0]} for the address"
+    )
 
 
 def parse_address(value: str, default_port: int | None = None) -> Address:
@@ -39,6 +49,12 @@ def parse_address(value: str, default_port: int | None = None) -> Address:
         value: the text.
         default_port: the port where the text has none; None: it must have one.
     """
+    if "://" in value:
+        raise ValueError(
+            f"{value!r} is a URL: write host and port alone, such as 127.0.0.1:1313 or [::1]:1313"
+        )
+    if default_port is None and re.fullmatch(r"[0-9]{1,5}", value):
+        raise ValueError(f"{value!r} is a port without a host: write for instance 127.0.0.1:{value}")
     bracketed = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", value)
     if bracketed:
         host, port = _ipv6(bracketed[1]), bracketed[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,6 +10,9 @@ from typing import TypeVar
 from acmems.exceptions import ConfigurationError
 from acmems.settings.findings import Finding, Location, hint
 from acmems.settings.grammar import Option, Section
+
+_QUOTES = frozenset({'"', "'"})
+_COMMENT = re.compile(r"\s+([#;])")
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -102,7 +106,7 @@ class Options:
                 try:
                     values.append(parse(option.value))
                 except ValueError as error:
-                    self._findings.append(Finding(option.location, f"{option.key}: {error}"))
+                    self._report_value(option, parse, error, repeatable=True)
         return tuple(values)
 
     def has(self, key: str) -> bool:
@@ -149,8 +153,38 @@ class Options:
         try:
             return parse(given[0].value)
         except ValueError as error:
-            self._findings.append(Finding(given[0].location, f"{given[0].key}: {error}"))
+            self._report_value(given[0], parse, error, repeatable=False)
             return default
+
+    def _report_value(
+        self, option: Option, parse: Callable[[str], object], error: ValueError, *, repeatable: bool
+    ) -> None:
+        """Add a finding for a value that does not parse; its words never repeat the value themselves."""
+        words = _habit(option, parse, repeatable=repeatable) or str(error)
+        self._findings.append(Finding(option.location, f"{option.key}: {words}"))
+
+
+def _habit(option: Option, parse: Callable[[str], object], *, repeatable: bool) -> str | None:
+    """Return what to do about a value that would be good in another kind of file, None about any other."""
+    values = re.split(r"\s*,\s*|\s+", option.value.strip(" ,"))
+    if repeatable and len(values) > 1 and all(_parses(parse, value) for value in values):
+        return f"each of several values needs a line of its own: write '{option.key} = …' {len(values)} times"
+    if option.value[:1] in _QUOTES and _parses(parse, option.value.strip("\"'")):
+        return "quotes are part of a value: write it without them"
+    before, mark, _ = (
+        _COMMENT.split(option.value, maxsplit=1) if _COMMENT.search(option.value) else ("", "", "")
+    )
+    if mark and _parses(parse, before):
+        return f"what follows the '{mark}' is part of the value: write the comment on a line of its own"
+    return None
+
+
+def _parses(parse: Callable[[str], object], value: str) -> bool:
+    try:
+        parse(value)
+    except ValueError:
+        return False
+    return bool(value)
 
 
 def _keys(key: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ def secret(value: str) -> Secret:
 
 def path(value: str) -> Path:
     """Parse the path of a file or directory; nothing is looked up."""
+    if value[:1] in {'"', "'"}:
+        raise ValueError("quotes are part of a value: write the path without them")
+    if value[:1] == "~":
+        raise ValueError("~ stands for nothing here: write the whole path")
     return Path(text(value))
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from acmems.storages.contract import IssuerIdentity, Storage
+from acmems.storages.contract import Enumerable, IssuerIdentity, Storage
 from acmems.storages.file import FileStorage
+from acmems.storages.memory import PROCESS_MEMORY, MemoryStorage
 from acmems.storages.none import NoStorage
 
-__all__ = ["STORAGES", "FileStorage", "IssuerIdentity", "NoStorage", "Storage"]
+__all__ = [
+    "PROCESS_MEMORY",
+    "STORAGES",
+    "Enumerable",
+    "FileStorage",
+    "IssuerIdentity",
+    "MemoryStorage",
+    "NoStorage",
+    "Storage",
+]
 
 STORAGES: Final[Mapping[str, type[Storage]]] = {
     "none": NoStorage,

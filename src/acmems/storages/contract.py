@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from acmems.settings.options import Options
 from acmems.x509.chain import Chain
@@ -95,4 +95,24 @@ class Storage(Protocol):
         """Make the storage that a section describes.
 
         It MUST NOT touch anything outside, and MUST report problems to the options, not raise them.
+        """
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """A storage that can tell what it keeps, for those who watch over renewals."""
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Yield what names each chain that is kept, and a number that changes with the chain.
+
+        It MUST NOT read the chains, and SHOULD skip what cannot be listed.
+        """
+
+    def read_entry(self, key: str) -> Chain | None:
+        """Return a chain that `entries` has named, None where it is gone or damaged.
+
+        It MUST change nothing, and MUST NOT raise for what is damaged.
+
+        Raises:
+            StorageUnavailable: whether there is one cannot be told.
         """

@@ -21,6 +21,8 @@ import itertools
 import json
 import logging
 import os
+import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +32,10 @@ from typing import Self
 from acmems.exceptions import StorageUnavailable
 from acmems.settings import values
 from acmems.settings.options import Options
+from acmems.storages import listing
 from acmems.storages.contract import IssuerIdentity
 from acmems.system import files
+from acmems.system.permissions import NamedFile, closed_directories, denial, reason
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
@@ -44,6 +48,7 @@ _LARGEST_CHAIN = 256 * 1024
 _LARGEST_ORIGIN = 16 * 1024
 _DAY = 86400.0
 
+_OURS = re.compile(rf"{_IDENTITIES}|[0-9a-f]{{2}}")  # the directories in a storage
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 # Something is there, and it is no chain of ours: a folder, a socket, a loop of links, a file of
 # somebody else, or a huge one. What is not listed (no descriptors left, a failing disk) tells nothing.
@@ -100,10 +105,26 @@ class FileStorage:
 
     def self_check(self) -> Iterator[tuple[str, str]]:
         """Say whether the directory is missing, or not writable for this user."""
-        if not self.directory.is_dir():
+        try:
+            is_there = stat.S_ISDIR(self.directory.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        except OSError as error:
+            yield "directory", f"the directory {self.directory} cannot be used: {reason(error)}"
+            return
+        if not is_there:
             yield "directory", f"there is no directory {self.directory}: create it, mode 0700"
         elif not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            yield "directory", f"the directory {self.directory} is not writable"
+            yield "directory", f"the directory {self.directory} is not writable: {denial(self.directory)}"
+        else:
+            # What another user has made, root for instance, when acmems was started in that user's name.
+            closed = [each for each in closed_directories(self.directory) if _OURS.fullmatch(each.name)]
+            if closed:
+                yield "directory", f"chains cannot be kept in {self.directory}: {denial(closed[0])}"
+
+    def named_files(self) -> Iterator[NamedFile]:
+        """Name the directory; chains are public, but nobody else should change them."""
+        yield NamedFile("directory", self.directory)
 
     def check(self) -> None:
         """Write a test file to both places that a chain goes to."""
@@ -142,6 +163,21 @@ class FileStorage:
         except OSError as error:
             raise self._unavailable("cannot keep a chain", error) from error
 
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Name the files of the index, and the folders that 0.3 to 0.5 have left."""
+        yield from listing.entries(self.directory, _IDENTITIES)
+
+    def read_entry(self, key: str) -> Chain | None:
+        """Read the chain in one of these files."""
+        try:
+            return chains.parse_once(files.read(f"{self.directory}/{key}", _LARGEST_CHAIN))
+        except ValueError:
+            return None
+        except OSError as error:
+            if error.errno in _MISSING | _DAMAGED:
+                return None
+            raise self._unavailable("cannot be read", error) from error
+
     def _store_in_tree(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         entry = Path(self._entry(request))
         description = {
@@ -152,8 +188,8 @@ class FileStorage:
         }
         contents = {
             "csr.pem": request.pem,
-            "acmems.json": json.dumps(description).encode(),
-            "cert.pem": chain.pem,
+            listing.DESCRIPTION: json.dumps(description).encode(),
+            listing.CHAIN: chain.pem,
         }
         try:
             os.mkdir(entry, 0o700)  # noqa: PTH102 - a hot path

@@ -1,17 +1,21 @@
-"""What systemd wants to hear from a service: ready, stopping, still alive (sd_notify(3))."""
+"""What systemd hears from a service (sd_notify(3)), and the sockets that it hands over (sd_listen_fds(3))."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
+_FIRST_DESCRIPTOR = 3
+_MOST_DESCRIPTORS = 1024
 _LONGEST_SEND = 5.0  # seconds; without a limit the start would hang while systemd does not read
 
 
@@ -48,6 +52,11 @@ class Notifier:
     def ready(self, status: str) -> None:
         """Say that the service serves; `systemctl status` shows the status as one line."""
         self.notify(f"READY=1\nSTATUS={' '.join(status.split())}")
+
+    def reloading(self) -> None:
+        """Say that the service reads its configuration anew; `ready` says that it has done so."""
+        # Since systemd 253 a reload counts as begun only with the time, by the clock that systemd goes by.
+        self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """Say that the service ends; from now on signs of life do not depend on its health."""
@@ -95,3 +104,41 @@ def _watchdog_interval(environment: Mapping[str, str]) -> float | None:
     if not (text.isascii() and text.isdigit()) or int(text) == 0 or process != str(os.getpid()):
         return None
     return int(text) / 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class InheritedSocket:
+    """A socket that systemd has opened for this process.
+
+    Args:
+        name: `FileDescriptorName` of its unit, which is the unit's own name if nothing else is set.
+        socket: the socket.
+    """
+
+    name: str
+    socket: socket.socket
+
+
+def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[InheritedSocket]:
+    """Take over the sockets that systemd has opened for this process; none if it has opened none.
+
+    The variables are removed, so that no program that this process starts takes them for its own.
+    """
+    process, count, names = (
+        environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    )
+    if process != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return []
+    named = names.split(":")
+    found = []
+    for number in range(min(int(count), _MOST_DESCRIPTORS)):
+        name = named[number] if number < len(named) else "unknown"
+        try:
+            sock = socket.socket(fileno=_FIRST_DESCRIPTOR + number)
+        except OSError as error:
+            fields = {"name": name, "reason": error.strerror or str(error)}
+            logger.warning("systemd handed over what is no socket", extra={"fields": fields})
+            continue
+        sock.set_inheritable(False)
+        found.append(InheritedSocket(name, sock))
+    return found

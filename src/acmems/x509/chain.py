@@ -88,6 +88,15 @@ def parse(pem: bytes) -> Chain:
     Raises:
         ValueError: it is not a chain, or its leaf names something that acmems never asks for.
     """
+    return parse_once(pem)
+
+
+def parse_once(pem: bytes) -> Chain:
+    """Read a chain as `parse` does, and keep no result: for whoever looks at all that are stored.
+
+    Raises:
+        ValueError: as `parse`.
+    """
     with der.reading("the certificate chain", ValueError):
         return _chain(_certificates(pem), pem)
 

@@ -156,6 +156,17 @@ class TestProcessor:
         """Without auth blocks nothing is acceptable."""
         assert not process(csr("a.example.org")).acceptable()
 
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_a_body_that_came_in_chunks_needs_no_length(self) -> None:
+        """Where the body was put together of chunks it may be as long as `max-size`, and is read whole."""
+        body = csr("www.example.org")
+        anyone = block(("domain", "**"), ("all", "yes"))
+        processor = Processor(
+            Authenticator((anyone,)), LOOPBACK, headers(), io.BytesIO(body), is_chunked=True
+        )
+        assert processor.admit() == auth.MAX_SIZE
+        assert processor.grant().request.names == ("www.example.org",)
+
 
 class TestClientAddress:
     """Where a request comes from."""

@@ -49,15 +49,15 @@ class Door:
     requests: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.validator = TlsAlpn01("tls", [LOOPBACK], clock=self.time.clock)
-        self.service = self.validator.listen()
+        self.validator = TlsAlpn01("tls", [LOOPBACK], ChallengeCertificates(self.time.clock))
+        self.service = Listener.of(self.validator.plan(), self.time.clock).open()
         self.place = ("127.0.0.1", self.service.addresses[0].port)
 
     def proof(self, token: str, identifier: Identifier = NAME) -> Proof:
         return Proof(identifier, token, f"{token}.thumbprint", lambda: self.requests.append(token))
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self.place, PATIENCE)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        return socket.create_connection(self.place, PATIENCE, (source, 0))
 
     def shake(
         self,
@@ -102,6 +102,17 @@ def door() -> Iterator[Door]:
 def handshakes(shown: ChallengeCertificates, limits: ListenerLimits, time: Time) -> Listener:
     service = HandshakeService(shown)
     return Listener("tls", [LOOPBACK], service, limits=limits, clock=time.clock).open()
+
+
+def hello() -> bytes:
+    """Return the beginning of a handshake for a name that is proved, of which nothing follows."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["acme-tls/1"])
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=NAME.value)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
 
 
 def options_of(text: str, findings: list[Finding]) -> Options:
@@ -359,14 +370,8 @@ class TestLimits:
     def test_a_stalled_handshake_is_closed_after_five_seconds(self, door: Door) -> None:
         """A client that never answers the server's part of a handshake is closed as well."""
         door.validator.present([door.proof("token")])
-        context = ssl.create_default_context()
-        context.set_alpn_protocols(["acme-tls/1"])
-        outgoing = ssl.MemoryBIO()
-        client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=NAME.value)
-        with pytest.raises(ssl.SSLWantReadError):
-            client.do_handshake()
         with door.connect() as sock:
-            sock.sendall(outgoing.read())
+            sock.sendall(hello())
             assert sock.recv(1) == b"\x16"
             door.time.now += 5.1
             while sock.recv(65536):
@@ -374,43 +379,21 @@ class TestLimits:
         assert door.requests == []
 
     @pytest.mark.threat("proving", "hostile TLS clients")
-    def test_a_client_has_its_share(self, door: Door) -> None:
-        """Of idle connections of one address, those beyond sixteen are closed, the oldest first."""
+    @pytest.mark.threat("fair shares", "thousands of connections")
+    @pytest.mark.parametrize("addresses", [1, 40])
+    @pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "after a ClientHello"])
+    def test_others_find_a_place(self, door: Door, addresses: int, is_silent: bool) -> None:
+        """Whatever hundreds of connections do, the CA's handshake is made at once."""
+        door.validator.present([door.proof("token")])
         with contextlib.ExitStack() as stack:
-            first = stack.enter_context(door.connect())
-            wait_until(lambda: door.open == 1, "the first is there")
-            door.time.now += 0.5
-            for _ in range(16):
-                stack.enter_context(door.connect())
-            wait_until(lambda: door.open == 17, "all are there")
-            door.time.now += 1.1
-            assert first.recv(1) == b""
-            look_around(door.service)
-            left = [one.peer[0] for one in door.service.connections]
-            assert left.count("127.0.0.1") == 16
-
-    def test_connections_for_a_presented_name_are_not_limited(self) -> None:
-        """Connections that ask for a name on show are not closed for their number."""
-        time = Time()
-        shown = ChallengeCertificates(time.clock)
-        shown.put(NAME, "token.thumbprint", lambda: None)
-        limits = dataclasses.replace(HANDSHAKE_LIMITS, per_address=1)
-        service = handshakes(shown, limits, time)
-        place = ("127.0.0.1", service.addresses[0].port)
-        with contextlib.closing(service), contextlib.ExitStack() as stack:
-            context = ssl.create_default_context()
-            context.set_alpn_protocols(["acme-tls/1"])
-            for _ in range(5):
-                outgoing = ssl.MemoryBIO()
-                client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=NAME.value)
-                with pytest.raises(ssl.SSLWantReadError):
-                    client.do_handshake()
-                sock = stack.enter_context(socket.create_connection(place, PATIENCE))
-                sock.sendall(outgoing.read())
-                assert sock.recv(1) == b"\x16"
-            time.now += 2
-            look_around(service)
-            wait_until(lambda: len(service.connections) == 5, "nobody else is left")
+            for number in range(400):
+                sock = stack.enter_context(door.connect(f"127.0.1.{number % addresses + 1}"))
+                if not is_silent:
+                    sock.sendall(hello())
+            wait_until(lambda: door.open >= HANDSHAKE_LIMITS.connections * 4 // 5, "the places are taken")
+            for _ in range(10):
+                door.shake()
+        assert len(door.requests) == 10
 
     def test_there_is_a_most(self) -> None:
         """No more connections than the limit are open; the next is served when one has ended."""
@@ -419,8 +402,9 @@ class TestLimits:
         service = handshakes(ChallengeCertificates(time.clock), limits, time)
         place = ("127.0.0.1", service.addresses[0].port)
         with contextlib.closing(service), contextlib.ExitStack() as stack:
-            for _ in range(2):
-                stack.enter_context(socket.create_connection(place, PATIENCE))
+            for number in range(2):
+                source = (f"127.0.0.{number + 2}", 0)
+                stack.enter_context(socket.create_connection(place, PATIENCE, source))
             wait_until(lambda: len(service.connections) == 2, "both are there")
             third = stack.enter_context(socket.create_connection(place, PATIENCE))
             third.sendall(b"x")
@@ -446,7 +430,7 @@ class TestService:
         """An address that is in use is an error that names it."""
         taken = door.service.addresses[0]
         with pytest.raises(OSError, match="cannot listen") as raised:
-            TlsAlpn01("tls", [LOOPBACK, taken]).listen()
+            Listener.of(TlsAlpn01("tls", [LOOPBACK, taken]).plan()).open()
         assert (raised.value.errno, raised.value.filename) == (errno.EADDRINUSE, str(taken))
 
     def test_a_closed_service_has_no_thread_and_no_connection(self) -> None:

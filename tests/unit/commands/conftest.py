@@ -8,15 +8,26 @@ import pytest
 
 from acmems.config import Configuration
 
+TEXT = """[account]
+dir = {folder}/account
+accept-terms-of-service = yes
+[verification "http"]
+type = http01
+listener =
+[storage "disk"]
+type = file
+directory = {folder}/chains
+"""
 BLOCK = '[auth "web"]\nip = 192.0.2.0/24\ndomain = www.example.org\n'
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A configuration without a fault, and the directory that it names."""
-    (tmp_path / "account").mkdir()
+    for name in ("account", "chains"):
+        (tmp_path / name).mkdir(mode=0o700)
     path = tmp_path / "acmems.ini"
-    path.write_text(f"[account]\ndir = {tmp_path / 'account'}\n{BLOCK}")
+    path.write_text(TEXT.format(folder=tmp_path) + BLOCK)
     return path
 
 
@@ -24,6 +35,6 @@ def config(tmp_path: Path) -> Path:
 def serving(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
     """What would be served, if anything were."""
     served: list[Configuration] = []
-    monkeypatch.setattr("acmems.app.run", served.append)
+    monkeypatch.setattr("acmems.app.run", lambda config, *_: served.append(config))
     monkeypatch.setattr("acmems.logs.configure", lambda _: None)
     return served

@@ -70,8 +70,8 @@ class TestFailures:
             (CAUnavailable("the CA is down"), "acmems: the CA is down"),
             (NeedToAgreeToTOS("https://ca.example/terms"), "acmems: the CA's terms of service must be"),
             (
-                OSError(errno.EADDRINUSE, "Address in use", "127.0.0.1:1313"),
-                "acmems: 127.0.0.1:1313: Addr",
+                OSError(errno.EADDRINUSE, "Address in use", "192.0.2.1:1313"),
+                "acmems: 192.0.2.1:1313: Addr",
             ),
             (OSError(errno.ENOSPC, "No space left"), "acmems: No space left"),
             (OSError("odd"), "acmems: odd"),
@@ -91,7 +91,7 @@ class TestFailures:
     ) -> None:
         """Whatever goes wrong while working is one line on stderr, without a traceback, and exit code 1."""
 
-        def fail(_: object) -> None:
+        def fail(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("acmems.app.run", fail)

@@ -15,6 +15,7 @@ from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.resumption import Resumption
+from acmems.frontends.sign import SigningPolicy
 from acmems.state.database import Database
 from acmems.state.orders import OrderRecords
 from acmems.storages import NoStorage, Storage
@@ -49,7 +50,8 @@ class LastProcess:
         place = OneOfEach()
         place.default_storage = storage or self.house.storage
         auth = Authenticator((Block(name, pairs or DOMAINS, place),))
-        self.resumption = Resumption(records, auth, self.house.issuance)
+        policy = SigningPolicy(auth, 60.0, "dropped")
+        self.resumption = Resumption(records, lambda: policy, self.house.issuance)
         self.run()
 
     def run(self) -> None:

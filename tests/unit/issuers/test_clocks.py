@@ -8,11 +8,20 @@ from datetime import timedelta
 
 import pytest
 from tests.fake_ca import CA, DIRECTORY, EPOCH, FakeSession, Said, Time, headers_of
+from tests.steps import settle
 
-from acmems.exceptions import CAUnavailable, ClocksDiffer
+from acmems.exceptions import (
+    AcmeException,
+    CAProblem,
+    CAProtocolError,
+    CAUnavailable,
+    ClocksDiffer,
+    DeadlinePassed,
+)
 from acmems.issuers.acme.certificates.clocks import COMPARED_SECONDS, DOUBTED_SECONDS, ClockComparison
 from acmems.issuers.acme.session import Response
 from acmems.system.clock import Clock
+from acmems.system.steps import Signal, StepLoop
 
 MINUTE = timedelta(minutes=1)
 
@@ -104,6 +113,53 @@ class TestCost:
         server.time.seconds += DOUBTED_SECONDS
         server.say(timedelta())
         server.check()
+
+
+class TestAsking:
+    """What those who watch over the server want to know."""
+
+    def ask(self, server: Server) -> bool:
+        answers: bool = server.time.loop().run(server.comparison.compare(server.time.within(60)))
+        return answers
+
+    def test_each_question_is_asked(self) -> None:
+        """The CA is asked each time, and what it says counts for orders, too."""
+        server = Server(MINUTE)
+        assert server.comparison.ahead is None
+        assert [self.ask(server) for _ in range(2)] == [True, True]
+        assert server.comparison.ahead == MINUTE
+        server.check()
+        assert len(server.session.gets) == 2
+
+    @pytest.mark.parametrize(
+        ("error", "answers"),
+        [
+            (CAUnavailable("down"), False),
+            (DeadlinePassed("late"), False),
+            (CAProtocolError("a redirect"), True),
+            (CAProblem(404, "about:blank", "no such page"), True),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_one_that_does_not_say(self, error: AcmeException, answers: bool) -> None:
+        """A CA that says something odd is there; how far its clock is ahead is not known."""
+        server = Server(None)
+        server.session.say(DIRECTORY, error)
+        assert self.ask(server) is answers
+        assert server.comparison.ahead is None
+
+    def test_a_question_that_goes_on_is_shared(self) -> None:
+        """Where an order asks at the moment, its answer counts."""
+        server = Server(MINUTE)
+        server.session.held = held = Signal()
+        loop = StepLoop()
+        order = loop.submit(server.comparison.check(server.time.within(60)))
+        probe = loop.submit(server.comparison.compare(server.time.within(60)))
+        settle(loop)
+        loop.soon(held.set)
+        assert (order.result(30), probe.result(30)) == (None, True)
+        assert server.session.gets == [DIRECTORY]
+        loop.close()
 
 
 class TestDate:

@@ -43,6 +43,7 @@ from acmems.exceptions import (
     CAProtocolError,
     CAUnavailable,
     DeadlinePassed,
+    DirectoryUnusable,
 )
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.issuer import AcmeIssuer
@@ -360,7 +361,7 @@ class TestSessions:
         ("behaviour", "seconds", "error"),
         [
             pytest.param(answering(OK + b"Content-Length: 2\r\n\r\n{}"), 20, CAProtocolError, id="kept"),
-            pytest.param(answering_once(b"HTTP/1.1 404 Not Found\r\n\r\n"), 20, CAProblem, id="closed"),
+            pytest.param(answering_once(b"HTTP/1.1 404 Not\r\n\r\n"), 20, DirectoryUnusable, id="closed"),
             # This is tried again until the time is over.
             pytest.param(
                 breaking_off(OK + b"Content-Length: 9\r\n\r\n{"),

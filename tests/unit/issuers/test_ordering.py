@@ -15,6 +15,7 @@ from tests.fake_ca import (
     NEW_ORDER,
     ORDER,
     Said,
+    Time,
     authorization,
     make_request,
     order,
@@ -35,6 +36,7 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
+from acmems.issuers.acme.orders.open_orders import OpenOrders
 
 
 @pytest.fixture
@@ -325,7 +327,7 @@ class TestResume:
 
     def test_open_orders_are_bounded(self) -> None:
         """Of more unfinished orders than are remembered the oldest is forgotten."""
-        desk = Desk(most_open=2)
+        desk = Desk(open_orders=OpenOrders(Time().clock(), most=2))
         for key in ("first", "second", "third"):
             self.leave_open(desk, key)
         desk.obtain(key="third")

@@ -162,7 +162,10 @@ class TestError:
         """A problem document with members of other types is still an error answer."""
         error = problem(400, **members)
         assert isinstance(error, CAProblem)
-        assert (error.type, error.detail) == ("about:blank", "HTTP status 400")
+        assert (error.type, error.detail) == (
+            "about:blank",
+            "HTTP status 400 Bad Request from https://ca.example/x",
+        )
 
     def test_what_a_person_is_to_do_is_kept(self) -> None:
         """The page in `instance` and the terms that the answer links to (RFC 8555 section 7.3.3) are kept."""
@@ -178,7 +181,7 @@ class TestError:
         """What a proxy in between answers counts by its status."""
         error = response(502, body).error(NOW)
         assert isinstance(error, CAProblem)
-        assert (error.status, error.detail) == (502, "HTTP status 502")
+        assert (error.status, error.detail) == (502, "HTTP status 502 Bad Gateway from https://ca.example/x")
 
     @pytest.mark.parametrize(("status", "code"), [(429, "rateLimited"), (503, "rateLimited"), (429, "x")])
     def test_a_rate_limit_is_known_by_status_and_by_type(self, status: int, code: str) -> None:

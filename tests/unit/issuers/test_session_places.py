@@ -10,10 +10,10 @@ from tests.session_ca import ACCOUNT, CA, DIRECTORY, ORDER, FakeCA, Reply, T, ru
 from tests.steps import PATIENCE, begin
 
 from acmems.exceptions import (
-    CAProblem,
     CAProtocolError,
     CAUnavailable,
     DeadlinePassed,
+    DirectoryUnusable,
 )
 from acmems.issuers.acme.session import Response
 from acmems.issuers.acme.session.origin import Origin
@@ -78,7 +78,7 @@ class TestDirectory:
             ca.held = Signal()
             first, *others = [begin(ca.loop, session.directory(NEVER)) for _ in range(10)]
             ca.loop.soon(ca.held.set)
-            assert isinstance(first.exception(PATIENCE), CAProblem)
+            assert isinstance(first.exception(PATIENCE), DirectoryUnusable)
             assert len({id(other.result(PATIENCE)) for other in others}) == 1
         assert len(ca.requests) == 2
 
@@ -99,10 +99,21 @@ class TestDirectory:
     def test_after_a_failure_it_is_read_again(self, session: Session, ca: FakeCA) -> None:
         """A directory that could not be read is asked for by the next request."""
         ca.answers[f"{CA}/dir"] = lambda: (404, {}, None)
-        with pytest.raises(CAProblem):
+        with pytest.raises(DirectoryUnusable) as raised:
             ca.run(session.directory(NEVER))
+        assert (raised.value.url, raised.value.reason) == (f"{CA}/dir", "HTTP status 404 Not Found")
         del ca.answers[f"{CA}/dir"]
         assert ca.run(session.directory(NEVER))["newOrder"]
+
+    @pytest.mark.parametrize(("document", "reason"), [({}, "the CA's directory lacks newNonce")])
+    def test_what_is_no_directory(
+        self, session: Session, ca: FakeCA, document: dict[str, Any], reason: str
+    ) -> None:
+        """A document that is no directory is told with its URL."""
+        ca.answers[f"{CA}/dir"] = lambda: (200, document, None)
+        with pytest.raises(DirectoryUnusable) as raised:
+            ca.run(session.directory(NEVER))
+        assert (raised.value.url, raised.value.reason) == (f"{CA}/dir", reason)
 
     def test_a_reading_anew_that_fails(self, session: Session, ca: FakeCA) -> None:
         """An old directory serves on while the CA is too busy to give it anew; it is asked again later."""

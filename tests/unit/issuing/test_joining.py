@@ -198,7 +198,7 @@ class TestMistakes:
         ],
         ids=lambda error: type(error).__name__,
     )
-    @pytest.mark.threat("shares", "mistakes of others")
+    @pytest.mark.threat("issuing", "mistakes of others")
     def test_what_belongs_to_the_first_block(
         self, house: House, request_of: RequestOf, error: Exception
     ) -> None:

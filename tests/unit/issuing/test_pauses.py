@@ -96,6 +96,7 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (NoChallengeMethodsSupported("no dns-01"), BLOCK_AND_NAMES),
     (CAProblem(400, CAProblem.PREFIX + "malformed", "no"), BLOCK_AND_NAMES),
     (CAProtocolError("odd"), BLOCK_AND_NAMES),
+    (exceptions.DirectoryUnusable("https://ca.example/dir", "not JSON"), BLOCK_AND_NAMES),
     (ChallengesUnknownStatus("odd"), BLOCK_AND_NAMES),
     (CertificateUnusable("another key"), BLOCK_AND_NAMES),
     (CAError("broken"), BLOCK_AND_NAMES),
@@ -161,7 +162,7 @@ class TestTable:
     """Each failure stops those who would fail again, and nobody else."""
 
     @pytest.mark.threat("ca", "a name that cannot be validated")
-    @pytest.mark.threat("shares", "mistakes of others")
+    @pytest.mark.threat("issuing", "mistakes of others")
     @pytest.mark.parametrize(("error", "who"), ROWS, ids=lambda value: getattr(value, "args", value))
     def test_who_is_stopped(self, house: House, error: AcmeException, who: set[str]) -> None:
         """After one failure these are stopped, the others are not."""

@@ -167,6 +167,21 @@ class TestLate:
         assert future.result(30).source == "stale"
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("-", "None", False),
+    ],
+)
+def test_whose_share(house: House, one: str, other: str, is_same: bool) -> None:
+    """An IPv6 network is one client: a machine has more addresses of it than there are places."""
+    owners = {asking(house, client=client).owner for client in (one, other)}
+    assert (len(owners) == 1) is is_same
+
+
 class TestFull:
     """A queue is bounded, and who has the most in it makes room."""
 
@@ -184,7 +199,7 @@ class TestFull:
         house.authority.go.set()
         assert other.result(30).source == "issued"
 
-    @pytest.mark.threat("shares", "requests that hang and are abandoned")
+    @pytest.mark.threat("issuing", "requests that hang and are abandoned")
     def test_memory_is_bounded(self, house: House) -> None:
         """Of thousands that ask and hang up, no more are remembered than may wait."""
         key = ec.generate_private_key(ec.SECP256R1())

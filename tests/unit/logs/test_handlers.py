@@ -102,6 +102,20 @@ class TestConfigure:
         assert (tmp_path / "second").read_text(encoding="ascii").count("an event") == 1
         assert vars(first)["stream"] is None
 
+    def test_no_line_is_lost_in_between(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is logged while another destination takes the place of the first is in one of them."""
+        close = handlers.FileHandler.close
+
+        def logging_meanwhile(self: handlers.FileHandler) -> None:
+            logger.warning("meanwhile")
+            close(self)
+
+        logs.configure(options(tmp_path / "first"))
+        monkeypatch.setattr(handlers.FileHandler, "close", logging_meanwhile)
+        logs.configure(options(tmp_path / "second"))
+        monkeypatch.undo()
+        assert "meanwhile" in (tmp_path / "second").read_text(encoding="ascii")
+
     @pytest.mark.parametrize("name", ["stdout", "stderr"])
     def test_lines_go_to_the_configured_stream(self, capsys: pytest.CaptureFixture[str], name: str) -> None:
         """Lines go to the stream that the configuration names, and to no other, without colour."""

@@ -19,7 +19,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acmems import logs
-from acmems.events import DeliveredEvent, Event, FailedEvent, IssuedEvent, RefusedEvent, RequestedEvent
+from acmems.events import (
+    AnsweredEvent,
+    DeliveredEvent,
+    Event,
+    FailedEvent,
+    IssuedEvent,
+    NotIssuedEvent,
+    RefusedEvent,
+    RequestedEvent,
+)
 from acmems.logs import log_event
 from acmems.logs.formats import JsonFormatter, TextFormatter
 
@@ -275,6 +284,27 @@ class TestEvents:
         with caplog.at_level(logging.INFO, "acmems.events"):
             log_event(RequestedEvent(**WHO))
         assert caplog.records == []
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            AnsweredEvent(**WHO, status=404),
+            NotIssuedEvent(**WHO, directory="https://ca.org", error=KeyError("oops"), seconds=1.0),
+        ],
+        ids=lambda event: type(event).__name__,
+    )
+    def test_what_is_only_counted(self, caplog: pytest.LogCaptureFixture, event: Event) -> None:
+        """What strangers can bring about without end, and what another line tells, is not logged."""
+        with caplog.at_level(logging.DEBUG, "acmems.events"):
+            log_event(event)
+        assert caplog.records == []
+
+    def test_the_front_end_is_only_counted(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A line says as much as before there were metrics."""
+        log_event(
+            RefusedEvent(reference="abc", client="192.0.2.1", status=403, reason="no", front_end="sign")
+        )
+        assert "sign" not in TextFormatter(plain=True).format(caplog.records[0])
 
 
 class TestUncaught:

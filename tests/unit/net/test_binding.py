@@ -14,12 +14,12 @@ from tests.listening import Application, WithoutFamily
 from tests.peers import free_port
 
 from acmems.challenges import dns01_server, http01, tls_alpn01
-from acmems.dns.server import Zone, name_server
+from acmems.dns.server import Zone, name_server_plan
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.net.address import Address
 from acmems.net.http import HttpService
 from acmems.net.listening import Listener
-from acmems.net.listening.sockets import bind
+from acmems.net.listening.binder import bind
 
 V4, V6 = Address("127.0.0.1", 0), Address("::1", 0)
 DEFAULTS = (V4, V6)
@@ -92,10 +92,10 @@ def _listener(kind: str, monkeypatch: pytest.MonkeyPatch) -> Listener:
         monkeypatch.setattr(module, "DEFAULT_LISTENERS", DEFAULTS)
     assert [address.host for address in MGMT_LISTENERS] == ["127.0.0.1", "::1"]
     if kind == "tls-alpn01":
-        return tls_alpn01.TlsAlpn01("tls", DEFAULTS).listen()
+        return Listener.of(tls_alpn01.TlsAlpn01("tls", DEFAULTS).plan()).open()
     if kind == "dns01-server":
         zone = Zone(dns.name.from_text("acme.example.org"), [])
-        return dns01_server.DnsServer("dns", zone, DEFAULTS).listen()
+        return Listener.of(dns01_server.DnsServer("dns", zone, DEFAULTS).plan()).open()
     return Listener(kind, DEFAULTS, HttpService(Application()), defaults=DEFAULTS).open()
 
 
@@ -129,7 +129,7 @@ class TestBinding:
         with socket.socket(type=socket.SOCK_DGRAM) as other:
             taken = Address("127.0.0.1", free_port())
             other.bind((taken.host, taken.port))
-            listener = name_server("dns", zone, [taken], 1)
+            listener = Listener.of(name_server_plan("dns", zone, [taken], 1))
             with pytest.raises(OSError, match="cannot listen") as caught:
                 listener.open()
             assert caught.value.filename == str(taken)

@@ -34,6 +34,18 @@ class TestRequests:
         bench.send(b"".join(post(f"/{number}") for number in range(100)))
         assert [bench.client.answer()[1] for _ in range(100)] == [b"/%d " % number for number in range(100)]
 
+    @pytest.mark.threat("fair shares", "thousands of connections")
+    def test_one_request_a_turn(self, bench: Bench) -> None:
+        """Of requests that were sent ahead, one is answered before others have their turn."""
+        other = bench.connect("192.0.2.8")
+        bench.go()
+        bench.client.send(b"".join(post(f"/{number}") for number in range(10)))
+        other.send(post("/other"))
+        bench.go()
+        order = [exchange.target for exchange in bench.application.running]
+        assert order.index("/other") <= 1
+        assert len(order) == 11
+
     def test_what_is_sent_ahead_waits_for_the_answer(self, bench: Bench, pending: Exchange) -> None:
         """A request is not looked at before the one in front of it is answered."""
         bench.send(post("/second") + post("/third")[:10])
@@ -240,6 +252,49 @@ class TestContinue:
         """A client of HTTP/1.0 is not confused by a 100 (RFC 9110 section 15.2)."""
         bench.send(self.HEAD.replace(b"1.1", b"1.0"))
         assert bench.client.silent
+
+
+class TestChunks:
+    HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_a_body_in_chunks(self, bench: Bench) -> None:
+        """A body in chunks is a body, and the connection is kept."""
+        assert bench.ask(self.HEAD + b"\r\n3\r\none\r\n0\r\n\r\n") == ("200", b"/a one")
+        bench.send(self.HEAD + b"\r\n3\r\nt")
+        assert bench.client.silent
+        assert bench.ask(b"wo\r\n0\r\n\r\n" + post("/b")) == ("200", b"/a two")
+        assert bench.client.answer() == ("200", b"/b ")
+
+    @pytest.mark.threat("http", "clients that wait for 100 Continue")
+    def test_a_waiting_client_is_told_to_go_on(self, bench: Bench) -> None:
+        """A client that announces chunks may wait for 100."""
+        assert bench.ask(self.HEAD + b"Expect: 100-continue\r\n\r\n") == ("100", b"")
+        assert bench.ask(b"3\r\none\r\n0\r\n\r\n") == ("200", b"/a one")
+
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_chunks_over_the_limit(self, bench: Bench) -> None:
+        """A body that becomes longer than the application wants is refused, and the connection ends."""
+        bench.send(self.HEAD + b"\r\n60\r\n" + b"x" * 96 + b"\r\n")
+        assert bench.client.silent
+        assert bench.ask(b"5\r\n") == ("PayloadToLarge", b"")
+        assert bench.client.ended
+        assert not bench.application.running
+
+    @pytest.mark.threat("http", "chunked bodies")
+    def test_chunks_that_are_none(self, bench: Bench) -> None:
+        """A body that is not in chunks is 400, and nothing after it is read as a request."""
+        assert bench.ask(self.HEAD + b"\r\nxyz\r\n" + post("/b")) == ("400", b"")
+        assert bench.client.ended
+        assert not bench.application.running
+
+    def test_a_client_that_ends_in_the_middle(self, bench: Bench) -> None:
+        """A body whose last chunk does not come is nobody's."""
+        bench.send(self.HEAD + b"\r\n3\r\none\r\n")
+        bench.client.finish()
+        bench.go()
+        assert not bench.is_open
+        assert not bench.application.running
 
 
 class TestRefusals:

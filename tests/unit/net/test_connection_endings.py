@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.listening import BIG, Bench, later, post, reply, response
+from tests.listening import BIG, GRACE, Bench, later, post, reply, response
 
 from acmems.net.http import Exchange
 from acmems.net.http.states import ConnectionState
@@ -152,7 +152,7 @@ class TestRoom:
         assert bench.client.answer()[0] == "200"
 
     def test_idle_connections_retire(self, bench: Bench) -> None:
-        """A connection on which nothing goes on retires; one on which a request comes does not."""
+        """A connection on which nothing goes on retires after its grace; one with a request does not."""
         bench.send(post()[:10])
         bench.retire()
         assert bench.is_open
@@ -161,6 +161,9 @@ class TestRoom:
         bench.retire()
         bench.go()
         assert bench.client.answer()[0] == "200"
+        bench.retire()
+        assert bench.is_open
+        bench.time.now += GRACE
         bench.retire()
         assert not bench.is_open
 

@@ -2,90 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
-from tests.listening import Application, Client, Time, later, post, reply
+from tests.crowd import ALONE, CROWD_GRACE, GRACE, PLACES, TICK, Crowd, ended
+from tests.listening import BIG, later, post, reply, response
 
-from acmems.net.address import Address
-from acmems.net.http import HttpLimits, HttpService
-from acmems.net.listening import Listener, ListenerLimits
-
-PLACES = 40
-GRACE = 1.0
-CROWD_GRACE = 8.0
-TICK = 0.25
-
-
-class Crowd:
-    """A listener for HTTP with forty places, and clients that come from wherever they like on loopback."""
-
-    def __init__(self, per_address: int | None = None, addresses: int = 1) -> None:
-        self.time = Time()
-        self.application = Application()
-        self.listener = Listener(
-            "crowd",
-            [Address("127.0.0.1", 0)] * addresses,
-            HttpService(self.application, HttpLimits(read_seconds=1000, idle_seconds=1000)),
-            limits=ListenerLimits(PLACES, per_address, GRACE, CROWD_GRACE, TICK),
-            clock=self.time.clock,
-        )
-        self.listener.bind()
-        self.clients: list[Client] = []
-
-    def connect(self, source: str = "127.0.0.1", address: int = 0) -> Client:
-        place = self.listener.addresses[address]
-        client = Client(socket.create_connection((place.host, place.port), 30, (source, 0)))
-        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent is there at once
-        self.clients.append(client)
-        return client
-
-    def come(self, count: int = 1, *, data: bytes = b"", apart: float = 0.0) -> list[Client]:
-        """Let so many clients come, each from an address of its own, one after the other."""
-        clients = []
-        for _ in range(count):
-            number = len(self.clients)
-            client = self.connect(f"127.1.{number // 250}.{number % 250 + 1}")
-            client.send(data)
-            clients.append(client)
-            if apart:
-                self.go()
-                self.time.now += apart
-        self.go()
-        return clients
-
-    def go(self) -> None:
-        """Let the listener do all that it can do now."""
-        while self.listener.turn():
-            pass
-
-    def pass_(self, seconds: float) -> None:
-        """Let time pass, tick by tick."""
-        end = self.time.now + seconds
-        while self.time.now < end:
-            self.time.now = min(end, self.time.now + TICK)
-            self.go()
-
-    def close(self) -> None:
-        self.listener.close()
-        for client in self.clients:
-            client.socket.close()
-
-
-@pytest.fixture
-def crowd() -> Iterator[Crowd]:
-    crowd = Crowd()
-    yield crowd
-    crowd.close()
-
-
-def ended(clients: Sequence[Client]) -> list[int]:
-    """Return which clients have seen the end of their connection."""
-    return [number for number, client in enumerate(clients) if not client.silent and client.ended]
+from acmems.net.listening import Occupancy
 
 
 class TestRoomForOne:
@@ -251,7 +178,7 @@ class TestHerds:
         request = post("/all") if keep else post("/all", b"", "Connection: close")
         herd = [crowd.connect() for _ in range(1000)] if one_address else crowd.come(1000)
         crowd.go()
-        assert len(crowd.listener.connections) == PLACES
+        assert len(crowd.listener.connections) == (ALONE if one_address else PLACES)
         for part in range(3):  # slowly: each has its connection long before it asks
             crowd.pass_(CROWD_GRACE / 4)
             for client in herd[part::3]:
@@ -277,48 +204,33 @@ class TestHerds:
         assert silent.answer()[0] == "200"
         assert silent.ended
 
-    def test_each_address_of_the_listener_has_its_turn(self) -> None:
-        """Free places go to those who wait at all of the listener's addresses, whichever is asked most."""
+    def test_each_of_the_listeners_addresses_is_looked_at(self) -> None:
+        """Who waits at one of the listener's addresses does not wait for those at another one."""
         crowd = Crowd(addresses=2)
         crowd.application.on_run = later
-        crowd.come(PLACES, data=post())
-        crowd.come(PLACES, data=post("/many"))
-        crowd.connect(address=1).send(post("/one"))
+        many = [crowd.connect("127.0.0.66") for _ in range(3 * PLACES)]
+        one = crowd.connect(address=1)
+        one.send(post("/one"))
         crowd.go()
-        for exchange in crowd.application.running[:2]:
-            exchange.answer(b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", close=True)
-            crowd.go()
-        assert sorted(exchange.target for exchange in crowd.application.running[PLACES:]) == ["/many", "/one"]
+        assert [exchange.target for exchange in crowd.application.running] == ["/one"]
+        assert not any(client.silent is False for client in many)
         crowd.close()
 
 
-class TestShares:
-    def test_one_address_has_its_share(self) -> None:
-        """What one address holds beyond its share is ended after its grace, whoever else comes or not."""
-        crowd = Crowd(per_address=10)
-        others = crowd.come(5)
-        many = []
-        for _ in range(16):
-            many.append(crowd.connect("127.0.0.66"))
-            crowd.go()
-            crowd.time.now += 0.01
-        crowd.pass_(CROWD_GRACE - TICK)
-        assert ended(many) == []
-        crowd.pass_(2 * TICK)
-        assert ended(many) == list(range(6))
-        assert ended(others) == []
-        crowd.close()
-
-    def test_requests_do_not_count(self) -> None:
-        """Connections on which requests are worked on take nothing of the share of their address."""
-        crowd = Crowd(per_address=2)
+class TestUnread:
+    def test_who_does_not_read_makes_room(self, crowd: Crowd) -> None:
+        """A connection whose client does not take what is sent goes before those that have just come."""
+        crowd.application.on_run = lambda exchange: exchange.answer(response("200", BIG * 8))
+        unread = crowd.come(data=post())
+        assert unread[0].socket.recv(10)
+        fresh = crowd.come(PLACES - 1)
+        crowd.pass_(GRACE)
         crowd.application.on_run = later
-        many = [crowd.connect("127.0.0.66") for _ in range(20)]
-        for client in many:
-            client.send(post())
-        crowd.pass_(10 * GRACE)
-        assert ended(many) == []
-        crowd.close()
+        crowd.come(data=post())
+        crowd.pass_(TICK)
+        assert len(crowd.application.running) == 2
+        assert [one for one in crowd.listener.connections if one.occupancy is Occupancy.UNREAD] == []
+        assert ended(fresh) == []
 
 
 class TestExhaustion:
@@ -330,25 +242,45 @@ class TestExhaustion:
         crowd.pass_(GRACE)
         newcomer = crowd.connect()
         newcomer.send(post())
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with open(os.devnull) as lowest:  # noqa: PTH123 - the number of its descriptor is what is wanted
-            free = lowest.fileno()
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        with no_descriptors():
             crowd.pass_(2 * TICK)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         assert newcomer.answer()[0] == "200"
         assert ended(idle) == [0]
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert f"crowd: no further connection can be accepted: {os.strerror(errno.EMFILE)}" in caplog.text
 
-    def test_nobody_is_ended_in_vain(self, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_descriptors_the_largest_that_waits_goes_first(self, crowd: Crowd) -> None:
+        """Where descriptors are lacking and clients wait, the address of which most wait loses one."""
+        crowd.application.on_run = later
+        many = [crowd.connect("127.0.0.66") for _ in range(ALONE + 10)]
+        for client in many:
+            client.send(post())
+        crowd.go()
+        newcomer = crowd.connect("127.0.0.77")
+        newcomer.send(post())
+        with no_descriptors():
+            crowd.pass_(2 * TICK)
+        crowd.pass_(2 * TICK)
+        assert len(ended(many)) >= 1
+        assert len(crowd.application.running) == ALONE + 1
+
+    def test_nobody_is_ended_in_vain(self, crowd: Crowd) -> None:
         """Where nobody waits any more when a descriptor is wanted, everybody else stays."""
         idle = crowd.come(10)
         crowd.pass_(GRACE)
-        crowd.listener._acceptor._is_exhausted = True
-        crowd.listener._acceptor._pause()
+        crowd.listener._acceptor._exhaust(OSError(errno.EMFILE, "none"))
         crowd.pass_(2 * TICK)
         assert not crowd.listener.is_crowded
         assert ended(idle) == []
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let the process have no further descriptor."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:  # noqa: PTH123 - the number of its descriptor is what is wanted
+        free = lowest.fileno()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

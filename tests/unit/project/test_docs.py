@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from docs._ext.command_reference import parsers
 from docs._ext.configuration_reference import sections, table, written
 
 from acmems import __version__, config
+from acmems.commands import main as cli
 from acmems.config import Configuration
 from acmems.frontends.problems import STATUS
 from acmems.net.address import Address
 from acmems.settings.options import KeyDeclaration
+from acmems.storages import FileStorage
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -58,6 +62,12 @@ def test_every_section_is_shown_once() -> None:
     assert kinds == {*config._SINGLE, *config._NAMED}
 
 
+def test_every_command_is_shown_once() -> None:
+    """The page of the command line shows the options of every command, each once."""
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^```\{command-options\} (.+)$", text)) == sorted(parsers())
+
+
 @pytest.mark.parametrize(
     ("default", "text"),
     [
@@ -95,11 +105,13 @@ def test_examples_are_accepted(example: str) -> None:
     assert [warning for warning in warnings if "[auth]" not in str(warning)] == []
 
 
-def test_five_settings_are_five() -> None:
-    """The first configuration of README has five settings, and nothing in it is warned about."""
+def test_seven_settings_are_seven() -> None:
+    """The first configuration of README has seven settings, warns of nothing, and keeps its chains."""
     [example] = blocks(ROOT / "README.md", "ini")
-    assert len(re.findall("(?m)^[a-z-]+ = ", example)) == 5
-    assert Configuration.from_text(example).warnings == ()
+    assert len(re.findall("(?m)^[a-z-]+ = ", example)) == 7
+    config = Configuration.from_text(example)
+    assert config.warnings == ()
+    assert isinstance(config.auth.blocks[0].storage, FileStorage)
 
 
 def test_every_status_is_explained() -> None:
@@ -108,7 +120,7 @@ def test_every_status_is_explained() -> None:
     listed = {int(number) for number in re.findall(r"(?m)^\| (\d{3}) \|", page)}
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     answered = {int(number) for number in re.findall(r"HttpRefusal\(\s*(\d{3})", sources)}
-    assert listed == {200} | answered | set(STATUS.values())
+    assert listed == {200, 304} | answered | set(STATUS.values())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -135,3 +147,31 @@ def test_commands_are_those_of_the_program() -> None:
         [sys.executable, "-m", "acmems", "--help"], capture_output=True, text=True, check=True
     )
     assert named == set(re.findall(r"(?m)^    (\w+) ", done.stdout)) - {"COMMAND"}
+
+
+def test_members_of_explain_are_documented(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The page of operations has a row for each member of the JSON document, in the same order."""
+    (tmp_path / "acmems.ini").write_text(ACCOUNT + '[auth "web"]\nall = yes\ndomain = **\n')
+    cli.main(["explain", str(tmp_path / "acmems.ini"), "--address", "192.0.2.7", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## What the policy answers")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^\| `(\w+)` \|", section) == list(document)
+    row = section.partition("| `blocks` |")[2].partition("\n")[0]
+    assert re.findall(r"`(\w+)`", row) == list(document["blocks"][0])
+
+
+def test_explain_prints_what_the_page_shows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of `explain` is what the command prints for the complete example of a configuration."""
+    [shown] = [
+        text for text in blocks(DOCS / "operations.md", "console") if text.startswith("$ acmems explain")
+    ]
+    command, _, expected = shown.partition("\n")
+    path = tmp_path / "acmems.ini"
+    path.write_text(blocks(DOCS / "configuration.md", "ini")[-1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.main(command.replace("/etc/acmems/acmems.ini", str(path)).split()[2:])
+    assert capsys.readouterr().out == expected

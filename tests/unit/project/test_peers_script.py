@@ -49,6 +49,9 @@ def peers(programs: Path, *names: str) -> subprocess.CompletedProcess[str]:
         ("knot", "knotd", "knotd (Knot DNS), version 3.10.0"),
         ("haproxy", "haproxy", "HAProxy version 2.6.12-1+deb12u3 2025/10/03"),
         ("pebble", "pebble", "Pebble version: v2.10.0"),
+        ("busybox", "busybox", "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary."),
+        ("bash", "bash", "GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)"),
+        ("shellcheck", "shellcheck", "ShellCheck - shell script analysis tool; version: 0.9.0"),
     ],
 )
 def test_a_program_of_the_machine_suffices(programs: Path, peer: str, name: str, output: str) -> None:
@@ -75,6 +78,15 @@ def test_an_older_program_is_fetched(programs: Path, peer: str, name: str, outpu
     done = peers(programs, peer)
     assert done.returncode != 0
     assert "fetching" in done.stderr
+
+
+@pytest.mark.parametrize(("promtool", "fetched"), [("2.42.0+ds", False), ("2.24.1", True), (None, True)])
+def test_prometheus_comes_with_promtool(programs: Path, promtool: str | None, fetched: bool) -> None:
+    """A machine that has a recent server needs a recent promtool, too."""
+    write(programs, "prometheus", "echo 'prometheus, version 2.42.0+ds (branch: debian/sid, revision: 1)'")
+    if promtool is not None:
+        write(programs, "promtool", f"echo 'promtool, version {promtool} (branch: debian/sid, revision: 1)'")
+    assert ("fetching" in peers(programs, "prometheus").stderr) is fetched
 
 
 def test_a_peer_that_is_not_known_is_told(programs: Path) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.peers import environment, program
+from tests.peers.process import FETCHED
 
-from acmems import app
+from acmems.app import server
+from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.challenges.programs.program import AT_ONCE
+from acmems.frontends.options import MGMT_LISTENERS
+from acmems.net.address import parse_address
 
-UNIT = Path(__file__).parents[3] / "contrib" / "acmems.service"
+CONTRIB = Path(__file__).parents[3] / "contrib"
+UNIT = CONTRIB / "acmems.service"
+LOW_PORT, HOOKS = (UNIT.with_name("acmems.service.d") / name for name in ("low-port.conf", "hooks.conf"))
 
 
 def read(path: Path) -> dict[str, dict[str, list[str]]]:
@@ -78,6 +90,39 @@ def test_commands(service: dict[str, list[str]]) -> None:
     assert Path(configuration).is_absolute()
 
 
+def test_a_reload(service: dict[str, list[str]]) -> None:
+    """A reload fails where the configuration has errors; otherwise the server is told of it."""
+    check, tell = service["ExecReload"]
+    assert check == service["ExecStartPre"][0]
+    assert tell == "/bin/kill -HUP $MAINPID"
+
+
+def test_sockets() -> None:
+    """The unit with the sockets opens what is listened on by default, and nothing of it is left over."""
+    unit = read(CONTRIB / "acmems.socket")
+    assert list(unit) == ["Unit", "Socket", "Install"]
+    assert unit["Socket"]["BindIPv6Only"] == ["ipv6-only"]
+    assert tuple(map(parse_address, unit["Socket"]["ListenStream"])) == (*MGMT_LISTENERS, *DEFAULT_LISTENERS)
+    assert unit["Install"] == {"WantedBy": ["sockets.target"]}
+
+
+@pytest.mark.parametrize("name", ["acmems.service", "acmems.socket"])
+def test_systemd_knows_every_word(tmp_path: Path, name: str) -> None:
+    """Systemd itself finds no fault with the units."""
+    for unit in ("acmems.service", "acmems.socket"):
+        text = (CONTRIB / unit).read_text(encoding="ascii")
+        # It looks for programs, of which this machine need not have ours.
+        (tmp_path / unit).write_text(text.replace("/usr/local/bin/acmems", sys.executable), encoding="ascii")
+    done = subprocess.run(
+        [program("systemd-analyze"), "verify", "--recursive-errors=no", "--man=no", tmp_path / name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_system_calls(service: dict[str, list[str]]) -> None:
     """Only the system calls of ordinary services are allowed; others fail, and kill nothing."""
     allowed, *taken = service["SystemCallFilter"]
@@ -88,7 +133,7 @@ def test_system_calls(service: dict[str, list[str]]) -> None:
 
 def test_time(service: dict[str, list[str]]) -> None:
     """Running requests may end before systemd kills, and it looks whether the service is alive."""
-    assert int(service["TimeoutStopSec"][0]) > app.DRAIN_SECONDS + app.WITHDRAW_SECONDS
+    assert int(service["TimeoutStopSec"][0]) > server.DRAIN_SECONDS + server.WITHDRAW_SECONDS
     assert int(service["WatchdogSec"][0]) > 0
 
 
@@ -102,4 +147,81 @@ def test_restarts(service: dict[str, list[str]]) -> None:
 def test_limits(service: dict[str, list[str]], directive: str) -> None:
     """Whatever goes wrong, the service cannot take all of the machine."""
     [limit] = service[directive]
-    assert int(limit.removesuffix("M")) > 0
+    assert int(limit.rstrip("MG")) > 0
+
+
+def test_programs_are_not_the_end_of_the_service(service: dict[str, list[str]]) -> None:
+    """There is memory for as many programs as run at once, and one that takes too much is killed alone."""
+    [limit] = service["MemoryMax"]
+    assert limit == "1G"
+    assert AT_ONCE * 50 < 1024 / 2
+    assert service["OOMPolicy"] == ["continue"]
+
+
+def test_a_low_port_is_granted_where_it_counts() -> None:
+    """The drop-in grants one capability, outside of a user namespace, in which it would have no effect."""
+    assert read(LOW_PORT) == {
+        "Service": {
+            "AmbientCapabilities": ["CAP_NET_BIND_SERVICE"],
+            "CapabilityBoundingSet": ["CAP_NET_BIND_SERVICE"],
+            "PrivateUsers": ["no"],
+        }
+    }
+
+
+def test_hooks_get_no_privileges() -> None:
+    """The drop-in for programs takes nothing back but what stops ordinary programs."""
+    assert read(HOOKS) == {
+        "Service": {
+            "MemoryDenyWriteExecute": ["no"],
+            "RestrictAddressFamilies": ["AF_NETLINK"],
+            "ProcSubset": ["all"],
+        }
+    }
+
+
+@pytest.fixture
+def units(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder of units like /etc/systemd/system: the unit, its drop-ins, and a program where it has one."""
+    program = tmp_path / "acmems"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    folder = tmp_path / "system"
+    (folder / "acmems.service.d").mkdir(parents=True)
+    for path in (UNIT, *request.param):
+        text = path.read_text(encoding="ascii").replace("/usr/local/bin/acmems", str(program))
+        (folder / path.relative_to(UNIT.parent)).write_text(text)
+    return folder
+
+
+def systemd_analyze(*arguments: str | Path) -> str:
+    """Return what `systemd-analyze` says; it must succeed."""
+    libraries = [str(path) for path in FETCHED.glob("usr/lib/*/systemd")]
+    env = environment()
+    env["LD_LIBRARY_PATH"] = os.pathsep.join([env["LD_LIBRARY_PATH"], *libraries])
+    done = subprocess.run(
+        [program("systemd-analyze"), "--no-pager", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("units", [(), (LOW_PORT,), (HOOKS,), (LOW_PORT, HOOKS)], indirect=True)
+def test_systemd_understands_every_line(units: Path) -> None:
+    """`systemd-analyze verify` has nothing to say about the unit, alone or with its drop-ins."""
+    said = systemd_analyze("verify", "--man=no", units / "acmems.service")
+    assert [line for line in said.splitlines() if "acmems" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("units", "most"), [((), 1.2), ((LOW_PORT,), 1.6), ((LOW_PORT, HOOKS), 1.9)], indirect=["units"]
+)
+def test_exposure(units: Path, most: float) -> None:
+    """What `systemd-analyze security` counts is not more than the documentation says."""
+    said = systemd_analyze("security", "--offline=true", units / "acmems.service")
+    found = re.search(r"Overall exposure level for acmems.service: ([0-9.]+)", said)
+    assert found
+    assert float(found[1]) <= most

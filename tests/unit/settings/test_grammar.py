@@ -79,14 +79,29 @@ class TestRead:
         assert (section.kind, section.name) == (kind, name)
         assert not findings
 
-    @pytest.mark.parametrize(
-        "line", ["[", "[]", "[mgmt", "[mgmt] x", "[auth name]", '[auth "a" "b"]', '["a"]', "[ä]"]
-    )
+    @pytest.mark.parametrize("line", ["[", "[]", "[mgmt", "[mgmt] x", '[auth "a" "b"]', '["a"]', "[ä]"])
     def test_a_broken_section_line_is_one_finding(self, line: str) -> None:
         """A section line that cannot be read is reported once, not again for each line below it."""
         sections, findings = read(f"[mgmt]\na = 1\n{line}\nb = 2\nc = 3\n[logging]\nd = 4")
         assert [pairs(section) for section in sections] == [[("a", "1")], [("d", "4")]]
         assert findings == ['a.ini:3: a section begins with [kind] or [kind "name"], and no more']
+
+    @pytest.mark.parametrize("line", ["[auth web 1]", "[auth 'web 1']", "[auth.web 1]", "[auth: web 1 ]"])
+    def test_a_name_without_double_quotes_is_a_finding(self, line: str) -> None:
+        """A name that stands as in other kinds of files is told how to write, and its lines are read."""
+        sections, findings = read(f"{line}\nb = 2")
+        assert [(section.kind, section.name, pairs(section)) for section in sections] == [
+            ("auth", "web 1", [("b", "2")])
+        ]
+        assert findings == ['a.ini:1: the name of a section stands in double quotes: write [auth "web 1"]']
+
+    def test_a_colon_between_key_and_value_is_a_finding(self) -> None:
+        """A line as in YAML is told how to write, without its value."""
+        _, findings = read("[account]\neab-hmac-key: c2VjcmV0\ndir : /var/lib\n")
+        assert findings == [
+            "a.ini:2: a '=' stands between key and value: write 'eab-hmac-key = …'",
+            "a.ini:3: a '=' stands between key and value: write 'dir = …'",
+        ]
 
     def test_an_option_needs_a_section(self) -> None:
         """An option above the first section is a finding."""

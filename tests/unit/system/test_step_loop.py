@@ -17,7 +17,7 @@ import pytest
 from tests.steps import PATIENCE, LoopTime, begin, in_loop, returning, settle, steps_of
 
 from acmems.system.clock import NEVER, SYSTEM
-from acmems.system.steps import OWNER, Signal, StepLoop, Steps, TurnQueue, Watched, gather, in_thread, pause
+from acmems.system.steps import OWNER, OwnerQueue, Signal, StepLoop, Steps, Watched, gather, in_thread, pause
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -126,6 +126,19 @@ class TestSoon:
 
 
 class TestHealth:
+    def test_a_thread_that_is_about_to_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever looks while the first step starts the thread finds the loop healthy."""
+        loop, seen, start = StepLoop(), list[bool](), threading.Thread.start
+
+        def slow_start(thread: threading.Thread) -> None:
+            seen.append(loop.is_healthy())
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", slow_start)
+        assert loop.run(returning(7)) == 7
+        loop.close()
+        assert seen == [True]
+
     def test_a_step_that_hangs(self, time: LoopTime) -> None:
         """A loop is healthy before it is needed and while it waits, and not while one call goes on and on."""
         assert time.loop.is_healthy()
@@ -422,12 +435,12 @@ class TestOwners:
         assert {loop.run(parent(name))[0][0] for name in "abc"} == {("a",), ("b",), ("c",)}
 
 
-class TestTurnQueue:
+class TestOwnerQueue:
     """Turns between owners, by their parts from the outside in."""
 
     def test_turns(self) -> None:
         """The first parts take turns, then the second ones, then it is by arrival."""
-        queue: TurnQueue[str] = TurnQueue()
+        queue: OwnerQueue[str] = OwnerQueue()
         owners = {"a": ("A", "x"), "b": ("A", "x"), "c": ("A", "y"), "d": ("B", "x"), "e": ("B", "x")}
         for item, owner in owners.items():
             queue.put(item, owner)
@@ -439,7 +452,7 @@ class TestTurnQueue:
 
     def test_nothing_waits(self) -> None:
         """There is no first of nothing, and nothing is left of what was removed."""
-        queue: TurnQueue[str] = TurnQueue()
+        queue: OwnerQueue[str] = OwnerQueue()
         with pytest.raises(IndexError):
             _ = queue.first
         queue.put("a", ("A", "x"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,3 +183,67 @@ class TestWatch:
         before = threading.enumerate()
         Notifier(systemd.environment).watch(lambda: True)
         assert threading.enumerate() == before
+
+
+class TestReloading:
+    def test_it_is_told_with_the_time(self, systemd: Systemd) -> None:
+        """A reload is told with the time at which it begins, by the clock that systemd compares it to."""
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        Notifier(systemd.environment).reloading()
+        first, second = systemd.hear().splitlines()
+        assert first == "RELOADING=1"
+        name, _, microseconds = second.partition("=")
+        assert name == "MONOTONIC_USEC"
+        assert before <= int(microseconds) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+INHERITING = """
+import os, subprocess, sys
+from acmems.system.systemd import inherited_sockets
+
+os.environ["LISTEN_PID"] = sys.argv[1] or str(os.getpid())
+for each in inherited_sockets():
+    print(each.name, each.socket.getsockname()[:2], os.get_inheritable(each.socket.fileno()))
+print(sorted(name for name in os.environ if name.startswith("LISTEN_")))
+"""
+
+
+class TestInheritedSockets:
+    """Sockets that are there from the beginning, as descriptors 3 and following."""
+
+    def inherit(self, count: str, names: str, files: list[int], process: str = "") -> list[str]:
+        """Return what a process prints that inherits these files."""
+        moved = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in files]
+        script = "".join(f"exec {3 + number}<&{each}; " for number, each in enumerate(moved))
+        done = subprocess.run(
+            ["bash", "-c", f'{script} exec "$@"', "bash", sys.executable, "-c", INHERITING, process],
+            env={**os.environ, "LISTEN_FDS": count, "LISTEN_FDNAMES": names},
+            pass_fds=moved,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for each in moved:
+            os.close(each)
+        return done.stdout.splitlines()
+
+    def test_they_are_taken_over(self) -> None:
+        """Each has its name, no program that is started inherits it, and the variables are gone."""
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", 0))
+            printed = self.inherit("2", "web:dns", [tcp.fileno(), udp.fileno()])
+            assert printed == [f"web {tcp.getsockname()} False", f"dns {udp.getsockname()} False", "[]"]
+
+    def test_names_may_be_missing(self) -> None:
+        """Systemd before version 227 gives no names; what is no socket is left out."""
+        with socket.create_server(("127.0.0.1", 0)) as tcp, Path(os.devnull).open() as null:
+            printed = self.inherit("2", "", [null.fileno(), tcp.fileno()])
+            assert printed == [f"unknown {tcp.getsockname()} False", "[]"]
+
+    @pytest.mark.parametrize(
+        ("count", "process"), [("1", "1"), ("", ""), ("-1", ""), ("one", ""), ("²", ""), ("0", "")]
+    )
+    def test_those_of_another_process(self, count: str, process: str) -> None:
+        """What is for another process, or no number, is nothing; the variables are removed all the same."""
+        with socket.create_server(("127.0.0.1", 0)) as tcp:
+            assert self.inherit(count, "web", [tcp.fileno()], process) == ["[]"]

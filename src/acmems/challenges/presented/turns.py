@@ -12,7 +12,7 @@ from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, Steps
 from acmems.x509.identifiers import Identifier
 
-_Place = tuple[int, Identifier]  # the validator as an object, as in `PresentedProofs`
+_Place = tuple[str, Identifier]  # the type of challenge: all validators of a type show from one table
 
 
 @dataclass(slots=True, eq=False)
@@ -117,4 +117,4 @@ class ProofTurns:
 
 
 def _place(validator: Validator, proof: Proof) -> _Place:
-    return id(validator), proof.identifier
+    return validator.challenge_type, proof.identifier

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from acmems.system.children import CHILDREN
 from acmems.system.clock import Deadline
 
 MOST_OUTPUT = 16 * 1024
@@ -77,13 +78,15 @@ def run(
             stdin.write(feed)
             stdin.seek(0)
         process = stack.enter_context(
-            subprocess.Popen(  # noqa: S603 - an absolute path that the operator has configured
-                command,
-                env=dict(environ),
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if apart else subprocess.STDOUT,
-                start_new_session=True,
+            CHILDREN.started(
+                lambda: subprocess.Popen(  # noqa: S603 - an absolute path that the operator has configured
+                    command,
+                    env=dict(environ),
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+                    start_new_session=True,
+                )
             )
         )
         stack.callback(_kill, process)  # before Popen's own exit waits for it

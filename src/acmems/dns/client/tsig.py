@@ -14,6 +14,7 @@ import dns.name
 import dns.tsig
 
 from acmems.exceptions import ValidatorUnavailable
+from acmems.system.permissions import reason
 from acmems.text import Secret
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha1", "hmac-sha224", "hmac-sha384", "hmac-sha512", "hmac-md5")
@@ -51,8 +52,12 @@ class KeyText:
     algorithm: str | None = None
 
 
+_FileState = tuple[int, int, int]
+"""Inode, size and time of the last change (ns) of a file."""
+
+
 class TsigKey:
-    """A key, whose file is read when it is first needed.
+    """A key, whose file is read when it is first needed, and again when it has changed.
 
     Args:
         name: its name; None: the only one of its file.
@@ -72,8 +77,9 @@ class TsigKey:
         self.file = file
         self.algorithm = algorithm
         self._secret = secret
-        self._key: dns.tsig.Key | None = None  # written under the lock, once
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows
+        self._key: dns.tsig.Key | None = None
+        self._read_as: _FileState | None = None  # what the file was then
 
     def load(self) -> dns.tsig.Key:
         """Return the key.
@@ -82,8 +88,9 @@ class TsigKey:
             ValidatorUnavailable: its file cannot be read, or holds no such key.
         """
         with self._lock:
-            if self._key is None:
-                self._key = self._read()
+            state = None if self.file is None else _state_of(self.file)
+            if self._key is None or state != self._read_as:
+                self._key, self._read_as = self._read(), state
             return self._key
 
     def _read(self) -> dns.tsig.Key:
@@ -102,7 +109,7 @@ class TsigKey:
             with path.open(encoding="utf-8") as file:
                 content = file.read(_LARGEST_FILE)
         except OSError as error:
-            raise _unusable(f"{path}: {error.strerror}") from None
+            raise _unusable(f"{path}: {reason(error, path)}") from None
         except UnicodeDecodeError:
             raise _unusable(f"{path} is no text") from None
         try:
@@ -119,6 +126,15 @@ class TsigKey:
 
     def __repr__(self) -> str:
         return f"TsigKey({self.name})"
+
+
+def _state_of(path: Path) -> _FileState | None:
+    """Return what shows whether a file has changed; None where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def tsig_algorithm(value: str) -> str:

@@ -14,14 +14,14 @@ from acmems.net.listening import (
     ClientSocket,
     Connection,
     Host,
-    Listener,
     ListenerLimits,
+    ListenerPlan,
     Occupancy,
     Readiness,
 )
 from acmems.system.clock import SYSTEM, Clock
 
-_LIMITS = ListenerLimits(connections=100, per_address=50, crowd_grace_seconds=1.0)
+_LIMITS = ListenerLimits(connections=100, waiting=1000, crowd_grace_seconds=1.0)
 _IDLE = 5.0  # seconds that a connection may be silent, or take for a message
 _MOST_DATAGRAM = 4096
 _AT_ONCE = 64  # datagrams taken from one socket before others have their turn
@@ -29,16 +29,17 @@ _MESSAGES_AT_ONCE = 4  # of one connection; there may be a hundred, and datagram
 _PREFIX = 2  # octets of length in front of each message (RFC 1035 section 4.2.2)
 
 
-def name_server(
+def name_server_plan(
     name: str,
     zone: Zone,
     addresses: Sequence[Address],
     rate_limit: int,
     *,
     defaults: Sequence[Address] = (),
+    descriptors: int | None = None,
     clock: Clock = SYSTEM,
-) -> Listener:
-    """Return a listener, not yet open, that answers for one zone over UDP and TCP.
+) -> ListenerPlan:
+    """Return what a listener is to be that answers for one zone over UDP and TCP.
 
     Args:
         name: what it is called in the log.
@@ -46,17 +47,17 @@ def name_server(
         addresses: where it listens.
         rate_limit: queries a second of one network that are answered in full over UDP.
         defaults: where it listens when nobody says anything else.
+        descriptors: how many connections may be open; None: as many as the limits say.
         clock: for limits and idle connections.
     """
     service = NameService(zone, rate_limit, clock)
-    return Listener(
+    return ListenerPlan(
         name,
-        addresses,
+        tuple(addresses),
         service,
-        limits=_LIMITS,
-        defaults=defaults,
+        limits=_LIMITS if descriptors is None else _LIMITS.within(descriptors),
+        defaults=tuple(defaults),
         datagrams=service.take_datagrams,
-        clock=clock,
     )
 
 
@@ -133,7 +134,7 @@ class NameConnection(Connection):
         except OSError:
             self.close()
         if self.channel.pending:
-            self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.BUSY
+            self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.UNREAD
             return
         # It is writable: what is left has its turn after all others have had theirs.
         self.awaits = Readiness.WRITABLE if self._has_message() else Readiness.READABLE

@@ -43,38 +43,27 @@ class _PresentedRecords:
     rdataset: dns.rdataset.Rdataset | None = None
 
 
-class Zone:
-    """The zone. Safe to use from several threads.
+class TxtTable:
+    """The TXT records that are presented in a zone, which outlive a `Zone` whose name servers change.
+
+    Safe to use from several threads.
 
     Args:
-        origin: its name.
-        nameservers: its name servers, the first one named in the SOA.
-        serial: the serial number to begin with.
+        origin: the name of the zone.
+        serial: the serial number to begin with; it grows with each change.
     """
 
-    def __init__(self, origin: dns.name.Name, nameservers: Sequence[NameServer], serial: int = 1) -> None:
+    def __init__(self, origin: dns.name.Name, serial: int = 1) -> None:
         self.origin = origin
-        self.nameservers = tuple(nameservers)
         self._lock = threading.Lock()  # guards what follows
         self._serial = serial
         self._presented: dict[dns.name.Name, _PresentedRecords] = {}
         self._inner: Counter[dns.name.Name] = Counter()  # names that only exist because of names below
-        self._fixed: dict[dns.name.Name, dict[RdataType, dns.rdataset.Rdataset]] = {origin: {}}
-        if nameservers:
-            names = [f"{server.name.to_text()}" for server in nameservers]
-            self._fixed[origin][dns.rdatatype.NS] = _rdataset("NS", names, NAMES_TTL)
-        for server in nameservers:
-            if server.addresses and server.name.is_subdomain(origin):
-                self._fix(server)
-        self._soa = self._make_soa()
 
-    def _fix(self, server: NameServer) -> None:
-        records = self._fixed.setdefault(server.name, {})
-        for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
-            texts = [str(address) for address in server.addresses if address.version == version]
-            if texts:
-                records[kind] = _rdataset(kind.name, texts, NAMES_TTL)
-        self._inner.update(self._between(server.name))
+    @property
+    def serial(self) -> int:
+        """The serial number of the zone."""
+        return self._serial
 
     def add(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
         """Present a TXT record, beside others of its name.
@@ -88,7 +77,7 @@ class Zone:
             presented = self._presented.get(name)
             if presented is None:
                 presented = self._presented[name] = _PresentedRecords()
-                self._inner.update(self._between(name))
+                self._inner.update(_between(name, self.origin))
             watchers = presented.values.setdefault(value, [])
             if on_request not in watchers:  # presented again, it is still withdrawn once
                 watchers.append(on_request)
@@ -112,11 +101,77 @@ class Zone:
                 del presented.values[value]
             if not presented.values:
                 del self._presented[name]
-                for inner in self._between(name):
+                for inner in _between(name, self.origin):
                     self._inner[inner] -= 1
                     if not self._inner[inner]:
                         del self._inner[inner]
             self._changed(presented)
+
+    def find(
+        self, name: dns.name.Name
+    ) -> tuple[dns.rdataset.Rdataset | None, tuple[Callable[[], None], ...]] | None:
+        """Return the TXT records of a name, and who wants to know of it; None if there is no such name.
+
+        Args:
+            name: a name in the zone.
+        """
+        with self._lock:
+            presented = self._presented.get(name)
+            if presented is not None:
+                watchers = tuple(watcher for all_of in presented.values.values() for watcher in all_of)
+                return presented.rdataset, watchers
+            return (None, ()) if name in self._inner else None
+
+    def _changed(self, presented: _PresentedRecords) -> None:
+        presented.rdataset = _rdataset("TXT", [f'"{value}"' for value in presented.values], TTL)
+        self._serial = (self._serial + 1) % 2**32
+
+
+class Zone:
+    """The zone. Safe to use from several threads.
+
+    Args:
+        origin: its name.
+        nameservers: its name servers, the first one named in the SOA.
+        serial: the serial number to begin with.
+        table: the TXT records that are presented; none by default.
+    """
+
+    def __init__(
+        self,
+        origin: dns.name.Name,
+        nameservers: Sequence[NameServer],
+        serial: int = 1,
+        table: TxtTable | None = None,
+    ) -> None:
+        self.origin = origin
+        self.nameservers = tuple(nameservers)
+        self._table = table or TxtTable(origin, serial)
+        self._inner: set[dns.name.Name] = set()  # names that only exist because of a name server below
+        self._fixed: dict[dns.name.Name, dict[RdataType, dns.rdataset.Rdataset]] = {origin: {}}
+        if nameservers:
+            names = [f"{server.name.to_text()}" for server in nameservers]
+            self._fixed[origin][dns.rdatatype.NS] = _rdataset("NS", names, NAMES_TTL)
+        for server in nameservers:
+            if server.addresses and server.name.is_subdomain(origin):
+                self._fix(server)
+        self._soa = self._make_soa(self._table.serial)
+
+    def _fix(self, server: NameServer) -> None:
+        records = self._fixed.setdefault(server.name, {})
+        for kind, version in ((dns.rdatatype.A, 4), (dns.rdatatype.AAAA, 6)):
+            texts = [str(address) for address in server.addresses if address.version == version]
+            if texts:
+                records[kind] = _rdataset(kind.name, texts, NAMES_TTL)
+        self._inner.update(_between(server.name, self.origin))
+
+    def add(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
+        """Present a TXT record, as `TxtTable.add`."""
+        self._table.add(name, value, on_request)
+
+    def remove(self, name: dns.name.Name, value: str, on_request: Callable[[], None]) -> None:
+        """Withdraw a TXT record, as `TxtTable.remove`."""
+        self._table.remove(name, value, on_request)
 
     def find(
         self, name: dns.name.Name
@@ -126,42 +181,40 @@ class Zone:
         Args:
             name: a name in the zone.
         """
-        with self._lock:
-            fixed = self._fixed.get(name, {})
-            records = {dns.rdatatype.SOA: self._soa, **fixed} if name == self.origin else fixed
-            presented = self._presented.get(name)
-            if presented is not None and presented.rdataset is not None:
-                watchers = tuple(watcher for all_of in presented.values.values() for watcher in all_of)
-                return {**records, dns.rdatatype.TXT: presented.rdataset}, watchers
-            if records or name in self._inner:
-                return records, ()
-            return None
+        fixed = self._fixed.get(name, {})
+        records = {dns.rdatatype.SOA: self.soa, **fixed} if name == self.origin else fixed
+        presented = self._table.find(name)
+        if presented is not None:
+            texts, watchers = presented
+            return ({**records, dns.rdatatype.TXT: texts} if texts is not None else records), watchers
+        if records or name in self._inner:
+            return records, ()
+        return None
 
     @property
     def soa(self) -> dns.rdataset.Rdataset:
         """The SOA record, whose minimum says how long to remember that there is nothing (RFC 2308)."""
-        return self._soa
+        serial, soa = self._soa
+        if serial != self._table.serial:
+            serial, soa = self._soa = self._make_soa(self._table.serial)
+        return soa
 
-    def _changed(self, presented: _PresentedRecords) -> None:
-        presented.rdataset = _rdataset("TXT", [f'"{value}"' for value in presented.values], TTL)
-        self._serial = (self._serial + 1) % 2**32
-        self._soa = self._make_soa()
-
-    def _make_soa(self) -> dns.rdataset.Rdataset:
+    def _make_soa(self, serial: int) -> tuple[int, dns.rdataset.Rdataset]:
         primary = self.nameservers[0].name if self.nameservers else self.origin
-        text = f"{primary.to_text()} hostmaster.{self.origin.to_text()} {self._serial} 3600 600 86400 {TTL}"
-        return _rdataset("SOA", [text], TTL)
+        text = f"{primary.to_text()} hostmaster.{self.origin.to_text()} {serial} 3600 600 86400 {TTL}"
+        return serial, _rdataset("SOA", [text], TTL)
 
-    def _between(self, name: dns.name.Name) -> list[dns.name.Name]:
-        """Return the names between one and the origin."""
-        found: list[dns.name.Name] = []
-        if name == self.origin:  # a name server may be called as the zone is
-            return found
-        name = name.parent()
-        while name != self.origin:
-            found.append(name)
-            name = name.parent()
+
+def _between(name: dns.name.Name, origin: dns.name.Name) -> list[dns.name.Name]:
+    """Return the names between one and an origin above it."""
+    found: list[dns.name.Name] = []
+    if name == origin:  # a name server may be called as the zone is
         return found
+    name = name.parent()
+    while name != origin:
+        found.append(name)
+        name = name.parent()
+    return found
 
 
 def _rdataset(kind: str, texts: Sequence[str], ttl: int) -> dns.rdataset.Rdataset:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import AccountKey, is_jwk
 from acmems.system import files
+from acmems.system.permissions import closed_directories, denial, reason
 
 logger = logging.getLogger(__name__)
 
@@ -106,15 +109,16 @@ class AccountDirectory:
 
     def exists(self) -> bool:
         """Tell whether the directory is there."""
-        return self.path.is_dir()
+        mode = _mode(self.path)
+        return mode is not None and stat.S_ISDIR(mode)
 
     def has_key(self) -> bool:
         """Tell whether there is a key."""
-        return self.key_file.exists()
+        return _mode(self.key_file) is not None
 
     def has_registration(self) -> bool:
         """Tell whether there is a registration."""
-        return self.registration_file.exists()
+        return _mode(self.registration_file) is not None
 
     @contextlib.contextmanager
     def founding(self) -> Iterator[None]:
@@ -151,11 +155,28 @@ class AccountDirectory:
             raise self._not_lockable(error) from error
 
     def _not_lockable(self, error: OSError) -> AccountError:
-        return AccountError(f"{self.lock_file} cannot be locked: {error.strerror or error}")
+        return AccountError(f"{self.lock_file} cannot be locked: {reason(error, self.path)}")
 
     def _check_exists(self) -> None:
         if not self.exists():
             raise AccountError(f"the account directory {self.path} does not exist: create it, mode 0700")
+
+    def self_check(self) -> Iterator[str]:
+        """Say what is wrong with the directory, its key, or its registration; change nothing."""
+        try:
+            if not self.exists() or self.has_key() or self.has_registration():
+                self.load_key()
+                if self.has_registration():
+                    os.close(os.open(self.registration_file, os.O_RDONLY | os.O_CLOEXEC))
+            elif not os.access(self.path, os.W_OK | os.X_OK):
+                yield f"the account directory {self.path} is not writable: {denial(self.path)}"
+            presented = self.path / "presented"
+            if presented in closed_directories(self.path):
+                yield f"proofs in DNS cannot be noted: {denial(presented)}"
+        except AccountError as error:
+            yield str(error)
+        except OSError as error:
+            yield f"the account directory {self.path} cannot be read: {reason(error, self.path)}"
 
     def load_key(self) -> AccountKey:
         """Return the account's key.
@@ -172,9 +193,9 @@ class AccountDirectory:
                 hint = "a lost account key is never replaced silently: restore it from your backup"
             raise AccountError(f"the account key {self.key_file} does not exist: {hint}") from None
         except OSError as error:
-            raise AccountError(
-                f"the account key {self.key_file} cannot be used: it {error.strerror or error}"
-            ) from error
+            # What `read_private` itself refuses is said of the file; the rest are the system's words.
+            words = f"used: it {error.strerror}" if error.errno == errno.EPERM else f"read: {reason(error)}"
+            raise AccountError(f"the account key {self.key_file} cannot be {words}") from error
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -232,7 +253,8 @@ class AccountDirectory:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise AccountError(f"{self.registration_file} cannot be read: {error}") from error
+            words = reason(error) if isinstance(error, OSError) else "it is not UTF-8"
+            raise AccountError(f"{self.registration_file} cannot be read: {words}") from error
         try:
             return Account.from_json(json.loads(text))
         except (ValueError, RecursionError) as error:
@@ -253,7 +275,15 @@ class AccountDirectory:
         try:
             files.write_atomically(path, data)
         except OSError as error:
-            raise AccountError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise AccountError(f"{path} cannot be written: {reason(error, self.path)}") from error
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a file, None where there is none; from 3.14 on, Path hides that it may not look."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _kept(document: Mapping[str, Any]) -> dict[str, Any]:

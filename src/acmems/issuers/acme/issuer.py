@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
@@ -39,6 +41,7 @@ class Client:
 
     Args:
         account: the account of this key as the CA last described it, None while it is not known.
+        is_refused: whether an order has failed since because of the account.
     """
 
     key: AccountKey
@@ -47,6 +50,7 @@ class Client:
     ordering: Ordering
     clocks: ClockComparison
     account: Account | None = None
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -107,6 +111,12 @@ class AcmeIssuer:
         return None if account is None else account.url
 
     @property
+    def is_account_known(self) -> bool:
+        """Whether the CA has confirmed the account, and has refused no order because of it since."""
+        client = self._client
+        return client is not None and client.account is not None and not client.is_refused
+
+    @property
     def key(self) -> AccountKey | None:
         """The account's key, None while it is not loaded."""
         return None if self._client is None else self._client.key
@@ -115,6 +125,11 @@ class AcmeIssuer:
     def key_digest(self) -> str | None:
         """The SHA-256 of the account's public key as a CSR would show it, None while it is not loaded."""
         return None if self._client is None else self._client.key.digest
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far the CA's clock is ahead of this server's, None where that is not known."""
+        return None if self._client is None else self._client.clocks.ahead
 
     @property
     def client(self) -> Client:
@@ -204,6 +219,28 @@ class AcmeIssuer:
         """Ask the CA for the account, and register it if there is none; errors are those of `open`."""
         return self.run(self._refresh(self.clock.deadline(self._timeout), register=register))
 
+    def ensure_opened(self) -> None:
+        """Open the account unless it is open, together with the orders that wait for it; as `open`."""
+        self.run(self.opened(self.clock.deadline(self._timeout)))
+
+    def reconfigure(self, options: AccountOptions, timeout: float) -> None:
+        """Go by other options from now on; what goes on ends as it has begun.
+
+        The account is asked for anew before the next order if it, or what was agreed with the CA, may be
+        another by these options. `AccountOptions.fixed` must be the same.
+
+        Args:
+            options: the account and its CA.
+            timeout: as for the constructor.
+        """
+        before, self.options, self._timeout = self.options, options, timeout
+        client = self._client
+        if client is None:
+            return
+        client.proving.exchange_seconds = client.ordering.exchange_seconds = timeout
+        if dataclasses.replace(options, subject=before.subject) != before:
+            client.account = None
+
     def deactivate(self) -> Account:
         """Deactivate the account at the CA, for good (section 7.3.6).
 
@@ -237,8 +274,19 @@ class AcmeIssuer:
         """
         client = yield from self.opened(deadline.within(self._timeout))
         yield from client.clocks.check(deadline.within(self._timeout))
+        ordering = client.ordering.obtain(request, validators, deadline, identity)
         try:
-            return (yield from client.ordering.obtain(request, validators, deadline, identity))
+            pem = yield from self._judged(client, ordering, deadline)
+        except AccountError:
+            client.is_refused = True
+            raise
+        client.is_refused = False
+        return pem
+
+    def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
+        """Order, and raise what is the account's as an error of the account."""
+        try:
+            return (yield from ordering)
         except AcmeException as error:
             yield from self._check_account(client, error, deadline.within(self._timeout))
             raise
@@ -280,6 +328,31 @@ class AcmeIssuer:
                 raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
             # Where only the time of somebody else was over, it is tried again.
         return self.client
+
+    def probe(self, seconds: float) -> bool:
+        """Tell whether the CA answers, and compare clocks with it; ask for the account if it is not known.
+
+        For any thread but that of the loop.
+
+        Args:
+            seconds: after which the CA does not answer.
+        """
+        try:
+            return self.run(self._probe(self.clock.deadline(seconds)))
+        except AcmeException as error:
+            logger.debug("whether the CA answers cannot be told: %s", error)
+            return False
+
+    def _probe(self, deadline: Deadline) -> Steps[bool]:
+        answers = yield from self.client.clocks.compare(deadline)
+        if answers and not self.is_account_known:
+            try:
+                yield from self.opened(deadline)
+                if not self.is_account_known:
+                    yield from self._refresh(deadline, register=False)
+            except AcmeException as error:
+                logger.warning("the account is not known: %s", error)
+        return answers
 
     def sweep(
         self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
@@ -340,10 +413,11 @@ class AcmeIssuer:
             opening.ended.set()
 
     def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
-        client = self.client
+        client, options = self.client, self.options
         with translating(()):
             account = yield from self._registrar(client).refresh(deadline, register=register)
-        client.account = account
+        if self.options is options:  # otherwise it is asked for anew, as it is to be by now
+            client.account, client.is_refused = account, False
         return account
 
     def _registrar(self, client: Client) -> Registrar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
@@ -48,6 +49,25 @@ class AccountOptions:
     hosts: tuple[Origin, ...] = ()
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
+
+    @property
+    def fixed(self) -> Mapping[str, object]:
+        """What cannot be changed while orders go on, by its key: whose orders and chains these are."""
+        return {
+            "acme-server": self.directory_url,
+            "dir": self.dir,
+            "ca-file": self.ca_file,
+            "profile": self.profile,
+            "acme-host": self.hosts,
+            "preferred-chain": self.preferred_chain,
+        }
+
+    def is_of_ca(self, url: str) -> bool:
+        """Tell whether a URL is one of this CA: of the origin of its directory, or of an `acme-host`."""
+        try:
+            return Origin.of(url) in {Origin.of(self.directory_url), *self.hosts}
+        except ValueError:
+            return False
 
     @classmethod
     def from_options(cls, options: Options) -> Self:

@@ -102,7 +102,7 @@ class Ordering:
         self._clock = clock
         self._profile = profile
         self._preferred_chain = preferred_chain
-        self._exchange_seconds = exchange_seconds
+        self.exchange_seconds = exchange_seconds
         self._open = OpenOrders(clock) if open_orders is None else open_orders
         self._stopping = Signal()
 
@@ -168,7 +168,7 @@ class Ordering:
         }
         if self._profile is not None:
             payload["profile"] = self._profile
-        exchange = deadline.within(self._exchange_seconds)
+        exchange = deadline.within(self.exchange_seconds)
         url = (yield from self.session.directory(exchange))["newOrder"]
         response = yield from self.session.post(url, payload, deadline=exchange, repeatable=False)
         if response.location is None:
@@ -220,7 +220,7 @@ class Ordering:
     def _fetch(
         self, url: str, request: CertificateRequest, deadline: Deadline
     ) -> Steps[tuple[Order, float | None]]:
-        response = yield from self.session.post(url, None, deadline=deadline.within(self._exchange_seconds))
+        response = yield from self.session.post(url, None, deadline=deadline.within(self.exchange_seconds))
         order = parse(response, url, request.identifiers)
         if order.status is OrderStatus.VALID and order.certificate is None:
             raise CAProtocolError("the CA calls an order valid and gives no certificate")
@@ -287,7 +287,7 @@ class Ordering:
         request, opened = course.request, course.opened
         yield from self._open.remembered(course.identity, opened)
         payload = {"csr": urlsafe_b64encode(request.der).rstrip(b"=").decode("ascii")}
-        deadline = course.deadline.within(self._exchange_seconds)
+        deadline = course.deadline.within(self.exchange_seconds)
         course.finalizes += 1
         is_last = course.finalizes >= _MOST_FINALIZES
         pause = (0.0, *_ODD_PAUSES)[course.finalizes - 1]
@@ -357,7 +357,7 @@ class Ordering:
         course.opened.is_finalized = True  # whatever became of the answers: there is a certificate
 
         def ask() -> Steps[bytes]:
-            deadline = course.deadline.within(self._exchange_seconds)
+            deadline = course.deadline.within(self.exchange_seconds)
             response = yield from self.session.post(url, None, deadline=deadline, accept=PEM_CHAIN)
             if not holds_certificates(response.body):
                 raise CAProtocolError("the CA's answer is no certificate chain")

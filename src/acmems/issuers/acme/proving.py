@@ -87,7 +87,7 @@ class Proving:
         exchange_seconds: float = 120.0,
     ) -> None:
         self.session = session
-        self._exchange_seconds = exchange_seconds
+        self.exchange_seconds = exchange_seconds
         self.proofs = proofs
         self.after_request = PollInterval()  # from the CA's fetch of the proof to its decision
         self.unseen = PollInterval(first=0.05, longest=3.0)  # the same where no fetch can be seen
@@ -305,7 +305,7 @@ class Proving:
             attempt.next_poll = self._clock.monotonic()
 
     def _post(self, url: str, payload: dict[str, object] | None, deadline: Deadline) -> Steps[Response]:
-        return (yield from self.session.post(url, payload, deadline=deadline.within(self._exchange_seconds)))
+        return (yield from self.session.post(url, payload, deadline=deadline.within(self.exchange_seconds)))
 
     def poll(self, attempt: Attempt, deadline: Deadline) -> Steps[None]:
         """Look at an authorization that is being decided, and note when to look again.

@@ -179,7 +179,7 @@ class Registrar:
 
     def _is_of_ca(self, url: str) -> bool:
         """Tell whether a URL is one of this CA: of the origin of its directory, or of an `acme-host`."""
-        return _origin(url) in {_origin(self.options.directory_url), *map(str, self.options.hosts)}
+        return self.options.is_of_ca(url)
 
     def _located(self, answer: Response) -> str:
         """Return the URL of the account that an answer is about."""

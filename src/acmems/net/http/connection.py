@@ -10,18 +10,23 @@ import contextlib
 import logging
 import random
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException, DeadlinePassed, HttpRefusal, PayloadToLarge
+from acmems.net.address import IPNetwork
 from acmems.net.http.exchange import Application, Exchange, Handling, HttpLimits
+from acmems.net.http.forwarded import forwarded_for
 from acmems.net.http.framing import Head, RequestReader
 from acmems.net.http.states import TRANSITIONS, USES, ClientEnd, ConnectionEvent, ConnectionState, Ending
+from acmems.net.http.unfinished import UnfinishedRequests
 from acmems.net.listening import ClientSocket, Connection, Hangup, Host, Occupancy, Readiness
 from acmems.system.clock import Deadline
 
 _log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SOON = {"Retry-After": "5"}
 _RETRY_AFTER = 5.0  # seconds after which it is worth asking again for an answer that took too long
 
 
@@ -31,7 +36,7 @@ class _Arriving:
 
     exchange: Exchange
     handling: Handling
-    length: int
+    head: Head
 
 
 class HttpService:
@@ -39,12 +44,37 @@ class HttpService:
 
     Args:
         application: answers the requests.
-        limits: how long clients and the application may take.
+        limits: how long clients and the application may take, or what returns how long they may now.
+        trusted_proxies: whose `X-Forwarded-For` says for whom a request counts, or what returns whose does.
+
+    Attributes:
+        unfinished: what has come of requests that are not whole.
     """
 
-    def __init__(self, application: Application, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self,
+        application: Application,
+        limits: HttpLimits | Callable[[], HttpLimits] | None = None,
+        trusted_proxies: Sequence[IPNetwork] | Callable[[], Sequence[IPNetwork]] = (),
+    ) -> None:
         self.application = application
-        self.limits = limits or HttpLimits()
+        fixed = HttpLimits() if limits is None else limits
+        self._limits = fixed if callable(fixed) else lambda: fixed
+        proxies = trusted_proxies if callable(trusted_proxies) else tuple(trusted_proxies)
+        self._proxies = proxies if callable(proxies) else lambda: proxies
+        self.unfinished: UnfinishedRequests[HttpConnection] = UnfinishedRequests(
+            lambda: self.limits.unfinished_bytes
+        )
+
+    @property
+    def limits(self) -> HttpLimits:
+        """How long clients and the application may take."""
+        return self._limits()
+
+    @property
+    def trusted_proxies(self) -> Sequence[IPNetwork]:
+        """Whose `X-Forwarded-For` says for whom a request counts."""
+        return self._proxies()
 
     def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HttpConnection:
         """Return the server's end of a connection that was accepted."""
@@ -67,6 +97,7 @@ class HttpConnection(Connection):
         "_client_end",
         "_current",
         "_ending",
+        "_is_behind",
         "_is_client_done",
         "_is_waiting",
         "_lock",
@@ -85,6 +116,7 @@ class HttpConnection(Connection):
         self._reader = RequestReader(service.limits.head)
         self._client_end = ClientEnd.OPEN
         self._ending = Ending.KEEP  # after the current answer
+        self._is_behind = False  # a request may be here already, and waits for its turn
         self._is_client_done = False  # it has said that it asks for nothing else
         self._began = self.since  # when the first byte of the request came
         self._arriving: _Arriving | None = None
@@ -96,7 +128,10 @@ class HttpConnection(Connection):
         """Go on as far as is possible without waiting."""
         state = self.state
         if state is ConnectionState.IDLE or state is ConnectionState.READING:
-            self._receive()
+            if self._is_behind:
+                self._serve()
+            else:
+                self._receive()
         elif state is ConnectionState.ANSWERING:
             self._look()
         elif state is ConnectionState.WRITING:
@@ -116,6 +151,16 @@ class HttpConnection(Connection):
         else:
             self.close()
 
+    def drop_request(self) -> None:
+        """Refuse the request that is coming: too much is being sent by this address, and by all."""
+        if self.state is not ConnectionState.READING:  # what was sent ahead of an answer
+            self._reader.clear()
+            self._ending = Ending.LINGER
+            return
+        busy = HttpRefusal(503, "too much is being sent to this server at once; ask again", _SOON)
+        self._refuse(self._unfinished, busy)
+        self.host.again(self)  # which has it watched for what it awaits now
+
     def give_way(self) -> None:
         """Close at once; whoever has begun to ask is told why, without waiting for it."""
         if self.state is ConnectionState.READING:
@@ -133,6 +178,8 @@ class HttpConnection(Connection):
                 self._current.gone = True
             self._current = None
             self._is_waiting = False
+        if self._service.unfinished.total:
+            self._service.unfinished.forget(self)
         super().close()
 
     @property
@@ -148,9 +195,11 @@ class HttpConnection(Connection):
         try:
             data = self.channel.receive()
         except OSError:
+            data = b""
             self.close()
-            return
-        if data is None:
+        if not data and data is not None and self.occupancy is Occupancy.NEW:
+            self.host.note_refusal(self)  # it has cost as much
+        if data is None or self.is_closed:
             return
         if not data:
             self._client_end = ClientEnd.FINISHED
@@ -158,6 +207,11 @@ class HttpConnection(Connection):
             self._begin_to_read(self.host.clock.monotonic())
         self._reader.feed(data)
         self._serve()
+        if not self._reader.empty and not self.is_closed:
+            for connection in self._service.unfinished.note(self, self._reader.size):
+                connection.drop_request()
+        elif self._service.unfinished.total:
+            self._service.unfinished.forget(self)
 
     def _begin_to_read(self, now: float) -> None:
         if self.occupancy is not Occupancy.NEW:
@@ -167,9 +221,14 @@ class HttpConnection(Connection):
         self._advance(ConnectionEvent.BYTES)
 
     def _serve(self) -> None:
-        """Serve the requests that are here, one after the other."""
-        while self._complete() and self._run():
-            pass
+        """Serve a request that is here; the next one has its turn after everybody else's."""
+        self._is_behind = False
+        if self._complete() and self._run():
+            self._serve_later()
+
+    def _serve_later(self) -> None:
+        self._is_behind = True
+        self.host.again(self)
 
     def _complete(self) -> bool:
         """Tell whether a request is here, head and body; if not, wait for it or refuse it."""
@@ -183,13 +242,23 @@ class HttpConnection(Connection):
                 self._arriving = self._begin(head)
                 if self._arriving is None:
                     return False
-        body = None if self._arriving is None else self._reader.body(self._arriving.length)
-        if self._arriving is None or body is None:
+        arriving = self._arriving
+        try:
+            body = None if arriving is None else self._body(arriving)
+        except (HttpRefusal, PayloadToLarge) as refusal:
+            self._refuse(self._unfinished, refusal)
+            return False
+        if arriving is None or body is None:
             if self._client_end is ClientEnd.FINISHED:
                 self.close()
             return False
-        self._arriving.exchange.body = body
+        arriving.exchange.body = body
         return True
+
+    def _body(self, arriving: _Arriving) -> bytes | None:
+        if arriving.head.is_chunked:
+            return self._reader.chunked_body(arriving.handling.body_limit)
+        return self._reader.body(arriving.head.length)
 
     def _begin(self, head: Head) -> _Arriving | None:
         """Ask the application whether it wants a request; None if it does not, and has been told so."""
@@ -203,19 +272,37 @@ class HttpConnection(Connection):
             self.peer,
             f"{random.getrandbits(32):08x}",
             Deadline(self._began + limits.request_seconds, host.clock.monotonic),
-            head.keep_alive and not host.is_draining and not host.is_crowded,
+            head.keep_alive and not host.is_draining and not host.is_awaited(self),
             self._deliver,
+            self._hand_over,
+            head.is_chunked,
         )
         try:
+            if self._service.trusted_proxies:
+                self._count_for_client(head)
             handling = self._service.application.begin(exchange)
             if head.length > handling.body_limit:
                 raise PayloadToLarge(head.length, handling.body_limit)  # noqa: TRY301 - answered like begin's own
         except Exception as error:  # noqa: BLE001 - whatever the application raises, the client gets an answer
             self._refuse(exchange, error)
             return None
-        if head.expects_continue and head.length and self._reader.empty:
+        if head.expects_continue and (head.length or head.is_chunked) and self._reader.empty:
             self.channel.hint(_CONTINUE)
-        return _Arriving(exchange, handling, head.length)
+        return _Arriving(exchange, handling, head)
+
+    def _hand_over(self, step: Callable[[], None]) -> None:
+        self.host.hand_over(self, step)
+
+    def _count_for_client(self, head: Head) -> None:
+        """Let a proxy's request count for whoever it comes from.
+
+        Raises:
+            HttpRefusal: there are too many of them already.
+        """
+        proxies = self._service.trusted_proxies
+        client = forwarded_for(self.peer[0], head.headers.get_all("X-Forwarded-For", []), proxies)
+        if client is not None and str(client) != self.peer[0] and not self.host.share(self, str(client)):
+            raise HttpRefusal(503, "too many requests of this address are being answered; ask again", _SOON)
 
     def _run(self) -> bool:
         """Have the complete request answered; tell whether the next one may follow at once."""
@@ -257,7 +344,7 @@ class HttpConnection(Connection):
             if hangup is Hangup.HALF and self._client_end is ClientEnd.OPEN:
                 self._client_end = ClientEnd.FINISHING
         if self._is_answered() and self._settle():
-            self._serve()
+            self._serve_later()
 
     def _deliver(self, exchange: Exchange, data: bytes, close: bool) -> None:
         """Send an answer; the one method that any thread may call."""
@@ -265,8 +352,10 @@ class HttpConnection(Connection):
             if self._current is not exchange:
                 return
             self._current = None
+            if exchange.is_refusal:
+                self.host.note_refusal(self)
             if close or not exchange.keep_alive or self.host.is_draining:
-                is_at_once = self._is_client_done or self.host.is_crowded
+                is_at_once = self._is_client_done or self.host.is_awaited(self)
                 self._ending = Ending.CLOSE if is_at_once else Ending.LINGER
             self._send(data)
             is_waiting, self._is_waiting = self._is_waiting, False
@@ -275,10 +364,13 @@ class HttpConnection(Connection):
 
     def _refuse(self, exchange: Exchange | None, error: Exception) -> None:
         """Answer an error before the request was read to its end; after it there is nothing to go on with."""
+        self.host.note_refusal(self)
         self._ending = Ending.LINGER
         self._arriving = None
         self._advance(ConnectionEvent.REFUSAL)
         self._send(self._refusal(exchange, error))
+        self._reader.clear()
+        self._service.unfinished.forget(self)
         self._settle()
 
     def _refusal(self, exchange: Exchange | None, error: Exception) -> bytes:
@@ -302,12 +394,14 @@ class HttpConnection(Connection):
             self.close()
             return
         if not self.channel.pending and self._settle():
-            self._serve()
+            self._serve_later()
 
     def _settle(self) -> bool:
         """Do what follows an answer; tell whether more of the client's bytes are here."""
         now, limits = self.host.clock.monotonic(), self._service.limits
         if self.channel.pending:
+            self.since = now
+            self.occupancy = Occupancy.UNREAD
             self.deadline = now + limits.write_seconds
         elif self._ending is Ending.LINGER:
             self._linger(now)
@@ -316,6 +410,8 @@ class HttpConnection(Connection):
         else:
             self.since = now
             self.deadline = now + limits.idle_seconds
+            if self._service.trusted_proxies:
+                self.host.share(self, None)
             self._advance(ConnectionEvent.TAKEN)
             if not self._reader.empty:
                 self._begin_to_read(now)

@@ -61,7 +61,11 @@ class Exchange:
         keep_alive: whether the connection stays open after the answer; an answer that says otherwise
             is to be given with `close=True`.
         deliver: takes the answer to the client.
+        hand_over: has a step taken in the listener's thread, when it is the turn of the client's address;
+            what many clients wait for is to be sent so.
+        is_chunked: whether the body comes in chunks, so that no length is announced.
         body: the request body, once it is complete.
+        is_refusal: whether the answer says that the request is not acceptable.
         gone: whether the client has hung up before its answer; one that only sends no more looks the same.
     """
 
@@ -74,7 +78,10 @@ class Exchange:
     deadline: Deadline
     keep_alive: bool
     deliver: Callable[[Exchange, bytes, bool], None] = field(repr=False)
+    hand_over: Callable[[Callable[[], None]], None] = field(default=lambda step: step(), repr=False)
+    is_chunked: bool = False
     body: bytes = field(default=b"", repr=False)
+    is_refusal: bool = False
     gone: bool = False
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
@@ -87,6 +94,10 @@ class Exchange:
         self.deliver(self, data, close)
 
 
+UNFINISHED_BYTES = 16 * 1024 * 1024
+"""What is kept of all requests together that are not whole yet, unless told otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
     """How long clients and the application may take, in seconds.
@@ -97,6 +108,7 @@ class HttpLimits:
         write_seconds: for the client to take an answer.
         idle_seconds: how long a connection is kept without a further request.
         linger_seconds: how long a refused client may go on sending before it is cut off.
+        unfinished_bytes: how much is kept of all requests that are not whole yet, together, in bytes.
         head: the limits of a request's head.
     """
 
@@ -105,6 +117,7 @@ class HttpLimits:
     write_seconds: float = 10.0
     idle_seconds: float = 30.0
     linger_seconds: float = 2.0
+    unfinished_bytes: int = UNFINISHED_BYTES
     head: HeadLimits = field(default_factory=HeadLimits)
 
     @property

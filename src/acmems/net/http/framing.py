@@ -7,7 +7,7 @@ decided here. Where llhttp and these rules could read one head differently, it i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPMessage
 from typing import NoReturn
@@ -15,6 +15,7 @@ from typing import NoReturn
 import httptools
 
 from acmems.exceptions import HttpRefusal
+from acmems.net.http.chunks import ChunkedBody
 
 _REQUEST_LINE = re.compile(rb"([A-Z-]{1,20}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 _METHOD_AND_VERSION = 32  # bytes of a request line that are not its target, generously
@@ -50,7 +51,8 @@ class Head:
         target: the request target exactly as sent, printable ASCII.
         version: (1, 0) or (1, 1).
         headers: the header fields in their order, decoded as ISO 8859-1.
-        length: bytes of body that follow.
+        length: bytes of body that follow; 0 where it comes in chunks.
+        is_chunked: whether the body comes in chunks (RFC 9112 section 7.1).
         keep_alive: whether the client wants to use the connection again.
         expects_continue: whether the client waits for a 100 before it sends the body.
     """
@@ -60,6 +62,7 @@ class Head:
     version: tuple[int, int]
     headers: HTTPMessage
     length: int
+    is_chunked: bool
     keep_alive: bool
     expects_continue: bool
 
@@ -71,11 +74,12 @@ class RequestReader:
         limits: how long heads may be.
     """
 
-    __slots__ = ("_buffer", "_fed", "_fields", "_limits", "_line", "_parser")
+    __slots__ = ("_buffer", "_chunks", "_fed", "_fields", "_limits", "_line", "_parser")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
         self._buffer = bytearray()
+        self._chunks: ChunkedBody | None = None  # of the last head, until it is whole
         self._next()
 
     def _next(self) -> None:
@@ -87,7 +91,17 @@ class RequestReader:
     @property
     def empty(self) -> bool:
         """Whether no byte of a further request has come."""
-        return not self._buffer
+        return not self._buffer and self._chunks is None
+
+    @property
+    def size(self) -> int:
+        """How many bytes of requests are kept here."""
+        return len(self._buffer) + (self._chunks.size if self._chunks else 0)
+
+    def clear(self) -> None:
+        """Forget everything: nothing more is read here."""
+        self._buffer.clear()
+        self._chunks = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the client."""
@@ -169,8 +183,27 @@ class RequestReader:
         """
         if len(self._buffer) < length:
             return None
-        body = bytes(self._buffer[:length])
+        with memoryview(self._buffer) as kept:
+            body = bytes(kept[:length])
         del self._buffer[:length]
+        return body
+
+    def chunked_body(self, most: int) -> bytes | None:
+        """Return the body of the last head, which comes in chunks; None while it is incomplete.
+
+        Args:
+            most: bytes that are accepted.
+
+        Raises:
+            HttpRefusal: these are no chunks.
+            PayloadToLarge: there are more bytes.
+        """
+        if self._chunks is None:
+            self._chunks = ChunkedBody(most)
+        if not self._chunks.take(self._buffer):
+            return None
+        body = self._chunks.content
+        self._chunks = None
         return body
 
     def _parse(self, data: bytes) -> bool:
@@ -233,8 +266,7 @@ def _checked_head(line: re.Match[bytes], fields: Sequence[tuple[bytes, bytes]]) 
         if lowered in _RULING:
             ruling.setdefault(lowered, []).append(value)
     method, version = line[1].decode("ascii"), _VERSIONS[line[3], line[4]]
-    if b"transfer-encoding" in ruling:
-        raise HttpRefusal(501, "send a Content-Length; transfer codings are not supported")
+    is_chunked = _is_chunked(ruling, version)
     _check_host(ruling.get(b"host", []), version)
     expectations = ruling.get(b"expect", []) if version >= (1, 1) else []
     if any(value.lower() != b"100-continue" for value in expectations):
@@ -244,7 +276,8 @@ def _checked_head(line: re.Match[bytes], fields: Sequence[tuple[bytes, bytes]]) 
         line[2].decode("ascii"),
         version,
         headers,
-        _length(ruling.get(b"content-length", []), method),
+        0 if is_chunked else _length(ruling.get(b"content-length", []), method),
+        is_chunked,
         _keep_alive(ruling.get(b"connection", []), version),
         bool(expectations),
     )
@@ -257,13 +290,25 @@ def _check_host(values: Sequence[bytes], version: tuple[int, int]) -> None:
         raise HttpRefusal(400, "the Host header is not a host")
 
 
+def _is_chunked(ruling: Mapping[bytes, Sequence[bytes]], version: tuple[int, int]) -> bool:
+    """Tell whether the body comes in chunks; whatever could be read in two ways is refused (section 6.1)."""
+    codings = ruling.get(b"transfer-encoding")
+    if codings is None:
+        return False
+    if version < (1, 1) or b"content-length" in ruling:
+        raise HttpRefusal(400, "a Transfer-Encoding needs HTTP/1.1, and no Content-Length beside it")
+    if len(codings) > 1 or codings[0].lower() != b"chunked":
+        raise HttpRefusal(501, "the only transfer coding that is understood is chunked")
+    return True
+
+
 def _length(values: Sequence[bytes], method: str) -> int:
     if len(values) > 1 or (values and not _LENGTH.fullmatch(values[0])):
         raise HttpRefusal(400, "the Content-Length is not one number")
     if values:
         return int(values[0])
     if method in _WITH_BODY:
-        raise HttpRefusal(411, f"a {method} needs a Content-Length")
+        raise HttpRefusal(411, f"a {method} needs a Content-Length, or chunks")
     return 0
 
 

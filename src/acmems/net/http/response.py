@@ -39,14 +39,19 @@ class HttpResponse:
             f"HTTP/1.1 {self.status} {phrase(self.status)}",
             "Server: acmems",
             f"Date: {http_date(int(time.time()))}",
-            f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(self.body)}",
+            *self._content_fields,
             *(f"{name}: {value}" for name, value in self.headers.items()),
         ]
         if close:
             lines.append("Connection: close")
         head = "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
         return head if bodiless else head + self.body
+
+    @property
+    def _content_fields(self) -> tuple[str, ...]:
+        if self.status == HTTPStatus.NOT_MODIFIED:
+            return ()  # a length would be that of the content which is not sent (RFC 9110 section 8.6)
+        return f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"
 
 
 def phrase(status: int) -> str:

@@ -118,6 +118,10 @@ class ClientSocket:
         """
         self._socket.shutdown(socket.SHUT_WR)
 
+    def detach(self) -> socket.socket:
+        """Return the socket, which is not this channel's any more."""
+        return self._socket
+
     def close(self) -> None:
         """Free the socket."""
         with contextlib.suppress(OSError):

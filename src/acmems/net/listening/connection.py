@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 import enum
 import math
+import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from acmems.net.listening.channel import ClientSocket, Readiness
@@ -16,16 +18,20 @@ class Occupancy(enum.Enum):
 
     | occupancy | ended for newcomers | ended by a stop |
     |---|---|---|
-    | NEW | after its grace | at once |
+    | NEW | after its grace | after its grace |
     | ASKING | after its grace | by its deadline |
     | BUSY | never | by its deadline |
-    | SERVED | at once, before all others | at once |
+    | SERVED | at once, before all others | after its grace |
+    | UNREAD | after its grace, with those | by its deadline |
     | LEAVING | after its grace, with those | is not waited for |
+
+    Nobody whose address holds most has any grace where someone waits whose address holds less.
     """
 
     NEW = "nothing has come yet"
     ASKING = "what is asked for has begun to come"
     BUSY = "what was asked for is being done or sent"
+    UNREAD = "the client does not take what is sent"
     SERVED = "all that was asked for is done"
     LEAVING = "all is said; the client's end is waited for"
 
@@ -41,15 +47,34 @@ class Host(Protocol):
     def is_draining(self) -> bool:
         """Whether each connection is to end after what it does now."""
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether there are more clients than places, so that connections are better not kept."""
+    def is_awaited(self, connection: Connection) -> bool:
+        """Tell whether others wait for the place of a connection, so that it is better not kept."""
 
     def release(self, connection: Connection) -> None:
         """Forget a connection that closes, before its descriptor becomes another's."""
 
     def wake(self, connection: Connection) -> None:
-        """Have a connection proceed soon; from any thread."""
+        """Have a connection proceed when it is its address's turn; from any thread."""
+
+    def again(self, connection: Connection) -> None:
+        """Have a connection proceed when it is its address's turn."""
+
+    def hand_over(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Have a step taken when it is the turn of a connection's address, open or not; from any thread."""
+
+    def note_refusal(self, connection: Connection) -> None:
+        """Count what a connection has asked for and does not get; who is refused a lot has to wait."""
+
+    def share(self, connection: Connection, host: str | None) -> bool:
+        """Count what a connection of a proxy does as done by one of the proxy's clients.
+
+        Args:
+            connection: the proxy's.
+            host: the client's address; None: by the proxy again.
+
+        Returns:
+            Whether that client may have one more place; if not, nothing changes.
+        """
 
 
 class Connection(abc.ABC):
@@ -68,7 +93,10 @@ class Connection(abc.ABC):
         since: since when it does.
         deadline: when `expire` is called, on the monotonic clock.
         awaits: what it waits for.
-        watched: what the listener waits for on its behalf; the listener's own note.
+        share: whose share it counts for; the listener's own note, as are the next three.
+        watched: what the listener waits for on its behalf.
+        is_queued: whether it has asked for a turn.
+        step: takes that turn.
         is_closed: whether it has ended.
     """
 
@@ -78,9 +106,12 @@ class Connection(abc.ABC):
         "deadline",
         "host",
         "is_closed",
+        "is_queued",
         "occupancy",
         "peer",
+        "share",
         "since",
+        "step",
         "watched",
     )
 
@@ -92,7 +123,10 @@ class Connection(abc.ABC):
         self.since = host.clock.monotonic()
         self.deadline = math.inf
         self.awaits = Readiness.READABLE
+        self.share = ""
+        self.step = _nothing
         self.watched: Readiness | None = None
+        self.is_queued = False
         self.is_closed = False
 
     @abc.abstractmethod
@@ -114,12 +148,22 @@ class Connection(abc.ABC):
         """
         return self.awaits is Readiness.READABLE and self.channel.has_unread()
 
+    def step_back(self) -> socket.socket:
+        """End, and return the socket: nothing has come yet, and another may begin with it later."""
+        self.is_closed = True
+        self.host.release(self)
+        return self.channel.detach()
+
     def close(self) -> None:
         """Free the socket; more calls change nothing."""
         if not self.is_closed:
             self.is_closed = True
             self.host.release(self)
             self.channel.close()
+
+
+def _nothing() -> None:
+    """Take no turn: the connection is nobody's."""
 
 
 class StreamService(Protocol):

@@ -11,7 +11,7 @@ from acmems.net.tlsalpn.certificate import PROTOCOL
 from acmems.net.tlsalpn.hello import Hello, read_hello
 from acmems.net.tlsalpn.presented import ChallengeCertificates, Watcher
 
-HANDSHAKE_LIMITS = ListenerLimits(connections=200, per_address=16, crowd_grace_seconds=1.0, tick_seconds=0.1)
+HANDSHAKE_LIMITS = ListenerLimits(connections=200, waiting=2000, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""
 
 _SECONDS = 5.0  # after which a connection is closed, whatever it does
@@ -84,6 +84,8 @@ class HandshakeConnection(Connection):
             while not self.is_closed and (data := self.channel.receive()) is not None:
                 self._count += len(data)
                 if not data or self._count > _MOST:
+                    if self.state is HandshakeState.HELLO:
+                        self.host.note_refusal(self)
                     self.close()
                 else:
                     self._take(data)
@@ -119,7 +121,7 @@ class HandshakeConnection(Connection):
             self._refuse(_UNRECOGNIZED_NAME)
             return
         self.state = HandshakeState.HANDSHAKE
-        self.occupancy = Occupancy.BUSY
+        self.since = self.host.clock.monotonic()
         self._watchers = answer.watchers
         self._tls = answer.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(self._received)
@@ -148,6 +150,7 @@ class HandshakeConnection(Connection):
 
     def _refuse(self, alert: int) -> None:
         """Send a fatal alert, in a record of its own."""
+        self.host.note_refusal(self)
         self._outgoing.write(bytes([21, 3, 3, 0, 2, 2, alert]))
         self._finish()
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 
 from acmems.system.steps.loop import StepLoop
 from acmems.system.steps.threads import SharedThreads
-from acmems.system.steps.turns import OWNER, Owner, TurnQueue
+from acmems.system.steps.turns import OWNER, Owner, OwnerQueue
 from acmems.system.steps.waits import Signal, Steps, Wait, Watched, gather, in_thread, outcome, pause
 
 __all__ = [
     "OWNER",
     "Owner",
+    "OwnerQueue",
     "SharedThreads",
     "Signal",
     "StepLoop",
     "Steps",
-    "TurnQueue",
     "Wait",
     "Watched",
     "gather",

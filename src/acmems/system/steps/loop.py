@@ -161,8 +161,9 @@ class StepLoop:
                 return False
             self._soon.append(call)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                thread.start()
+                self._thread = thread  # not before it lives: `is_healthy` takes no lock
             if not self._awake and not is_own:
                 self._awake = True
                 # Under the lock, because after `close` the number of the descriptor may be that of another.

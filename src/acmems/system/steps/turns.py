@@ -15,13 +15,13 @@ OWNER: ContextVar[Owner] = ContextVar("owner", default=("",))
 """For whom the running steps work; the steps that they start inherit it."""
 
 
-class TurnQueue(Generic[T]):
+class OwnerQueue(Generic[T]):
     """What waits: the first parts of its owners take turns, then their next parts, then it is by arrival."""
 
     __slots__ = ("_inner", "_items")
 
     def __init__(self) -> None:
-        self._inner: OrderedDict[Hashable, TurnQueue[T]] = OrderedDict()
+        self._inner: OrderedDict[Hashable, OwnerQueue[T]] = OrderedDict()
         self._items: deque[T] = deque()
 
     def __bool__(self) -> bool:
@@ -45,7 +45,7 @@ class TurnQueue(Generic[T]):
             owner: for whom.
         """
         if owner:
-            self._inner.setdefault(owner[0], TurnQueue()).put(item, owner[1:])
+            self._inner.setdefault(owner[0], OwnerQueue()).put(item, owner[1:])
         else:
             self._items.append(item)
 

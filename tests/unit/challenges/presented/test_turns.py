@@ -72,16 +72,21 @@ class TestTurns:
 
     @pytest.mark.parametrize(
         ("name", "token", "validator"),
-        [("b.example", "1", None), ("a.example", "2", OneAtATime()), ("a.example", TOKEN, None)],
-        ids=["another name", "another validator", "the same proof"],
+        [("b.example", "1", None), ("a.example", "2", OneAtATime("another")), ("a.example", TOKEN, None)],
+        ids=["another name", "another type", "the same proof"],
     )
     def test_who_need_not_wait(
         self, turns: ProofTurns, name: str, token: str, validator: FakeValidator | None
     ) -> None:
-        """Other names, other validators and the same proof are presented beside it."""
+        """Other names, other types of challenge and the same proof are presented beside it."""
         usual = OneAtATime()
         assert Order(turns, usual, proof("a.example")).has_turn
         assert Order(turns, validator or usual, proof(name, token)).has_turn
+
+    def test_validators_of_one_type(self, turns: ProofTurns) -> None:
+        """What a section was before a reload and what it is now show their proofs at the same place."""
+        assert Order(turns, OneAtATime(), proof("a.example")).has_turn
+        assert not Order(turns, OneAtATime(), proof("a.example", "2")).has_turn
 
     def test_validators_that_show_many_proofs(self, turns: ProofTurns) -> None:
         """Where the CA can see all proofs, nobody waits."""

@@ -161,3 +161,18 @@ def test_what_is_no_key(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         key_text(text)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_key_that_was_changed(tmp_path: Path) -> None:
+    """A file that has changed is read again; one that is gone or broken by then is told."""
+    path = tmp_path / "key"
+    path.write_text(BIND)
+    key = TsigKey(None, file=path)
+    assert key.load() is key.load()
+    new = tmp_path / "new"
+    new.write_text(BIND.replace("c2Vj", "bmV3"))
+    new.rename(path)
+    assert key.load().secret.startswith(b"new")
+    path.unlink()
+    with pytest.raises(ValidatorUnavailable):
+        key.load()

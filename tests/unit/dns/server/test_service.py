@@ -16,7 +16,7 @@ from tests.fake_ca import Time
 from tests.listening import look_around
 from tests.peers.process import wait_until
 
-from acmems.dns.server import NameServer, Zone, name_server
+from acmems.dns.server import NameServer, Zone, name_server_plan
 from acmems.dns.server.rates import Rates, Verdict
 from acmems.net.address import Address
 from acmems.net.listening import Listener
@@ -30,7 +30,8 @@ QUERY = dns.message.make_query("www.acme.example.org", "TXT")
 def running(limit: int = 1000, clock: Clock = SYSTEM, value: str = "value") -> Iterator[Listener]:
     zone = Zone(ORIGIN, [NameServer(dns.name.from_text("ns.example.org"))])
     zone.add(dns.name.from_text("www", ORIGIN), value, lambda: None)
-    service = name_server("dns test", zone, [Address("127.0.0.1", 0)], limit, clock=clock).open()
+    plan = name_server_plan("dns test", zone, [Address("127.0.0.1", 0)], limit, clock=clock)
+    service = Listener.of(plan, clock).open()
     try:
         yield service
     finally:
@@ -150,7 +151,7 @@ def test_answers_are_made_as_they_are_taken() -> None:
     """However many questions have come, not many more answers are made than the client takes."""
     zone = Zone(ORIGIN, [])
     zone.add(dns.name.from_text("www", ORIGIN), "v" * 200, lambda: None)
-    listener = name_server("dns test", zone, [], 1000)
+    listener = Listener.of(name_server_plan("dns test", zone, [], 1000))
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     asked = 65000 // len(framed(QUERY))
@@ -175,7 +176,7 @@ def test_datagrams_do_not_wait_for_connections() -> None:
     """Of many questions on each connection a few are answered before datagrams have their turn again."""
     zone = Zone(ORIGIN, [])
     zone.add(dns.name.from_text("www", ORIGIN), "value", lambda: None)
-    listener = name_server("dns test", zone, [], 1000)
+    listener = Listener.of(name_server_plan("dns test", zone, [], 1000))
     asked = 500
     with contextlib.closing(listener), contextlib.ExitStack() as stack:
         clients = []
@@ -209,7 +210,9 @@ def test_a_datagram_waits_for_one_connection_at_most() -> None:
         zone.add(dns.name.from_text("www", ORIGIN), "value", note_stream)
         zone.add(dns.name.from_text("udp", ORIGIN), "value", lambda: answered.append("udp"))
         listener = stack.enter_context(
-            contextlib.closing(name_server("dns test", zone, [Address("127.0.0.1", 0)], 1000))
+            contextlib.closing(
+                Listener.of(name_server_plan("dns test", zone, [Address("127.0.0.1", 0)], 1000))
+            )
         )
         listener.bind()
         client.connect(("127.0.0.1", listener.addresses[0].port))
@@ -222,9 +225,9 @@ def test_a_datagram_waits_for_one_connection_at_most() -> None:
             listener.admit(ours, ("192.0.2.1", port))
         for each in many:
             each.sendall(framed(QUERY) * 100)
-        assert listener.turn()
+        while len(answered) <= 4 * 4:
+            assert listener.turn()
         assert answered.index("udp") <= 2 * 4
-        assert answered.count("tcp") > 2 * 4
 
 
 def _answers(client: socket.socket) -> int:
@@ -275,7 +278,7 @@ def test_an_address_that_is_taken() -> None:
     with running() as service:
         zone = Zone(ORIGIN, [])
         with pytest.raises(OSError, match="in use") as caught:
-            name_server("dns second", zone, service.addresses, 1).open()
+            Listener.of(name_server_plan("dns second", zone, service.addresses, 1)).open()
         assert caught.value.filename == str(service.addresses[0])
 
 

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from acmems.exceptions import AcmeException, ClocksDiffer
+from acmems.exceptions import AcmeException, CAUnavailable, ClocksDiffer, DeadlinePassed
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 class _Comparison:
     """How far the CA's clock is ahead, None if it did not say, and until when that counts."""
 
+    answered: bool
     ahead: timedelta | None
     until: float  # on the monotonic clock
     started: datetime.datetime  # when the monotonic clock was 0, by the wall clock: it moves where that jumps
@@ -54,6 +55,23 @@ class ClockComparison:
         self._last: _Comparison | None = None
         self._asking: Signal | None = None  # set when the question that is being asked is answered
 
+    @property
+    def ahead(self) -> timedelta | None:
+        """How far the CA's clock is ahead of this server's, None where that is not known. For any thread."""
+        return None if self._last is None else self._last.ahead
+
+    def compare(self, deadline: Deadline) -> Steps[bool]:
+        """Ask the CA for the time, whatever is known already, and tell whether it answered anything.
+
+        Args:
+            deadline: when to give up asking.
+        """
+        if self._asking is None:
+            yield from self._ask(deadline)
+        elif not (yield self._asking.wait(deadline.remaining)):
+            return False
+        return self._last is not None and self._last.answered
+
     def check(self, deadline: Deadline) -> Steps[None]:
         """See that the clocks agree; ask the CA if that was not seen within the last hour.
 
@@ -70,7 +88,7 @@ class ClockComparison:
                 yield from self._ask(deadline.within(min(_LONGEST, deadline.remaining / _SHARE)))
             elif not (yield self._asking.wait(deadline.remaining)):
                 return
-        ahead = None if self._last is None else self._last.ahead
+        ahead = self.ahead
         if ahead is not None and abs(ahead) > self._limit:
             now = self._clock.now()
             raise ClocksDiffer(now, now + ahead)
@@ -86,17 +104,18 @@ class ClockComparison:
 
     def _ask(self, deadline: Deadline) -> Steps[None]:
         asking = self._asking = Signal()
-        ahead = None
+        answered, ahead = False, None
         try:
             response = yield from self._session.get(self._session.directory_url, deadline=deadline)
-            date = response.date
+            answered, date = True, response.date
             ahead = None if date is None else date - self._clock.now()
             agreed = ahead is None or abs(ahead) <= self._limit
         except AcmeException as error:
             logger.info("the CA could not be asked for the time: %s", error)
+            answered = not isinstance(error, CAUnavailable | DeadlinePassed)
             agreed = False
         finally:
             self._asking = None
             asking.set()
         until = self._clock.monotonic() + (COMPARED_SECONDS if agreed else DOUBTED_SECONDS)
-        self._last = _Comparison(ahead, until, self._started())
+        self._last = _Comparison(answered, ahead, until, self._started())

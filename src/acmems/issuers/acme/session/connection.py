@@ -19,6 +19,8 @@ from acmems.text import one_line
 _IDLE = 30.0
 """Seconds after which a kept connection is not trusted any more: servers close theirs about then, and the
 fate of a request on a connection that is just being closed is unknown."""
+_NO_TLS = frozenset({"wrong version number", "record layer failure", "http request"})
+"""What OpenSSL says of an answer that is no TLS, such as plain HTTP."""
 _BROKEN = (BrokenResponse, OSError)  # TimeoutError and ssl.SSLError are OSErrors
 
 
@@ -231,6 +233,8 @@ def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
     elif isinstance(error, ssl.SSLError) and error.reason:
         words = error.reason.replace("_", " ").lower()
         reason = "the connection broke" if words.startswith("unexpected eof") else f"TLS failed: {words}"
+        if words in _NO_TLS:
+            reason = f"no TLS is spoken at this port ({words})"
     elif isinstance(error, ssl.SSLEOFError):
         reason = "the connection broke"
     elif isinstance(error, OSError):

@@ -152,7 +152,7 @@ class Response:
             now: the wall clock (aware), which a `Retry-After` date is compared with.
         """
         problem = self._problem()
-        detail = one_line(problem.get("detail") or problem.get("title") or f"HTTP status {self.status}")
+        detail = one_line(problem.get("detail") or problem.get("title") or self._status_in_words())
         kind = one_line(problem.get("type") or "about:blank")
         retry_after = self.retry_after(now)
         subproblems = [_subproblem(entry) for entry in problem.get("subproblems", ())]
@@ -176,6 +176,14 @@ class Response:
             # What stands before a CA knows no certificates; with 503 the CA speaks of its own load.
             is_overall=not is_acmes or self.status == HTTPStatus.SERVICE_UNAVAILABLE,
         )
+
+    def _status_in_words(self) -> str:
+        """Say what came from where; that is all there is to say where no problem document explains it."""
+        try:
+            phrase = f" {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            phrase = ""
+        return f"HTTP status {self.status}{phrase} from {self.url}"
 
     def _absolute(self, members: dict[str, Any]) -> dict[str, Any]:
         """Make the URLs among the members of a JSON object absolute, and return it."""

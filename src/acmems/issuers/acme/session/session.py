@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from acmems import __version__
-from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, DeadlinePassed
+from acmems.exceptions import (
+    AcmeException,
+    CAError,
+    CAProblem,
+    CAProtocolError,
+    DeadlinePassed,
+    DirectoryUnusable,
+)
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session.connection import CAConnection, Failure
@@ -276,13 +283,23 @@ class Session:
                 response = yield from self._fetch(response.location, deadline, MAX_DIRECTORY)
             return response
 
-        response = yield from self._retries.run(
-            fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
-        )
-        directory = Directory.parse(response.json())
+        try:
+            response = yield from self._retries.run(
+                fetch, deadline, repeatable=True, kind=self._kind(self.directory_url)
+            )
+        except CAProblem as problem:
+            raise self._no_directory(problem) from problem
+        try:
+            directory = Directory.parse(response.json())
+        except CAProtocolError as error:
+            raise self._no_directory(error) from error
         for url in directory.required:
             self._origin_of(url)
         return directory
+
+    def _no_directory(self, error: CAError) -> DirectoryUnusable:
+        words = str(error).replace(f" from {self.directory_url}", "")
+        return DirectoryUnusable(self.directory_url, words)
 
     def _fetch(self, url: str, deadline: Deadline, max_size: int) -> Steps[Response]:
         """Send one unsigned request; the nonce that may come with the answer is kept."""

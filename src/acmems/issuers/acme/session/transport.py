@@ -17,7 +17,7 @@ from acmems.issuers.acme.session.origin import Origin
 from acmems.issuers.acme.session.proxy import proxy_for
 from acmems.issuers.acme.session.sockets import Addresses, tls_context
 from acmems.system.clock import Deadline
-from acmems.system.steps import OWNER, Signal, StepLoop, Steps, TurnQueue
+from acmems.system.steps import OWNER, OwnerQueue, Signal, StepLoop, Steps
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Transport:
         )
         # The one that was used last is used next: few stay warm, others are never made.
         self._free = list(self._connections)
-        self._queue: TurnQueue[Signal] = TurnQueue()  # who waits for a free one
+        self._queue: OwnerQueue[Signal] = OwnerQueue()  # who waits for a free one
         self._shortest = math.inf  # seconds of a response of late
 
     def use(self, deadline: Deadline, work: Callable[[CAConnection], Steps[T]]) -> Steps[T]:

@@ -9,6 +9,7 @@ import termios
 from pathlib import Path
 
 from acmems.system.clock import Deadline
+from acmems.system.permissions import reason
 from acmems.system.steps import Steps, Watched, in_thread
 
 _CHUNK = 64 * 1024
@@ -30,8 +31,10 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one, too
-            raise ValueError(f"{ca_file}: no PEM certificates can be read from it ({error})") from error
+        except ssl.SSLError as error:
+            raise ValueError(f"{ca_file} holds no certificate in PEM, or a damaged one") from error
+        except OSError as error:
+            raise ValueError(f"{ca_file} cannot be read: {reason(error, ca_file)}") from error
     return context
 
 

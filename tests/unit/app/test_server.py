@@ -2,134 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.listening import WithoutFamily
+from tests.running import ACCOUNT, LINES, Issuer, configuration, is_open, running
 
-from acmems import app
-from acmems.challenges import Validator, http01
-from acmems.config import Configuration
+from acmems.app import process
+from acmems.app import server as servers
+from acmems.challenges import http01
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuers.acme.key import AccountKey
 from acmems.issuing.issuance import Issuance
 from acmems.net.address import Address
 from acmems.storages import FileStorage
-from acmems.system.clock import SYSTEM, Clock, Deadline
-
-TEXT = """
-[account]
-dir = {folder}/account
-accept-terms-of-service = yes
-
-[mgmt]
-listener = 127.0.0.1:0
-
-[verification "web"]
-type = http01
-listener = 127.0.0.1:0
-
-[storage "disk"]
-type = file
-directory = {folder}/storage
-
-[auth "all"]
-all = yes
-domain = **
-"""
-
-KEY = AccountKey.generate("ec256")
-ACCOUNT = Account("https://ca.example.org/account/1")
-LINES = {
-    "terms": "accept-terms-of-service = yes",
-    "mgmt": "[mgmt]\nlistener = 127.0.0.1:0",
-    "web": "type = http01\nlistener = 127.0.0.1:0",
-}
-
-
-class Issuer(AcmeIssuer):
-    """In the place of an issuer: takes note of what it is told, and fails as told."""
-
-    told: list[str]
-    error: Exception | None = None
-
-    def sweep(
-        self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
-    ) -> None:
-        pass
-
-    def create_key(self) -> None:
-        self.told.append("create_key")
-
-    def load_key(self) -> AccountKey:
-        self.told.append("load_key")
-        return KEY
-
-    def refresh(self, *, register: bool = True) -> Account:
-        self.told.append("refresh")
-        if self.error is not None:
-            raise self.error
-        return ACCOUNT
-
-    def stop(self) -> None:
-        self.told.append("stop")
-
-    def close(self) -> None:
-        self.told.append("close")
-        self.loop.close()
-
-
-@pytest.fixture(autouse=True)
-def issuer(monkeypatch: pytest.MonkeyPatch) -> type[Issuer]:
-    """What all servers here have for an issuer."""
-    monkeypatch.setattr(Issuer, "told", [], raising=False)
-    monkeypatch.setattr(Issuer, "error", None)
-    monkeypatch.setattr(app, "AcmeIssuer", Issuer)
-    return Issuer
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with everything that the configuration names."""
-    for name in ("account", "storage"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-def configuration(folder: Path, **replaced: str) -> Configuration:
-    text = TEXT.format(folder=folder)
-    for old, new in replaced.items():
-        text = text.replace(LINES[old], new)
-    return Configuration.from_text(text)
-
-
-@contextlib.contextmanager
-def running(config: Configuration, clock: Clock = SYSTEM) -> Iterator[app.Server]:
-    server = app.Server(config, clock)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def is_open(address: str) -> bool:
-    host, _, port = address.rpartition(" ")[2].rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
+from acmems.system.clock import Clock, Deadline
 
 
 class TestStart:
@@ -146,6 +40,41 @@ class TestStart:
             assert all(is_open(address) for address in server.addresses)
             assert server.is_healthy()
 
+    def test_addresses_come_before_the_account(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is made at the CA before the addresses are taken, and nobody is answered before that."""
+        listening: list[bool] = []
+
+        def refresh(self: Issuer, *, register: bool = True) -> Account:
+            listening.extend(map(is_open, server.addresses))
+            listening.append(server.is_serving)
+            return ACCOUNT
+
+        monkeypatch.setattr(issuer, "refresh", refresh)
+        server = servers.Server(configuration(folder))
+        server.start()
+        server.stop()
+        assert listening == [True, True, False]
+
+    def test_a_known_account_is_not_waited_for(
+        self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With an account on disk the start ends while the CA is asked about it."""
+        asked, answer = threading.Event(), threading.Event()
+
+        def hang(self: Issuer) -> None:
+            asked.set()
+            assert answer.wait(30)
+
+        (folder / "account" / "account.pem").touch()
+        AccountDirectory(folder / "account").save_registration(ACCOUNT)
+        monkeypatch.setattr(issuer, "ensure_opened", hang)
+        with running(configuration(folder)) as server:
+            assert asked.wait(30)
+            assert all(is_open(address) for address in server.addresses)
+            answer.set()
+
     def test_a_later_start(self, folder: Path, issuer: type[Issuer]) -> None:
         """A key that is there is used."""
         (folder / "account" / "account.pem").touch()
@@ -155,10 +84,11 @@ class TestStart:
     @pytest.mark.parametrize("terms", ["", "accept-terms-of-service = no"])
     def test_without_consent(self, folder: Path, issuer: type[Issuer], terms: str) -> None:
         """Before the terms are accepted no key is made, and the error has the line to add."""
-        server = app.Server(configuration(folder, terms=terms))
+        server = servers.Server(configuration(folder, terms=terms))
         with pytest.raises(AccountError, match=r"add 'accept-terms-of-service = yes' to \[account\]"):
             server.start()
-        assert (issuer.told, server.listeners) == ([], [])
+        assert issuer.told == []
+        assert not any(map(is_open, server.addresses))
 
     def test_a_storage_that_is_not_writable(
         self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
@@ -169,10 +99,10 @@ class TestStart:
             raise StorageUnavailable("disk full")
 
         monkeypatch.setattr(FileStorage, "check", fail)
-        server = app.Server(configuration(folder))
+        server = servers.Server(configuration(folder))
         with pytest.raises(StorageUnavailable):
             server.start()
-        assert (issuer.told, server.listeners) == ([], [])
+        assert (issuer.told, server.addresses) == ([], [])
 
     @pytest.mark.parametrize("error", [CAUnavailable("down"), AccountError("no")])
     def test_an_account_that_cannot_be_made(
@@ -180,10 +110,10 @@ class TestStart:
     ) -> None:
         """Without an account nothing is served, and the reason is told."""
         monkeypatch.setattr(issuer, "error", error)
-        server = app.Server(configuration(folder))
+        server = servers.Server(configuration(folder))
         with pytest.raises(type(error)):
             server.start()
-        assert server.listeners == []
+        assert not any(map(is_open, server.addresses))
 
     def test_an_account_that_cannot_be_used_now(
         self,
@@ -199,23 +129,24 @@ class TestStart:
             assert all(is_open(address) for address in server.addresses)
         assert "the CA is down" in caplog.text
 
-    def test_a_port_that_is_taken(self, folder: Path) -> None:
-        """A taken port is an error that names it, and listeners that were open already are closed."""
+    def test_a_port_that_is_taken(self, folder: Path, issuer: type[Issuer]) -> None:
+        """A taken port is an error that names it; other listeners are closed, and there is no account."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            server = app.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
+            server = servers.Server(configuration(folder, web=f"type = http01\nlistener = {address}"))
             with pytest.raises(OSError, match="in use") as raised:
                 server.start()
         assert address in str(raised.value.filename)
+        assert issuer.told == []
         assert not any(is_open(known) for known in server.addresses)
 
     def test_a_machine_without_ipv6(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Default listeners of both kinds do without IPv6 where the machine has none."""
         defaults = (Address("127.0.0.1", 0), Address("::1", 0))
         for module, name in (
-            (app, "MGMT_LISTENERS"),
+            (servers, "MGMT_LISTENERS"),
             (options, "MGMT_LISTENERS"),
-            (app, "DEFAULT_LISTENERS"),
+            (servers, "DEFAULT_LISTENERS"),
             (http01, "DEFAULT_LISTENERS"),
         ):
             monkeypatch.setattr(module, name, defaults)
@@ -243,6 +174,43 @@ class TestStart:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
+    @pytest.mark.threat("fair shares", "few descriptors")
+    def test_few_files(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where few files may be open, listeners take on less, and it is said what to raise."""
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+        with running(configuration(folder)) as server:
+            limits = [listener._limits for listener in server.listeners]
+        assert [(each.connections, each.waiting) for each in limits] == [(32, 32), (32, 32)]
+        assert "at most 32 clients are served at the same time, not 2000: raise the limit" in caplog.text
+
+    def test_many_files(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where enough files may be open, there is nothing to say."""
+        with running(configuration(folder)) as server:
+            assert [listener._limits.connections for listener in server.listeners] == [2000, 2000]
+        assert "open files" not in caplog.text
+
+
+class TestMetrics:
+    """Watched over where that is configured."""
+
+    def test_a_listener_of_its_own(self, folder: Path) -> None:
+        """The listener for monitoring is open until the stop has come to its end."""
+        text = f"{LINES['mgmt']}\n[metrics]\nlistener = 127.0.0.1:0"
+        with running(configuration(folder, mgmt=text)) as server:
+            [address] = [each for each in server.addresses if each.startswith("metrics ")]
+            assert is_open(address)
+            assert server.is_healthy()
+        assert not is_open(address)
+
+    def test_none_by_default(self, folder: Path) -> None:
+        """Without the section nothing is counted or looked through."""
+        before = {thread.name for thread in threading.enumerate()}
+        with running(configuration(folder)):
+            started = {thread.name for thread in threading.enumerate()} - before
+        assert not any(name in started for name in ("acmems-survey", "acmems-trials", "acmems-ca-trials"))
+
 
 class TestStop:
     """The end, in order."""
@@ -269,7 +237,7 @@ class TestStop:
 
 def hurried(event: threading.Event, seconds: float) -> bool:
     """Wait as a clock does, but not for the next upkeep."""
-    return event.wait(0.001 if seconds >= app.UPKEEP_SECONDS else seconds)
+    return event.wait(0.001 if seconds >= servers.UPKEEP_SECONDS else seconds)
 
 
 class TestUpkeep:
@@ -359,7 +327,7 @@ class TestUpkeep:
             done.set()
 
         monkeypatch.setattr(issuer, "sweep", sweep)
-        server = app.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
+        server = servers.Server(configuration(folder), Clock(monotonic=lambda: now[0]))
         server.start()
         assert done.wait(30)
         server.stop()
@@ -402,9 +370,9 @@ def test_a_signal_ends_it(
     """SIGTERM and SIGINT stop a server in order; systemd hears of it, and handlers are as they were."""
     monkeypatch.setattr(Systemd, "told", [], raising=False)
     monkeypatch.setattr(Systemd, "number", number)
-    monkeypatch.setattr(app, "Notifier", Systemd)
+    monkeypatch.setattr(process, "Notifier", Systemd)
     before = signal.getsignal(number)
-    app.run(configuration(folder))
+    process.run(configuration(folder))
     assert Systemd.told[0].startswith("listening on mgmt 127.0.0.1:")
     assert Systemd.told[1] == "stopping"
     assert issuer.told[-1] == "close"

@@ -7,7 +7,7 @@ from collections import Counter
 from acmems.system.clock import Clock
 
 
-class Tally:
+class RequestCounts:
     """Counts what happens to requests, by auth block; for one thread at a time.
 
     Args:
@@ -22,7 +22,7 @@ class Tally:
         self._counts: Counter[tuple[str | None, str]] = Counter()
 
     @property
-    def counts(self) -> bool:
+    def has_more(self) -> bool:
         """Whether anything was counted that has not been told."""
         return bool(self._counts)
 

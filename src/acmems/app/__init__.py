@@ -1,0 +1,14 @@
+"""The composition root: turns a configuration into a running server, exchanges it, and stops it in order.
+
+- `process`: what this process hears: signals, systemd, the end of other processes
+- `server`: the parts of a server, put together; how it starts, reloads and stops
+- `changes`: what a reload may change
+- `listeners`: the listeners of one configuration after the other
+"""
+
+from __future__ import annotations
+
+from acmems.app.process import run
+from acmems.app.server import Server
+
+__all__ = ["Server", "run"]

@@ -1,0 +1,75 @@
+"""What a reload may change, and what needs a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from acmems.auth.methods import HmacAuthMethod
+from acmems.challenges.dns01_server import DnsServer
+from acmems.config import Configuration
+from acmems.settings.findings import Finding
+
+
+def restart_needed(before: Configuration, after: Configuration) -> list[Finding]:
+    """Return what a running server cannot change from one configuration to another, where it stands.
+
+    Args:
+        before: what it goes by.
+        after: what it is to go by.
+    """
+    return sorted([*_account(before, after), *_state(before, after), *_zones(before, after)])
+
+
+def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    old, new = before.account.fixed, after.account.fixed
+    for key, value in new.items():
+        if value != old[key]:
+            yield Finding(
+                after.where("account", None, key), f"'{key}' cannot be changed by a reload: restart acmems"
+            )
+
+
+def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    if before.state != after.state:
+        yield Finding(
+            after.where("state", None, "url"), "'url' cannot be changed by a reload: restart acmems"
+        )
+
+
+def _zones(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    """Yield sections whose zone is another one: running orders have their proofs in that of before."""
+    for name, new in after.validators.items():
+        old = before.validators.get(name)
+        if isinstance(old, DnsServer) and isinstance(new, DnsServer) and old.zone != new.zone:
+            yield Finding(
+                after.where("verification", name, "zone"),
+                "'zone' cannot be changed by a reload: restart acmems, or add a section for the new zone",
+            )
+
+
+def carry_over(before: Configuration, after: Configuration) -> None:
+    """Let blocks go on to know which HMACs were used: a reload must not let them be used again.
+
+    Args:
+        before: what the server goes by.
+        after: what it goes by from now on.
+    """
+    former = _fresh(before)
+    for (name, _), new in _fresh(after).items():
+        same = [place for place, old in former.items() if old.secret == new.secret]
+        # Of the block of that name, or of one that has got another name.
+        for place in sorted(same, key=lambda place: place[0] != name)[:1]:
+            memory = former.pop(place).freshness
+            if memory is not None and new.freshness is not None:
+                memory.seconds = new.freshness.seconds
+                new.freshness = memory
+
+
+def _fresh(config: Configuration) -> dict[tuple[str, int], HmacAuthMethod]:
+    """Return the methods that remember HMACs, by the name of their block and their position there."""
+    return {
+        (block.name, position): method
+        for block in config.auth.blocks
+        for position, method in enumerate(block.methods)
+        if isinstance(method, HmacAuthMethod) and method.freshness is not None
+    }

@@ -1,0 +1,8 @@
+"""What the policy of a configuration says to a request, and how that is printed."""
+
+from __future__ import annotations
+
+from acmems.commands.policy.printing import HMAC, document, plain, table
+from acmems.commands.policy.verdicts import Question, explain
+
+__all__ = ["HMAC", "Question", "document", "explain", "plain", "table"]

@@ -1,0 +1,190 @@
+"""What each auth block says to a request that might be sent.
+
+Each block is asked alone, by the code that answers `/sign`: the request is made as a client would send it,
+and processed up to the point where the server would begin to look for a certificate.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from acmems.auth import Block, Claim, HmacAuthMethod, Processor, read_request
+from acmems.config import Configuration
+from acmems.exceptions import AccountError, AcmeException, PolicyRefusal
+from acmems.frontends.problems import status_of
+from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuing.contract import refuse_key_of_account
+from acmems.net.address import IPAddress
+from acmems.system.clock import SYSTEM
+from acmems.x509.identifiers import Identifier
+
+FORBIDDEN = status_of(PolicyRefusal())
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that might be sent.
+
+    Args:
+        address: where it comes from.
+        body: the CSR; None where it is asked only which blocks take a client.
+        sends_hmac: whether the client knows the secret of each block that requires one.
+    """
+
+    address: IPAddress
+    body: bytes | None
+    sends_hmac: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockVerdict:
+    """What one block says.
+
+    Args:
+        block: the block.
+        reasons: why it does not grant the request; none if it does.
+        status: of the answer, were it the only block; None if it grants the request.
+    """
+
+    block: Block
+    reasons: tuple[str, ...] = ()
+    status: int | None = None
+
+    @property
+    def grants(self) -> bool:
+        """Whether the block grants the request."""
+        return self.status is None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the policy says to a question.
+
+    Args:
+        question: the question.
+        identifiers: the names of the CSR, as far as it can be read.
+        fault: what is wrong with the CSR, whoever sends it.
+        verdicts: what each block says, in the order in which they are tried.
+    """
+
+    question: Question
+    identifiers: tuple[Identifier, ...]
+    fault: AcmeException | None
+    verdicts: tuple[BlockVerdict, ...]
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the request is granted; where there is no CSR, whether a block takes the client."""
+        return self.fault is None and any(each.grants for each in self.verdicts)
+
+    @property
+    def deciding(self) -> BlockVerdict | None:
+        """The first block that grants the request: the one that counts."""
+        if not self.is_granted or self.question.body is None:
+            return None
+        return next(each for each in self.verdicts if each.grants)
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the refusal, None where there is none."""
+        if self.is_granted:
+            return None
+        if self.fault is not None and any(each.status != FORBIDDEN for each in self.verdicts):
+            return status_of(self.fault)
+        return FORBIDDEN
+
+
+def explain(config: Configuration, question: Question) -> Explanation:
+    """Ask each block of a configuration what it says to a request.
+
+    Args:
+        config: the configuration.
+        question: the request.
+    """
+    identifiers, fault = _examined(config, question)
+    verdicts = tuple(_verdict(config, block, question, identifiers) for block in config.auth.blocks)
+    return Explanation(question, identifiers, fault, verdicts)
+
+
+def verifications(explanation: Explanation) -> Mapping[str, list[str]]:
+    """Return the verifications that would prove each name of a request that is granted, best first.
+
+    Args:
+        explanation: what the policy says to the request.
+    """
+    if explanation.deciding is None:
+        return {}
+    validators = explanation.deciding.block.validators
+    return {
+        each.value: [validator.name for validator in validators if validator.proves(each)]
+        for each in explanation.identifiers
+    }
+
+
+def _verdict(
+    config: Configuration, block: Block, question: Question, identifiers: Sequence[Identifier]
+) -> BlockVerdict:
+    processor = _processor(config, block, question)
+    reasons = block.objections(processor.caller, question.body or b"")
+    if question.body is None:
+        return BlockVerdict(block, tuple(reasons), FORBIDDEN if reasons else None)
+    try:
+        processor.grant()
+    except PolicyRefusal as refusal:
+        return BlockVerdict(block, (*reasons, *_refused_names(block, identifiers)), status_of(refusal))
+    except AcmeException as error:
+        reasons = ["it accepts the client, but not the CSR", *_refused_names(block, identifiers)]
+        return BlockVerdict(block, tuple(reasons), status_of(error))
+    return BlockVerdict(block)
+
+
+def _refused_names(block: Block, identifiers: Sequence[Identifier]) -> list[str]:
+    """Return why a block does not grant names: of each name alone, or else of all of them together."""
+    refusals = [block.refusal([each]) for each in identifiers]
+    found = [refusal for refusal in refusals if refusal is not None]
+    if identifiers and not found:
+        together = block.refusal(identifiers)
+        return [] if together is None else [together]
+    return found
+
+
+def _processor(config: Configuration, block: Block, question: Question) -> Processor:
+    """Return what processes the request as if there were this block alone."""
+    body = question.body or b""
+    headers = {"Content-Length": str(len(body))}
+    for method in block.methods if question.sends_hmac else ():
+        if isinstance(method, HmacAuthMethod) and method.secret is not None:
+            now = int(SYSTEM.now().timestamp())
+            headers["Authentication"] = Claim.make(method.algorithm, method.secret, body, now).header
+    return Processor(
+        replace(config.auth, blocks=(block,)), (str(question.address), 0), headers, io.BytesIO(body)
+    )
+
+
+def _examined(
+    config: Configuration, question: Question
+) -> tuple[tuple[Identifier, ...], AcmeException | None]:
+    """Return the names of the CSR, and what the server would refuse about it, whoever sends it."""
+    if question.body is None:
+        return (), None
+    identifiers: tuple[Identifier, ...] = ()
+    headers = {"Content-Length": str(len(question.body))}
+    try:
+        Processor(config.auth, (str(question.address), 0), headers, io.BytesIO()).content_length()
+        request = read_request(question.body, config.auth.rules)
+        identifiers = request.identifiers
+        refuse_key_of_account(request, _account_key_digest(config.account.dir))
+    except AcmeException as fault:
+        return identifiers, fault
+    return identifiers, None
+
+
+def _account_key_digest(path: Path) -> str | None:
+    """Return the digest of the account's public key; None where there is none that can be read."""
+    try:
+        return AccountDirectory(path).load_key().digest
+    except (AccountError, OSError):
+        return None

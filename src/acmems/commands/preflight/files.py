@@ -1,0 +1,70 @@
+"""Whether other users of this machine can read secrets, or change what acmems relies on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from acmems.config import Configuration
+from acmems.settings.findings import Finding, Location
+from acmems.settings.grammar import Option
+from acmems.system.permissions import NamedFile, NamesFiles, exposures
+
+# The keys whose values are secrets; `option` of a DNS provider may only say where one is.
+_SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option"})
+_COMMENT = re.compile(r"\s([#;])")
+_ELSEWHERE = ("file:", "env:")
+
+
+def check(config: Configuration) -> Iterator[Finding]:
+    """Yield, as warnings, what is open to others, and what is found in one working directory only."""
+    for location, named in _named(config):
+        if not named.path.is_absolute() and named.key:
+            yield Finding(
+                location,
+                f"{named.key}: {named.path} is looked for in the directory that acmems is started in "
+                f"({Path.cwd()} now): write the whole path",
+                warning=True,
+            )
+        if not os.path.lexists(named.path) and (comment := _COMMENT.search(str(named.path))):
+            yield Finding(
+                location,
+                f"{named.key}: what follows the '{comment[1]}' is part of the path: write the comment on a "
+                f"line of its own",
+                warning=True,
+            )
+        for text in exposures(named):
+            yield Finding(location, text, warning=True)
+
+
+def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
+    """Yield every file that the configuration names, and its own."""
+    for path in dict.fromkeys(section.location.path for section in config.sections):
+        secrets = [
+            option.location
+            for section in config.sections
+            for option in section.options
+            if option.location.path == path and _is_secret(option)
+        ]
+        where = secrets[0] if secrets else Location(path, 0)
+        yield where, NamedFile("", Path(path), is_secret=bool(secrets))
+    account = config.account
+    yield config.where("account", None, "dir"), NamedFile("dir", account.dir, is_secret=True)
+    if account.ca_file is not None:
+        yield config.where("account", None, "ca-file"), NamedFile("ca-file", account.ca_file)
+    if isinstance(config.logging.destination, Path):
+        where = config.where("logging", None, "destination")
+        yield where, NamedFile("destination", config.logging.destination)
+    for kind, plug_ins in (("storage", config.storages), ("verification", config.validators)):
+        for name, plug_in in plug_ins.items():
+            if isinstance(plug_in, NamesFiles):
+                for named in plug_in.named_files():
+                    yield config.where(kind, name, named.key), named
+
+
+def _is_secret(option: Option) -> bool:
+    if option.key != "option":
+        return option.key in _SECRETS
+    return not option.value.partition("=")[2].lstrip().startswith(_ELSEWHERE)

@@ -1,0 +1,123 @@
+"""Whether storages can be written and the CA answers: tried in the background, not when somebody asks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from acmems.events import Event, IssuedEvent, NotIssuedEvent
+from acmems.exceptions import CAUnavailable, ClocksDiffer, StorageUnavailable
+from acmems.frontends.metrics.monitored import Monitored
+from acmems.storages import Storage
+from acmems.system.clock import Clock
+from acmems.system.threads import PeriodicThread
+
+logger = logging.getLogger(__name__)
+
+STORAGE_SECONDS = 15.0
+"""Seconds between two trials of a storage."""
+PATIENCE_SECONDS = 30.0
+"""Seconds after which a storage that has not answered counts as one that cannot be written."""
+CA_SECONDS = 300.0
+"""Seconds between two looks at a CA that answers."""
+DOUBT_SECONDS = 60.0
+"""Seconds between two looks at one that does not, or that an order could not reach."""
+
+_ANSWER_SECONDS = 20.0  # in which a CA must answer
+
+
+@dataclass(slots=True)
+class _Trial:
+    """The trials of one storage: whether one goes on, and how the last one ended."""
+
+    storage: Storage
+    began: float | None = None  # on the monotonic clock; None while none goes on
+    is_writable: bool = True  # the start has tried it
+
+
+class StorageTrials:
+    """Tries to write to each storage, in a thread of its own for each: a disk may hang for ever."""
+
+    def __init__(self, monitored: Monitored) -> None:
+        self._monitored = monitored
+        self._clock: Clock = monitored.clock
+        self._trials: dict[str, _Trial] = {}
+        self._note_storages()
+        self.thread = PeriodicThread("acmems-trials", self.turn, STORAGE_SECONDS, clock=self._clock)
+
+    def turn(self) -> None:
+        """Begin a trial of each storage of which none goes on."""
+        self._note_storages()
+        for name, trial in self._trials.items():
+            if trial.began is None:
+                trial.began = self._clock.monotonic()
+                threading.Thread(
+                    target=self._try, args=(name, trial), name="acmems-trial", daemon=True
+                ).start()
+
+    def failures(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the name of each storage, and why it is not ready in words for strangers, None if it is."""
+        now = self._clock.monotonic()
+        for name, trial in tuple(self._trials.items()):
+            began = trial.began
+            if began is not None and now - began > PATIENCE_SECONDS:
+                yield name, f"storage '{name}' has not answered for {now - began:.0f} seconds"
+            else:
+                yield name, None if trial.is_writable else f"storage '{name}' cannot be written"
+
+    def _note_storages(self) -> None:
+        """Try those that are configured now, which may be others than before."""
+        storages = self._monitored.config.storages
+        kept = {name: trial for name, trial in self._trials.items() if storages.get(name) is trial.storage}
+        self._trials = {
+            name: kept.get(name) or _Trial(storage)
+            for name, storage in storages.items()
+            if not storage.is_immediate
+        }
+
+    def _try(self, name: str, trial: _Trial) -> None:
+        error: Exception | None = None
+        try:
+            trial.storage.check()
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the storage is not ready
+            error = raised
+        if error is not None and trial.is_writable:  # told once, not every few seconds
+            is_bug = not isinstance(error, StorageUnavailable)
+            logger.warning("not ready: storage '%s': %s", name, error, exc_info=error if is_bug else None)
+        elif error is None and not trial.is_writable:
+            logger.info("storage '%s' can be written again", name)
+        trial.is_writable, trial.began = error is None, None
+
+
+class CATrials:
+    """Asks the CA from time to time whether it is there, and what time it is.
+
+    Attributes:
+        answers: whether it did when it was last asked, None before that.
+    """
+
+    def __init__(self, monitored: Monitored) -> None:
+        self.answers: bool | None = None
+        self._monitored = monitored
+        self._clock: Clock = monitored.clock
+        self._next = self._clock.monotonic()
+        self.thread = PeriodicThread("acmems-ca-trials", self.turn, DOUBT_SECONDS, clock=self._clock)
+
+    def turn(self) -> None:
+        """Ask, if it is time."""
+        if self._clock.monotonic() >= self._next:
+            self.answers = answers = self._monitored.issuer.probe(_ANSWER_SECONDS)
+            self._next = self._clock.monotonic() + (CA_SECONDS if answers else 0.0)
+
+    def hear(self, event: Event) -> None:
+        """Take note of what orders tell of the CA; subscribed to the bus."""
+        if isinstance(event, IssuedEvent):
+            self.answers = True
+        elif isinstance(event, NotIssuedEvent) and _is_doubtful(event.error):
+            self._next = self._clock.monotonic()
+
+
+def _is_doubtful(error: Exception) -> bool:
+    return isinstance(error, CAUnavailable) and not isinstance(error, ClocksDiffer)

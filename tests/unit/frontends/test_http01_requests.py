@@ -1,0 +1,139 @@
+"""Requests at an http-01 listener: how the host is found, and what a stranger's connection is worth."""
+
+from __future__ import annotations
+
+import pytest
+from tests.listening import Bench, Client
+
+from acmems.challenges import ChallengeResponses, Http01
+from acmems.events import Bus
+from acmems.frontends.http01 import Http01FrontEnd, host_of
+from acmems.net.address import parse_network
+from acmems.net.http import HttpService
+
+PATH = "/.well-known/acme-challenge/token"
+WEB_SERVER = "192.0.2.7"
+
+
+class Door:
+    """A listener with one answer for `www.example.org`.
+
+    Attributes:
+        fetched: how often the answer was fetched.
+    """
+
+    def __init__(self) -> None:
+        self.fetched = 0
+        responses = ChallengeResponses()
+        responses.put("www.example.org", PATH, "answer", self._note)
+        proxies = [parse_network(WEB_SERVER)]
+        front_end = Http01FrontEnd(Http01("web", (), responses), Bus(), trusted_proxies=proxies)
+        self.bench = Bench()
+        self.bench.listener._service = HttpService(front_end)
+
+    def _note(self) -> None:
+        self.fetched += 1
+
+    def ask(self, target: str = PATH, host: str = "x", *fields: str, source: str = WEB_SERVER) -> str:
+        """Return the status of one request on a connection of its own."""
+        return self.connect(source).ask(self.request(target, host, *fields))[0]
+
+    def connect(self, source: str = "192.0.2.66") -> _Asking:
+        return _Asking(self.bench, self.bench.connect(source))
+
+    @staticmethod
+    def request(target: str = PATH, host: str = "www.example.org", *fields: str) -> bytes:
+        return "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
+
+
+class _Asking:
+    def __init__(self, bench: Bench, client: Client) -> None:
+        self._bench = bench
+        self.client = client
+
+    def ask(self, data: bytes) -> tuple[str, bytes]:
+        self.client.send(data)
+        self._bench.go()
+        answer = self.client.socket.recv(65536)
+        return answer[9:12].decode(), answer
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (PATH, "www.example.org"),
+        (PATH, "WWW.Example.ORG"),
+        (PATH, "www.example.org:80"),
+        (PATH, "www.example.org."),
+        (PATH, "www.example.org.:80"),
+        ("http://www.example.org" + PATH, "www.example.org"),
+        ("HTTP://WWW.example.org:80" + PATH, "www.example.org"),
+        ("http://www.example.org." + PATH, "other.example.org"),
+    ],
+)
+def test_a_challenge_is_found(door: Door, target: str, host: str) -> None:
+    """Case, port and a dot at the end do not matter, and a URL says the host (RFC 9112 section 3.2.2)."""
+    assert door.ask(target, host) == "200"
+    assert door.fetched == 1
+
+
+@pytest.mark.threat("http", "strangers at the CA's port")
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (PATH, "other.example.org"),
+        (PATH, "www.example.org.."),
+        (PATH, ".www.example.org"),
+        ("http://other.example.org" + PATH, "www.example.org"),
+        ("http://user@www.example.org" + PATH, "www.example.org"),
+        ("https://www.example.org" + PATH, "www.example.org"),
+        ("http://www.example.org" + PATH + "?x", "www.example.org"),
+        ("http://" + PATH, "www.example.org"),
+    ],
+)
+def test_nothing_else_is_found(door: Door, target: str, host: str) -> None:
+    """Other hosts and paths are 404, and nobody is told that the answer was fetched."""
+    assert door.ask(target, host) == "404"
+    assert door.fetched == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (["X-Forwarded-Host: www.example.org"], "200"),
+        (["X-Forwarded-Host: www.example.org:80"], "200"),
+        (["X-Forwarded-Host: www.example.org, inner.example.org"], "200"),
+        (["X-Forwarded-Host: inner.example.org", "X-Forwarded-Host: www.example.org"], "200"),
+        (["X-Forwarded-Host: other.example.org"], "404"),
+        (["X-Forwarded-Host: "], "404"),
+        ([], "404"),
+        (["X-Forwarded-Host: www.example.org" + ", x" * 8], "404"),
+    ],
+)
+def test_a_trusted_proxy_tells_the_host(door: Door, fields: list[str], status: str) -> None:
+    """A web server that changes `Host` passes on the one that it was asked for; the last eight count."""
+    assert door.ask(PATH, "backend", *fields) == status
+    assert door.ask(PATH, "backend", *fields, source="192.0.2.66") == "404"
+
+
+def test_host_of_an_address() -> None:
+    """An IPv6 address has brackets, and no dot."""
+    assert host_of("[2001:DB8::7]:80") == "2001:db8::7"
+    assert host_of("[nonsense]") == "[nonsense]"
+
+
+@pytest.mark.threat("fair shares", "refusals without end")
+def test_a_stranger_needs_a_connection_for_each_try(door: Door) -> None:
+    """After a 404 the connection ends, and what was sent ahead is not looked at; after a 200 it is kept."""
+    stranger = door.connect()
+    status, answer = stranger.ask(door.request(PATH + "x") * 100)
+    assert (status, answer.count(b"HTTP/1.1 404")) == ("404", 1)
+    assert b"\r\nConnection: close\r\n" in answer
+    assert stranger.client.socket.recv(1) == b""
+    friend = door.connect()
+    assert [friend.ask(door.request())[0] for _ in range(3)] == ["200"] * 3
