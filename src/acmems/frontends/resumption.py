@@ -32,7 +32,8 @@ class Resumption:
         self._running: dict[str, Future[Delivery]] = {}
 
     def run(self) -> None:
-        """Begin what is left and is not running; called from time to time, until nothing is left."""
+        """Begin what is left and is not running, and write what waits for that; called from time to time."""
+        self._orders.flush()
         for record in self._orders.recovered:
             running = self._running.get(record.identity)
             if running is None or running.done():

@@ -16,9 +16,11 @@ from acmems.x509.csr import CertificateRequest
 
 
 class IssuanceMemory(Protocol):
-    """Remembers over a restart what has begun; the futures are done once that is certain."""
+    """Remembers over a restart what has begun."""
 
-    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
+    def intend(
+        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
+    ) -> Future[None] | None:
         """Remember that an order is going to be placed, or an open one to be continued.
 
         Args:
@@ -26,9 +28,15 @@ class IssuanceMemory(Protocol):
             csr: the certificate request as the client sent it.
             block: the auth block that grants it.
             now: the time.
+
+        Returns:
+            a future to wait for, None where there is no need to.
         """
 
-    def forget(self, identity: str) -> Future[None]:
+    def end(self, identity: str) -> None:
+        """Take note that no order is going to be placed for now."""
+
+    def forget(self, identity: str) -> None:
         """Forget what has begun: its chain is safe, or of no use."""
 
 

@@ -26,7 +26,7 @@ from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
-from acmems.system.steps import OWNER, Steps, gather, outcome, pause
+from acmems.system.steps import OWNER, Steps, outcome, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
@@ -311,7 +311,8 @@ class Issuance:
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
-        yield from gather([self._storages.check(accepted.storage), self._intend(key, accepted)])
+        yield from self._storages.check(accepted.storage)
+        yield from self._intend(key, accepted)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -326,7 +327,11 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
+        try:
+            pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
+        finally:
+            if self.memory is not None:
+                self.memory.end(key.digest)
         try:
             return read_issued(
                 pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
@@ -343,7 +348,9 @@ class Issuance:
         """
         if self.memory is not None:
             csr, now = accepted.request.pem, self.clock.now()
-            yield from outcome(self.memory.intend(key.digest, csr, accepted.block, now))
+            written = self.memory.intend(key.digest, csr, accepted.block, now)
+            if written is not None:
+                yield from outcome(written)
 
     def _forget(self, key: IssuanceKey) -> None:
         """Forget what has begun: its chain is safe, or of no use."""

@@ -59,6 +59,7 @@ class Database:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
         self._lock = threading.Lock()  # guards what follows
         self._queued: list[_QueuedChange] = []
+        self._is_due = False  # whether the writer will look at what is queued
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -102,15 +103,18 @@ class Database:
 
     def close(self) -> None:
         """Commit what is queued, and close."""
+        self.flush()
         self._writer.shutdown()
         self._connection.close()
         os.close(self._file_lock)
 
-    def write(self, change: Change[T]) -> Future[T]:
+    def write(self, change: Change[T], *, soon: bool = True) -> Future[T]:
         """Make a change, durably; changes are made in the order in which they come.
 
         Args:
             change: called with a connection in a transaction, perhaps twice; it MUST NOT commit.
+            soon: whether a transaction is begun for it; otherwise it waits for that of another change, or
+                for `flush`.
 
         Returns:
             a future; it has what the change returns once that is durable, or a `StateUnavailable`.
@@ -118,17 +122,23 @@ class Database:
         future: Future[T] = Future()
         with self._lock:
             self._queued.append(_QueuedChange(change, future))
-            is_first = len(self._queued) == 1
-        if is_first:
+            begins = soon and not self._is_due
+            self._is_due = self._is_due or soon
+        if begins:
             try:
                 self._writer.submit(self._commit_queued)
             except RuntimeError:
                 future.set_exception(StateUnavailable("the state is closed: this server is stopping"))
         return future
 
+    def flush(self) -> None:
+        """Begin a transaction for the changes that wait for one, if there are any."""
+        if self._queued:
+            self.write(lambda _: None)
+
     def _commit_queued(self) -> None:
         with self._lock:
-            batch, self._queued = self._queued, []
+            batch, self._queued, self._is_due = self._queued, [], False
         try:
             self._commit(batch)
         except Exception:  # noqa: BLE001 - one of them may be at fault, which is seen one by one

@@ -13,6 +13,10 @@ _INTEND = """
     INSERT INTO orders (identity, csr, block, begun) VALUES (?, ?, ?, ?)
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun
 """
+_OPENED = """
+    INSERT OR REPLACE INTO orders (identity, csr, block, begun, account, url, expires)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,7 @@ class OrderRecord:
 class OrderRecords:
     """Keeps orders from before they are placed until their chains are safe.
 
-    Every change returns a future, which is done when the change is durable and holds a `StateUnavailable`
-    where it cannot be made.
+    The futures are done when a change is durable, and hold a `StateUnavailable` where it cannot be made.
 
     Args:
         database: where they are kept.
@@ -52,6 +55,8 @@ class OrderRecords:
 
     def __init__(self, database: Database, now: datetime.datetime) -> None:
         self._database = database
+        self._intents: dict[str, tuple[bytes, str | None, int]] = {}
+        self._is_failing = False  # whether the last change could not be made
         self._recovered = {each.identity: each for each in self._load(now)}
 
     @property
@@ -59,24 +64,32 @@ class OrderRecords:
         """Those that the last process has left at the CA, oldest first, and that are not forgotten since."""
         return tuple(self._recovered.values())
 
-    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
+    def intend(
+        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
+    ) -> Future[None] | None:
         """Note that an order is going to be placed, or an open one for the same to be continued.
+
+        It is written together with the CA's answer: before there is an order, there is nothing to find again.
+        Only where the state could not be written lately it is tried now, so that nothing is ordered in vain.
 
         Args:
             identity: what makes two requests the same, as a digest.
             csr: the certificate request as the client sent it.
             block: the auth block that grants it.
             now: the time.
+
+        Returns:
+            a future to wait for, None where there is no need to.
         """
-        row = (identity, csr, block, int(now.timestamp()))
+        self._intents[identity] = (csr, block, int(now.timestamp()))
+        return self._write(_INTEND, (identity, *self._intents[identity])) if self._is_failing else None
 
-        def change(connection: sqlite3.Connection) -> None:
-            connection.execute(_INTEND, row)
-
-        return self._database.write(change)
+    def end(self, identity: str) -> None:
+        """Take note that no order is going to be placed for now, until the next `intend`."""
+        self._intents.pop(identity, None)
 
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
-        """Note what the CA has answered to a new order.
+        """Note what the CA has answered to a new order, between `intend` and `end`.
 
         Args:
             identity: as for `intend`.
@@ -84,25 +97,34 @@ class OrderRecords:
             url: the order's URL.
             expires: when to forget it.
         """
-        row = (account, url, int(expires.timestamp()), identity)
+        csr, block, begun = self._intents[identity]
+        return self._write(_OPENED, (identity, csr, block, begun, account, url, int(expires.timestamp())))
 
-        def change(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE orders SET account = ?, url = ?, expires = ? WHERE identity = ?", row)
-
-        return self._database.write(change)
-
-    def forget(self, identity: str) -> Future[None]:
+    def forget(self, identity: str) -> None:
         """Forget an order: its chain is safe, or the order is of no use.
+
+        It is not urgent: an order that a crash brings back is looked at again, and forgotten then.
 
         Args:
             identity: as for `intend`.
         """
-
-        def change(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM orders WHERE identity = ?", (identity,))
-
         self._recovered.pop(identity, None)
-        return self._database.write(change)
+        self._write("DELETE FROM orders WHERE identity = ?", (identity,), soon=False)
+
+    def flush(self) -> None:
+        """Write what has waited for another change."""
+        self._database.flush()
+
+    def _write(self, statement: str, row: tuple[object, ...], *, soon: bool = True) -> Future[None]:
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, row)
+
+        written = self._database.write(change, soon=soon)
+        written.add_done_callback(self._note_outcome)
+        return written
+
+    def _note_outcome(self, written: Future[None]) -> None:
+        self._is_failing = written.exception() is not None
 
     def _load(self, now: datetime.datetime) -> tuple[OrderRecord, ...]:
         """Return the orders that the CA has, and forget the others: nothing was issued for those."""

@@ -39,7 +39,7 @@ class LastProcess:
     def leave(self, request: CertificateRequest, identity: str | None = None) -> None:
         """Leave an order for a request."""
         identity = identity or self.house.issuance.key(request).digest
-        self.records.intend(identity, request.pem, "b", NOW).result()
+        self.records.intend(identity, request.pem, "b", NOW)
         end = NOW + datetime.timedelta(days=1)
         self.records.opened(identity, "account", "https://ca.example/order/1", end).result()
 

@@ -7,10 +7,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
-from tests.fake_ca import CERTIFICATE, CHAIN, EPOCH, FINALIZE, NEW_ORDER, ORDER, Time, order, problem
+from tests.fake_ca import (
+    AUTHORIZATION,
+    CERTIFICATE,
+    CHAIN,
+    EPOCH,
+    FINALIZE,
+    NEW_ORDER,
+    ORDER,
+    Time,
+    authorization,
+    order,
+    problem,
+)
 from tests.ordering import PLACED, Desk
 
-from acmems.exceptions import CAProblem, StateUnavailable
+from acmems.exceptions import CAProblem, ChallengeFailed, StateUnavailable
 from acmems.issuers.acme.orders.open_orders import OpenOrders
 
 ACCOUNT = "digest of a key"
@@ -45,9 +57,8 @@ class Memory:
             future.set_exception(error)
         return future
 
-    def forget(self, identity: str) -> Future[None]:
+    def forget(self, identity: str) -> None:
         self.forgotten.append(identity)
-        return Future()
 
 
 def desk(memory: Memory) -> Desk:
@@ -80,6 +91,20 @@ class TestRecovered:
         assert at.obtain() == CHAIN
         assert at.count(NEW_ORDER) == 1
         assert memory.forgotten == ["key"]
+
+    def test_one_whose_proof_the_ca_did_not_find(self) -> None:
+        """The CA came while the server was down: that is no fault of the name, so another order is placed."""
+        memory = Memory((Recovered(),))
+        at = desk(memory)
+        at.say(ORDER, order("pending"))
+        at.say(AUTHORIZATION, authorization("invalid"), authorization("valid"))
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), memory.forgotten) == (1, ["key"])
+        at.say(NEW_ORDER, PLACED)
+        at.say(AUTHORIZATION, authorization("invalid"))
+        with pytest.raises(ChallengeFailed):
+            at.obtain()
+        assert at.count(NEW_ORDER) == 2
 
     def test_one_that_the_ca_does_not_show(self) -> None:
         """There may be a certificate, so that it is not given up for an odd answer."""

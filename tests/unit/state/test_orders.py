@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from acmems.exceptions import StateUnavailable
 from acmems.state.database import Database
 from acmems.state.orders import OrderRecord, OrderRecords
 
@@ -30,7 +31,7 @@ def records(database: Database) -> OrderRecords:
 
 
 def place(records: OrderRecords, identity: str = "one", *, expires: datetime.datetime = LATER) -> None:
-    records.intend(identity, b"csr", "block", NOW).result()
+    records.intend(identity, b"csr", "block", NOW)
     records.opened(identity, "account", URL, expires).result()
 
 
@@ -42,11 +43,34 @@ def test_an_order_that_the_ca_has(database: Database, records: OrderRecords) -> 
 
 
 def test_an_order_that_was_never_placed(database: Database, records: OrderRecords) -> None:
-    """An intent alone is forgotten: the CA has nothing to finish."""
-    records.intend("one", b"csr", "block", NOW).result()
+    """An intent alone leaves nothing: the CA has nothing to finish."""
+    assert records.intend("one", b"csr", "block", NOW) is None
     assert OrderRecords(database, NOW).recovered == ()
-    records.opened("one", "account", URL, LATER).result()
+
+
+def test_a_state_that_cannot_be_written(database: Database, records: OrderRecords) -> None:
+    """After a failure each intent is tried first, until one can be written; none is found again."""
+    database._connection.execute("PRAGMA query_only = ON")
+    records.intend("one", b"csr", "block", NOW)
+    with pytest.raises(StateUnavailable):
+        records.opened("one", "account", URL, LATER).result(20)
+    for is_writable in (False, True):
+        if is_writable:
+            database._connection.execute("PRAGMA query_only = OFF")
+        tried = records.intend("two", b"csr", "block", NOW)
+        assert tried is not None
+        assert (tried.exception(20) is None) == is_writable
+    assert records.intend("three", b"csr", "block", NOW) is None
     assert OrderRecords(database, NOW).recovered == ()
+
+
+def test_an_order_that_takes_the_place_of_another(database: Database, records: OrderRecords) -> None:
+    """One that the CA has ended is forgotten, and the next one is noted for the same intent."""
+    place(records)
+    records.forget("one")
+    records.opened("one", "account", f"{URL}/next", LATER).result()
+    records.end("one")
+    assert [each.url for each in OrderRecords(database, NOW).recovered] == [f"{URL}/next"]
 
 
 def test_an_order_that_has_expired(database: Database, records: OrderRecords) -> None:
@@ -58,7 +82,8 @@ def test_an_order_that_has_expired(database: Database, records: OrderRecords) ->
 def test_an_order_that_is_continued(database: Database, records: OrderRecords) -> None:
     """The URL stays; the CSR is that of the last request, which is the one that is finalized."""
     place(records)
-    records.intend("one", b"other csr", None, NOW).result()
+    records.intend("one", b"other csr", None, NOW)
+    records.opened("one", "account", URL, LATER).result()
     (found,) = OrderRecords(database, NOW).recovered
     assert (found.csr, found.block, found.url) == (b"other csr", None, URL)
 
@@ -68,6 +93,6 @@ def test_an_order_that_is_done(database: Database, records: OrderRecords) -> Non
     for identity in ("one", "two"):
         place(records, identity)
     again = OrderRecords(database, NOW)
-    again.forget("one").result()
+    again.forget("one")
     assert [each.identity for each in again.recovered] == ["two"]
     assert [each.identity for each in OrderRecords(database, NOW).recovered] == ["two"]

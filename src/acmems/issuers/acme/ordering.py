@@ -15,6 +15,7 @@ from acmems.exceptions import (
     CAProblem,
     CAProtocolError,
     CAUnavailable,
+    ChallengeFailed,
     DeadlinePassed,
     FateUnknown,
     PayloadInvalid,
@@ -131,9 +132,16 @@ class Ordering:
             resumed = yield from self._resume(request, deadline, identity)
             order, opened = resumed or (yield from self._new(request, deadline, identity))
             course = _Course(request, validators, deadline, opened, identity)
-            while order.status is not OrderStatus.VALID:
-                order = yield from self._advance(order, course)
-            chain = yield from self._download(order, course)
+            try:
+                chain = yield from self._pursue(order, course)
+            except ChallengeFailed:
+                if not opened.is_recovered:
+                    raise
+                logger.info("the CA came for a proof while this server was down: placing another order")
+                self._open.forget(identity)
+                order, opened = yield from self._new(request, deadline, identity)
+                course = _Course(request, validators, deadline, opened, identity)
+                chain = yield from self._pursue(order, course)
         except _PASSING:
             raise
         except CAProblem as problem:
@@ -192,7 +200,7 @@ class Ordering:
         if self._clock.monotonic() >= opened.until:
             logger.info("an unfinished order has expired, a new one takes its place")
         else:
-            may_be_finalized = opened.is_finalized or opened.is_recovered
+            may_be_finalized = opened.is_finalized or opened.is_unknown
             read = self._read if may_be_finalized else self._fetch
             try:
                 order, _ = yield from read(opened.url, request, deadline)
@@ -201,8 +209,8 @@ class Ordering:
                     raise
                 logger.info("an unfinished order is gone, a new one takes its place: %s", problem)
             else:
-                if opened.is_recovered:
-                    opened.is_recovered = False
+                if opened.is_unknown:
+                    opened.is_unknown = False
                     opened.is_finalized = order.status is not OrderStatus.PENDING
                 if order.status is not OrderStatus.INVALID:
                     return order, opened
@@ -212,7 +220,7 @@ class Ordering:
     def _give_up(self, identity: str) -> bool:
         """Forget an order after an error, unless there may be a certificate; tell whether it is kept."""
         opened = self._open.get(identity)
-        if opened is not None and (opened.is_finalized or opened.is_recovered) and not opened.is_invalid:
+        if opened is not None and (opened.is_finalized or opened.is_unknown) and not opened.is_invalid:
             return True
         self._open.forget(identity)
         return False
@@ -263,6 +271,12 @@ class Ordering:
             raise DeadlinePassed("the CA is still working on the order", retry_after=max(seconds, 10.0))
         if (yield self._stopping.wait(seconds)):
             raise CAUnavailable("this server is stopping; ask again")
+
+    def _pursue(self, order: Order, course: _Course) -> Steps[bytes]:
+        """Take an order to its end, and return its chain."""
+        while order.status is not OrderStatus.VALID:
+            order = yield from self._advance(order, course)
+        return (yield from self._download(order, course))
 
     def _advance(self, order: Order, course: _Course) -> Steps[Order]:
         """Take an order one state further (section 7.1.6)."""

@@ -43,7 +43,7 @@ class RecoveredOrder(Protocol):
 
 
 class OrderMemory(Protocol):
-    """Remembers orders over a restart; the futures are done once that is certain."""
+    """Remembers orders over a restart; the future is done once that is certain."""
 
     @property
     def recovered(self) -> Iterable[RecoveredOrder]:
@@ -52,7 +52,7 @@ class OrderMemory(Protocol):
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
         """Remember what the CA has answered to a new order."""
 
-    def forget(self, identity: str) -> Future[None]:
+    def forget(self, identity: str) -> None:
         """Forget an order that is of no use any more."""
 
 
@@ -68,7 +68,8 @@ class OpenOrder:
             the CA's `invalid` and the end of the order give it up.
         is_answered: whether the CA has said that it has the CSR.
         is_invalid: whether the CA has said so.
-        is_recovered: whether it was open when the server ended, so that nobody knows how far it came.
+        is_recovered: whether it was open when the server ended: the CA may have come while nothing was shown.
+        is_unknown: whether nobody knows yet how far it came.
         noted: done when it is remembered; None where nothing remembers orders.
     """
 
@@ -79,6 +80,7 @@ class OpenOrder:
     is_answered: bool = False
     is_invalid: bool = False
     is_recovered: bool = False
+    is_unknown: bool = False
     noted: Future[None] | None = None
 
     @property
@@ -116,7 +118,8 @@ class OpenOrders:
             if each.account == account:
                 left = (each.expires - clock.now()).total_seconds()
                 until = clock.monotonic() + left
-                self._orders[each.identity] = OpenOrder(each.url, until, each.expires, is_recovered=True)
+                opened = OpenOrder(each.url, until, each.expires, is_recovered=True, is_unknown=True)
+                self._orders[each.identity] = opened
 
     def get(self, identity: str) -> OpenOrder | None:
         """Return the open order of an identity, None if there is none."""
