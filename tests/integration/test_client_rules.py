@@ -324,7 +324,9 @@ class TestMonitoring:
         self, machine: Machine, left: datetime.timedelta, code: int, text: str
     ) -> None:
         """Warnings go by the share of the lifetime that is left."""
-        with answering(issued(left=left)) as server:
+        with answering(
+            issued(left=left - datetime.timedelta(minutes=1))
+        ) as server:  # the days must not end just now
             config = machine.configure(server.url)
             machine.run(config)
         done = machine.run("--check", config)

@@ -161,7 +161,7 @@ def test_a_flood_from_the_network_of_a_resolver(acmems: Acmems, resolver: Resolv
         assert [answers(port, source) for source in OTHERS] == [10] * len(OTHERS)
         wait_until(lambda: is_limited(port), "the flood goes on")
         asked = flood.finish()
-    assert asked > 10 * LIMIT
+    assert asked > LIMIT
     assert "Traceback" not in acmems.log
 
 

@@ -203,4 +203,4 @@ def _migrate(connection: sqlite3.Connection, path: Path, found: int) -> None:
         connection.execute(migration)
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
-        logger.info("%s: migrated to revision %d", path, number)
+        logger.info("the state %s is at revision %d now", path, number)
