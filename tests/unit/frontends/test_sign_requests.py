@@ -103,6 +103,7 @@ def test_no_body_is_kept_while_a_ca_is_waited_for(house: House) -> None:
         ("192.0.2.99", REQUEST.pem, b"403", True),
         (OTHER, b"nonsense", b"415", False),
     ],
+    ids=["a stranger", "no request"],
 )
 def test_who_is_refused_as_a_stranger_needs_another_connection(
     house: House, source: str, body: bytes, status: bytes, ends: bool
@@ -116,7 +117,11 @@ def test_who_is_refused_as_a_stranger_needs_another_connection(
 
 
 @pytest.mark.threat("fair shares", "refusals without end")
-@pytest.mark.parametrize(("source", "body"), [("192.0.2.99", REQUEST.pem), (OTHER, b"nonsense")])
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [("192.0.2.99", REQUEST.pem), (OTHER, b"nonsense")],
+    ids=["a stranger", "no request"],
+)
 def test_whatever_is_not_acceptable_counts(house: House, source: str, body: bytes) -> None:
     """Whoever is refused a lot has to wait, also for sending what is no CSR."""
     house.ask(source, body)
