@@ -35,9 +35,10 @@ class CrashPoint:
     def places_anew(self) -> bool:
         """Whether another order may have to be placed.
 
-        The answer to a new order was not seen, or the CA came for a proof that nobody presented any more.
+        The answer to a new order was not seen, or not noted yet; or the CA came for a proof that nobody
+        presented any more.
         """
-        return self.name == "newOrder" or (self.name == "challenge" and self.is_answered)
+        return self.name in {"newOrder", "authorization"} or (self.name == "challenge" and self.is_answered)
 
 
 POINTS = tuple(

@@ -187,9 +187,7 @@ class Ordering:
         self, request: CertificateRequest, deadline: Deadline, identity: str
     ) -> Steps[tuple[Order, OpenOrder]]:
         order = yield from self.create(request.identifiers, deadline)
-        opened = self._open.add(identity, order)
-        yield from self._open.remembered(identity, opened)
-        return order, opened
+        return order, self._open.add(identity, order)
 
     def _resume(
         self, request: CertificateRequest, deadline: Deadline, identity: str
@@ -291,7 +289,11 @@ class Ordering:
             return (yield from self._poll(order, course))
         if order.status is OrderStatus.PENDING:
             yield from self.proving.prove(
-                order.authorizations, course.request.identifiers, course.validators, course.deadline
+                order.authorizations,
+                course.request.identifiers,
+                course.validators,
+                course.deadline,
+                lambda: self._open.remembered(course.identity, course.opened),
             )
             # Every name is validated, so the order is ready: asking first would cost a round trip.
         return (yield from self._finalize(order, course))

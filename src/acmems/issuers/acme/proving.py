@@ -115,6 +115,7 @@ class Proving:
         wanted: Collection[Identifier],
         validators: Sequence[Validator],
         deadline: Deadline,
+        until_remembered: Callable[[], Steps[None]] | None = None,
     ) -> Steps[list[Authorization]]:
         """Prove names to the CA, all at once, and return their valid authorizations.
 
@@ -126,6 +127,7 @@ class Proving:
             validators: what there is to prove them, best first; each name is proved by the first that can and
                 whose challenge the CA offers. None are needed where all is valid already.
             deadline: when to give up.
+            until_remembered: waits until a crash would not lose the order; before that nothing is presented.
 
         Raises:
             ChallengeFailed: the CA could not validate a name.
@@ -139,6 +141,8 @@ class Proving:
         undecided = check_valid(authorizations)
         if not undecided:
             return authorizations
+        if until_remembered is not None:
+            yield from until_remembered()
         attempts: list[Attempt] = []
         wake = Signal()
         self._waiting.add(wake)
