@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Change = Callable[[sqlite3.Connection], T]
 
+HEADER = b"SQLite format 3\0"
+"""What every file begins with that is not empty."""
 _NETWORK = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3"}
 )
@@ -69,11 +71,8 @@ class Database:
             StateInUse: another server uses it.
             StateUnavailable: it cannot be used; the text says what to do.
         """
-        if (kind := file_system(path)) in _NETWORK:
-            raise StateUnavailable(
-                f"{path} lies on a network file system ({kind}), where SQLite is not safe: set 'url' in "
-                f"[state] to a file on a local disk"
-            )
+        if (reason := unsafe_place(path)) is not None:
+            raise StateUnavailable(reason)
         with contextlib.ExitStack() as stack:
             try:
                 lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -163,6 +162,17 @@ class Database:
             raise
         for change, outcome in zip(changes, outcomes, strict=True):
             change.future.set_result(outcome)
+
+
+def unsafe_place(path: Path) -> str | None:
+    """Return why a state must not lie somewhere, and what to do; None if it may."""
+    kind = file_system(path)
+    if kind not in _NETWORK:
+        return None
+    return (
+        f"{path} lies on a network file system ({kind}), where SQLite is not safe: set 'url' in [state] to a "
+        f"file on a local disk"
+    )
 
 
 def file_system(path: Path) -> str:

@@ -1,0 +1,47 @@
+"""Whether the state can be opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from acmems.config import Configuration
+from acmems.settings.findings import Finding
+from acmems.state.database import HEADER, unsafe_place
+from acmems.system.permissions import denial
+
+_BESIDE = ("", ".lock", "-wal", "-shm")  # what SQLite and acmems add to the name of the file
+
+
+def check(config: Configuration) -> Iterator[Finding]:
+    """Yield what is wrong with the file of the state, or with where it is to be made."""
+    path = config.state.file_for(config.account.dir)
+    is_own = config.state.file is not None
+    text = _fault(path, is_own=is_own)
+    if text is not None:
+        section, key = ("state", "url") if is_own else ("account", "dir")
+        yield Finding(config.where(section, None, key), text)
+
+
+def _fault(path: Path, *, is_own: bool) -> str | None:
+    """Return what is wrong with a state, None if nothing is.
+
+    Args:
+        path: its file.
+        is_own: whether it has a directory of its own; that of the account is looked at with the account.
+    """
+    folder = path.parent
+    if not os.path.isdir(folder):  # noqa: PTH112 - which says no where it may not look
+        return f"the directory {folder} of the state does not exist: create it, mode 0700" if is_own else None
+    for file in (Path(f"{path}{end}") for end in _BESIDE):
+        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):  # noqa: PTH110 - the same
+            return f"the state cannot be used: {file}: {denial(file)}"
+    if os.path.exists(path):  # noqa: PTH110 - the same
+        with path.open("rb") as opened:
+            begins = opened.read(len(HEADER))
+        if begins and begins != HEADER:
+            return f"{path} is no SQLite file: restore the state from a backup, or move the file away"
+    elif is_own and not os.access(folder, os.W_OK | os.X_OK):
+        return f"the state {path} cannot be made: {denial(folder)}"
+    return unsafe_place(path)
