@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import dns.name
 
-from acmems.dns.client.delegations import LONGEST, Delegations
+from acmems.dns.client.cnames import follow, plain, refusal
+from acmems.dns.client.delegations import Delegations
 from acmems.exceptions import ValidatorUnavailable
 from acmems.text import one_line
 
@@ -126,29 +127,21 @@ class Aliases:
             logger.warning(
                 "whether the name of the TXT record %s%s is a CNAME is not known, so it is added there: "
                 "%s; see `resolver` and `nameserver`, or set `follow-cnames = no`",
-                _plain(name),
+                plain(name),
                 f" (and of {len(unknown) - 1} more)" if len(unknown) > 1 else "",
                 reason,
             )
         return {record: ends[record[0]] for record in records}
 
     def _end(self, record: dns.name.Name, unknown: dict[dns.name.Name, str]) -> AliasEnd:
-        name, passed = record, [record]
-        zone: dns.name.Name | None = None
-        while True:
+        def look(name: dns.name.Name) -> tuple[dns.name.Name | None, dns.name.Name | None]:
             try:
-                target, zone = self._next(name)
+                return self._next(name)
             except ValidatorUnavailable as error:
                 unknown[name] = one_line(error)
-                target, zone = None, None
-            if target is None:
-                break
-            if target in passed:
-                raise _refusal(record, f"its CNAMEs lead in a circle, back to {_plain(target)}")
-            if len(passed) > LONGEST:
-                raise _refusal(record, f"more than {LONGEST} CNAMEs lead on, beyond {_plain(target)}")
-            passed.append(target)
-            name = target
+                return None, None
+
+        name, zone = follow(record, look)
         self._check(record, name, zone)
         return AliasEnd(name, zone)
 
@@ -173,17 +166,17 @@ class Aliases:
         """Raise ValidatorUnavailable where a record must not be put."""
         if self.zones:
             if not self._is_allowed(name):
-                where = "it is" if name == record else f"its CNAME leads to {_plain(name)},"
-                raise _refusal(
+                where = "it is" if name == record else f"its CNAME leads to {plain(name)},"
+                raise refusal(
                     record,
                     f"{where} in none of the zones that may be changed",
                     "add the zone as `zone`, or grant no such names",
                 )
         elif self.strict and name != record and (zone is None or zone != self.delegations.zone_above(record)):
-            where = "in a zone" if zone is None else f"in the zone {_plain(zone)}"
-            raise _refusal(
+            where = "in a zone" if zone is None else f"in the zone {plain(zone)}"
+            raise refusal(
                 record,
-                f"its CNAME leads to {_plain(name)}, {where} that is not its own",
+                f"its CNAME leads to {plain(name)}, {where} that is not its own",
                 "if the zone of that name may be changed, add it as `zone`, and all others that may",
             )
 
@@ -198,11 +191,3 @@ def _side_by_side(
         return map(end, names)
     with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(names)), thread_name_prefix="acmems-aliases") as pool:
         return list(pool.map(end, names))
-
-
-def _refusal(record: dns.name.Name, reason: str, advice: str = "correct the CNAME") -> ValidatorUnavailable:
-    return ValidatorUnavailable(f"TXT record {_plain(record)}: {reason}", advice=advice)
-
-
-def _plain(name: dns.name.Name) -> str:
-    return one_line(name.to_text(omit_final_dot=True))

@@ -26,16 +26,14 @@ from acmems.dns.client.answers import (
     target_in,
     zone_in,
 )
+from acmems.dns.client.cnames import LONGEST, plain
 from acmems.dns.client.question import UNREADABLE, ask
 from acmems.dns.client.resolver import Resolver, ResolverSilent
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.locks import KeyedLocks
-from acmems.text import one_line
 
-LONGEST = 8
-"""How many CNAMEs and DNAMEs are followed one after the other."""
 _PORT = 53
 _PATIENCE = 2.0  # seconds for one answer
 _KEPT = 10.0  # seconds for which the name servers of a zone are not looked up again
@@ -152,9 +150,7 @@ class Delegations:
             if found.target is None or not follow:
                 return name, found.zone
             name = found.target
-        raise ValidatorUnavailable(
-            f"its CNAMEs lead on and on, beyond {_plain(name)}; {LONGEST} are followed"
-        )
+        raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {plain(name)}; {LONGEST} are followed")
 
     def servers(self, zone: dns.name.Name) -> tuple[ZoneServer, ...]:
         """Return the name servers of a zone; none where the name is no zone's.
@@ -228,7 +224,7 @@ class Delegations:
             if target is None:
                 return found
             name = target
-        raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {_plain(name)}")
+        raise ValidatorUnavailable(f"its CNAMEs lead on and on, beyond {plain(name)}")
 
     def _kept(self, zone: dns.name.Name) -> tuple[ZoneServer, ...] | None:
         until, found, failure = self._known.get(zone, (-math.inf, (), None))
@@ -285,7 +281,7 @@ class Delegations:
                 return _Told(answer, zone)
             if below is None:
                 raise ValidatorUnavailable(
-                    f"the name servers of {_plain(zone)} neither tell {_plain(name)} nor who does",
+                    f"the name servers of {plain(zone)} neither tell {plain(name)} nor who does",
                     advice="correct the delegation, or set `nameserver`",
                 )
             zone = below
@@ -303,7 +299,7 @@ class Delegations:
             if self.servers(zone):
                 return zone
         raise ValidatorUnavailable(
-            f"no zone is known that {_plain(name)} is in", advice="set `zone`, or a `resolver` that knows it"
+            f"no zone is known that {plain(name)} is in", advice="set `zone`, or a `resolver` that knows it"
         )
 
     def _ask_zone(self, zone: dns.name.Name, name: dns.name.Name, kind: RdataType) -> dns.message.Message:
@@ -314,14 +310,14 @@ class Delegations:
             try:
                 answer = self._exchange(address, name, kind)
             except (OSError, *UNREADABLE) as error:
-                reasons.append(f"{_plain(host)} ({address}): {type(error).__name__}")
+                reasons.append(f"{plain(host)} ({address}): {type(error).__name__}")
                 continue
             if answer.rcode() in _TELLING:
                 return answer
-            reasons.append(f"{_plain(host)} ({address}): {dns.rcode.to_text(answer.rcode())}")
+            reasons.append(f"{plain(host)} ({address}): {dns.rcode.to_text(answer.rcode())}")
         told = "; ".join(reasons) or "none of them has an address"
         raise ValidatorUnavailable(
-            f"no name server of {_plain(zone)} answers for {_plain(name)}: {told}",
+            f"no name server of {plain(zone)} answers for {plain(name)}: {told}",
             advice="see that they are reached by UDP and TCP, or set `nameserver`",
         )
 
@@ -350,7 +346,3 @@ def _numeric(servers: Iterable[Address]) -> Iterator[Address]:
         with contextlib.suppress(OSError):
             for found in socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM):
                 yield Address(str(found[4][0]), server.port)
-
-
-def _plain(name: dns.name.Name) -> str:
-    return one_line(name.to_text(omit_final_dot=True))

@@ -16,7 +16,8 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from acmems.dns.client.delegations import LONGEST, Delegations
+from acmems.dns.client.cnames import LONGEST, plain
+from acmems.dns.client.delegations import Delegations
 from acmems.dns.client.question import UNREADABLE, ask
 from acmems.dns.client.resolver import Resolver
 from acmems.exceptions import ValidatorUnavailable
@@ -163,15 +164,15 @@ class Propagation:
         end, zone = self.delegations.end(places.get(name, name), follow=name not in places)
         servers = self.delegations.servers(zone)
         if not servers:
-            raise ValidatorUnavailable(f"the zone {_plain(zone)} has no name servers")
+            raise ValidatorUnavailable(f"the zone {plain(zone)} has no name servers")
         checks: list[Check] = []
         for server in servers:
             if not server.addresses:
-                raise ValidatorUnavailable(f"name server {_plain(server.host)} has no address")
+                raise ValidatorUnavailable(f"name server {plain(server.host)} has no address")
             checks.append(
                 functools.partial(
                     _served,
-                    _plain(server.host),
+                    plain(server.host),
                     server.addresses,
                     end,
                     values,
@@ -234,7 +235,7 @@ class _Watch:
             try:
                 return self._checks(names[number], self._unlocated[names[number]])
             except ValidatorUnavailable as error:
-                return f"TXT record {_plain(names[number])}: {one_line(error)}"
+                return f"TXT record {plain(names[number])}: {one_line(error)}"
 
         located = self._each(locate, len(names))
         reasons = [found for found in located if isinstance(found, str)]
@@ -283,8 +284,8 @@ def _resolved(
     try:
         shown = resolver.texts(name)
     except ValidatorUnavailable as error:
-        return f"TXT record {_plain(name)}: {one_line(error)}"
-    return "" if values <= shown else f"TXT record {_plain(name)}: {title} does not show it yet"
+        return f"TXT record {plain(name)}: {one_line(error)}"
+    return "" if values <= shown else f"TXT record {plain(name)}: {title} does not show it yet"
 
 
 def _served(
@@ -314,10 +315,10 @@ def _served(
             except OSError:
                 reason = "cannot be reached"
         if problem is None:
-            dead = f"TXT record {_plain(name)}: name server {title} ({server}) {reason}"
+            dead = f"TXT record {plain(name)}: name server {title} ({server}) {reason}"
             continue
         if problem:
-            return f"TXT record {_plain(name)}: name server {title} ({server}) {problem}"
+            return f"TXT record {plain(name)}: name server {title} ({server}) {problem}"
         answered = True
     return "" if answered or forgiving else dead
 
@@ -359,7 +360,3 @@ def _read(answer: dns.message.Message) -> tuple[set[str], dns.name.Name | None]:
         elif rrset.rdtype == dns.rdatatype.CNAME:
             target = rrset[0].target
     return texts, target
-
-
-def _plain(name: dns.name.Name) -> str:
-    return one_line(name.to_text(omit_final_dot=True))

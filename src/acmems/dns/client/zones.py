@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rdatatype
 
 from acmems.dns.client.answers import below_name, has_own_cname, target_in, zone_in
-from acmems.dns.client.delegations import LONGEST
+from acmems.dns.client.cnames import follow, plain, refusal
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.exceptions import ValidatorUnavailable
 from acmems.net.address import Address
@@ -72,29 +72,19 @@ class Zones:
         Raises:
             ValidatorUnavailable: the servers do not tell, or it must not go there.
         """
-        name, passed = record, [record]
-        while True:
-            target, zone = self._look(name, record, timeout)
-            if target is None:
-                break
-            if target in passed:
-                raise _refusal(record, f"its CNAMEs lead in a circle, back to {_plain(target)}")
-            if len(passed) > LONGEST:
-                raise _refusal(record, f"more than {LONGEST} CNAMEs lead on, beyond {_plain(target)}")
-            passed.append(target)
-            name = target
+        name, zone = follow(record, lambda name: self._look(name, record, timeout))
         if self.allowed:
             return Place(self._allowed(record, name), name)
         if zone is None:
             raise NobodyInCharge(
-                f"TXT record {_plain(record)}: {self._names()} is not authoritative for {_plain(name)}",
+                f"TXT record {plain(record)}: {self._names()} is not authoritative for {plain(name)}",
                 advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
             )
         if name != record and zone != self._home(record.parent(), record, timeout):
-            raise _refusal(
+            raise refusal(
                 record,
-                f"its CNAME leads to {_plain(name)}, in the zone {_plain(zone)} that is not its own",
-                f"if that zone may be changed, add `zone = {_plain(zone)}`, and all others that may",
+                f"its CNAME leads to {plain(name)}, in the zone {plain(zone)} that is not its own",
+                f"if that zone may be changed, add `zone = {plain(zone)}`, and all others that may",
             )
         return Place(zone, name)
 
@@ -102,8 +92,8 @@ class Zones:
         for zone in self.allowed:
             if name.is_subdomain(zone):
                 return zone
-        where = "it is" if name == record else f"its CNAME leads to {_plain(name)},"
-        raise _refusal(record, f"{where} in none of the zones that may be changed", "add the zone as `zone`")
+        where = "it is" if name == record else f"its CNAME leads to {plain(name)},"
+        raise refusal(record, f"{where} in none of the zones that may be changed", "add the zone as `zone`")
 
     def _look(
         self, name: dns.name.Name, record: dns.name.Name, timeout: float
@@ -175,25 +165,17 @@ class Zones:
             }:
                 raise ServerFailed(
                     server,
-                    f"is not authoritative for {_plain(name)}",
+                    f"is not authoritative for {plain(name)}",
                     advice="name the primary server of that zone as `dns-server`, or the zone as `zone`",
                     not_its_zone=True,
                 )
             raise ServerFailed(
                 server,
-                f"answered {dns.rcode.to_text(answer.rcode())} when asked for the zone of {_plain(name)}",
+                f"answered {dns.rcode.to_text(answer.rcode())} when asked for the zone of {plain(name)}",
                 advice="look at the log of that server: the zone may not be loaded",
             )
 
-        return self.servers.ask(question, _plain(record), self.servers.clock.deadline(timeout), judge)
+        return self.servers.ask(question, plain(record), self.servers.clock.deadline(timeout), judge)
 
     def _names(self) -> str:
         return "DNS server " + ", ".join(map(str, self.servers.addresses))
-
-
-def _refusal(record: dns.name.Name, reason: str, advice: str = "correct the CNAME") -> ValidatorUnavailable:
-    return ValidatorUnavailable(f"TXT record {_plain(record)}: {reason}", advice=advice)
-
-
-def _plain(name: dns.name.Name) -> str:
-    return one_line(name.to_text(omit_final_dot=True))

@@ -12,7 +12,8 @@ import dns.name
 import pytest
 from tests.peers import Bind
 
-from acmems.dns.client.delegations import LONGEST, Delegations
+from acmems.dns.client.cnames import LONGEST
+from acmems.dns.client.delegations import Delegations
 from acmems.dns.client.question import ask
 from acmems.dns.client.resolver import Resolver, ResolverSilent
 from acmems.exceptions import ValidatorUnavailable

@@ -12,7 +12,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from acmems.dns.client.delegations import LONGEST
+from acmems.dns.client.cnames import LONGEST
 from acmems.dns.client.servers import NobodyInCharge, ServerFailed, Servers
 from acmems.dns.client.zones import Place, Zones
 from acmems.exceptions import ValidatorUnavailable
