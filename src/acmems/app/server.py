@@ -7,6 +7,7 @@ import logging
 import resource
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, Listeners, PlannedListener
 from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
@@ -32,6 +34,7 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
+from acmems.state.proofs import ProofRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
@@ -95,8 +98,13 @@ class Server:
         self.bus.subscribe(self._log)
         self._generation = Generation.of(config)
         self._database = _open_state(config)
-        orders = None if self._database is None else OrderRecords(self._database, clock.now())
-        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
+        orders = journal = None
+        if self._database is not None:
+            node = uuid.uuid4().hex
+            orders = OrderRecords(self._database, clock.now())
+            journal = StateNotes(ProofRecords(self._database, node))
+            config.context.lookups.attach(self._database, node)
+        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders, journal)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
         self.issuance = Issuance(
@@ -258,6 +266,7 @@ class Server:
         return self._listeners.addresses
 
     def _close_state(self) -> None:
+        self.config.context.lookups.close()
         if self._database is not None:
             self._database.close()
 
