@@ -7,7 +7,6 @@ import logging
 import resource
 import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,6 +31,8 @@ from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
+from acmems.state.leases import Leases
+from acmems.state.nodes import Node
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.proofs import ProofRecords
@@ -99,11 +100,16 @@ class Server:
         self._generation = Generation.of(config)
         self._database = _open_state(config)
         orders = journal = None
+        self._node: Node | None = None
         if self._database is not None:
-            node = uuid.uuid4().hex
+            node = Node(self._database, clock=clock)
+            if self._database.is_shared:
+                self._node = node
+                node.join()
             orders = OrderRecords(self._database, clock.now())
-            journal = StateNotes(ProofRecords(self._database, node))
-            config.context.lookups.attach(self._database, node)
+            leases = Leases(self._database, node.name)
+            journal = StateNotes(ProofRecords(self._database, node.name, leases))
+            config.context.lookups.attach(self._database, node.name)
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders, journal)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
@@ -139,6 +145,8 @@ class Server:
         if orders is not None:
             resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
+        if self._node is not None:
+            self._threads.append(self._node.thread)
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
@@ -267,6 +275,8 @@ class Server:
 
     def _close_state(self) -> None:
         self.config.context.lookups.close()
+        if self._node is not None:
+            self._node.leave()
         if self._database is not None:
             self._database.close()
 

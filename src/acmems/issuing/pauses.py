@@ -22,6 +22,7 @@ from acmems.exceptions import (
     ChallengeFailed,
     DeadlinePassed,
     InvalidDomainName,
+    LeaseLost,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -40,6 +41,7 @@ _PASSING = (
     AuthorizationNotYetRequested,
     CAUnavailable,
     DeadlinePassed,
+    LeaseLost,
     StorageUnavailable,
     ValidatorUnavailable,
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acmems.state.engines.contract import Change, Database, Transaction, Value
+from acmems.state.leases import Lease, Leases
 
 ANSWERED = "answered"
 """The nodes answer the CA themselves; nothing of it is anywhere else."""
@@ -52,13 +53,6 @@ _TAKE_OVER = """
 """
 _REMOVE = "DELETE FROM proofs WHERE id IN (*) AND node = ?"
 _GIVE_UP = "UPDATE proofs SET stage = 'leaving', node = '' WHERE id IN (*) AND node = ?"
-_TAKE_TURN = """
-    INSERT INTO leases (name, node, epoch) VALUES (?, ?, 1)
-    ON CONFLICT (name) DO UPDATE SET node = excluded.node, epoch = leases.epoch + 1
-    WHERE leases.node = excluded.node OR NOT ALIVE(leases.node)
-"""
-_COUNT_TURNS = "SELECT count(*) FROM leases WHERE name IN (*) AND node = ?"
-_LEAVE_TURNS = "DELETE FROM leases WHERE name IN (*) AND node = ?"
 
 _ALIVE = re.compile(r"ALIVE\(([a-z.]+)\)")
 _ALIVE_ALONE = r"\1 = ?"
@@ -106,18 +100,20 @@ class ProofRecords:
     Args:
         database: where they are kept.
         node: the name of this node, which no earlier process had.
+        leases: of this node.
     """
 
-    def __init__(self, database: Database, node: str) -> None:
+    def __init__(self, database: Database, node: str, leases: Leases) -> None:
         self.is_shared = database.is_shared
+        self._leases = leases
         self._database = database
         self._node = node
         self._lock = threading.Lock()  # guards what follows
         self._failed: list[Change[None]] = []  # which are made again, because others may wait for them
 
     def add(
-        self, records: Sequence[ProofRecord], *, is_answered: bool, turns: Collection[str] = ()
-    ) -> Future[bool]:
+        self, records: Sequence[ProofRecord], *, is_answered: bool, turns: Sequence[str] = ()
+    ) -> Future[Sequence[Lease] | None]:
         """Note what is going to be presented.
 
         Args:
@@ -126,17 +122,17 @@ class ProofRecords:
             turns: what only one node may show at a time.
 
         Returns:
-            a future; it tells, once that is durable, whether the turns are this node's. If not, nothing is
-            noted.
+            a future; it has the leases of the turns, in their order, once that is durable; None where another
+            node has one of them, so that nothing is noted.
         """
         stage = ANSWERED if is_answered else PLACED
         rows = [(*_row(record), stage, self._node) for record in records]
 
-        def change(transaction: Transaction) -> bool:
-            if not self._take_turns(transaction, turns):
-                return False
-            transaction.executemany(_ADD, rows)
-            return True
+        def change(transaction: Transaction) -> Sequence[Lease] | None:
+            taken = self._take_turns(transaction, turns)
+            if taken is not None:
+                transaction.executemany(_ADD, rows)
+            return taken
 
         return self._database.write(change)
 
@@ -180,19 +176,19 @@ class ProofRecords:
         self._database.write(change).result()
         return [_record(row) for row in self._read(_SELECT, self._needless(ids))]
 
-    def remove(self, ids: Collection[str], turns: Collection[str] = (), *, soon: bool = False) -> None:
+    def remove(self, ids: Collection[str], turns: Collection[Lease] = (), *, soon: bool = False) -> None:
         """Forget records that are withdrawn, and let others have their turns; later again where that fails.
 
         Args:
             ids: of the records.
-            turns: as for `add`.
+            turns: of these records, as `add` has returned them.
             soon: whether somebody may wait for that.
         """
 
         def change(transaction: Transaction) -> None:
             self._execute(transaction, _REMOVE, ids, self._node)
-            if turns:
-                self._execute(transaction, _LEAVE_TURNS, turns, self._node)
+            for turn in turns:
+                self._leases.drop(transaction, turn)
 
         self._insist(change, soon=soon)
 
@@ -214,17 +210,17 @@ class ProofRecords:
             self.remove(needed, soon=True)
         return frozenset(needless)
 
-    def _take_turns(self, transaction: Transaction, turns: Collection[str]) -> bool:
+    def _take_turns(self, transaction: Transaction, turns: Sequence[str]) -> Sequence[Lease] | None:
         """Take all of the turns, or none."""
-        if not turns:
-            return True
-        for turn in sorted(turns):
-            transaction.execute(self._statement(_TAKE_TURN), (turn, self._node, self._node))
-        row = (*turns, self._node)
-        if transaction.execute(self._statement(_COUNT_TURNS, turns), row).fetchone()[0] == len(turns):
-            return True
-        self._execute(transaction, _LEAVE_TURNS, turns, self._node)
-        return False
+        taken: dict[str, Lease] = {}
+        for turn in sorted(turns):  # in one order everywhere, so that no two wait for each other's rows
+            lease = self._leases.take(transaction, turn)
+            if lease is None:
+                for each in taken.values():
+                    self._leases.drop(transaction, each)
+                return None
+            taken[turn] = lease
+        return [taken[turn] for turn in turns]
 
     def _execute(
         self, transaction: Transaction, statement: str, ids: Collection[str], *values: Value

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from acmems.challenges.contract import Proof, Validator
 from acmems.exceptions import CAProtocolError
+from acmems.state.leases import Lease
 from acmems.state.proofs import ProofRecord, ProofRecords
 from acmems.x509.identifiers import named
 
@@ -21,7 +22,7 @@ class StateNote:
         records: where they are noted.
         validator: what presents them.
         ids: of their records.
-        turns: what only this node may show until they are withdrawn.
+        turns: leases of what only this node may show until they are withdrawn.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class StateNote:
         records: ProofRecords,
         validator: Validator,
         ids: Mapping[Proof, str],
-        turns: Mapping[Proof, str],
+        turns: Mapping[Proof, Lease],
     ) -> None:
         self._records = records
         self._is_answered = not validator.leaves_traces
@@ -112,13 +113,14 @@ class StateNotes:
         """
         ids = {proof: secrets.token_hex(16) for proof in places}
         records = [_record(ids[proof], validator, proof, place) for proof, place in places.items()]
-        turns = {}
-        if self._records.is_shared and validator.shows_one_at_a_time:
-            turns = {proof: f"proof:{place}" for proof, place in places.items()}
-        noted = self._records.add(
-            records, is_answered=not validator.leaves_traces, turns=frozenset(turns.values())
+        takes_turns = self._records.is_shared and validator.shows_one_at_a_time
+        turns = [f"proof:{place}" for place in places.values()] if takes_turns else []
+        taken = self._records.add(records, is_answered=not validator.leaves_traces, turns=turns).result()
+        return (
+            None
+            if taken is None
+            else StateNote(self._records, validator, ids, dict(zip(places, taken, strict=False)))
         )
-        return StateNote(self._records, validator, ids, turns) if noted.result() else None
 
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[Sequence[AbandonedRecords]]:
