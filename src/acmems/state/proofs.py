@@ -194,7 +194,7 @@ class ProofRecords:
 
     def give_up(self, ids: Collection[str]) -> None:
         """Leave records that cannot be withdrawn now to whoever takes those that are abandoned."""
-        self._insist(lambda transaction: self._execute(transaction, _GIVE_UP, ids, self._node))
+        self._insist(lambda transaction: self._execute(transaction, _GIVE_UP, ids, self._node), soon=True)
 
     def _needless(self, ids: Collection[str]) -> frozenset[str]:
         """Return which of the records that leave nobody else needs, and remove the others."""
@@ -235,7 +235,7 @@ class ProofRecords:
         alive = _ALIVE_OF_SEVERAL if self.is_shared else _ALIVE_ALONE
         return _ALIVE.sub(alive, text).replace("(*)", f"({', '.join('?' * len(values))})")
 
-    def _insist(self, change: Change[None], *, soon: bool = False) -> None:
+    def _insist(self, change: Change[None], *, soon: bool) -> None:
         """Make a change, later again where that fails."""
 
         def over(written: Future[None]) -> None:

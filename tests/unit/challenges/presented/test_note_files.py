@@ -411,7 +411,7 @@ class TestRaces:
         script = (
             "import pathlib, sys\n"
             "from acmems.challenges.presented.note_files import NoteFiles\n"
-        "from tests.fake_ca import FakeValidator\n"
+            "from tests.fake_ca import FakeValidator\n"
             "journal, seen = NoteFiles(pathlib.Path(sys.argv[1])), 0\n"
             "print(flush=True)\n"
             "while not pathlib.Path(sys.argv[2]).exists():\n"
