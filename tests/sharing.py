@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.state.leases import Leases
+from acmems.state.lookups import Found, FoundProof, ProofLookups
 from acmems.state.nodes import Node
 
 
@@ -29,6 +31,32 @@ class Sharer:
     def die(self) -> None:
         """Say nothing for so long that the others take it for dead."""
         expire(self.database, self.name)
+
+
+class OtherNode(ProofLookups):
+    """Looks up what another node presents, when the test says so."""
+
+    is_active = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Collection[str], Callable[[Found | None], None]]] = []
+        self.is_told = threading.Semaphore(0)
+
+    def find(self, places: Collection[str], found: Callable[[Found | None], None]) -> None:
+        self.asked.append((places, found))
+        self.is_told.release()
+
+    @property
+    def places(self) -> list[str]:
+        return [place for places, _ in self.asked for place in places]
+
+    def answer(self, *key_authorizations: str, name: str = "www.example.org", is_known: bool = True) -> None:
+        """Answer who waits longest: each place that was asked for has these proofs."""
+        assert self.is_told.acquire(timeout=20)
+        places, found = self.asked.pop(0)
+        proofs = [FoundProof(name, key_authorization) for key_authorization in key_authorizations]
+        found({place: proofs for place in places if proofs} if is_known else None)
 
 
 def expire(database: Database, node: str) -> None:

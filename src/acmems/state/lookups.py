@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 1000
 """Look-ups that wait for one read of the state; what comes beyond is not looked up."""
 SLOW_SECONDS = 2.0
-"""For how long a read may go on before others do not wait for it any more."""
+"""For how long a read may go on; whoever asks then is told that nothing is known, and all who wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class ProofLookups:
         self._is_failing = False  # for the reader's thread
         self._lock = threading.Lock()  # guards what follows
         self._waiting: list[_Lookup] = []
+        self._reading: list[_Lookup] = []  # those that the read is for that goes on
         self._is_due = False  # whether the reader will look at what waits
         self._since: float | None = None  # when the read began that goes on
 
@@ -98,36 +99,40 @@ class ProofLookups:
             found: called with it, in another thread or at once; with None where it is not known. It MUST NOT
                 take long.
         """
+        lookup = _Lookup(places, found)
         with self._lock:
             is_slow = self._since is not None and self._clock.monotonic() - self._since > SLOW_SECONDS
             is_admitted = self.is_active and not is_slow and len(self._waiting) < MOST_WAITING
-            if is_admitted:
-                self._waiting.append(_Lookup(places, found))
+            refused = [] if is_admitted else [lookup]
+            if is_slow:
+                # Whoever waits holds a connection, which others need.
+                refused = [*self._reading, *self._waiting, lookup]
+                self._reading, self._waiting = [], []
+            elif is_admitted:
+                self._waiting.append(lookup)
             begins = is_admitted and not self._is_due
             self._is_due = self._is_due or begins
-        if not is_admitted:
-            found(None)
-        elif begins and self._reader is not None:
+        if begins and self._reader is not None:
             try:
                 self._reader.submit(self._read_all)
             except RuntimeError:  # it is closed
-                found(None)
+                refused = [lookup]
+        _tell(refused, None)
 
     def _read_all(self) -> None:
         """Read again and again, until nobody waits."""
         while True:
             with self._lock:
-                lookups, self._waiting = self._waiting, []
+                lookups = self._reading = self._waiting
+                self._waiting = []
                 self._is_due = bool(lookups)
                 self._since = self._clock.monotonic() if lookups else None
             if not lookups:
                 return
             found = self._read({place for lookup in lookups for place in lookup.places})
-            for lookup in lookups:
-                try:
-                    lookup.found(found)
-                except Exception:  # a bug of one who asks must not keep the others waiting
-                    logger.exception("a proof of another node cannot be shown")
+            with self._lock:
+                lookups, self._reading = self._reading, []
+            _tell(lookups, found)
 
     def _read(self, places: Collection[str]) -> Found | None:
         marks = ", ".join("?" * len(places))
@@ -157,3 +162,11 @@ class ProofLookups:
             logger.info("proofs that other nodes present are found again")
         self._is_failing = False
         return result
+
+
+def _tell(lookups: Sequence[_Lookup], found: Found | None) -> None:
+    for lookup in lookups:
+        try:
+            lookup.found(found)
+        except Exception:  # a bug of one who asks must not keep the others waiting
+            logger.exception("a proof of another node cannot be shown")
