@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -23,14 +24,15 @@ class Relay:
     Attributes:
         port: where to connect to.
         connections: how many were made so far.
-        sent: how often bytes came from clients, which is about how many round trips there were.
+        turns: how often a client spoke after the server had, which is how many round trips there were.
     """
 
     def __init__(self, upstream: int, seconds: float = 0.0) -> None:
         self.upstream = upstream
         self.port = free_port()
         self.connections = 0
-        self.sent = 0
+        self.turns = 0
+        self._is_answered = True
         self._half = seconds / 2
         self._open: set[asyncio.StreamWriter] = set()
         self._refuses = False
@@ -108,33 +110,37 @@ class Relay:
             answers, requests = await asyncio.open_connection(LOOPBACK, self.upstream)
             ways.add(requests)
             self._open.add(requests)
-            end = asyncio.Event()
-            both = (self._requests(reader, requests, end), self._answers(answers, writer, end))
+            is_over = asyncio.Event()  # the server hears this client for the last time
+            both = (self._ask(reader, requests, is_over), self._answer(answers, writer, is_over))
             await asyncio.wait([asyncio.ensure_future(each) for each in both], return_when="FIRST_COMPLETED")
-        except OSError:
-            pass  # either side has gone
+        except (OSError, asyncio.CancelledError):
+            pass  # one of the two has gone, or the relay ends
         finally:
             self._open -= ways
             for each in ways:
                 each.transport.abort()
 
-    async def _requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: asyncio.Event
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_over: asyncio.Event
     ) -> None:
-        while data := await reader.read(65536):
-            self.sent += 1
-            if self._deadly is not None and self._deadly in data:
-                self._deadly = None
-                end.set()
-            await self._pass_on(data, writer)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                self.turns += self._is_answered
+                self._is_answered = False
+                if self._deadly is not None and self._deadly in data:
+                    self._deadly = None
+                    is_over.set()
+                await self._pass_on(data, writer)
 
-    async def _answers(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: asyncio.Event
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_over: asyncio.Event
     ) -> None:
-        while data := await reader.read(65536):
-            if end.is_set():
-                return
-            await self._pass_on(data, writer)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                self._is_answered = True
+                if is_over.is_set():
+                    return
+                await self._pass_on(data, writer)
 
     async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         if self._half:

@@ -148,6 +148,10 @@ class Postgres(Peer):
             _send(signal.SIGKILL, self._connected())
             return super().stop(number)
 
+    def restart(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it as `stop` does, and start it again."""
+        super().restart(number)
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Hold it with all its processes: connections reach it, answers do not come."""
