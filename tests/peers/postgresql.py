@@ -17,7 +17,7 @@ import psycopg
 from tests.peers.process import FETCHED, Peer, PeerFailed, environment, free_port
 
 USER = "acmems"
-PASSWORD = "not for any eye"  # noqa: S105 - that of a server that lives as long as a test
+PASSWORD = "S3CRET of tests"  # noqa: S105 - that of a server that lives as long as a test
 _QUOTED = PASSWORD.replace(" ", "%20")
 
 CONFIGURATION = """
