@@ -174,7 +174,8 @@ class ProofRecords:
             transaction.execute(statement, (self._node, *ids, self._node))
 
         self._database.write(change).result()
-        return [_record(row) for row in self._read(_SELECT, self._needless(ids))]
+        needless = self._needless(ids)
+        return [_record(row) for row in self._read(_SELECT, needless)] if needless else []
 
     def remove(self, ids: Collection[str], turns: Collection[Lease] = (), *, soon: bool = False) -> None:
         """Forget records that are withdrawn, and let others have their turns; later again where that fails.

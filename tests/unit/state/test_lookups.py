@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from tests.fake_ca import Time
 from tests.peers import wait_until
-from tests.sharing import sharing
+from tests.sharing import ENGINES, server_for, sharing
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Database
@@ -71,9 +71,9 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture
-def desk(tmp_path: Path, time: Time) -> Iterator[Desk]:
-    with sharing(tmp_path) as (first, second):
+@pytest.fixture(params=ENGINES)
+def desk(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> Iterator[Desk]:
+    with sharing(tmp_path, server=server_for(request)) as (first, second):
         presenter = ProofRecords(first.database, first.name, first.leases)
         made = Desk(presenter, second.database, second.name, time.clock())
         yield made

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.sharing import Sharer, count, sharing
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.sqlite import SqliteDatabase
@@ -52,9 +52,9 @@ class Presenter:
         return dict(rows)
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[tuple[Presenter, Presenter]]:
-    with sharing(tmp_path) as (first, second):
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Presenter, Presenter]]:
+    with sharing(tmp_path, server=server_for(request)) as (first, second):
         yield Presenter(first), Presenter(second)
 
 

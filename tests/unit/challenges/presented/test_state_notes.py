@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fake_ca import FakeValidator, Time
-from tests.sharing import Sharer, count, sharing
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing, unwritable
 
 from acmems.challenges import Proof
 from acmems.challenges.presented.note_files import NoteFiles
@@ -109,9 +109,11 @@ def dns() -> set[tuple[str, str]]:
     return set()
 
 
-@pytest.fixture
-def houses(tmp_path: Path, dns: set[tuple[str, str]]) -> Iterator[tuple[House, House]]:
-    with sharing(tmp_path) as (first, second):
+@pytest.fixture(params=ENGINES)
+def houses(
+    request: pytest.FixtureRequest, tmp_path: Path, dns: set[tuple[str, str]]
+) -> Iterator[tuple[House, House]]:
+    with sharing(tmp_path, server=server_for(request)) as (first, second):
         yield House(first, dns), House(second, dns)
 
 
@@ -284,11 +286,11 @@ class TestNodes:
         first, _ = houses
         mine = proof()
         first.present(mine)
-        connection = first.sharer.database._connection  # type: ignore[attr-defined] # of SQLite
-        connection.execute("PRAGMA query_only = ON")
-        first.withdraw(mine)
+        with unwritable(first.sharer.database):
+            first.withdraw(mine)
+            with pytest.raises(StateUnavailable):
+                first.settle()
         assert dns == {(f"{NAME} zone", "token")}
-        connection.execute("PRAGMA query_only = OFF")
         for _ in range(2):
             first.sweep()
         assert dns == set()
