@@ -181,11 +181,11 @@ class ChainRecords:
         """
         condition = f"AND {_IS_CURRENT} " if current_only else ""
         statement = (
-            f"{_SELECT} WHERE (not_after > ? OR (not_after = ? AND fingerprint > ?)) {condition}"
+            f"{_SELECT} WHERE (not_after, fingerprint) > (?, ?) {condition}"
             f"ORDER BY not_after, fingerprint LIMIT {PAGE}"
         )
         end, last = -1, ""
-        while page := self._select(statement, end, end, last):
+        while page := self._select(statement, end, last):
             yield from page
             end, last = seconds(page[-1].not_after), page[-1].fingerprint
 

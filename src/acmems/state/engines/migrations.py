@@ -78,7 +78,7 @@ _CHAINS = """
     CREATE INDEX chains_identity ON chains (identity, not_after);
     CREATE INDEX chains_serial ON chains (serial);
     CREATE INDEX chains_key ON chains (key_digest);
-    CREATE INDEX chains_end ON chains (not_after);
+    CREATE INDEX chains_end ON chains (not_after, fingerprint);
     CREATE INDEX chains_current ON chains (storage, fingerprint) WHERE superseded IS NULL AND reason IS NULL;
     CREATE INDEX chains_revoked ON chains (not_after, fingerprint) WHERE reason IS NOT NULL
 """
