@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, Listeners, PlannedListener
+from acmems.app.memory import StateMemory
 from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
@@ -28,10 +29,8 @@ from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
-from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import open_state
-from acmems.state.orders import OrderRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
@@ -94,8 +93,8 @@ class Server:
         self._log = EventLog(log_event)
         self.bus.subscribe(self._log)
         self._generation = Generation.of(config)
-        self._database = _open_state(config)
-        orders = None if self._database is None else OrderRecords(self._database, clock.now())
+        self._memory = _open_state(config, clock)
+        orders = None if self._memory is None else self._memory.orders
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
@@ -109,6 +108,7 @@ class Server:
             most_waiting=config.mgmt.max_waiting,
             subject=policy.subject,
             memory=orders,
+            pauses=None if self._memory is None else self._memory.pauses,
         )
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(
@@ -128,9 +128,17 @@ class Server:
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
         self._threads = [self._sweeping, self._saving, self._summing]
-        if orders is not None:
-            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
-            self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
+        if self._memory is not None:
+            self._threads += self._memory.threads
+            resumption = Resumption(
+                self._memory.orders, lambda: self._generation.policy, self.issuance, clock=clock
+            )
+            seconds = self._memory.look_seconds
+            self._threads.append(
+                PeriodicThread(
+                    "acmems-resume", resumption.run, seconds, longest_pause=UPKEEP_SECONDS, clock=clock
+                )
+            )
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
@@ -233,6 +241,8 @@ class Server:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.drain(deadline)
+        if self._memory is not None:
+            self._memory.leave()
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
@@ -258,8 +268,8 @@ class Server:
         return self._listeners.addresses
 
     def _close_state(self) -> None:
-        if self._database is not None:
-            self._database.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def _find_account(self) -> bool:
         """Load the account's key, or make an account; tell whether one was known before."""
@@ -361,14 +371,14 @@ class Server:
         retiring.start()
 
 
-def _open_state(config: Configuration) -> Database | None:
+def _open_state(config: Configuration, clock: Clock) -> StateMemory | None:
     """Open the state; None where another server uses it.
 
     Raises:
         StateUnavailable: it cannot be used.
     """
     try:
-        return open_state(config.state, config.account.dir)
+        return StateMemory(open_state(config.state, config.account.dir), clock)
     except StateInUse as error:
         logger.warning(
             "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its "

@@ -16,7 +16,9 @@ from acmems.exceptions import (
     ClocksDiffer,
     DeadlinePassed,
 )
+from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import IssuanceMemory, Issuer, Workload, refuse_key_of_account
+from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
@@ -26,7 +28,7 @@ from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
-from acmems.system.steps import OWNER, Steps, outcome, pause
+from acmems.system.steps import OWNER, Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
@@ -56,6 +58,7 @@ class Issuance:
         most_behind: how many may go on that nobody waits for.
         subject: what the subject of an issued certificate may hold beside names.
         memory: remembers over a restart what has begun, None for nothing.
+        pauses: remembers pauses over a restart, None for nothing.
     """
 
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
@@ -75,8 +78,8 @@ class Issuance:
         most_behind: int = 1000,
         subject: SubjectPolicy = "dropped",
         memory: IssuanceMemory | None = None,
+        pauses: PauseMemory | None = None,
     ) -> None:
-        self.memory = memory
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
         self.identity = identity
@@ -84,9 +87,10 @@ class Issuance:
         self.seconds = seconds
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
-        self.pauses = Pauses(clock)
+        self.pauses = Pauses(clock, identity.directory, pauses)
+        self.claims = OrderClaims(memory, self.pauses, identity, clock)
         self._storages = StorageAccess(issuer.loop, identity)
-        self._chains = KeptChains(self._storages, identity, clock, self._report_unsaved, self._forget)
+        self._chains = KeptChains(self._storages, identity, clock, self._report_unsaved, self.claims.forget)
         queue: FairQueue[RunningIssuance] = FairQueue(
             most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
         )
@@ -295,7 +299,7 @@ class Issuance:
             )
             if fresh is not None:
                 return Delivery(fresh, "stored")
-        return Delivery((yield from self._order(key, accepted)), "issued")
+        return (yield from self.claims.obtain(running, lambda: self._order(key, accepted)))
 
     def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid."""
@@ -312,7 +316,7 @@ class Issuance:
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
-        yield from self._intend(key, accepted)
+        yield from self.claims.intend(key, accepted)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -327,35 +331,14 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        try:
-            pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
-        finally:
-            if self.memory is not None:
-                self.memory.end(key.digest)
+        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
         try:
             return read_issued(
                 pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
             )
         except CertificateUnusable:
-            self._forget(key)
+            self.claims.forget(key)
             raise
-
-    def _intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
-        """Remember what is going to be ordered; nothing is ordered that a crash would lose.
-
-        Raises:
-            StateUnavailable: it cannot be remembered.
-        """
-        if self.memory is not None:
-            csr, now = accepted.request.pem, self.clock.now()
-            written = self.memory.intend(key.digest, csr, accepted.block, now)
-            if written is not None:
-                yield from outcome(written)
-
-    def _forget(self, key: IssuanceKey) -> None:
-        """Forget what has begun: its chain is safe, or of no use."""
-        if self.memory is not None:
-            self.memory.forget(key.digest)
 
     def _check_dates(self, accepted: AcceptedRequest, chain: Chain) -> None:
         """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
@@ -383,7 +366,7 @@ class Issuance:
             asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
             places = {accepted.storage: accepted for accepted in reversed(asked)}
             missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
-            if delivery.source == "issued" and missing:
+            if delivery.source != "stored" and missing:
                 return False
             if done:  # an older chain must not replace the new one
                 self._chains.forget(running.key)
@@ -391,7 +374,7 @@ class Issuance:
             if unsaved or (done and not is_taken):
                 self._chains.keep(running.key, delivery.chain, unsaved)
             if done and (is_taken or is_safe):
-                self._forget(running.key)
+                self.claims.forget(running.key)
             return True
 
         while (waiting := self._table.end_if(running, is_kept)) is None:

@@ -135,6 +135,7 @@ _SUPERSEDE_OTHERS = """
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
 """
+_NEWEST = f"{_SELECT} WHERE identity = ? AND {_IS_CURRENT} ORDER BY issued DESC, fingerprint LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
 _ASKED = "UPDATE chains SET last_asked = ?, asked_by = ?, asked = asked + ? WHERE fingerprint = ?"
@@ -174,6 +175,28 @@ class ChainRecords:
         """
         return self._database.write(lambda transaction: _add(transaction, record), soon=soon)
 
+    @staticmethod
+    def put(transaction: Transaction, record: ChainRecord) -> None:
+        """Keep a chain, as `add` does, together with other changes.
+
+        Args:
+            transaction: a transaction of `Database.write`.
+            record: the chain.
+        """
+        _add(transaction, record)
+
+    @staticmethod
+    def newest_in(transaction: Transaction, identity: str) -> ChainRecord | None:
+        """Return the chain to deliver for an identity, as `newest` does, in a transaction."""
+        row = transaction.execute(_NEWEST, (identity,)).fetchone()
+        return None if row is None else _record(row)
+
+    @staticmethod
+    def is_kept(transaction: Transaction, fingerprint: str) -> bool:
+        """Tell whether a chain is kept, delivered or not."""
+        known = transaction.execute("SELECT 1 FROM chains WHERE fingerprint = ?", (fingerprint,))
+        return known.fetchone() is not None
+
     def adopt(self, records: Sequence[ChainRecord]) -> Future[int]:
         """Keep chains that were issued at some time; older ones than those that are kept become history.
 
@@ -195,11 +218,7 @@ class ChainRecords:
         Raises:
             StateUnavailable: they cannot be read.
         """
-        rows = self._select(
-            f"{_SELECT} WHERE identity = ? AND {_IS_CURRENT} ORDER BY issued DESC, fingerprint LIMIT 1",
-            identity,
-        )
-        return rows[0] if rows else None
+        return self._database.read(lambda transaction: self.newest_in(transaction, identity))
 
     def is_current(self, fingerprint: str) -> bool:
         """Tell whether a chain may still be delivered, which costs less than to read it.
@@ -325,14 +344,12 @@ def _add(transaction: Transaction, record: ChainRecord) -> None:
 
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:
     """Keep a chain beside those that are kept already; tell whether it is new."""
-    known = transaction.execute(
-        "SELECT 1 FROM chains WHERE fingerprint = ?", (record.fingerprint,)
-    ).fetchone()
+    is_known = ChainRecords.is_kept(transaction, record.fingerprint)
     place = (record.identity, record.fingerprint, _seconds(record.not_before))
-    if known is None and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
+    if not is_known and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
         record = dataclasses.replace(record, superseded=record.issued)
     _add(transaction, record)
-    return known is None
+    return not is_known
 
 
 def _execute_many(transaction: Transaction, statement: str, rows: Sequence[tuple[Value, ...]]) -> None:
