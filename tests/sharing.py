@@ -11,6 +11,8 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.state.leases import Leases
 from acmems.state.nodes import Node
+from acmems.state.pauses import PauseRecords
+from acmems.state.shared_orders import SharedOrders
 
 
 class Sharer:
@@ -21,6 +23,8 @@ class Sharer:
         self.node = Node(database)
         self.node.join()
         self.leases = Leases(database, self.node.name)
+        self.pauses = PauseRecords(database)
+        self.orders = SharedOrders(database, self.leases, self.pauses)
 
     @property
     def name(self) -> str:
