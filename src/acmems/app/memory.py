@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.leases import Leases
 from acmems.state.nodes import Node
@@ -26,6 +27,7 @@ class StateMemory:
         StateUnavailable: it cannot be read or written.
 
     Attributes:
+        chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
         threads: keep it up; they are to be started.
@@ -36,6 +38,7 @@ class StateMemory:
         self._database = database
         self._node: Node | None = None
         self._shared: SharedOrders | None = None
+        self.chains = ChainRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: list[PeriodicThread] = []
@@ -60,4 +63,5 @@ class StateMemory:
         """Write what is not written, and close the database."""
         if self._node is not None:
             self._node.leave()
+        self.chains.save_asked()
         self._database.close()

@@ -17,7 +17,15 @@ from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
+from acmems.exceptions import (
+    AccountError,
+    CAError,
+    ConfigurationError,
+    DeadlinePassed,
+    RateLimited,
+    StateUnavailable,
+)
+from acmems.frontends.history import RecordedHistory
 from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
@@ -31,7 +39,7 @@ from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import open_state
-from acmems.storages import IssuerIdentity
+from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -95,12 +103,13 @@ class Server:
         self._generation = Generation.of(config)
         self._memory = _open_state(config, clock)
         orders = None if self._memory is None else self._memory.orders
+        self._attach_storages(config)
+        history = self._history()
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
-        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
         self.issuance = Issuance(
             self.issuer,
-            identity,
+            _identity(config),
             self.bus,
             seconds=policy.seconds,
             clock=clock,
@@ -109,7 +118,10 @@ class Server:
             subject=policy.subject,
             memory=orders,
             pauses=None if self._memory is None else self._memory.pauses,
+            history=history,
         )
+        if self._memory is not None:
+            self.issuance.pauses.restore(self._memory.pauses.load())
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(
             front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
@@ -121,17 +133,17 @@ class Server:
         self._is_stopping = False
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
-        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
         self._summing = PeriodicThread(
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
         self._threads = [self._sweeping, self._saving, self._summing]
-        if self._memory is not None:
+        if self._memory is not None and history is not None:
             self._threads += self._memory.threads
             resumption = Resumption(
-                self._memory.orders, lambda: self._generation.policy, self.issuance, clock=clock
+                self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
             )
             seconds = self._memory.look_seconds
             self._threads.append(
@@ -207,6 +219,7 @@ class Server:
         findings = restart_needed(before, config)
         if findings:
             raise ConfigurationError(findings)
+        self._attach_storages(config)
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
@@ -266,6 +279,44 @@ class Server:
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
+
+    def _attach_storages(self, config: Configuration) -> None:
+        """Give the state to the storages that keep their chains there.
+
+        Raises:
+            StateUnavailable: another server uses it.
+        """
+        for storage in config.storages.values():
+            if isinstance(storage, SqlStorage):
+                if self._memory is None:
+                    raise StateUnavailable(
+                        f"another server uses the state, which storage '{storage.name}' is kept in: give "
+                        f"this one a [state] of its own, or another type of storage"
+                    )
+                storage.attach(self._memory.chains)
+
+    def _history(self) -> RecordedHistory | None:
+        """Return what notes chains as they are issued and delivered.
+
+        Raises:
+            StateUnavailable: it cannot be read which are revoked.
+        """
+        if self._memory is None:
+            return None
+        self._memory.chains.learn_revoked()
+        history = RecordedHistory(self._memory.chains, _identity(self.config), self.clock)
+        self.bus.subscribe(history)
+        return history
+
+    def _save(self) -> None:
+        """Store what could not be stored, and keep what is known of chains up to date."""
+        self.issuance.save_kept()
+        if self._memory is not None:
+            self._memory.pauses.clean()
+            try:
+                self._memory.chains.keep_up()
+            except StateUnavailable as error:
+                logger.debug("what other servers have revoked is not known: %s", error)
 
     def _close_state(self) -> None:
         if self._memory is not None:
@@ -369,6 +420,10 @@ class Server:
         )
         self._retiring = retiring
         retiring.start()
+
+
+def _identity(config: Configuration) -> IssuerIdentity:
+    return IssuerIdentity(config.account.directory_url, config.account.profile)
 
 
 def _open_state(config: Configuration, clock: Clock) -> StateMemory | None:

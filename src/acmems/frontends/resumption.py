@@ -9,6 +9,7 @@ from typing import Protocol
 
 from acmems.exceptions import AcmeException
 from acmems.frontends.sign import SigningPolicy
+from acmems.issuing.contract import ChainHistory
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord
@@ -39,6 +40,7 @@ class Resumption:
         orders: what is known of them.
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
+        history: told of chains that were stored before the last process could note them.
         clock: for the time between two tries.
     """
 
@@ -49,6 +51,7 @@ class Resumption:
         orders: LeftOrders,
         policy: Callable[[], SigningPolicy],
         issuance: Issuance,
+        history: ChainHistory,
         *,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -56,6 +59,7 @@ class Resumption:
         self._policy = policy
         self._issuance = issuance
         self._clock = clock
+        self._history = history
         self._running: dict[str, Future[Delivery]] = {}
         self._next: dict[str, float] = {}  # when each may be tried again
 
@@ -84,7 +88,7 @@ class Resumption:
             logger.warning("an order that was left cannot be finished now: %s", error)
         else:
             logger.info("going on with the order that was left for %s", names)
-            future.add_done_callback(lambda future: self._note_end(record, future))
+            future.add_done_callback(lambda future: self._note_end(record, accepted, future))
 
     def _accepted(self, record: OrderRecord) -> AcceptedRequest:
         """Return what was granted, if policy still grants it.
@@ -112,7 +116,8 @@ class Resumption:
             subject=policy.subject,
         )
 
-    def _note_end(self, record: OrderRecord, future: Future[Delivery]) -> None:
+    def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""
         if future.exception() is None and future.result().source == "stored":
+            self._history.issued(record.identity, accepted, future.result().chain)
             self._orders.discard(record)

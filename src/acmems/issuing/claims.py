@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from acmems.exceptions import DeadlinePassed, LeaseLost, StateUnavailable
-from acmems.issuing.contract import IssuanceMemory, OrderSharing
+from acmems.issuing.contract import ChainHistory, IssuanceMemory, OrderSharing
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance
 from acmems.state.chains import ChainRecord
-from acmems.storages import IssuerIdentity, NoStorage
+from acmems.storages import NoStorage
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, outcome, pause
 from acmems.x509.chain import Chain, matches, parse
@@ -61,17 +61,17 @@ class OrderClaims:
 
     Args:
         memory: remembers what has begun, None for nothing.
+        history: told of chains that were issued; None where nothing is remembered.
         pauses: which requests are not tried again for now; other servers may have begun some.
-        issuer: whose chains these are.
         clock: for dates.
     """
 
     def __init__(
-        self, memory: IssuanceMemory | None, pauses: Pauses, issuer: IssuerIdentity, clock: Clock
+        self, memory: IssuanceMemory | None, history: ChainHistory | None, pauses: Pauses, clock: Clock
     ) -> None:
         self.memory = memory
+        self.history = history
         self._pauses = pauses
-        self._issuer = issuer
         self._clock = clock
 
     def obtain(self, running: RunningIssuance, order: Callable[[], Steps[Chain]]) -> Steps[Delivery]:
@@ -84,29 +84,30 @@ class OrderClaims:
         Raises:
             AcmeException: there is none; why.
         """
-        memory, identity = self.memory, running.key.digest
-        if memory is None:
-            return Delivery((yield from order()), "issued")
-        sharing = memory.sharing
+        identity, accepted = running.key.digest, running.accepted
+        sharing = None if self.memory is None else self.memory.sharing
         if sharing is None:
             try:
-                return Delivery((yield from order()), "issued")
+                chain = yield from order()
             finally:
-                memory.end(identity)
+                self._end(identity)
+            if self.history is not None:
+                self.history.issued(identity, accepted, chain)
+            return Delivery(chain, "issued")
         while True:
             found = yield from self._claim(sharing, running)
             if found is not None:
                 return Delivery(found, "joined")
             try:
                 chain = yield from order()
-                yield from self._share(sharing, identity, running.accepted, chain)
+                yield from self._share(sharing, identity, accepted, chain)
             except LeaseLost:
-                names = ", ".join(running.accepted.request.names)
+                names = ", ".join(accepted.request.names)
                 logger.warning("another server has taken over the order for %s: waiting for that", names)
             else:
                 return Delivery(chain, "issued")
             finally:
-                memory.end(identity)
+                self._end(identity)
 
     def intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
         """Remember what is going to be ordered; nothing is ordered that a crash would lose.
@@ -166,23 +167,17 @@ class OrderClaims:
         Raises:
             LeaseLost: another server has taken over the order, and its chain counts.
         """
-        record = ChainRecord.of(
-            chain,
-            identity=identity,
-            directory=self._issuer.directory,
-            profile=self._issuer.profile,
-            issued=self._clock.now(),
-            block=accepted.block,
-            storage=accepted.storage.name,
-            client=accepted.client,
-            reference=accepted.reference,
-            csr=accepted.request.pem,
-        )
+        if self.history is None:
+            return
         try:
-            yield from outcome(sharing.issued(identity, record))
+            yield from outcome(sharing.issued(identity, self.history.record(identity, accepted, chain)))
         except StateUnavailable as error:
             names = ", ".join(accepted.request.names)
             logger.error(  # noqa: TRY400 - its words tell all
                 "the certificate for %s is delivered, but other servers do not find it yet: %s",
                 *(names, error),
             )
+
+    def _end(self, identity: str) -> None:
+        if self.memory is not None:
+            self.memory.end(identity)

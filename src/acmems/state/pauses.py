@@ -16,6 +16,8 @@ _PUT = """
     ON CONFLICT (subject) DO UPDATE SET error = excluded.error, failures = excluded.failures,
         until = excluded.until
 """
+_LAST = "WHERE until > acmems_now() - ? ORDER BY until DESC LIMIT ?"
+_MOST = 10_000  # that are loaded
 _AT_ONCE = 500  # subjects in one statement
 
 
@@ -50,19 +52,15 @@ class PauseRecords:
         self._database = database
         self._remembered = int(remembered)
 
-    def load(self, most: int) -> list[PauseRecord]:
-        """Return the pauses that count still, the first to end first, and forget the others.
-
-        Args:
-            most: how many to return: of more of them, the last to end.
+    def load(self) -> list[PauseRecord]:
+        """Return the pauses that count still, the first to end first; of very many, the last to end.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
-        self.clean()
-        return self._database.write(
-            lambda transaction: list(_select(transaction, "ORDER BY until DESC LIMIT ?", most))[::-1]
-        ).result()
+        return self._database.read(
+            lambda transaction: list(_select(transaction, _LAST, self._remembered, _MOST))[::-1]
+        )
 
     def find(self, transaction: Transaction, subjects: Sequence[str]) -> list[PauseRecord]:
         """Return the pauses of some subjects that count still.
@@ -100,7 +98,7 @@ class PauseRecords:
         self._database.write(change, soon=self._database.is_shared)
 
     def clean(self) -> None:
-        """Forget pauses that do not count any more; called from time to time."""
+        """Forget pauses that do not count any more, with the next change; called from time to time."""
 
         def change(transaction: Transaction) -> None:
             transaction.execute("DELETE FROM pauses WHERE until <= acmems_now() - ?", (self._remembered,))

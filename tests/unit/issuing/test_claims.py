@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 from tests.chains import make_request
-from tests.issuing import House
+from tests.issuing import IDENTITY, House
 from tests.peers import wait_until
 from tests.sharing import Sharer, count, sharing
 
 from acmems.events import IssuedEvent
 from acmems.exceptions import CAUnavailable, ChallengeFailed, DeadlinePassed, PayloadInvalid
+from acmems.frontends.history import RecordedHistory
 from acmems.issuing.requests import Delivery
+from acmems.state.chains import ChainRecords
 from acmems.storages import NoStorage
 from acmems.system.clock import SYSTEM
 
@@ -28,7 +30,8 @@ class Server:
 
     def __init__(self, sharer: Sharer) -> None:
         self.sharer = sharer
-        self.house = House(clock=SYSTEM, memory=sharer.orders, pauses=sharer.pauses)
+        history = RecordedHistory(ChainRecords(sharer.database), IDENTITY, SYSTEM)
+        self.house = House(clock=SYSTEM, memory=sharer.orders, pauses=sharer.pauses, history=history)
         self.is_closed = False
 
     @property
