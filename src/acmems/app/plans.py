@@ -14,6 +14,7 @@ from acmems.frontends.http01 import CHALLENGE_LIMITS
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.net.address import IPNetwork
 from acmems.net.listening import (
+    AcceptBalance,
     ClientSocket,
     Connection,
     Descriptors,
@@ -85,12 +86,15 @@ class NoServices:
         raise NotImplementedError
 
 
-def planned(config: Configuration, services: Services) -> Iterator[PlannedListener]:
+def planned(
+    config: Configuration, services: Services, balance: AcceptBalance | None = None
+) -> Iterator[PlannedListener]:
     """Yield what a configuration lets a server listen on.
 
     Args:
         config: the configuration.
         services: what answers there.
+        balance: tells whether another process is to accept clients; None where there is none.
     """
     mgmt = config.mgmt
     public = [
@@ -101,7 +105,9 @@ def planned(config: Configuration, services: Services) -> Iterator[PlannedListen
     descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
     limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
     proxies = mgmt.trusted_proxies
-    plan = ListenerPlan("mgmt", mgmt.listeners, services.signing, limits, MGMT_LISTENERS, proxies)
+    plan = ListenerPlan(
+        "mgmt", mgmt.listeners, services.signing, limits, MGMT_LISTENERS, proxies, balance=balance
+    )
     yield PlannedListener(plan, is_for_clients=True)
     for validator in public:
         if isinstance(validator, Http01):

@@ -30,7 +30,7 @@ from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
-from acmems.net.listening import Listener, SocketPool, StreamService
+from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.database import Database, StateInUse
 from acmems.state.orders import OrderRecords
 from acmems.storages import IssuerIdentity
@@ -79,12 +79,14 @@ class WorkerShare:
     Args:
         position: its place among them, from 0 on.
         sockets: where it listens; bound, and listened on by all of them.
+        balance: tells whether another of them is to accept.
         everyone: returns how all of them are, for monitoring systems; None where that cannot be known.
         lock: a descriptor that holds the lock of the state for all of them; None where nothing is locked.
     """
 
     position: int
     sockets: BoundByName
+    balance: AcceptBalance
     everyone: Callable[[], Snapshot | None]
     lock: int | None = None
 
@@ -365,7 +367,7 @@ class Server:
 
     def _planned(self, config: Configuration) -> list[PlannedListener]:
         """Return what a configuration lets it listen on."""
-        listeners = list(planned(config, self))
+        listeners = list(planned(config, self, None if self._share is None else self._share.balance))
         for plan in (each.plan for each in listeners if each.is_for_clients):
             if plan.limits.connections < config.mgmt.max_connections:
                 logger.warning(

@@ -25,7 +25,8 @@ from acmems.app.workers.worker import Assignment
 from acmems.app.workers.worker_process import BecameWorker, WorkerProcess, fork
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
-from acmems.net.listening import BoundSocket, SocketPool
+from acmems.net.listening import AcceptBalance, BoundSocket, ConnectionCounts, SocketPool
+from acmems.net.listening.balance import ABSENT
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import InheritedSocket, Notifier
 
@@ -102,6 +103,9 @@ class Supervisor:
         self._pool = SocketPool(each.socket for each in inherited)
         self._workers: list[WorkerProcess] = []
         self._positions = [_Position(clock.monotonic()) for _ in range(config.mgmt.processes)]
+        # Of those that leave there are never many more than twice as many as of those that serve.
+        self._counts = ConnectionCounts(5 * config.mgmt.processes)
+        self._seats: dict[int, int] = {}  # of workers in those counts, by process ID
         self._collection = WholeCollection()
         self._setup: _Setup | None = None  # by which workers serve; None before the first one does
         self._trial: _Setup | None = None  # by which one worker tries to start, so that others may follow
@@ -195,7 +199,10 @@ class Supervisor:
 
     def _start(self, position: int, setup: _Setup, now: float) -> None:
         def assigned(channel: socket.socket) -> Assignment:
-            return Assignment(position, setup.config, setup.sockets, channel)
+            balance = AcceptBalance(self._counts, seat)
+            return Assignment(position, setup.config, setup.sockets, channel, balance)
+
+        seat = next(number for number in range(self._counts.seats) if number not in self._seats.values())
 
         others = [each.socket for each in self._all_bound() if each not in setup.bound]
         try:
@@ -211,6 +218,7 @@ class Supervisor:
             self._positions[position].due = now + _FORK_PAUSE
         else:
             self._workers.append(worker)
+            self._seats[worker.pid] = seat
 
     def _let_leave(self, worker: WorkerProcess, now: float) -> None:
         """Have a worker finish what it does, and end."""
@@ -344,6 +352,7 @@ class Supervisor:
         self._listen(worker)
         self._workers.remove(worker)
         self._collection.forget(worker)
+        self._counts.note(self._seats.pop(worker.pid), ABSENT)
         worker.close()
         state = worker.state
         if self._trial is not None and state.setup == self._trial.number:

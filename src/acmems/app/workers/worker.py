@@ -31,6 +31,7 @@ from acmems.app.workers.messages import (
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException
 from acmems.frontends.metrics.snapshot import Snapshot, packed, unpacked
+from acmems.net.listening import AcceptBalance
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Assignment:
         config: the configuration.
         sockets: where it listens.
         channel: its end of the pair of sockets between the supervisor and it.
+        balance: tells whether another worker is to accept.
         lock: a descriptor that holds the lock of the state; None where nothing is locked.
     """
 
@@ -58,6 +60,7 @@ class Assignment:
     config: Configuration
     sockets: BoundByName
     channel: socket.socket
+    balance: AcceptBalance
     lock: int | None = None
 
 
@@ -159,7 +162,13 @@ def work(assignment: Assignment) -> None:
         server: Server | None = None
         try:
             with signals.interrupting():
-                share = WorkerShare(assignment.position, assignment.sockets, link.everyone, assignment.lock)
+                share = WorkerShare(
+                    assignment.position,
+                    assignment.sockets,
+                    assignment.balance,
+                    link.everyone,
+                    assignment.lock,
+                )
                 server = Server(assignment.config, share=share)
                 server.start()
         except StoppedEarly:
