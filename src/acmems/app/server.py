@@ -31,7 +31,9 @@ from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
-from acmems.state.database import Database, StateInUse
+from acmems.state.engines.contract import Database
+from acmems.state.engines.sqlite import StateInUse
+from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock, Deadline
@@ -81,14 +83,14 @@ class WorkerShare:
         sockets: where it listens; bound, and listened on by all of them.
         balance: tells whether another of them is to accept.
         everyone: returns how all of them are, for monitoring systems; None where that cannot be known.
-        lock: a descriptor that holds the lock of the state for all of them; None where nothing is locked.
+        state: the claim to the state, for all of them; None where another server uses it.
     """
 
     position: int
     sockets: BoundByName
     balance: AcceptBalance
     everyone: Callable[[], Snapshot | None]
-    lock: int | None = None
+    state: StateClaim | None = None
 
 
 class Server:
@@ -412,21 +414,30 @@ def _open_state(config: Configuration, share: WorkerShare | None) -> Database | 
 
     Args:
         config: says where it is.
-        share: of a worker process, whose supervisor holds the lock.
+        share: of a worker process, whose supervisor has taken it for all of them.
 
     Raises:
         StateUnavailable: it cannot be used.
     """
-    file = config.state.file_for(config.account.dir)
-    try:
-        return Database.open(file)
-    except StateInUse:
-        logger.warning(
-            "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its "
-            "own",
-            file,
-        )
+    if share is not None and share.state is None:
         return None
+    try:
+        return open_state(config.state, config.account.dir, claim=None if share is None else share.state)
+    except StateInUse as error:
+        tell_in_use(error)
+        return None
+
+
+def tell_in_use(error: StateInUse) -> None:
+    """Tell that there is no state for this server.
+
+    Args:
+        error: names the one that another server uses.
+    """
+    logger.warning(
+        "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its own",
+        error,
+    )
 
 
 def tune_interpreter() -> None:

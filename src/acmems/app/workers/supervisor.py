@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -16,7 +17,7 @@ from acmems.app.changes import restart_needed
 from acmems.app.listeners import BoundByName, PreparedChange, prepare, tell_unused
 from acmems.app.plans import NoServices, planned
 from acmems.app.reloading import ConfigurationSource, tell_refused, tell_reloaded
-from acmems.app.server import DRAIN_SECONDS, WITHDRAW_SECONDS, raise_file_limit
+from acmems.app.server import DRAIN_SECONDS, WITHDRAW_SECONDS, raise_file_limit, tell_in_use
 from acmems.app.signals import STOPS, Signals, taking
 from acmems.app.workers import rota
 from acmems.app.workers.collection import WholeCollection
@@ -24,9 +25,11 @@ from acmems.app.workers.messages import Leave, Message, NotStarted, Ready, Repor
 from acmems.app.workers.worker import Assignment
 from acmems.app.workers.worker_process import BecameWorker, WorkerProcess, fork
 from acmems.config import Configuration
-from acmems.exceptions import ConfigurationError
+from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.net.listening import AcceptBalance, BoundSocket, ConnectionCounts, SocketPool
 from acmems.net.listening.balance import ABSENT
+from acmems.state.engines.sqlite import StateInUse
+from acmems.state.opening import StateClaim, claim_state
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.systemd import InheritedSocket, Notifier
 
@@ -98,6 +101,7 @@ class Supervisor:
         self._config = config
         self._source = source
         self._notifier = notifier
+        self._claim: StateClaim | None = None  # to the state; None where another server uses it
         self._inherited = inherited
         self._clock = clock
         self._pool = SocketPool(each.socket for each in inherited)
@@ -113,7 +117,7 @@ class Supervisor:
         self._leaving: list[BoundSocket] = []  # that former workers may still listen at
         self._addresses: Sequence[str] = ()
         self._is_reload_due = False
-        self._is_complete = False  # whether systemd knows that all workers serve by the last configuration
+        self._told_complete = 0  # the last setup of which systemd knows that all workers serve by it
         self._is_stopping = False
         self._exit_code = 0
         self._told: list[str] = []  # the last faults that the log was told of
@@ -128,11 +132,13 @@ class Supervisor:
 
         Raises:
             OSError: an address cannot be listened on; `filename` names it.
+            StateUnavailable: the state cannot be used.
         """
         raise_file_limit()
         try:
             with taking(signal.SIGCHLD) as signals:
                 self._trial = self._bind(self._config)
+                self._claim_state()
                 gc.collect()
                 gc.freeze()  # else collections in the workers would write to memory that all of them share
                 while self._has_work():
@@ -143,6 +149,12 @@ class Supervisor:
         if self._setup is not None:
             logger.info("stopped")
         return self._exit_code
+
+    def _claim_state(self) -> None:
+        try:
+            self._claim = claim_state(self._config.state, self._config.account.dir)
+        except StateInUse as error:
+            tell_in_use(error)
 
     @property
     def _now(self) -> float:
@@ -200,7 +212,7 @@ class Supervisor:
     def _start(self, position: int, setup: _Setup, now: float) -> None:
         def assigned(channel: socket.socket) -> Assignment:
             balance = AcceptBalance(self._counts, seat)
-            return Assignment(position, setup.config, setup.sockets, channel, balance)
+            return Assignment(position, setup.config, setup.sockets, channel, balance, self._claim)
 
         seat = next(number for number in range(self._counts.seats) if number not in self._seats.values())
 
@@ -229,11 +241,11 @@ class Supervisor:
 
     def _tell_complete(self) -> None:
         """Tell when all workers serve by the last configuration."""
-        if self._is_complete or self._setup is None or self._trial is not None:
+        if self._setup is None or self._trial is not None or self._told_complete == self._setup.number:
             return
         if rota.is_complete(self._states, self._setup.number, len(self._positions)):
-            self._is_complete = True
-            if self._setup.number == 1:
+            is_first, self._told_complete = self._told_complete == 0, self._setup.number
+            if is_first:
                 logger.info("ready, %s", self._status)
             else:
                 tell_reloaded(self._setup.config, self._status)
@@ -388,9 +400,14 @@ class Supervisor:
             if code < 0:
                 logger.error("%s %s", worker.name, rota.ending(code))
         elif not self._is_stopping:
-            logs.configure(self._source.logging(self._setup.config))
-            self._is_complete = True
+            with contextlib.suppress(AcmeException):  # what it logs to now is better than nothing
+                logs.configure(self._source.logging(self._setup.config))
             tell_refused(worker.reason or f"a process that was to go by it {rota.ending(code)}")
+            self._tell_unchanged()
+
+    def _tell_unchanged(self) -> None:
+        """Let systemd know that a reload is over, unless workers are still being replaced."""
+        if self._setup is not None and self._told_complete == self._setup.number:
             self._notifier.ready(self._status)
 
     # The configuration.
@@ -398,7 +415,8 @@ class Supervisor:
     def _may_reload(self) -> bool:
         """Tell whether a reload may begin: none goes on, and not too many former workers are still busy."""
         leaving = sum(each.is_leaving for each in self._states)
-        return self._is_complete and not self._is_stopping and leaving < 2 * len(self._positions)
+        is_free = self._setup is not None and self._trial is None and not self._is_stopping
+        return is_free and leaving < 2 * len(self._positions)
 
     def _reload(self) -> None:
         """Read the configuration anew, and try it with one worker."""
@@ -414,10 +432,10 @@ class Supervisor:
             except BaseException:
                 trial.change.abort()
                 raise
-            self._trial, self._is_complete = trial, False
+            self._trial = trial
 
         if self._source.attempt(self._config, change) is None:
-            self._notifier.ready(self._status)
+            self._tell_unchanged()
 
     def _bind(self, config: Configuration) -> _Setup:
         """Bind what a configuration listens on and is not yet bound.

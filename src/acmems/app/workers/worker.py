@@ -32,6 +32,7 @@ from acmems.config import Configuration
 from acmems.exceptions import AcmeException
 from acmems.frontends.metrics.snapshot import Snapshot, packed, unpacked
 from acmems.net.listening import AcceptBalance
+from acmems.state.opening import StateClaim
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Assignment:
         sockets: where it listens.
         channel: its end of the pair of sockets between the supervisor and it.
         balance: tells whether another worker is to accept.
-        lock: a descriptor that holds the lock of the state; None where nothing is locked.
+        state: the claim to the state; None where another server uses it.
     """
 
     position: int
@@ -61,7 +62,7 @@ class Assignment:
     sockets: BoundByName
     channel: socket.socket
     balance: AcceptBalance
-    lock: int | None = None
+    state: StateClaim | None = None
 
 
 class SupervisorLink:
@@ -167,7 +168,7 @@ def work(assignment: Assignment) -> None:
                     assignment.sockets,
                     assignment.balance,
                     link.everyone,
-                    assignment.lock,
+                    assignment.state,
                 )
                 server = Server(assignment.config, share=share)
                 server.start()
