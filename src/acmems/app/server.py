@@ -127,7 +127,9 @@ class Server:
         self._generation = Generation.of(config)
         self._database = _open_state(config, share)
         orders = None if self._database is None else OrderRecords(self._database, clock.now())
-        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
+        self.issuer = AcmeIssuer(
+            config.account, config.mgmt.request_timeout, clock, orders, config.mgmt.processes
+        )
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
         self.issuance = Issuance(

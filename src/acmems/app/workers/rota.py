@@ -58,7 +58,7 @@ def next_position(
 
 
 def superseded(workers: Sequence[WorkerState], setup: int) -> list[int]:
-    """Return which workers are to leave, as indexes: their position has a newer one that serves.
+    """Return which workers are to leave, as indexes: their position has a later one that serves.
 
     Args:
         workers: those that there are.
@@ -68,7 +68,7 @@ def superseded(workers: Sequence[WorkerState], setup: int) -> list[int]:
     return [
         index
         for index, each in enumerate(workers)
-        if each.setup != setup and not each.is_leaving and each.position in filled
+        if each.setup < setup and not each.is_leaving and each.position in filled
     ]
 
 

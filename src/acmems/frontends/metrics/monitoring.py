@@ -60,6 +60,8 @@ class Monitoring:
     def __init__(self, monitored: Monitored, everyone: Callable[[], Snapshot | None] | None = None) -> None:
         self._monitored = monitored
         self._everyone = everyone or self.snapshot
+        # A scrape of all processes is kept where it is the same for whichever is asked next.
+        self._kept_seconds = KEPT_SECONDS if everyone is None else 0.0
         self._is_stopping = False
         self._expected: tuple[Block, ...] | None = None
         self._scraped, self._scraped_until = b"", -math.inf
@@ -110,7 +112,7 @@ class Monitoring:
             if snapshot is None:
                 return _answer(503, UNANSWERED)
             self._scraped = generate_latest(_Collected(snapshot.metrics))
-            self._scraped_until = now + KEPT_SECONDS
+            self._scraped_until = now + self._kept_seconds
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)
 
     def _health(self) -> HttpResponse:
