@@ -12,7 +12,7 @@ from acmems.challenges import Validator
 from acmems.exceptions import PayloadInvalid
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
-from acmems.state.shared_orders import Claim
+from acmems.state.shared_orders import OrderClaim
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain
@@ -24,7 +24,7 @@ class OrderSharing(Protocol):
 
     def claim(
         self, identity: str, subjects: Sequence[str], is_wanted: Callable[[ChainRecord], bool]
-    ) -> Future[Claim]:
+    ) -> Future[OrderClaim]:
         """Let no other server order the same until `IssuanceMemory.end`, unless one does already.
 
         Args:

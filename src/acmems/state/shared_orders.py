@@ -42,7 +42,7 @@ _REMOVE_EXPIRED = "DELETE FROM orders WHERE url IS NULL OR expires <= acmems_now
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class OrderClaim:
     """What a node finds that is going to order.
 
     Args:
@@ -99,7 +99,7 @@ class SharedOrders:
 
     def claim(
         self, identity: str, subjects: Sequence[str], is_wanted: Callable[[ChainRecord], bool]
-    ) -> Future[Claim]:
+    ) -> Future[OrderClaim]:
         """Make an order this node's, unless another node has it or there is a chain already.
 
         Args:
@@ -111,24 +111,24 @@ class SharedOrders:
 
         name = _lease_name(identity)
 
-        def change(transaction: Transaction) -> tuple[Claim, Lease | None, OrderRecord | None]:
+        def change(transaction: Transaction) -> tuple[OrderClaim, Lease | None, OrderRecord | None]:
             newest = ChainRecords.newest_in(transaction, identity)
             known = None if newest is None else newest.fingerprint
             if newest is not None and is_wanted(newest):
-                return Claim(newest=known, chain=newest), None, None
+                return OrderClaim(newest=known, chain=newest), None, None
             if self._leases.is_elsewhere(transaction, name):
-                return Claim(newest=known, is_elsewhere=True), None, None
+                return OrderClaim(newest=known, is_elsewhere=True), None, None
             pauses = self._pauses.find(transaction, subjects)
             is_paused = any(each.left > 0 for each in pauses)
             lease = None if is_paused else self._leases.take(transaction, name)
             if lease is None:
-                return Claim(newest=known, is_elsewhere=not is_paused, pauses=pauses), None, None
+                return OrderClaim(newest=known, is_elsewhere=not is_paused, pauses=pauses), None, None
             found = select_orders(transaction, f"{_IS_OPEN} AND identity = ?", identity)
-            return Claim(newest=known, is_mine=True, pauses=pauses), lease, next(iter(found), None)
+            return OrderClaim(newest=known, is_mine=True, pauses=pauses), lease, next(iter(found), None)
 
-        claimed: Future[Claim] = Future()
+        claimed: Future[OrderClaim] = Future()
 
-        def note(written: Future[tuple[Claim, Lease | None, OrderRecord | None]]) -> None:
+        def note(written: Future[tuple[OrderClaim, Lease | None, OrderRecord | None]]) -> None:
             error = written.exception()
             if error is not None:
                 claimed.set_exception(error)

@@ -13,7 +13,7 @@ from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.pauses import PauseRecord
-from acmems.state.shared_orders import Claim, SharedOrders
+from acmems.state.shared_orders import OrderClaim, SharedOrders
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 LATER = NOW + datetime.timedelta(days=1)
@@ -38,7 +38,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
         yield opened
 
 
-def claim(sharer: Sharer, *subjects: str, wants: bool = True) -> Claim:
+def claim(sharer: Sharer, *subjects: str, wants: bool = True) -> OrderClaim:
     return sharer.orders.claim("one", subjects, lambda _: wants).result(20)
 
 
@@ -61,7 +61,7 @@ class TestClaims:
         """It is the other's until that ends, with an order that stays open or without."""
         first, second, _ = nodes
         place(first)
-        assert claim(second) == Claim(is_elsewhere=True)
+        assert claim(second) == OrderClaim(is_elsewhere=True)
         first.orders.end("one")
         settle(first)
         assert claim(second).is_mine
