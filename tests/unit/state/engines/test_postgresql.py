@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.monitoring import Moment
-from tests.peers import Postgres, free_port, wait_until
+from tests.peers import PgBouncer, Postgres, free_port, wait_until
 from tests.relay import Relay
 
 from acmems.exceptions import StateUnavailable
@@ -222,6 +222,19 @@ class TestShared:
             assert count(one) == 1
             found = two.read(lambda transaction: transaction.execute("SELECT begun FROM orders").fetchone())
             assert found == (100,)
+
+    def test_a_pooler(self, postgres: Postgres, name: str) -> None:
+        """Where each transaction is in another session, servers notice nothing of it."""
+        with (
+            PgBouncer(postgres) as pooler,
+            opened(postgres, name, pooler.port) as one,
+            opened(postgres, name, pooler.port) as two,
+            ThreadPoolExecutor(8) as threads,
+        ):
+            list(threads.map(note, [one, two] * 100))
+            assert list(threads.map(count, [one, two] * 100)) == [1] * 200
+            found = two.read(lambda transaction: transaction.execute("SELECT begun FROM orders").fetchone())
+            assert found == (200,)
 
     def test_connections_are_few(self, postgres: Postgres, name: str) -> None:
         """Many threads that read have few connections."""
