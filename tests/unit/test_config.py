@@ -182,6 +182,7 @@ class TestDefaults:
             csr_rules=csr.Rules(),
             default_verification=None,
             default_storage=None,
+            processes=1,
         )
 
     def test_logging(self) -> None:

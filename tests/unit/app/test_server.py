@@ -14,7 +14,7 @@ import pytest
 from tests.listening import WithoutFamily
 from tests.running import ACCOUNT, LINES, Issuer, configuration, is_open, running
 
-from acmems.app import process
+from acmems.app import plans, process
 from acmems.app import server as servers
 from acmems.challenges import http01
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
@@ -144,9 +144,9 @@ class TestStart:
         """Default listeners of both kinds do without IPv6 where the machine has none."""
         defaults = (Address("127.0.0.1", 0), Address("::1", 0))
         for module, name in (
-            (servers, "MGMT_LISTENERS"),
+            (plans, "MGMT_LISTENERS"),
             (options, "MGMT_LISTENERS"),
-            (servers, "DEFAULT_LISTENERS"),
+            (plans, "DEFAULT_LISTENERS"),
             (http01, "DEFAULT_LISTENERS"),
         ):
             monkeypatch.setattr(module, name, defaults)

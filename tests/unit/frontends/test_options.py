@@ -32,6 +32,7 @@ class TestMgmt:
             csr_rules=csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"})),
             default_verification=None,
             default_storage=None,
+            processes=1,
         )
 
     def test_requests_are_judged_by_it(self) -> None:

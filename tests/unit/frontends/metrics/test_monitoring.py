@@ -19,7 +19,7 @@ from acmems.events import DeliveredEvent, Event, NotIssuedEvent, RefusedEvent
 from acmems.exceptions import CAUnavailable, RateLimited, StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics import monitoring as module
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
-from acmems.issuing import pauses
+from acmems.issuing.subjects import EverythingSubject
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
 from acmems.net.listening import Listener, ListenerLimits
@@ -242,7 +242,7 @@ class TestMetrics:
     def test_pauses_and_work(self, stand: Stand, monitoring: Monitoring) -> None:
         """Pauses are counted by what they stop, issuances by what becomes of them."""
         overall = RateLimited("too many", is_overall=True, retry_after=60)
-        stand.issuance.pauses._cooldown.note(pauses._Everything(), overall, 60)
+        stand.issuance.pauses._cooldown.note(EverythingSubject().text(""), overall, 60)
         found = samples(stand, monitoring)
         assert value(found, "acmems_pauses", subject="everything") == 1
         assert value(found, "acmems_pauses", subject="name") == 0
