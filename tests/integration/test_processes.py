@@ -190,10 +190,11 @@ class TestReload:
         _, csr = make_key_and_csr(tmp_path, ["safe.example.org"])
         with Acmems(settings) as acmems:
             before = workers(acmems)
-            (tmp_path / "account" / "account.pem").write_text("this is no key")
+            (tmp_path / "other").mkdir()
+            (tmp_path / "other" / "identities").write_text("where a directory should be")
+            settings.storage = '[storage "file"]\ntype = file\ndirectory = {folder}/other\n'
             acmems.reload(settings)
-            print(acmems.log)
-            assert "not reloaded, all stays as it was: " in acmems.log
+            assert "not reloaded, all stays as it was: storage 'file' is not writable" in acmems.log
             assert wait_for_workers(acmems, 2) == before
             assert curl_sign(acmems.sign_url, csr).status == 200
 
