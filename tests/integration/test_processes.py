@@ -190,11 +190,12 @@ class TestReload:
         _, csr = make_key_and_csr(tmp_path, ["safe.example.org"])
         with Acmems(settings) as acmems:
             before = workers(acmems)
-            settings.storage = '[storage "file"]\ntype = file\ndirectory = /proc/self\n'
+            (tmp_path / "other").mkdir()
+            (tmp_path / "other" / "identities").write_text("where a directory should be")
+            settings.storage = '[storage "file"]\ntype = file\ndirectory = {folder}/other\n'
             acmems.reload(settings)
-            assert "not reloaded, all stays as it was: " in acmems.log
-            wait_for_workers(acmems, 2)
-            assert workers(acmems) == before
+            assert "not reloaded, all stays as it was: storage 'file' is not writable" in acmems.log
+            assert wait_for_workers(acmems, 2) == before
             assert curl_sign(acmems.sign_url, csr).status == 200
 
     def test_the_number_of_processes(self, settings: Settings) -> None:

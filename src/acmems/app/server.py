@@ -51,6 +51,7 @@ WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
 SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
@@ -281,23 +282,29 @@ class Server:
         self._check_account_behind()
 
     def retire(self, deadline: Deadline) -> None:
-        """Stop accepting, and let running requests finish; `stop` is to follow.
+        """Stop accepting, let running requests finish, and keep what could not be kept; `stop` is to follow.
 
         Args:
             deadline: when to give up.
         """
-        self._close_threads()
+        for thread in self._threads:
+            if thread is not self._saving:
+                thread.close()
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
         for listener in self._listeners.for_clients:
             listener.drain(deadline)
+        while self.issuance.workload.unsaved and not deadline.passed:
+            self.clock.sleep(min(UNSAVED_SECONDS, deadline.remaining))
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
-        self._close_threads()
+        for thread in (*self._threads, self._retiring):
+            if thread is not None:
+                thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._listeners.for_clients:
             listener.stop_accepting()

@@ -140,8 +140,6 @@ class Supervisor:
             with taking(signal.SIGCHLD) as signals:
                 self._trial = self._bind(self._config)
                 self._claim_state()
-                gc.collect()
-                gc.freeze()  # else collections in the workers would write to memory that all of them share
                 while self._has_work():
                     self._advance(self._clock.monotonic())
                     self._wait(signals)
@@ -447,6 +445,11 @@ class Supervisor:
         running = self._setup.sockets if self._setup is not None else {}
         change = prepare(planned(config, NoServices()), running, self._pool, self._leaving)
         self._last += 1
+        # What is made until now is looked at once more, and not by collections in the workers, which would
+        # write to memory that all of them share.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         sockets = {name: tuple(bound.bound) for name, bound in change.bound.items()}
         return _Setup(self._last, config, sockets, change)
 
