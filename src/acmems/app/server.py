@@ -30,8 +30,10 @@ from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
+from acmems.state.events import EventRecords
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
+from acmems.state.recorder import RECORD_SECONDS, EventRecorder
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
@@ -131,6 +133,7 @@ class Server:
         if orders is not None:
             resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
+        self._recorder = None if self._database is None else self._record_events(self._database)
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
@@ -257,7 +260,29 @@ class Server:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
 
+    def _record_events(self, database: Database) -> EventRecorder:
+        """Keep what happens in the state from now on."""
+        recorder = EventRecorder(
+            EventRecords(database),
+            lambda: self.config.state.keep_events,
+            node=socket.gethostname(),
+            clock=self.clock,
+        )
+        self.bus.subscribe(recorder)
+        thread = PeriodicThread(
+            "acmems-events",
+            recorder.turn,
+            RECORD_SECONDS,
+            longest_pause=RECORD_SECONDS,
+            delay=RECORD_SECONDS,
+            clock=self.clock,
+        )
+        self._threads.append(thread)
+        return recorder
+
     def _close_state(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
         if self._database is not None:
             self._database.close()
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from acmems.settings.options import Options
+from acmems.settings.values import days
+
+KEEP_EVENTS = datetime.timedelta(days=400)
+"""For how long events are kept unless told otherwise: what happens once a year can be looked up."""
 
 _SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """`[state]`: where the state is kept.
+    """`[state]`: where the state is kept, and for how long what needs no more to be known.
 
     Args:
         file: the SQLite file, None for `state.sqlite` in the directory of the account.
+        keep_events: for how long events are kept.
     """
 
     file: Path | None
+    keep_events: datetime.timedelta = KEEP_EVENTS
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -31,7 +38,13 @@ class StateOptions:
                 None,
                 meaning="`sqlite:///PATH`: the file that keeps open orders; `state.sqlite` in the account's "
                 "directory unless given",
-            )
+            ),
+            options.one(
+                "keep-events",
+                _days,
+                KEEP_EVENTS,
+                meaning="days for which events are kept, at least 1; `acmems events` shows them",
+            ),
         )
 
     def file_for(self, account: Path) -> Path:
@@ -52,3 +65,10 @@ def _file(value: str) -> Path:
             f"{path!r} is relative; write the whole path: sqlite:////var/lib/acmems/state.sqlite"
         )
     return Path(path)
+
+
+def _days(value: str) -> datetime.timedelta:
+    kept = days(value)
+    if not kept:
+        raise ValueError("must be at least 1")
+    return kept
