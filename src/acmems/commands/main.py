@@ -10,8 +10,10 @@ from typing import Protocol
 
 from acmems import __version__, logs
 from acmems.commands import account, check, explain, serve
+from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
+from acmems.commands.views import certificate, certificates, events, limits
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
@@ -31,6 +33,8 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
         """Declare what the command takes beside configuration files.
 
+        Configuration files come last, unless they are declared here, before what follows them.
+
         Returns:
             the parsers of its actions, if it has actions.
         """
@@ -43,6 +47,10 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "list": certificates,
+    "show": certificate,
+    "events": events,
+    "limits": limits,
     "account": account,
 }
 
@@ -141,9 +149,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         const=_DEBUGGING,
         help="log everything to stderr, whatever the configuration says",
     )
-    parser.add_argument(
-        "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
-    )
+    if not has_configuration(parser):
+        add_configuration(parser)
 
 
 def _sentence(words: str) -> str:

@@ -122,8 +122,8 @@ class EventRecords:
         row = (int(before.timestamp()), PAGE)
         return self._database.write(lambda transaction: transaction.execute(_FORGET, row).rowcount)
 
-    def newest(self, wanted: EventFilter) -> Iterator[EventRecord]:
-        """Yield events, newest first; what is written meanwhile is not among them.
+    def search(self, wanted: EventFilter, *, newest_first: bool = True) -> Iterator[EventRecord]:
+        """Yield events, newest first or oldest first, without reading all of them at once.
 
         Raises:
             StateUnavailable: they cannot be read.
@@ -132,16 +132,15 @@ class EventRecords:
         given = [(name, _value(value)) for name, value in found if value is not None]
         conditions = [_CONDITIONS[name] for name, _ in given]
         values = [value for _, value in given]
-        page = self._select(conditions, values, "at DESC, id DESC", PAGE)
+        order, beyond = ("at DESC, id DESC", "<") if newest_first else ("at, id", ">")
+        page = self._select(conditions, values, order)
         while page:
             yield from page
             if len(page) < PAGE:
                 return
-            last = page[-1]
-            after = [*values, _value(last.at), _value(last.at), last.id]
-            page = self._select(
-                [*conditions, "(at < ? OR (at = ? AND id < ?))"], after, "at DESC, id DESC", PAGE
-            )
+            place = [_value(page[-1].at), _value(page[-1].at), page[-1].id]
+            rest = f"(at {beyond} ? OR (at = ? AND id {beyond} ?))"
+            page = self._select([*conditions, rest], [*values, *place], order)
 
     def written_after(self, id: str) -> list[EventRecord]:  # noqa: A002 - the name of the column
         """Return the events whose rows were made after one with this id, oldest first; at most `PAGE`.
@@ -149,13 +148,11 @@ class EventRecords:
         Raises:
             StateUnavailable: they cannot be read.
         """
-        return self._select(["id > ?"], [id], "id", PAGE)
+        return self._select(["id > ?"], [id], "id")
 
-    def _select(
-        self, conditions: Sequence[str], values: Sequence[Value], order: str, most: int
-    ) -> list[EventRecord]:
+    def _select(self, conditions: Sequence[str], values: Sequence[Value], order: str) -> list[EventRecord]:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        statement = f"{_SELECT}{where} ORDER BY {order} LIMIT {most}"
+        statement = f"{_SELECT}{where} ORDER BY {order} LIMIT {PAGE}"
         return self._database.read(
             lambda transaction: [_record(each) for each in transaction.execute(statement, values).fetchall()]
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.options import StateOptions
@@ -41,3 +43,21 @@ def look_at_state(options: StateOptions, account: Path) -> Database:
         return SqliteDatabase.open(path)
     except StateInUse:
         return SqliteDatabase.look(path)
+
+
+def view_state(options: StateOptions, account: Path) -> Database:
+    """Open the state for a command that changes nothing: a server may start, and go on, beside it.
+
+    A state that cannot be read without a change, as one that a server of an older version has left, is opened
+    as by `look_at_state`.
+
+    Args:
+        options: where it is.
+        account: the directory of the account.
+
+    Raises:
+        StateUnavailable: it cannot be used; the text says what to do.
+    """
+    with contextlib.suppress(StateUnavailable):
+        return SqliteDatabase.look(options.file_for(account))
+    return look_at_state(options, account)

@@ -44,14 +44,14 @@ def minutes(number: int) -> datetime.datetime:
 def test_what_is_kept(records: EventRecords) -> None:
     """Every field comes back as it was, also those that are empty."""
     records.add([WHOLE, BARE]).result()
-    assert list(records.newest(EventFilter())) == [BARE, WHOLE]
+    assert list(records.search(EventFilter())) == [BARE, WHOLE]
 
 
 def test_a_change_that_is_made_twice(records: EventRecords) -> None:
     """A row that is there already stays as it is."""
     for count in (3, 3, 4):
         records.add([EventRecord(id="1", at=NOW, word="refused", client="-", count=count)]).result()
-    assert [each.count for each in records.newest(EventFilter())] == [3]
+    assert [each.count for each in records.search(EventFilter())] == [3]
 
 
 def test_more_than_a_page(records: EventRecords) -> None:
@@ -61,7 +61,7 @@ def test_more_than_a_page(records: EventRecords) -> None:
         for number in range(2 * PAGE + 7)
     ]
     records.add(many).result()
-    assert [each.id for each in records.newest(EventFilter())] == [each.id for each in reversed(many)]
+    assert [each.id for each in records.search(EventFilter())] == [each.id for each in reversed(many)]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_filter(records: EventRecords, wanted: EventFilter, found: list[str]) 
             EventRecord(id="3", at=minutes(3), word="failed", client="192.0.2.7", names=names, block="x"),
         ]
     ).result()
-    assert [each.id for each in records.newest(wanted)] == found
+    assert [each.id for each in records.search(wanted)] == found
 
 
 def test_what_was_written_since(records: EventRecords) -> None:
@@ -120,4 +120,4 @@ def test_what_is_too_old(records: EventRecords) -> None:
     ).result()
     before = minutes(PAGE + 10)
     assert [records.forget(before).result() for _ in range(3)] == [PAGE, 10, 0]
-    assert len(list(records.newest(EventFilter()))) == 10
+    assert len(list(records.search(EventFilter()))) == 10

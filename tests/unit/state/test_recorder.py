@@ -82,7 +82,7 @@ class Bench:
     @property
     def rows(self) -> list[EventRecord]:
         """Oldest first."""
-        return [*self.records.newest(EventFilter())][::-1]
+        return [*self.records.search(EventFilter())][::-1]
 
     @property
     def told(self) -> list[tuple[object, ...]]:
