@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.UNUSABLE
     except AcmeException as error:
         complain(_words(config, error))
+    except BrokenPipeError:
+        # Whoever reads has read enough; Python would complain when it writes the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")

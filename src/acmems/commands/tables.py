@@ -20,6 +20,7 @@ _LONGEST_NOTE = 4000  # characters
 _MEASURED = 500  # rows that the widths are taken from; those after them are cut where they need more
 _NARROWEST = 8  # columns that a cell may be shrunk to
 _WIDTH = 100  # columns of a terminal that does not say
+_NOTHING = ("",)
 _NOTE_LINES = 4  # of which the last one is cut
 
 
@@ -30,12 +31,14 @@ class Column:
     Args:
         title: what stands above it.
         is_flexible: whether its cells may be cut where the terminal is too narrow.
+        is_cut_first: whether they are cut before those of other flexible columns.
         is_number: whether its cells stand at its right side.
         usual: how wide it is at least where nobody knows what is to come.
     """
 
     title: str
     is_flexible: bool = False
+    is_cut_first: bool = False
     is_number: bool = False
     usual: int = 0
 
@@ -83,9 +86,10 @@ class Row:
 def cell(value: object, colour: Colour | None = None, *, whole: str | None = None) -> Cell:
     """Return the cell for a value: a text, several texts, or nothing for None."""
     if value is None:
-        return Cell(("",), colour, whole)
-    values = value if isinstance(value, tuple | list) else (value,)
-    return Cell(tuple(map(one_line, values)) or ("",), colour, whole)
+        return Cell(_NOTHING, colour, whole)
+    if isinstance(value, tuple | list):
+        return Cell(tuple(map(one_line, value)) or _NOTHING, colour, whole)
+    return Cell((one_line(value),), colour, whole)
 
 
 def print_rows(
@@ -187,13 +191,19 @@ def _line(cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int
 def _shrunk(natural: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
     """Return the widths of the columns for a line that is not longer than the terminal is wide."""
     widths = list(natural)
-    flexible = [number for number, column in enumerate(columns) if column.is_flexible]
-    room = width - len(_GAP) * (len(columns) - 1)
-    while sum(widths) > room and flexible:
-        widest = max(flexible, key=lambda number: widths[number])
-        if widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
+    too_many = sum(widths) + len(_GAP) * (len(columns) - 1) - width
+    for is_first in (True, False):
+        flexible = [
+            number
+            for number, column in enumerate(columns)
+            if column.is_flexible and (column.is_cut_first or not is_first)
+        ]
+        while too_many > 0 and flexible:
+            widest = max(flexible, key=lambda number: widths[number])
+            if widths[widest] <= _NARROWEST:
+                break
+            widths[widest] -= 1
+            too_many -= 1
     return widths
 
 

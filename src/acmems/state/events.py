@@ -139,7 +139,7 @@ class EventRecords:
             if len(page) < PAGE:
                 return
             place = [_value(page[-1].at), _value(page[-1].at), page[-1].id]
-            rest = f"(at {beyond} ? OR (at = ? AND id {beyond} ?))"
+            rest = f"at {beyond}= ? AND (at {beyond} ? OR id {beyond} ?)"
             page = self._select([*conditions, rest], [*values, *place], order)
 
     def written_after(self, id: str) -> list[EventRecord]:  # noqa: A002 - the name of the column

@@ -123,7 +123,7 @@ class StateOverview:
             block: of this auth block only.
             before: those only that end at this time (aware) or before it.
         """
-        conditions = ["(not_after > ? OR (not_after = ? AND fingerprint > ?))"]
+        conditions = ["not_after >= ? AND (not_after > ? OR fingerprint > ?)"]
         values: list[Value] = []
         if not superseded:
             conditions.append("superseded IS NULL")

@@ -29,7 +29,7 @@ from acmems.x509.chain import Chain
 HELP = "show one certificate or open order, whole: history, who asked, and why it failed"
 
 _HISTORY = (
-    Column("serial"),
+    Column("serial", is_flexible=True),
     Column("not before (UTC)"),
     Column("not after (UTC)"),
     Column("state"),
@@ -65,8 +65,10 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         return _print_pem(found, options.name)
     else:
         for number, each in enumerate(found):
-            if number:
-                tell("")
+            if len(found) > 1 and sys.stdout.isatty():
+                if number:
+                    tell("")
+                tell(f"{number + 1} of {len(found)} with that name:")
             _print(each, now)
     return ExitCode.DONE if found else ExitCode.FAILED
 
@@ -158,7 +160,7 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
     yield "requested by", cell(_by(record.client or "unknown", record.reference))
     if record.last_asked is not None:
         yield "last asked", _time(record.last_asked, now)
-        yield "asked by", cell(f"{record.asked_by}; {record.asked} times in all")
+        yield "asked by", cell(f"{record.asked_by}; delivered {_times(record.asked)} in all")
     if record.superseded is not None:
         yield "superseded", _time(record.superseded, now)
     if record.revoked is not None:
@@ -167,6 +169,10 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
         yield "reason", cell(record.reason if record.revoked else f"{record.reason}; being revoked")
     if record.order_url is not None:
         yield "order", cell(record.order_url)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _by(client: str, reference: str | None) -> str:

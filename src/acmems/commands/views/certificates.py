@@ -23,8 +23,8 @@ HELP = "list the certificates that are current, soonest end first"
 
 _COLUMNS = (
     Column("names", is_flexible=True),
-    Column("block", is_flexible=True),
-    Column("issuer", is_flexible=True),
+    Column("block", is_flexible=True, is_cut_first=True),
+    Column("issuer", is_flexible=True, is_cut_first=True),
     Column("not after (UTC)"),
     Column("renewal due"),
     Column("last asked"),

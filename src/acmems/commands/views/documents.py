@@ -16,12 +16,16 @@ def rfc3339(time: datetime.datetime | None) -> str | None:
     """Return a time (aware) in UTC, to the second; None for none."""
     if time is None:
         return None
-    return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_utc(time).isoformat(timespec='seconds')}Z"
 
 
 def for_person(time: datetime.datetime) -> str:
     """Return a time (aware) in UTC as it is written in tables, whose titles say so."""
-    return time.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _utc(time).isoformat(" ", "seconds")
+
+
+def _utc(time: datetime.datetime) -> datetime.datetime:
+    return time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def distance(time: datetime.datetime, now: datetime.datetime) -> str:
@@ -39,10 +43,16 @@ def print_list(name: str, members: Iterable[Mapping[str, Any]]) -> int:
         name: what the list is called.
         members: its elements; each is printed as it comes.
     """
-    count = 0
-    before = f"{{{json.dumps(name)}: ["
-    for each in members:
-        tell(f"{before}{json.dumps(each)}" if count == 0 else f",{json.dumps(each)}")
+    lines = map(json.dumps, members)
+    line = next(lines, None)
+    if line is None:
+        tell(json.dumps({name: []}))
+        return 0
+    tell(f"{{{json.dumps(name)}: [")
+    count = 1
+    for following in lines:
+        tell(f"{line},")
+        line = following
         count += 1
-    tell("]}" if count else f"{before}]}}")
+    tell(f"{line}\n]}}")
     return count

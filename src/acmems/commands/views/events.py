@@ -43,7 +43,7 @@ COLUMNS = (
     Column("event", usual=10),
     Column("outcome", usual=7),
     Column("client", usual=15),
-    Column("block", is_flexible=True),
+    Column("block", is_flexible=True, is_cut_first=True),
     Column("names", is_flexible=True),
     Column("status"),
     Column("times", is_number=True),
@@ -84,7 +84,8 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         records = EventRecords(database)
         found = _found(records, options, clock.now())
         if options.follow:
-            _follow(records, list(found), _test(options), clock, as_json=options.json)
+            with contextlib.suppress(KeyboardInterrupt):
+                _follow(records, list(found), _test(options), clock, as_json=options.json)
             return ExitCode.DONE
         if options.json:
             return ExitCode.DONE if print_list("events", map(document, found)) else ExitCode.FAILED
@@ -221,4 +222,4 @@ def row(event: EventRecord) -> Row:
         cell(event.status),
         cell(event.count),
     )
-    return Row(cells, event.reason)
+    return Row(cells, event.reason or "")
