@@ -27,6 +27,7 @@ from acmems.exceptions import StateUnavailable
 from acmems.net.listening.shares import share_of
 from acmems.state.events import PAGE, EventRecord, EventRecords, event_id
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.threads import PeriodicThread
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,9 @@ class EventRecorder:
         keep: returns for how long.
         node: what this process is called.
         clock: for times.
+
+    Attributes:
+        thread: calls `turn`.
     """
 
     def __init__(
@@ -150,6 +154,14 @@ class EventRecorder:
         self._writing: futures.Future[None] | None = None
         self._batch: list[EventRecord] = []  # which is being written
         self._lost = 0
+        self.thread = PeriodicThread(
+            "acmems-events",
+            self.turn,
+            RECORD_SECONDS,
+            longest_pause=RECORD_SECONDS,
+            delay=RECORD_SECONDS,
+            clock=clock,
+        )
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""

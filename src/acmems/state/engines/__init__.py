@@ -2,6 +2,8 @@
 
 - `contract`: what the rest of `acmems.state` speaks to
 - `sqlite`: one file, for the servers of one machine
+- `postgresql`: a database of PostgreSQL, for any number of servers
+- `connection`, `pool`: connections to that which never hang, and how long until the next attempt
 - `group_commit`: changes that share transactions, for each engine
 - `migrations`: the tables, as the steps from one revision to the next
 - `places`: which file systems SQLite is safe on
