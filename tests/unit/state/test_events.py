@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.engines.contract import Database
 from acmems.state.events import PAGE, EventFilter, EventRecord, EventRecords, event_id, id_before
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -31,10 +29,8 @@ BARE = EventRecord(id="2", at=NOW, word="refused", client="192.0.2.9")
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[EventRecords]:
-    database = SqliteDatabase.open(tmp_path / "state.sqlite")
-    yield EventRecords(database)
-    database.close()
+def records(database: Database) -> EventRecords:
+    return EventRecords(database)
 
 
 def minutes(number: int) -> datetime.datetime:

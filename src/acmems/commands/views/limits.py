@@ -63,16 +63,12 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
 def _print(pauses: list[PauseView], refusals: list[EventRecord]) -> None:
     is_terminal = sys.stdout.isatty()
     if is_terminal:
-        tell(
-            "Not ordered for now:" if pauses else "Everything that is granted is ordered: nothing is paused."
-        )
+        tell("Not ordered for now:" if pauses else "Nothing is paused: all that is granted is ordered.")
     print_rows(COLUMNS, (each.row() for each in pauses), kind="pause")
     if is_terminal:
         tell("")
-        told = (
-            "Refused because of a rate limit" if refusals else "Nothing was refused because of a rate limit"
-        )
-        tell(f"{told} in the last {LATELY.days} days{':' if refusals else '.'}")
+        told = "Refused" if refusals else "Nothing was refused"
+        tell(f"{told} because of a rate limit in the last {LATELY.days} days{':' if refusals else '.'}")
     print_rows(events.COLUMNS, map(events.row, refusals), kind="refusal")
 
 
