@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import socket
+from collections.abc import Callable
 
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -11,11 +14,13 @@ from acmems.frontends.history import RecordedHistory
 from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
+from acmems.state.events import EventRecords
 from acmems.state.leases import Leases
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
+from acmems.state.recorder import EventRecorder
 from acmems.state.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import Clock
@@ -51,6 +56,7 @@ class StateMemory:
         self._clock = clock
         self._node: Node | None = None
         self._shared: SharedOrders | None = None
+        self._recorder: EventRecorder | None = None
         self.chains = ChainRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
@@ -82,6 +88,19 @@ class StateMemory:
         bus.subscribe(history)
         return history
 
+    def record_events(self, bus: Bus, keep_events: Callable[[], datetime.timedelta]) -> None:
+        """Keep what happens from now on.
+
+        Args:
+            bus: tells of it.
+            keep_events: returns for how long.
+        """
+        self._recorder = EventRecorder(
+            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self._clock
+        )
+        bus.subscribe(self._recorder)
+        self.threads.append(self._recorder.thread)
+
     def keep_up(self) -> None:
         """Keep what is known up to date; called from time to time."""
         self.pauses.clean()
@@ -99,6 +118,8 @@ class StateMemory:
         """Write what is not written, and close the database."""
         if self._node is not None:
             self._node.leave()
+        if self._recorder is not None:
+            self._recorder.close()
         self.chains.save_asked()
         self.database.close()
 

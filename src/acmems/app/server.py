@@ -175,6 +175,7 @@ class Server:
         )
         self._threads = [self._sweeping, self._saving, self._summing]
         if self._memory is not None and history is not None:
+            self._memory.record_events(self.bus, lambda: self.config.state.keep_events)
             self._threads += self._memory.threads
             resumption = Resumption(
                 self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
@@ -350,11 +351,6 @@ class Server:
         self.issuance.save_kept()
         if self._memory is not None:
             self._memory.keep_up()
-
-    def _close_threads(self) -> None:
-        for thread in (*self._threads, self._retiring):
-            if thread is not None:
-                thread.close()
 
     def _close_state(self) -> None:
         if self._memory is not None:
