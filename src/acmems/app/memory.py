@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
@@ -16,10 +17,12 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.events import EventRecords
 from acmems.state.leases import Leases
+from acmems.state.lookups import ProofLookups
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
+from acmems.state.proofs import ProofRecords
 from acmems.state.recorder import EventRecorder
 from acmems.state.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
@@ -47,6 +50,7 @@ class StateMemory:
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
+        journal: notes the proofs that are presented.
         threads: keep it up; they are to be started.
         look_seconds: between two looks at what is left to be done.
     """
@@ -62,12 +66,14 @@ class StateMemory:
         self.orders: OrderRecords | SharedOrders
         self.threads: list[PeriodicThread] = []
         self.look_seconds = ALONE_SECONDS
+        node = Node(database, clock=clock)
+        leases = Leases(database, node.name)
+        self._name = node.name
+        self.journal = StateNotes(ProofRecords(database, node.name, leases))
         if database.is_shared:
-            self._node = Node(database, clock=clock)
+            self._node = node
             self._node.join()
-            self.orders = self._shared = SharedOrders(
-                database, Leases(database, self._node.name), self.pauses
-            )
+            self.orders = self._shared = SharedOrders(database, leases, self.pauses)
             self.threads.append(self._node.thread)
             self.look_seconds = SHARED_SECONDS
         else:
@@ -87,6 +93,10 @@ class StateMemory:
         history = RecordedHistory(self.chains, issuer, self._clock)
         bus.subscribe(history)
         return history
+
+    def attach_lookups(self, lookups: ProofLookups) -> None:
+        """Let front ends answer for the proofs that other servers present."""
+        lookups.attach(self.database, self._name)
 
     def record_events(self, bus: Bus, keep_events: Callable[[], datetime.timedelta]) -> None:
         """Keep what happens from now on.

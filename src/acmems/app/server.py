@@ -136,9 +136,16 @@ class Server:
             self._memory = open_memory(config, clock, None if share is None else share.state)
         orders = None if self._memory is None else self._memory.orders
         attach_storages(config, self._memory)
+        if self._memory is not None:
+            self._memory.attach_lookups(config.context.lookups)
         history = None if self._memory is None else self._memory.history(_identity(config), self.bus)
         self.issuer = AcmeIssuer(
-            config.account, config.mgmt.request_timeout, clock, orders, config.mgmt.processes
+            config.account,
+            config.mgmt.request_timeout,
+            clock,
+            memory=orders,
+            journal=None if self._memory is None else self._memory.journal,
+            processes=config.mgmt.processes,
         )
         policy = self._generation.policy
         self.issuance = Issuance(
@@ -353,6 +360,7 @@ class Server:
             self._memory.keep_up()
 
     def _close_state(self) -> None:
+        self.config.context.lookups.close()
         if self._memory is not None:
             self._memory.close()
 
