@@ -19,6 +19,8 @@ from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.state.leases import Leases
 from acmems.state.lookups import Found, FoundProof, ProofLookups
 from acmems.state.nodes import Node
+from acmems.state.pauses import PauseRecords
+from acmems.state.shared_orders import SharedOrders
 from acmems.text import Secret
 
 T = TypeVar("T")
@@ -32,6 +34,8 @@ class Sharer:
         self.node = Node(database)
         self.node.join()
         self.leases = Leases(database, self.node.name)
+        self.pauses = PauseRecords(database)
+        self.orders = SharedOrders(database, self.leases, self.pauses)
 
     @property
     def name(self) -> str:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
 
 from acmems.exceptions import LeaseLost
 from acmems.state.engines.contract import Change, Database, Transaction
-
-T = TypeVar("T")
 
 # Looked at first: what stands behind `ON CONFLICT` would wait for whoever writes to the row.
 _HELD_BY_ANOTHER = """
@@ -77,6 +73,10 @@ class Leases:
         # A lease that was given back has left no row to count on from.
         self._epochs = itertools.count(1)
 
+    def is_elsewhere(self, transaction: Transaction, name: str) -> bool:
+        """Tell whether another node, which is alive, has a lease."""
+        return transaction.execute(_HELD_BY_ANOTHER, (name, self._node)).fetchone() is not None
+
     def take(self, transaction: Transaction, name: str) -> Lease | None:
         """Take a lease that is free or whose node is dead; None where another node has it.
 
@@ -86,7 +86,7 @@ class Leases:
             transaction: a transaction of `Database.write`.
             name: what is to be worked at.
         """
-        if transaction.execute(_HELD_BY_ANOTHER, (name, self._node)).fetchone() is not None:
+        if self.is_elsewhere(transaction, name):
             return None
         taken = transaction.execute(_TAKE, (name, self._node, next(self._epochs))).fetchall()
         if not taken:
@@ -99,24 +99,30 @@ class Leases:
         """Take a lease, as `take`, in a transaction of its own."""
         return self._database.write(lambda transaction: self.take(transaction, name))
 
-    def write(self, lease: Lease, change: Change[T]) -> Future[T]:
+    @staticmethod
+    def holds(transaction: Transaction, lease: Lease) -> bool:
+        """Tell whether a lease is still held; nobody else takes it before this transaction has ended."""
+        return transaction.execute(_FENCE, lease.row).rowcount == 1
+
+    def write(self, lease: Lease, change: Change[object], *, soon: bool = True) -> Future[None]:
         """Make a change that only the holder of a lease may make.
 
         Args:
             lease: the lease.
-            change: as for `Database.write`.
+            change: as for `Database.write`; what it returns does not matter.
+            soon: as for `Database.write`.
 
         Returns:
             a future, as `Database.write` does; it has a `LeaseLost` where nothing was changed.
         """
 
-        def fenced(transaction: Transaction) -> Callable[[], T] | None:
-            if transaction.execute(_FENCE, lease.row).rowcount != 1:
-                return None
-            made = change(transaction)
-            return lambda: made
+        def fenced(transaction: Transaction) -> bool:
+            is_held = self.holds(transaction, lease)
+            if is_held:
+                change(transaction)
+            return is_held
 
-        return _unless_lost(self._database.write(fenced), lease)
+        return unless_lost(self._database.write(fenced, soon=soon), lease.name)
 
     def check(self, lease: Lease) -> Future[None]:
         """Look whether a lease is still held.
@@ -125,11 +131,10 @@ class Leases:
             a future; it has a `LeaseLost` where it is not.
         """
 
-        def look(transaction: Transaction) -> Callable[[], None] | None:
-            found = transaction.execute(_LOOK, lease.row).fetchone()
-            return None if found is None else lambda: None
+        def look(transaction: Transaction) -> bool:
+            return transaction.execute(_LOOK, lease.row).fetchone() is not None
 
-        return _unless_lost(self._database.write(look), lease)
+        return unless_lost(self._database.write(look), lease.name)
 
     @staticmethod
     def drop(transaction: Transaction, lease: Lease) -> None:
@@ -146,18 +151,23 @@ def clean(transaction: Transaction) -> None:
     transaction.execute(_CLEAN)
 
 
-def _unless_lost(written: Future[Callable[[], T] | None], lease: Lease) -> Future[T]:
-    """Return a future of what is in another one, or a `LeaseLost` for None."""
-    outcome: Future[T] = Future()
+def unless_lost(written: Future[bool], name: str) -> Future[None]:
+    """Return a future of nothing, or of a `LeaseLost` where another one tells that a lease is lost.
 
-    def done(written: Future[Callable[[], T] | None]) -> None:
+    Args:
+        written: tells whether it was held.
+        name: of the lease.
+    """
+    outcome: Future[None] = Future()
+
+    def done(written: Future[bool]) -> None:
         error = written.exception()
-        if error is not None:
-            outcome.set_exception(error)
-        elif (made := written.result()) is None:
-            outcome.set_exception(LeaseLost(lease.name))
+        if error is None and not written.result():
+            error = LeaseLost(name)
+        if error is None:
+            outcome.set_result(None)
         else:
-            outcome.set_result(made())
+            outcome.set_exception(error)
 
     written.add_done_callback(done)
     return outcome

@@ -128,6 +128,7 @@ class Ordering:
             PayloadInvalid: the CA does not accept the CSR.
             AccountError: the CA does not accept the account.
             StateUnavailable, ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
+            LeaseLost: another server goes on with it.
         """
         try:
             resumed = yield from self._resume(request, deadline, identity)
@@ -193,7 +194,7 @@ class Ordering:
     def _resume(
         self, request: CertificateRequest, deadline: Deadline, identity: str
     ) -> Steps[tuple[Order, OpenOrder] | None]:
-        opened = self._open.get(identity)
+        opened = self._open.resume(identity)
         if opened is None:
             return None
         if self._clock.monotonic() >= opened.until:
