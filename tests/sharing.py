@@ -17,9 +17,9 @@ from acmems.state.engines.contract import Change, Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.state.leases import Leases
-from acmems.state.lookups import Found, FoundProof, ProofLookups
 from acmems.state.nodes import Node
 from acmems.state.pauses import PauseRecords
+from acmems.state.proofs import Found, FoundProof, ProofLookups
 from acmems.state.shared_orders import SharedOrders
 from acmems.text import Secret
 

@@ -17,12 +17,11 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.events import EventRecords
 from acmems.state.leases import Leases
-from acmems.state.lookups import ProofLookups
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
-from acmems.state.proofs import ProofRecords
+from acmems.state.proofs import ProofLookups, ProofRecords
 from acmems.state.recorder import EventRecorder
 from acmems.state.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage

@@ -14,7 +14,7 @@ from acmems.events import Bus
 from acmems.frontends.http01 import Http01FrontEnd, host_of
 from acmems.net.address import parse_network
 from acmems.net.http import HttpService
-from acmems.state.lookups import ProofLookups
+from acmems.state.proofs import ProofLookups
 
 PATH = "/.well-known/acme-challenge/token"
 WEB_SERVER = "192.0.2.7"
@@ -226,7 +226,7 @@ class TestOtherNodes:
 
 @pytest.mark.threat("http", "strangers at the CA's port")
 def test_a_flood_of_strangers(tmp_path: Path) -> None:
-    """While strangers ask for what nobody presents there is one query at a time, and what is known is told."""
+    """While strangers ask for what nobody presents, one query goes on at a time, and the known is told."""
     with sharing(tmp_path) as (first, second):
         first.database.check().result(20)
         database = GatedDatabase(second.database)

@@ -15,8 +15,8 @@ from tests.sharing import ENGINES, GatedDatabase, server_for, sharing
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.lookups import MOST_WAITING, SLOW_SECONDS, Found, FoundProof, ProofLookups
-from acmems.state.proofs import ProofRecord, ProofRecords
+from acmems.state.proofs import Found, FoundProof, ProofLookups, ProofRecord, ProofRecords
+from acmems.state.proofs.lookups import MOST_WAITING, SLOW_SECONDS
 from acmems.system.clock import SYSTEM, Clock
 
 PLACE = "http://a.example.org/token"
