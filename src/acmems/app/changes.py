@@ -17,7 +17,9 @@ def restart_needed(before: Configuration, after: Configuration) -> list[Finding]
         before: what it goes by.
         after: what it is to go by.
     """
-    return sorted([*_account(before, after), *_state(before, after), *_zones(before, after)])
+    return sorted(
+        [*_account(before, after), *_state(before, after), *_processes(before, after), *_zones(before, after)]
+    )
 
 
 def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
@@ -33,6 +35,14 @@ def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
     if before.state != after.state:
         yield Finding(
             after.where("state", None, "url"), "'url' cannot be changed by a reload: restart acmems"
+        )
+
+
+def _processes(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    if before.mgmt.processes != after.mgmt.processes:
+        yield Finding(
+            after.where("mgmt", None, "processes"),
+            "'processes' cannot be changed by a reload: restart acmems",
         )
 
 

@@ -72,6 +72,7 @@ class AcmeIssuer:
             seconds.
         clock: for deadlines, waits and dates.
         memory: remembers unfinished orders over a restart, None for nothing.
+        processes: that speak to the CA from the same address, this one among them.
 
     Attributes:
         directory: where the account's key and registration lie.
@@ -84,6 +85,7 @@ class AcmeIssuer:
         timeout: float,
         clock: Clock = SYSTEM,
         memory: OrderMemory | None = None,
+        processes: int = 1,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -91,6 +93,7 @@ class AcmeIssuer:
         self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
         self._memory = memory
+        self._processes = processes
         self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
         self._opening: _Opening | None = None  # for the loop's thread
         self._lock = threading.Lock()  # guards what follows
@@ -174,6 +177,7 @@ class AcmeIssuer:
                 self.loop,
                 ca_file=self.options.ca_file,
                 hosts=self.options.hosts,
+                processes=self._processes,
             )
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
