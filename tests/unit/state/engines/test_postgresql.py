@@ -19,7 +19,7 @@ from tests.peers import PgBouncer, Postgres, free_port, wait_until
 from tests.relay import Relay
 
 from acmems.exceptions import StateUnavailable
-from acmems.state.engines import connection, migrations
+from acmems.state.engines import connection, migrations, postgresql
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.opening import open_state
@@ -44,7 +44,7 @@ def name(postgres: Postgres) -> str:
 @pytest.fixture
 def relay(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """A way to the server that can be broken, where nobody waits for as long as a server would."""
-    monkeypatch.setattr(connection, "TRANSACTION_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "TRANSACTION_SECONDS", 0.5)
     with Relay(postgres.port) as running:
         yield running
 
@@ -323,7 +323,7 @@ class TestAway:
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Connections that have ended are replaced at once; one that hangs is given up."""
-        monkeypatch.setattr(connection, "TRANSACTION_SECONDS", 0.5)
+        monkeypatch.setattr(postgresql, "TRANSACTION_SECONDS", 0.5)
         with Postgres() as server:
             name = server.make_database()
             with opened(server, name) as state:
