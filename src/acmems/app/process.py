@@ -10,6 +10,7 @@ from acmems.app.listeners import tell_unused
 from acmems.app.reloading import ConfigurationSource, tell_reloaded
 from acmems.app.server import Server, tune_interpreter
 from acmems.app.signals import StoppedEarly, taking
+from acmems.app.workers import Assignment, Supervisor, work
 from acmems.config import Configuration
 from acmems.net.listening import SocketPool
 from acmems.system.children import CHILDREN, reaps_orphans
@@ -37,8 +38,6 @@ def run(config: Configuration, source: ConfigurationSource | None = None) -> int
     if config.mgmt.processes == 1:
         _serve(config, source)
         return 0
-    from acmems.app.workers import Assignment, Supervisor, work  # noqa: PLC0415 - a megabyte that one does not need
-
     outcome = Supervisor(config, source, Notifier(), inherited_sockets()).run()
     if not isinstance(outcome, Assignment):
         return outcome

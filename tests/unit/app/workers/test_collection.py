@@ -10,7 +10,15 @@ from dataclasses import replace
 import pytest
 
 from acmems.app.workers.collection import WholeCollection
-from acmems.app.workers.messages import Message, MessageReader, MetricsWanted, Report, Whole, encoded
+from acmems.app.workers.messages import (
+    Message,
+    MessageReader,
+    MetricsWanted,
+    NotStarted,
+    Report,
+    Whole,
+    encoded,
+)
 from acmems.app.workers.rota import PATIENCE_SECONDS, WorkerState
 from acmems.app.workers.worker_process import WorkerProcess
 from acmems.frontends.metrics.snapshot import Family
@@ -160,6 +168,16 @@ class TestFaults:
         workers[0]._theirs.send(encoded(Report()))
         workers[0].receive(NOW + PATIENCE_SECONDS + 1)
         assert workers[0].faults(NOW + PATIENCE_SECONDS + 1) == []
+
+
+def test_a_worker_that_hangs_up(workers: list[Worker]) -> None:
+    """Whatever a worker has said last is heard, and then that nothing more comes."""
+    workers[0]._theirs.send(encoded(NotStarted("last")))
+    assert workers[0].receive(NOW) == [NotStarted("last")]
+    assert not workers[0].has_hung_up
+    workers[0]._theirs.close()
+    assert workers[0].receive(NOW) == []
+    assert workers[0].has_hung_up
 
 
 def test_a_worker_that_does_not_read_blocks_nothing(workers: list[Worker]) -> None:

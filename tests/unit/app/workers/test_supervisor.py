@@ -17,7 +17,7 @@ from acmems.app.reloading import ConfigurationSource
 from acmems.app.workers import supervisor as module
 from acmems.app.workers.messages import MessageReader, NotStarted, Ready, Report, encoded
 from acmems.app.workers.rota import PATIENCE_SECONDS, STEADY_SECONDS, WorkerState
-from acmems.app.workers.supervisor import STOP_SECONDS, Supervisor
+from acmems.app.workers.supervisor import START_SECONDS, STOP_SECONDS, Supervisor
 from acmems.app.workers.worker import Assignment
 from acmems.app.workers.worker_process import WorkerProcess
 from acmems.config import Configuration
@@ -143,6 +143,15 @@ class TestStart:
         assert not stand.supervisor._has_work()
         assert stand.supervisor._exit_code == exit_code
 
+    def test_the_first_may_take_its_time(self, stand: Stand) -> None:
+        """The first worker makes the account, which takes as long as the CA takes; others must be quick."""
+        stand.advance()
+        stand.advance(10 * START_SECONDS)
+        assert stand.workers[0].signals == []
+        stand.say(stand.workers[0], Ready([]))
+        stand.advance(START_SECONDS)
+        assert [each.signals for each in stand.workers] == [[], [signal.SIGKILL]]
+
     def test_no_further_process(self, stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
         """Where the system allows no further process, it is tried again a little later."""
         stand.error = BlockingIOError(11, "Resource temporarily unavailable")
@@ -221,6 +230,18 @@ class TestReload:
         assert stand.systemd.told[-1] == "READY=1"
         assert len(stand.workers) == 3
         assert not any(each.state.is_leaving for each in stand.workers[:2])
+
+    def test_a_worker_that_does_not_start(self, stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+        """A worker that hangs at its start is killed, and the configuration is not used."""
+        stand.start()
+        self.reload(stand)
+        stand.advance(START_SECONDS - 1)
+        assert stand.workers[2].signals == []
+        stand.advance(1)
+        assert stand.workers[2].signals == [signal.SIGKILL]
+        stand.end(stand.workers[2], -9)
+        assert "process 1 (3) has not started in time: it is killed" in caplog.text
+        assert "all stays as it was: a process that was to go by it was killed by SIGKILL" in caplog.text
 
     def test_a_loss_meanwhile(self, stand: Stand) -> None:
         """A worker that is lost during a reload is replaced by one that goes by the new configuration."""
