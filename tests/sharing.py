@@ -32,6 +32,7 @@ class Sharer:
 
     def die(self) -> None:
         """Say nothing for so long that the others take it for dead."""
+        self.node.thread.close()
         expire(self.database, self.name)
 
 
@@ -58,9 +59,12 @@ def sharing(folder: Path, number: int = 2) -> Iterator[list[Sharer]]:
     path = folder / "state.sqlite"
     lock = take_lock(path)
     databases = [SqliteDatabase.open(path, lock=lock, is_shared=True) for _ in range(number)]
+    made = [Sharer(database) for database in databases]
     try:
-        yield [Sharer(database) for database in databases]
+        yield made
     finally:
+        for each in made:
+            each.node.thread.close()
         for database in databases:
             database.close()
         os.close(lock)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 
+from acmems.app.founding import SharedAccounts
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
+from acmems.state.accounts import AccountRecords
 from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
-from acmems.state.engines.sqlite import StateInUse
+from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.leases import Leases
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
@@ -19,7 +21,7 @@ from acmems.state.pauses import PauseRecords
 from acmems.state.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import Clock
-from acmems.system.threads import PeriodicThread
+from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class StateMemory:
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
-        threads: keep it up; they are to be started.
+        threads: those that must live until it is closed.
+        shared_accounts: those of servers on other machines, None where there are none.
         look_seconds: between two looks at what is left to be done.
     """
 
@@ -54,15 +57,18 @@ class StateMemory:
         self.chains = ChainRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
-        self.threads: list[PeriodicThread] = []
+        self.threads: tuple[HealthCheck, ...] = ()
         self.look_seconds = ALONE_SECONDS
+        self.shared_accounts: SharedAccounts | None = None
         if database.is_shared:
             self._node = Node(database, clock=clock)
             self._node.join()
-            self.orders = self._shared = SharedOrders(
-                database, Leases(database, self._node.name), self.pauses
-            )
-            self.threads.append(self._node.thread)
+            leases = Leases(database, self._node.name)
+            self.orders = self._shared = SharedOrders(database, leases, self.pauses)
+            # The processes that share a file share the directory of the account as well.
+            if not isinstance(database, SqliteDatabase):
+                self.shared_accounts = SharedAccounts(AccountRecords(database), leases, database.place)
+            self.threads = (self._node.thread,)
             self.look_seconds = SHARED_SECONDS
         else:
             self.orders = OrderRecords(database, clock.now())

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
+from acmems.app.founding import AccountFounding
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
@@ -139,6 +140,8 @@ class Server:
         self.issuer = AcmeIssuer(
             config.account, config.mgmt.request_timeout, clock, orders, config.mgmt.processes
         )
+        accounts = None if self._memory is None else self._memory.shared_accounts
+        self._founding = AccountFounding(self.issuer, accounts, clock)
         policy = self._generation.policy
         self.issuance = Issuance(
             self.issuer,
@@ -174,7 +177,6 @@ class Server:
         )
         self._threads = [self._sweeping, self._saving, self._summing]
         if self._memory is not None and history is not None:
-            self._threads += self._memory.threads
             resumption = Resumption(
                 self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
             )
@@ -228,7 +230,7 @@ class Server:
             self._listeners.use(listeners, self._share.sockets)
         try:
             with self.issuer.directory.founding():
-                is_known = self._find_account()
+                is_known = self._founding.find()
         except BaseException:
             self._listeners.close()
             self._close_state()
@@ -318,7 +320,8 @@ class Server:
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
-        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads)
+        state = () if self._memory is None else self._memory.threads
+        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -343,6 +346,7 @@ class Server:
         self.issuance.save_kept()
         if self._memory is not None:
             self._memory.keep_up()
+            self._founding.follow()
 
     def _close_threads(self) -> None:
         for thread in (*self._threads, self._retiring):
@@ -352,23 +356,6 @@ class Server:
     def _close_state(self) -> None:
         if self._memory is not None:
             self._memory.close()
-
-    def _find_account(self) -> bool:
-        """Load the account's key, or make an account; tell whether one was known before."""
-        directory = self.issuer.directory
-        if not directory.has_key():
-            if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
-                raise AccountError(
-                    f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
-                    f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
-                )
-            self.issuer.create_key()
-            logger.info("made a new account key: %s", directory.key_file)
-        self.issuer.load_key()
-        if directory.has_registration():
-            return True
-        self.issuer.refresh()
-        return False
 
     def _check_account_behind(self) -> None:
         """Ask the CA about the account, which nobody waits for: stored chains are delivered without it."""

@@ -34,7 +34,7 @@ class Node:
 
     Attributes:
         name: what it is called in the state; no other process ever has the same.
-        thread: renews its row.
+        thread: renews its row, from `join` until `leave`.
     """
 
     def __init__(self, database: Database, *, seconds: int = EXPIRY_SECONDS, clock: Clock = SYSTEM) -> None:
@@ -49,12 +49,13 @@ class Node:
         )
 
     def join(self) -> None:
-        """Say for the first time that it is alive; nothing is leased to it before.
+        """Say for the first time that it is alive, and go on; nothing is leased to it before.
 
         Raises:
             StateUnavailable: that cannot be written.
         """
         self._database.write(self._renew).result()
+        self.thread.start()
 
     def renew(self) -> None:
         """Say that it is alive, unless the last time has not been written yet.

@@ -242,6 +242,18 @@ class AccountDirectory:
             raise AccountError(f"there is an account key already: {self.key_file}")
         self._write(self.key_file, key.pem())
 
+    def restore_key(self, pem: bytes) -> None:
+        """Write a key that the account has already, in place of the one that is there.
+
+        Args:
+            pem: the key.
+
+        Raises:
+            AccountError: the directory is missing or not writable.
+        """
+        self._check_exists()
+        self._write(self.key_file, pem)
+
     def load_registration(self) -> Account | None:
         """Return the account as the CA once described it, None if it never did.
 

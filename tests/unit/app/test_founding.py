@@ -1,0 +1,222 @@
+"""How a server gets its account, alone and among servers on other machines."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.sharing import Sharer, sharing
+
+from acmems.app.founding import AccountFounding, SharedAccounts
+from acmems.exceptions import AccountError, CAUnavailable
+from acmems.issuers.acme.account import Account
+from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuers.acme.key import AccountKey
+from acmems.issuers.acme.options import AccountOptions
+from acmems.state.accounts import AccountRecord, AccountRecords
+from acmems.system.clock import SYSTEM
+
+URL = "https://ca.example.org/directory"
+ACCOUNT = Account("https://ca.example.org/account/1", {"status": "valid"})
+
+
+class Issuer(AcmeIssuer):
+    """Registers accounts at a CA that is a list of keys."""
+
+    registered: list[str]
+    error: Exception | None = None
+
+    def refresh(self, *, register: bool = True) -> Account:
+        assert register
+        if self.error is not None:
+            raise self.error
+        self.registered.append(self.client.key.thumbprint)
+        self.directory.save_registration(ACCOUNT)
+        return ACCOUNT
+
+
+class Machine:
+    """A server on a machine of its own.
+
+    Args:
+        folder: where its directory is made.
+        sharer: its place in the state, None where it is alone.
+        registered: the accounts of the CA.
+    """
+
+    def __init__(self, folder: Path, sharer: Sharer | None, registered: list[str]) -> None:
+        folder.mkdir(mode=0o700)
+        terms = frozenset(["https://ca.example.org/terms"])
+        options = AccountOptions(URL, folder, terms, (), "ec256", None, None, None, None)
+        self.issuer = Issuer(options, 10.0)
+        self.issuer.registered = registered
+        self.directory = self.issuer.directory
+        self.shared: SharedAccounts | None = None
+        if sharer is not None:
+            records = AccountRecords(sharer.database)
+            self.shared = SharedAccounts(records, sharer.leases, "postgresql://db")
+        self.founding = AccountFounding(self.issuer, self.shared, SYSTEM)
+
+    @property
+    def records(self) -> AccountRecords:
+        assert self.shared is not None
+        return self.shared.records
+
+    @property
+    def thumbprint(self) -> str:
+        return self.directory.load_key().thumbprint
+
+    def change_key(self) -> str:
+        """Give the account another key, as `acmems account rotate-key` does; return the new one."""
+        key = AccountKey.generate("ec256")
+        self.directory.save_key(key, force=True)
+        self.issuer.load_key()
+        self.records.put(AccountRecord(URL, key.pem(), key.thumbprint, json.dumps(ACCOUNT.to_json()))).result(
+            20
+        )
+        return key.thumbprint
+
+
+@pytest.fixture
+def registered() -> list[str]:
+    """The accounts of the CA, by their keys."""
+    return []
+
+
+@pytest.fixture
+def machines(tmp_path: Path, registered: list[str]) -> Iterator[list[Machine]]:
+    with sharing(tmp_path, 3) as nodes:
+        made = [Machine(tmp_path / f"account{number}", each, registered) for number, each in enumerate(nodes)]
+        yield made
+        for each in made:
+            each.issuer.close()
+
+
+def test_alone(tmp_path: Path, registered: list[str]) -> None:
+    """A key is made and registered once."""
+    machine = Machine(tmp_path / "account", None, registered)
+    assert not machine.founding.find()
+    assert machine.founding.find()
+    machine.founding.follow()
+    assert registered == [machine.thumbprint]
+    machine.issuer.close()
+
+
+def test_several_first_starts_at_once(machines: list[Machine], registered: list[str]) -> None:
+    """One registers the account, and all of them have its key, for their owner alone."""
+    with ThreadPoolExecutor(3) as pool:
+        known = list(pool.map(lambda machine: machine.founding.find(), machines))
+    assert {machine.thumbprint for machine in machines} == set(registered)
+    assert len(registered) == 1
+    assert not all(known)
+    for machine in machines:
+        assert stat.S_IMODE(machine.directory.key_file.stat().st_mode) == 0o600
+        assert machine.directory.load_registration() == ACCOUNT
+        assert machine.issuer.client.key.thumbprint == registered[0]
+
+
+def test_a_server_that_comes_later(machines: list[Machine], registered: list[str]) -> None:
+    """It takes the account, also without terms that it accepts: they were accepted."""
+    machines[0].founding.find()
+    machines[1].issuer.options = machines[1].issuer.options.__class__(
+        URL, machines[1].directory.path, frozenset(), (), "ec256", None, None, None, None
+    )
+    assert machines[1].founding.find()
+    assert [machines[1].thumbprint] == registered
+
+
+def test_a_server_that_was_alone(machines: list[Machine], registered: list[str]) -> None:
+    """Its account becomes that of all."""
+    first, second, _ = machines
+    alone = AccountFounding(first.issuer, None, SYSTEM)
+    alone.find()
+    assert first.founding.find()
+    assert second.founding.find()
+    assert registered == [first.thumbprint] == [second.thumbprint]
+
+
+def test_a_registration_that_fails(machines: list[Machine], registered: list[str]) -> None:
+    """The next server registers the same key."""
+    first, second, _ = machines
+    first.issuer.error = CAUnavailable("down")
+    with pytest.raises(CAUnavailable):
+        first.founding.find()
+    assert not second.founding.find()
+    assert registered == [second.thumbprint] == [first.thumbprint]
+    assert first.founding.find()
+    assert len(registered) == 1
+
+
+def test_a_registration_that_is_known_here_alone(machines: list[Machine], registered: list[str]) -> None:
+    """The others learn of it at the next start of who knows it."""
+    first, second, _ = machines
+    first.issuer.create_key()
+    key = first.issuer.load_key()
+    first.records.add(AccountRecord(URL, key.pem(), key.thumbprint)).result(20)
+    first.directory.save_registration(ACCOUNT)
+    assert first.founding.find()
+    assert second.founding.find()
+    assert registered == []
+
+
+def test_another_account(machines: list[Machine]) -> None:
+    """A server with an account of its own does not start, and is told what to do."""
+    first, second, _ = machines
+    first.founding.find()
+    AccountFounding(second.issuer, None, SYSTEM).find()
+    before = second.thumbprint
+    with pytest.raises(
+        AccountError, match=r"account1/account.pem is another key .* postgresql://db: move .* away"
+    ):
+        second.founding.find()
+    assert second.thumbprint == before
+
+
+def test_a_key_that_was_changed_elsewhere(machines: list[Machine]) -> None:
+    """Whoever has a former key takes the new one: while it runs, and at its start."""
+    first, second, third = machines
+    for machine in machines:
+        machine.founding.find()
+    first.change_key()
+    changed = first.change_key()
+    second.founding.follow()
+    assert second.thumbprint == second.issuer.client.key.thumbprint == changed
+    assert third.founding.find()
+    assert third.thumbprint == third.issuer.client.key.thumbprint == changed
+    first.founding.follow()
+    assert first.thumbprint == changed
+
+
+def test_a_state_of_before_the_change(machines: list[Machine]) -> None:
+    """A state from a backup, which does not know the new key, does not bring back the old one."""
+    first, second, _ = machines
+    for machine in (first, second):
+        machine.founding.find()
+    key = AccountKey.generate("ec256")
+    first.directory.save_key(key, force=True)
+    first.issuer.load_key()
+    first.founding.follow()
+    assert first.thumbprint == key.thumbprint
+    with pytest.raises(AccountError):
+        first.founding.find()
+
+
+def test_another_ca(machines: list[Machine]) -> None:
+    """Each CA has an account of its own."""
+    first, *_ = machines
+    first.founding.find()
+    assert first.records.get(URL) is not None
+    assert first.records.get("https://other.example/directory") is None
+
+
+def test_a_key_is_never_shown(machines: list[Machine]) -> None:
+    """Not even where an account is printed."""
+    machines[0].founding.find()
+    found = machines[0].records.get(URL)
+    assert found is not None
+    assert "PRIVATE" in found.key.decode()
+    assert "PRIVATE" not in repr(found)
