@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, serve
+from acmems.commands import account, check, explain, serve, state
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": check,
     "explain": explain,
     "account": account,
+    "state": state,
 }
 
 
