@@ -22,6 +22,7 @@ class Sharer:
         self.database = database
         self.node = Node(database)
         self.node.join()
+        self.node.thread.close()  # tests say when it renews
         self.leases = Leases(database, self.node.name)
         self.pauses = PauseRecords(database)
         self.orders = SharedOrders(database, self.leases, self.pauses)
@@ -32,7 +33,6 @@ class Sharer:
 
     def die(self) -> None:
         """Say nothing for so long that the others take it for dead."""
-        self.node.thread.close()
         expire(self.database, self.name)
 
 
@@ -59,12 +59,9 @@ def sharing(folder: Path, number: int = 2) -> Iterator[list[Sharer]]:
     path = folder / "state.sqlite"
     lock = take_lock(path)
     databases = [SqliteDatabase.open(path, lock=lock, is_shared=True) for _ in range(number)]
-    made = [Sharer(database) for database in databases]
     try:
-        yield made
+        yield [Sharer(database) for database in databases]
     finally:
-        for each in made:
-            each.node.thread.close()
         for database in databases:
             database.close()
         os.close(lock)

@@ -43,6 +43,7 @@ class Node:
         self._seconds = seconds
         self._renewal: Future[None] | None = None
         self._renewals = 0
+        self._has_left = False
         pause = seconds / 3
         self.thread = PeriodicThread(
             "acmems-node", self.renew, pause, longest_pause=pause, delay=pause, clock=clock
@@ -74,10 +75,13 @@ class Node:
 
     def leave(self) -> None:
         """Say that it is not alive any more, so that others take over at once what it has not finished."""
+        self._has_left = True
         self.thread.close()
         self._database.write(self._remove)
 
     def _renew(self, transaction: Transaction) -> None:
+        if self._has_left:  # the thread may just have been at it
+            return
         transaction.execute(_RENEW, (self.name, socket.gethostname(), os.getpid(), self._seconds))
 
     def _renew_and_clean(self, transaction: Transaction) -> None:

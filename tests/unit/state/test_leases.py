@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.peers import wait_until
 from tests.sharing import Sharer, count, sharing
 
-from acmems.exceptions import LeaseLost
+from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.leases import Lease
+from acmems.state.nodes import Node
 
 
 @pytest.fixture
@@ -148,3 +152,57 @@ class TestCleaning:
         first.node.leave()
         second.database.write(lambda _: None).result(20)
         assert count(second.database, "leases") == 1
+
+
+class TestRenewal:
+    """A node says again and again that it is alive."""
+
+    def test_while_it_has_joined(self, nodes: list[Sharer]) -> None:
+        """It does so by itself until it leaves, and never afterwards."""
+        first, second, _ = nodes
+        node = Node(first.database, seconds=1)
+        node.join()
+        taken(first)
+
+        def left() -> int:
+            select = "SELECT expires - acmems_now() FROM nodes WHERE node = ?"
+            rows = second.database.read(lambda found: found.execute(select, (node.name,)).fetchall())
+            return int(rows[0][0]) if rows else -1
+
+        set_back = "UPDATE nodes SET expires = 0 WHERE node = ?"
+        second.database.write(lambda found: found.execute(set_back, (node.name,)).rowcount).result(20)
+        wait_until(lambda: left() > 0, "it has renewed its row")
+        node.leave()
+        node.renew()
+        first.database.write(lambda _: None).result(20)
+        assert left() == -1
+
+    def test_a_state_that_cannot_be_written(self, nodes: list[Sharer]) -> None:
+        """The next renewal is tried all the same, and the failure is told."""
+        first, *_ = nodes
+        assert isinstance(first.database, SqliteDatabase)
+        first.database._connection.execute("PRAGMA query_only = ON")
+        first.node.renew()
+        with contextlib.suppress(StateUnavailable):
+            first.database.write(lambda _: None).result(20)
+        first.database._connection.execute("PRAGMA query_only = OFF")
+        with pytest.raises(StateUnavailable):
+            first.node.renew()
+        first.node.renew()
+
+    def test_one_that_is_not_written_yet(self, nodes: list[Sharer]) -> None:
+        """Renewals do not queue up behind a database that hangs."""
+        first, *_ = nodes
+        entered, go = threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            entered.set()
+            assert go.wait(20)
+
+        first.database.write(hold)
+        assert entered.wait(20)
+        before = first.node._renewals
+        for _ in range(5):
+            first.node.renew()
+        assert first.node._renewals == before + 1
+        go.set()
