@@ -7,12 +7,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.peers import Postgres
+
 from acmems.state.engines.contract import Database
+from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.state.leases import Leases
 from acmems.state.nodes import Node
 from acmems.state.pauses import PauseRecords
 from acmems.state.shared_orders import SharedOrders
+from acmems.text import Secret
 
 
 class Sharer:
@@ -51,6 +55,25 @@ def count(database: Database, table: str) -> int:
         lambda transaction: transaction.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - a test's
     )
     return found
+
+
+ENGINES = ("sqlite", "postgresql")
+
+
+@contextlib.contextmanager
+def sharing_by(engine: str, folder: Path, postgres: Postgres, number: int = 2) -> Iterator[list[Sharer]]:
+    """Open one state several times, of the engine that is named."""
+    if engine == "sqlite":
+        with sharing(folder, number) as made:
+            yield made
+        return
+    url = Secret(postgres.url_of(postgres.make_database()))
+    databases = [PostgresDatabase.open(url) for _ in range(number)]
+    try:
+        yield [Sharer(database) for database in databases]
+    finally:
+        for database in databases:
+            database.close()
 
 
 @contextlib.contextmanager

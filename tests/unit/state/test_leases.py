@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.peers import wait_until
-from tests.sharing import Sharer, count, sharing
+from tests.peers import Postgres, wait_until
+from tests.sharing import ENGINES, Sharer, count, sharing, sharing_by
 
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
@@ -19,9 +19,16 @@ from acmems.state.leases import Lease
 from acmems.state.nodes import Node
 
 
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres) -> Iterator[list[Sharer]]:
+    with sharing_by(request.param, tmp_path, postgres, 3) as opened:
+        yield opened
+
+
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3) as opened:
+def files(tmp_path: Path) -> Iterator[list[Sharer]]:
+    """The same, of an SQLite file, which can be made read-only for one of them."""
+    with sharing(tmp_path, 2) as opened:
         yield opened
 
 
@@ -177,9 +184,9 @@ class TestRenewal:
         first.database.write(lambda _: None).result(20)
         assert left() == -1
 
-    def test_a_state_that_cannot_be_written(self, nodes: list[Sharer]) -> None:
+    def test_a_state_that_cannot_be_written(self, files: list[Sharer]) -> None:
         """The next renewal is tried all the same, and the failure is told."""
-        first, *_ = nodes
+        first, *_ = files
         assert isinstance(first.database, SqliteDatabase)
         first.database._connection.execute("PRAGMA query_only = ON")
         first.node.renew()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.sharing import Sharer, count, sharing
+from tests.peers import Postgres
+from tests.sharing import ENGINES, Sharer, count, sharing, sharing_by
 
 from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
@@ -32,9 +33,16 @@ CHAIN = ChainRecord(
 )
 
 
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres) -> Iterator[list[Sharer]]:
+    with sharing_by(request.param, tmp_path, postgres, 3) as opened:
+        yield opened
+
+
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3) as opened:
+def files(tmp_path: Path) -> Iterator[list[Sharer]]:
+    """The same, of an SQLite file, which can be made read-only for one of them."""
+    with sharing(tmp_path, 2) as opened:
         yield opened
 
 
@@ -235,9 +243,9 @@ class TestLeft:
         assert count(second.database, "orders") == count(second.database, "leases") == 0
 
 
-def test_a_state_that_cannot_be_written(nodes: list[Sharer]) -> None:
+def test_a_state_that_cannot_be_written(files: list[Sharer]) -> None:
     """A chain is kept when the state can be written again; nobody else orders until then."""
-    first, second, _ = nodes
+    first, second = files
     place(first)
     assert isinstance(first.database, SqliteDatabase)
     first.database._connection.execute("PRAGMA query_only = ON")
@@ -252,9 +260,9 @@ def test_a_state_that_cannot_be_written(nodes: list[Sharer]) -> None:
     assert claim(second).newest == "f1"
 
 
-def test_a_claim_behind_what_could_not_be_written(nodes: list[Sharer]) -> None:
+def test_a_claim_behind_what_could_not_be_written(files: list[Sharer]) -> None:
     """The chain is written first, so that the claim finds it."""
-    first, *_ = nodes
+    first, *_ = files
     place(first)
     assert isinstance(first.database, SqliteDatabase)
     first.database._connection.execute("PRAGMA query_only = ON")
