@@ -12,6 +12,7 @@ from tests.sharing import ENGINES, Sharer, count, sharing, sharing_by
 
 from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
+from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.pauses import PauseRecord
 from acmems.state.shared_orders import OrderClaim, SharedOrders
@@ -95,6 +96,24 @@ class TestClaims:
         first.orders.issued("one", CHAIN).result(20)
         found = claim(second, wants=False)
         assert (found.is_mine, found.newest, found.chain) == (True, "f1", None)
+
+    def test_a_chain_that_comes_at_the_same_moment(
+        self, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A lease that was given back between two statements is no reason to order again."""
+        with sharing_by("postgresql", tmp_path, postgres) as (first, second):
+            place(first)
+            is_elsewhere = second.leases.is_elsewhere
+
+            def look(transaction: Transaction, name: str) -> bool:
+                if count(first.database, "chains") == 0:
+                    first.orders.issued("one", CHAIN).result(20)
+                return is_elsewhere(transaction, name)
+
+            monkeypatch.setattr(second.leases, "is_elsewhere", look)
+            found = claim(second)
+            assert (found.is_mine, found.newest) == (False, "f1")
+            assert count(second.database, "leases") == 0
 
     def test_a_pause_of_another_node(self, nodes: list[Sharer]) -> None:
         """It is seen with the claim, which takes nothing then."""
