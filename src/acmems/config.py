@@ -235,7 +235,8 @@ class Configuration:
             yield Finding(
                 self.where("mgmt", None, "processes"),
                 f"chains are kept in memory, which {self.mgmt.processes} processes do not share: each orders "
-                f"a certificate of its own for the same request; add a [storage] with 'type = file'",
+                f"a certificate of its own for the same request; add a [storage] with 'type = sql' or "
+                f"'type = file'",
                 warning=True,
             )
         for block in self.auth.blocks:

@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 from tests.clients import Clients
 from tests.peers import (
@@ -190,11 +193,12 @@ class TestReload:
         _, csr = make_key_and_csr(tmp_path, ["safe.example.org"])
         with Acmems(settings) as acmems:
             before = workers(acmems)
-            settings.storage = '[storage "file"]\ntype = file\ndirectory = /proc/self\n'
+            (tmp_path / "other").mkdir()
+            (tmp_path / "other" / "identities").write_text("where a directory should be")
+            settings.storage = '[storage "file"]\ntype = file\ndirectory = {folder}/other\n'
             acmems.reload(settings)
-            assert "not reloaded, all stays as it was: " in acmems.log
-            wait_for_workers(acmems, 2)
-            assert workers(acmems) == before
+            assert "not reloaded, all stays as it was: storage 'file' is not writable" in acmems.log
+            assert wait_for_workers(acmems, 2) == before
             assert curl_sign(acmems.sign_url, csr).status == 200
 
     def test_the_number_of_processes(self, settings: Settings) -> None:
@@ -290,6 +294,26 @@ class TestStart:
             assert curl_sign(acmems.sign_url, csr).status == 200
             wait_for_workers(acmems, 2)
             assert acmems.stop() == 0
+
+    def test_every_kind_of_listener(self, settings: Settings) -> None:
+        """Listeners of the CA are shared as well, with and without connections; one process is enough."""
+        tls, name_server = free_port(), free_port()
+        settings.mgmt += "\ndefault-verification = http"
+        settings.verification += (
+            f'[verification "tls"]\ntype = tls-alpn01\nlistener = 127.0.0.1:{tls}\n'
+            f'[verification "dns"]\ntype = dns01-server\nlistener = 127.0.0.1:{name_server}\n'
+            "zone = acme.example.org\nns = ns.example.org\n"
+        )
+        query = dns.message.make_query("acme.example.org", "SOA")
+        with Acmems(settings) as acmems:
+            for _ in range(2):
+                for asking in (dns.query.udp, dns.query.tcp):
+                    for _ in range(10):
+                        answer = asking(query, "127.0.0.1", timeout=10, port=name_server)
+                        assert answer.rcode() == dns.rcode.NOERROR
+                socket.create_connection(("127.0.0.1", tls), timeout=10).close()
+                assert curl(f"http://127.0.0.1:{settings.challenge_port}/nothing").status == 404
+                os.kill(workers(acmems)[0], signal.SIGKILL)
 
     def test_nothing_starts_without_consent(self, settings: Settings, tmp_path: Path) -> None:
         """What keeps the first process from starting ends the start, in its words and with its exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from acmems.auth.methods import HmacAuthMethod
 from acmems.challenges.dns01_server import DnsServer
@@ -32,7 +33,7 @@ def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
 
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
-    if before.state != after.state:
+    if replace(before.state, keep_events=after.state.keep_events) != after.state:
         key = after.state.key or "url"
         yield Finding(
             after.where("state", None, key), f"'{key}' cannot be changed by a reload: restart acmems"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import socket
+from collections.abc import Callable
 
 from acmems.app.founding import SharedAccounts
+from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
@@ -13,11 +17,15 @@ from acmems.state.accounts import AccountRecords
 from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
+from acmems.state.events import EventRecords
 from acmems.state.leases import Leases
+from acmems.state.lookups import ProofLookups
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
+from acmems.state.proofs import ProofRecords
+from acmems.state.recorder import EventRecorder
 from acmems.state.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import Clock
@@ -44,8 +52,9 @@ class StateMemory:
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
-        threads: those that must live until it is closed.
+        journal: notes the proofs that are presented.
         shared_accounts: those of servers on other machines, None where there are none.
+        threads: those that must live until it is closed.
         look_seconds: between two looks at what is left to be done.
     """
 
@@ -54,16 +63,20 @@ class StateMemory:
         self._clock = clock
         self._node: Node | None = None
         self._shared: SharedOrders | None = None
+        self._recorder: EventRecorder | None = None
         self.chains = ChainRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
         self.look_seconds = ALONE_SECONDS
         self.shared_accounts: SharedAccounts | None = None
+        node = Node(database, clock=clock)
+        leases = Leases(database, node.name)
+        self._name = node.name
+        self.journal = StateNotes(ProofRecords(database, node.name, leases))
         if database.is_shared:
-            self._node = Node(database, clock=clock)
+            self._node = node
             self._node.join()
-            leases = Leases(database, self._node.name)
             self.orders = self._shared = SharedOrders(database, leases, self.pauses)
             # The processes that share a file share the directory of the account as well.
             if not isinstance(database, SqliteDatabase):
@@ -88,6 +101,24 @@ class StateMemory:
         bus.subscribe(history)
         return history
 
+    def attach_lookups(self, lookups: ProofLookups) -> None:
+        """Let front ends answer for the proofs that other servers present."""
+        lookups.attach(self.database, self._name)
+
+    def record_events(self, bus: Bus, keep_events: Callable[[], datetime.timedelta]) -> None:
+        """Keep what happens from now on.
+
+        Args:
+            bus: tells of it.
+            keep_events: returns for how long.
+        """
+        self._recorder = EventRecorder(
+            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self._clock
+        )
+        bus.subscribe(self._recorder)
+        self._recorder.thread.start()
+        self.threads += (self._recorder.thread,)
+
     def keep_up(self) -> None:
         """Keep what is known up to date; called from time to time."""
         self.pauses.clean()
@@ -105,6 +136,9 @@ class StateMemory:
         """Write what is not written, and close the database."""
         if self._node is not None:
             self._node.leave()
+        if self._recorder is not None:
+            self._recorder.thread.close()
+            self._recorder.close()
         self.chains.save_asked()
         self.database.close()
 

@@ -52,6 +52,7 @@ WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
 SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
@@ -136,9 +137,16 @@ class Server:
             self._memory = open_memory(config, clock, None if share is None else share.state)
         orders = None if self._memory is None else self._memory.orders
         attach_storages(config, self._memory)
+        if self._memory is not None:
+            self._memory.attach_lookups(config.context.lookups)
         history = None if self._memory is None else self._memory.history(_identity(config), self.bus)
         self.issuer = AcmeIssuer(
-            config.account, config.mgmt.request_timeout, clock, orders, config.mgmt.processes
+            config.account,
+            config.mgmt.request_timeout,
+            clock,
+            memory=orders,
+            journal=None if self._memory is None else self._memory.journal,
+            processes=config.mgmt.processes,
         )
         accounts = None if self._memory is None else self._memory.shared_accounts
         self._founding = AccountFounding(self.issuer, accounts, clock)
@@ -177,6 +185,7 @@ class Server:
         )
         self._threads = [self._sweeping, self._saving, self._summing]
         if self._memory is not None and history is not None:
+            self._memory.record_events(self.bus, lambda: self.config.state.keep_events)
             resumption = Resumption(
                 self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
             )
@@ -283,23 +292,29 @@ class Server:
         self._check_account_behind()
 
     def retire(self, deadline: Deadline) -> None:
-        """Stop accepting, and let running requests finish; `stop` is to follow.
+        """Stop accepting, let running requests finish, and keep what could not be kept; `stop` is to follow.
 
         Args:
             deadline: when to give up.
         """
-        self._close_threads()
+        for thread in self._threads:
+            if thread is not self._saving:
+                thread.close()
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
         for listener in self._listeners.for_clients:
             listener.drain(deadline)
+        while self.issuance.workload.unsaved and not deadline.passed:
+            self.clock.sleep(min(UNSAVED_SECONDS, deadline.remaining))
 
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
-        self._close_threads()
+        for thread in (*self._threads, self._retiring):
+            if thread is not None:
+                thread.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
@@ -348,12 +363,8 @@ class Server:
             self._memory.keep_up()
             self._founding.follow()
 
-    def _close_threads(self) -> None:
-        for thread in (*self._threads, self._retiring):
-            if thread is not None:
-                thread.close()
-
     def _close_state(self) -> None:
+        self.config.context.lookups.close()
         if self._memory is not None:
             self._memory.close()
 

@@ -36,18 +36,27 @@ class Signals:
         self.taken = frozenset(taken)
         self._stops = frozenset(stops)
         self._interrupts = False
+        self._is_stop_due = False  # whether one has come that nobody has heard of yet
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         """Interrupt what need not be finished, if the signal is to stop the process."""
-        if self._interrupts and number in self._stops:
+        if number not in self._stops:
+            return
+        if self._interrupts:
             self._interrupts = False
             raise StoppedEarly
+        self._is_stop_due = True
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Raise `StoppedEarly` here, in the main thread, when a signal comes that stops the process."""
+        """Raise `StoppedEarly` here, in the main thread, when a signal comes that stops the process.
+
+        One that has come before counts as well: a worker process may be told to stop before it gets here.
+        """
         self._interrupts = True
         try:
+            if self._is_stop_due:
+                raise StoppedEarly
             yield
         finally:
             self._interrupts = False
@@ -61,6 +70,7 @@ class Signals:
         while True:
             numbers = self.read()
             if numbers & self._stops:
+                self._is_stop_due = False
                 return
             yield from numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,26 @@ def migrate_state(options: StateOptions, account: Path) -> tuple[str, int, int]:
     database = open_state(options, account)
     database.close()
     return database.place, before, len(MIGRATIONS)
+
+
+def view_state(options: StateOptions, account: Path) -> Database:
+    """Open the state for a command that changes nothing: a server may start, and go on, beside it.
+
+    A SQLite file that cannot be read without a change, as one that a server of an older version has left, is
+    opened as by `look_at_state`.
+
+    Args:
+        options: where it is.
+        account: the directory of the account.
+
+    Raises:
+        StateUnavailable: it cannot be used; the text says what to do.
+    """
+    place = options.place(account)
+    if isinstance(place, Path):
+        with contextlib.suppress(StateUnavailable):
+            return SqliteDatabase.look(place)
+    return look_at_state(options, account)
 
 
 def _postgresql() -> type[PostgresDatabase]:

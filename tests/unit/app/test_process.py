@@ -15,6 +15,7 @@ from tests.peers import wait_until
 
 from acmems.app import process
 from acmems.app.reloading import ConfigurationSource
+from acmems.app.signals import StoppedEarly, taking
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.logs.options import LoggingOptions
@@ -174,6 +175,20 @@ def test_a_stop_while_starting(
     monkeypatch.setattr(Server, "is_serving", True)
     process.run(config)
     assert told == ["start", "start", "stopping", "stop"]
+
+
+def test_a_stop_before_the_start() -> None:
+    """A signal that came before something could be interrupted interrupts it at once, and only that."""
+    with taking() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        with signals.interrupting():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StoppedEarly), signals.interrupting():
+            pytest.fail("nothing is begun")
+        assert list(signals.until_stop()) == []
+        with signals.interrupting():
+            pass
 
 
 def test_a_reload_while_starting(

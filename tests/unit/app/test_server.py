@@ -20,6 +20,7 @@ from acmems.challenges import http01
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
 from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuing.contract import Workload
 from acmems.issuing.issuance import Issuance
 from acmems.net.address import Address
 from acmems.storages import FileStorage
@@ -221,6 +222,19 @@ class TestStop:
             addresses = server.addresses
         assert not any(is_open(address) for address in addresses)
         assert issuer.told[-2:] == ["stop", "close"]
+
+    def test_who_leaves_waits_for_storages(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server whose place another one has takes nobody on, and ends when all chains are kept."""
+        unsaved = [2, 1, 0]
+        monkeypatch.setattr(
+            Issuance, "workload", property(lambda _: Workload(0, 0, 0, unsaved=unsaved.pop(0), most=1))
+        )
+        with running(configuration(folder)) as server:
+            client, challenge = server.addresses
+            server.retire(Clock().deadline(60))
+            assert not is_open(client)
+            assert is_open(challenge)
+            assert unsaved == []
 
     def test_challenges_are_answered_to_the_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """While running issuances end, clients are not taken any more, but the CA still is."""

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.peers import Postgres, wait_until
-from tests.sharing import ENGINES, Sharer, count, sharing, sharing_by
+from tests.peers import wait_until
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
@@ -20,8 +20,8 @@ from acmems.state.nodes import Node
 
 
 @pytest.fixture(params=ENGINES)
-def nodes(request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres) -> Iterator[list[Sharer]]:
-    with sharing_by(request.param, tmp_path, postgres, 3) as opened:
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3, server_for(request)) as opened:
         yield opened
 
 

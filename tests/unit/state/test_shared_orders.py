@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.peers import Postgres
-from tests.sharing import ENGINES, Sharer, count, sharing, sharing_by
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
 from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
@@ -35,8 +35,8 @@ CHAIN = ChainRecord(
 
 
 @pytest.fixture(params=ENGINES)
-def nodes(request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres) -> Iterator[list[Sharer]]:
-    with sharing_by(request.param, tmp_path, postgres, 3) as opened:
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3, server_for(request)) as opened:
         yield opened
 
 
@@ -101,7 +101,7 @@ class TestClaims:
         self, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A lease that was given back between two statements is no reason to order again."""
-        with sharing_by("postgresql", tmp_path, postgres) as (first, second):
+        with sharing(tmp_path, 2, postgres) as (first, second):
             place(first)
             is_elsewhere = second.leases.is_elsewhere
 

@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = DRAIN_SECONDS + WITHDRAW_SECONDS + 10.0
 """In which a worker ends that was told to stop; then it is killed."""
 
+START_SECONDS = 60.0
+"""In which a worker starts, but for the first one: a disk that hangs must not keep others from a start."""
+
 _FORK_PAUSE = 1.0  # seconds before the next trial where the system allows no further process
 _LONGEST_WAIT = 5.0  # seconds between two looks at what is due
 
@@ -140,8 +143,6 @@ class Supervisor:
             with taking(signal.SIGCHLD) as signals:
                 self._trial = self._bind(self._config)
                 self._claim_state()
-                gc.collect()
-                gc.freeze()  # else collections in the workers would write to memory that all of them share
                 while self._has_work():
                     self._advance(self._clock.monotonic())
                     self._wait(signals)
@@ -179,7 +180,8 @@ class Supervisor:
             self._replace(now)
         for worker in self._workers:
             if worker.kill_at is not None and now >= worker.kill_at:
-                logger.warning("%s has not ended in time: it is killed", worker.name)
+                aim = "ended" if worker.state.is_leaving else "started"
+                logger.warning("%s has not %s in time: it is killed", worker.name, aim)
                 worker.kill_at = None
                 worker.signal(signal.SIGKILL)
         faults = self._faults(now)
@@ -216,7 +218,6 @@ class Supervisor:
             return Assignment(position, setup.config, setup.sockets, channel, balance, self._claim)
 
         seat = next(number for number in range(self._counts.seats) if number not in self._seats.values())
-
         others = [each.socket for each in self._all_bound() if each not in setup.bound]
         try:
             worker = fork(
@@ -230,6 +231,8 @@ class Supervisor:
             logger.error("there cannot be another process now: %s", error.strerror)  # noqa: TRY400 - it says all
             self._positions[position].due = now + _FORK_PAUSE
         else:
+            if self._setup is not None:  # the first one may have to make an account
+                worker.kill_at = now + START_SECONDS
             self._workers.append(worker)
             self._seats[worker.pid] = seat
 
@@ -278,6 +281,8 @@ class Supervisor:
         poller.register(signals.pipe, select.POLLIN)
         workers = {each.fileno(): each for each in self._workers}
         for number, each in workers.items():
+            if each.has_hung_up:
+                continue  # its end is a signal; this would be told again and again until then
             poller.register(number, select.POLLIN | (select.POLLOUT if each.has_unsent else 0))
         ready = dict(poller.poll(1000 * max(0.0, min(self._dues(), default=0.0) - self._now)))
         if ready.pop(signals.pipe, None) is not None:
@@ -335,6 +340,8 @@ class Supervisor:
 
     def _note_ready(self, worker: WorkerProcess, addresses: Sequence[str]) -> None:
         worker.state = replace(worker.state, is_ready=True)
+        if not worker.state.is_leaving:
+            worker.kill_at = None
         self._positions[worker.state.position].vacant = None
         if self._trial is not None and worker.state.setup == self._trial.number:
             before, self._setup, self._trial = self._setup, self._trial, None
@@ -447,6 +454,11 @@ class Supervisor:
         running = self._setup.sockets if self._setup is not None else {}
         change = prepare(planned(config, NoServices()), running, self._pool, self._leaving)
         self._last += 1
+        # What is made until now is looked at once more, and not by collections in the workers, which would
+        # write to memory that all of them share.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         sockets = {name: tuple(bound.bound) for name, bound in change.bound.items()}
         return _Setup(self._last, config, sockets, change)
 

@@ -52,7 +52,8 @@ class WorkerProcess:
         report: what it last said of itself.
         metrics: its metrics, as it last told them.
         reason: why it cannot start, as it says; None where it says nothing.
-        kill_at: when it is killed, as it was told to stop and has not done so; None before that.
+        kill_at: when it is killed, if it has not started, or ended, as it was to do; None for never.
+        has_hung_up: whether it says nothing more, because it ends.
     """
 
     def __init__(self, pid: int, state: WorkerState, channel: socket.socket, now: float) -> None:
@@ -63,6 +64,7 @@ class WorkerProcess:
         self.metrics: list[Family] = []
         self.reason: str | None = None
         self.kill_at: float | None = None
+        self.has_hung_up = False
         self._channel = channel
         self._reader = MessageReader()
         self._unsent = bytearray()
@@ -103,16 +105,21 @@ class WorkerProcess:
                 self._unsent.clear()  # it has ended, which is noticed elsewhere
 
     def receive(self, now: float) -> list[Message]:
-        """Return what it says; nothing more comes from one that has ended.
+        """Return what it says.
 
         Args:
             now: the time on the monotonic clock.
         """
         messages: list[Message] = []
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+        try:
             while data := self._channel.recv(_CHUNK):
                 self.heard = now
                 messages += self._reader.feed(data)
+            self.has_hung_up = True
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            self.has_hung_up = True
         return messages
 
     def signal(self, number: signal.Signals) -> None:
