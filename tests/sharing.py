@@ -16,11 +16,11 @@ from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
-from acmems.state.leases import Leases
 from acmems.state.lookups import Found, FoundProof, ProofLookups
-from acmems.state.nodes import Node
 from acmems.state.pauses import PauseRecords
-from acmems.state.shared_orders import SharedOrders
+from acmems.state.sharing.leases import Leases
+from acmems.state.sharing.nodes import Node
+from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.text import Secret
 
 

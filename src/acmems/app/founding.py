@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from acmems.exceptions import AccountError, StateUnavailable
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.state.accounts import AccountRecord, AccountRecords
-from acmems.state.leases import Leases
+from acmems.state.sharing.accounts import AccountRecord, AccountRecords
+from acmems.state.sharing.leases import Leases
 from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)

@@ -13,20 +13,20 @@ from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
-from acmems.state.accounts import AccountRecords
 from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
-from acmems.state.leases import Leases
 from acmems.state.lookups import ProofLookups
-from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
 from acmems.state.proofs import ProofRecords
 from acmems.state.recorder import EventRecorder
-from acmems.state.shared_orders import SharedOrders
+from acmems.state.sharing.accounts import AccountRecords
+from acmems.state.sharing.leases import Leases
+from acmems.state.sharing.nodes import Node
+from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import Clock
 from acmems.system.threads import HealthCheck

@@ -12,7 +12,7 @@ from acmems.challenges import Validator
 from acmems.exceptions import PayloadInvalid
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
-from acmems.state.shared_orders import OrderClaim
+from acmems.state.sharing.shared_orders import OrderClaim
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain

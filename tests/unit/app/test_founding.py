@@ -17,7 +17,7 @@ from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
-from acmems.state.accounts import AccountRecord, AccountRecords
+from acmems.state.sharing.accounts import AccountRecord, AccountRecords
 from acmems.system.clock import SYSTEM
 
 URL = "https://ca.example.org/directory"

@@ -15,8 +15,8 @@ from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.leases import Lease
-from acmems.state.nodes import Node
+from acmems.state.sharing.leases import Lease
+from acmems.state.sharing.nodes import Node
 
 
 @pytest.fixture(params=ENGINES)

@@ -15,7 +15,7 @@ from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.pauses import PauseRecord
-from acmems.state.shared_orders import OrderClaim, SharedOrders
+from acmems.state.sharing.shared_orders import OrderClaim, SharedOrders
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 LATER = NOW + datetime.timedelta(days=1)

@@ -7,8 +7,8 @@ import socket
 import uuid
 from concurrent.futures import Future
 
-from acmems.state import leases
 from acmems.state.engines.contract import Database, Transaction
+from acmems.state.sharing import leases
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import PeriodicThread
 

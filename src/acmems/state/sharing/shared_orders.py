@@ -11,9 +11,9 @@ from typing import Self
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Database, Transaction
-from acmems.state.leases import Lease, Leases, unless_lost
 from acmems.state.orders import OrderRecord, select_orders
 from acmems.state.pauses import PauseRecord, PauseRecords
+from acmems.state.sharing.leases import Lease, Leases, unless_lost
 
 _OPENED = """
     INSERT INTO orders (identity, csr, block, begun, account, url, expires, epoch)
