@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,8 @@ from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.sharing.leases import Lease
-from acmems.state.sharing.nodes import Node
+from acmems.state.sharing.leases import Lease, Leases
+from acmems.state.sharing.nodes import Node, name_of
 
 
 @pytest.fixture(params=ENGINES)
@@ -213,3 +215,43 @@ class TestRenewal:
             first.node.renew()
         assert first.node._renewals == before + 1
         go.set()
+
+
+def join(sharer: Sharer) -> None:
+    """Have one more node join."""
+    node = Node(sharer.database)
+    node.join()
+    node.thread.close()
+
+
+class TestEndedProcesses:
+    """What a process of this machine was at is free as soon as another one has joined."""
+
+    @pytest.mark.parametrize("ends", [True, False], ids=["ended", "alive"])
+    def test_a_process_of_this_machine(self, nodes: list[Sharer], *, ends: bool) -> None:
+        """Whether it lives is seen at once, also before anyone has waited for its end."""
+        first, second, _ = nodes
+        with subprocess.Popen(["sleep", "60"]) as child:
+            dead = Node(first.database)
+            dead.name = name_of(child.pid)
+            dead.join()
+            dead.thread.close()
+            assert Leases(first.database, dead.name).acquire("one").result(20) is not None
+            if ends:
+                child.kill()
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its parent does not know yet
+            join(second)
+            assert (take(second) is not None) == ends
+            child.kill()
+
+    @pytest.mark.parametrize("name", ["elsewhere", "0123456789abcdef-1-2-3", ""])
+    def test_others(self, nodes: list[Sharer], name: str) -> None:
+        """Of a process on another machine nothing is told."""
+        first, second, _ = nodes
+        other = Node(first.database)
+        other.name = name
+        other.join()
+        other.thread.close()
+        assert Leases(first.database, name).acquire("one").result(20) is not None
+        join(second)
+        assert take(second) is None
