@@ -7,21 +7,23 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.peers import Postgres
 
 from acmems.exceptions import StateUnavailable
-from acmems.state.engines.contract import Database
+from acmems.state.engines.contract import Change, Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
-from acmems.state.lookups import Found, FoundProof, ProofLookups
 from acmems.state.pauses import PauseRecords
+from acmems.state.proofs import Found, FoundProof, ProofLookups
 from acmems.state.sharing.leases import Leases
 from acmems.state.sharing.nodes import Node
 from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.text import Secret
+
+T = TypeVar("T")
 
 
 class Sharer:
@@ -43,6 +45,29 @@ class Sharer:
     def die(self) -> None:
         """Say nothing for so long that the others take it for dead."""
         expire(self.database, self.name)
+
+
+class GatedDatabase:
+    """A database whose reads wait at a gate, and are counted."""
+
+    is_shared = True
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.reads = 0
+        self.entered, self.gate = threading.Semaphore(0), threading.Semaphore(0)
+        self.error: StateUnavailable | None = None
+
+    def read(self, query: Change[T]) -> T:
+        self.reads += 1
+        self.entered.release()
+        assert self.gate.acquire(timeout=20)
+        if self.error is not None:
+            raise self.error
+        return self.database.read(query)
+
+    def let(self, reads: int = 1) -> None:
+        self.gate.release(reads)
 
 
 class OtherNode(ProofLookups):

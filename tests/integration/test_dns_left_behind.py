@@ -13,8 +13,19 @@ from pathlib import Path
 
 import dns.query
 import dns.update
+import psycopg
 import pytest
-from tests.peers import Acmems, Bind, Pebble, Settings, curl_sign, make_key_and_csr, program, wait_until
+from tests.peers import (
+    Acmems,
+    Bind,
+    Pebble,
+    Postgres,
+    Settings,
+    curl_sign,
+    make_key_and_csr,
+    program,
+    wait_until,
+)
 from tests.stub_powerdns import KEY, StubPowerDns
 
 from acmems.challenges import DnsUpdate, Proof
@@ -69,16 +80,13 @@ def undecided() -> Iterator[Pebble]:
             yield ca
 
 
-@contextlib.contextmanager
-def killed_while_proving(acmems: Acmems, csr: Path, is_presented: Callable[[], bool]) -> Iterator[None]:
+def kill_while_proving(acmems: Acmems, csr: Path, is_presented: Callable[[], bool]) -> None:
     """Ask for a chain, and kill the server as soon as the proofs are presented."""
     command = [program("curl"), "-sS", "--data-binary", f"@{csr}", acmems.sign_url]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
         wait_until(is_presented, "the proofs are presented")
         acmems.stop(signal.SIGKILL)
         asking.wait(30)
-    yield
-    acmems.start()
 
 
 @pytest.mark.threat("proving", "a crash or a refusal with records in DNS")
@@ -99,8 +107,9 @@ def test_a_cname_that_changes_meanwhile(settings: Settings, tmp_path: Path, kind
         point(bind, "before.example.org.")
         _, csr = make_key_and_csr(tmp_path, ["left.example.org"])
         with Acmems(settings) as acmems:
-            with killed_while_proving(acmems, csr, lambda: len(texts("before.example.org")) == 1):
-                point(bind, "after.example.org.")
+            kill_while_proving(acmems, csr, lambda: len(texts("before.example.org")) == 1)
+            point(bind, "after.example.org.")
+            acmems.start()
             wait_until(lambda: texts("before.example.org") == set(), "the record is gone")
 
 
@@ -120,9 +129,10 @@ def test_a_crash_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
         _, csr = make_key_and_csr(tmp_path, ["left.example.org", "*.left.example.org"])
         settings.auth = '[auth "a"]\nall = yes\ndomain = left.example.org\ndomain = *.left.example.org\n'
         with Acmems(settings) as acmems:
-            with killed_while_proving(acmems, csr, lambda: len(bind.texts(RECORD)) == 2):
-                assert len(bind.texts(RECORD)) == 2
-                assert len(noted(settings)) == 2
+            kill_while_proving(acmems, csr, lambda: len(bind.texts(RECORD)) == 2)
+            assert len(bind.texts(RECORD)) == 2
+            assert len(noted(settings)) == 2
+            acmems.start()
             wait_until(lambda: bind.texts(RECORD) == set(), "the records are gone")
             wait_until(lambda: noted(settings) == [], "the notes are gone")
 
@@ -142,6 +152,26 @@ def test_what_an_earlier_version_has_left(settings: Settings, tmp_path: Path) ->
         with Acmems(settings):
             wait_until(lambda: bind.texts(RECORD) == set(), "the record is gone")
             wait_until(lambda: list(folder.iterdir()) == [], "the note is gone")
+
+
+@pytest.mark.threat("proving", "a crash or a refusal with records in DNS")
+def test_another_server(settings: Settings, postgres: Postgres, tmp_path: Path) -> None:
+    """What a killed server has left is removed by another one with the same state, once the first is dead."""
+    url = postgres.url_of(postgres.make_database())
+    with undecided() as ca, Bind("example.org") as bind:
+        (tmp_path / "other").mkdir()
+        other = Settings.of(ca, tmp_path / "other")
+        settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
+        for each in (settings, other):
+            each.verification = DNS.format(server=bind.address)
+            each.auth += f"[state]\nurl = {url}\n"
+        _, csr = make_key_and_csr(tmp_path, ["left.example.org"])
+        with Acmems(settings) as acmems:
+            kill_while_proving(acmems, csr, lambda: len(bind.texts(RECORD)) == 1)
+        with psycopg.connect(url) as database:
+            database.execute("UPDATE nodes SET expires = 0")
+        with Acmems(other):
+            wait_until(lambda: bind.texts(RECORD) == set(), "the record is gone")
 
 
 def noted(settings: Settings) -> list[str]:

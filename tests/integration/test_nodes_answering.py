@@ -135,3 +135,15 @@ def test_dns01_server(postgres: Postgres, tmp_path: Path) -> None:
         replies = list(machines.map(curl_sign, [nodes.first.sign_url, nodes.second.sign_url], csrs))
         assert [reply.status for reply in replies] == [200, 200], [reply.text for reply in replies]
         assert all(names_of(reply.body) == set(names) for reply in replies)
+
+
+@pytest.mark.parametrize("verification", [HTTP, TLS], ids=["http01", "tls-alpn01"])
+def test_processes_of_one_server(ca: Pebble, tmp_path: Path, verification: str) -> None:
+    """Whichever process takes the connection of the CA, it knows what the others present."""
+    settings = Settings.of(ca, tmp_path)
+    settings.mgmt = "processes = 2"
+    settings.verification = verification.format(port=ca.http_port if verification is HTTP else ca.tls_port)
+    csrs = [make_key_and_csr(tmp_path, [f"host{n}.example.org"], stem=str(n))[1] for n in range(16)]
+    with Acmems(settings) as acmems, ThreadPoolExecutor(4) as machines:
+        replies = list(machines.map(lambda csr: curl_sign(acmems.sign_url, csr), csrs))
+        assert [reply.status for reply in replies] == [200] * 16, [reply.text for reply in replies]

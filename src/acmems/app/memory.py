@@ -17,11 +17,10 @@ from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
-from acmems.state.lookups import ProofLookups
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.pauses import PauseRecords
-from acmems.state.proofs import ProofRecords
+from acmems.state.proofs import ProofLookups, ProofRecords
 from acmems.state.recorder import EventRecorder
 from acmems.state.sharing.accounts import AccountRecords
 from acmems.state.sharing.leases import Leases

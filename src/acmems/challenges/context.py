@@ -11,7 +11,7 @@ from acmems.challenges.programs.program import program_slots
 from acmems.challenges.responses import ChallengeResponses
 from acmems.dns.server import TxtTable
 from acmems.net.tlsalpn import ChallengeCertificates
-from acmems.state.lookups import ProofLookups
+from acmems.state.proofs import ProofLookups
 from acmems.system.locks import KeyedLocks
 
 

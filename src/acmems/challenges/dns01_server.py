@@ -20,7 +20,7 @@ from acmems.net.address import Address, parse_address
 from acmems.net.listening import ListenerPlan
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
-from acmems.state.lookups import Found, ProofLookups
+from acmems.state.proofs import Found, ProofLookups
 from acmems.x509.identifiers import Identifier, IdentifierType, is_name
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1353), Address("::", 1353))  # noqa: S104 - resolvers ask from anywhere

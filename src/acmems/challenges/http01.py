@@ -10,7 +10,7 @@ from acmems.challenges.contract import Proof, is_token
 from acmems.challenges.responses import ChallengeResponses
 from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings.options import Options
-from acmems.state.lookups import Found, ProofLookups
+from acmems.state.proofs import Found, ProofLookups
 from acmems.x509.identifiers import Identifier, is_name
 
 __all__ = ["ChallengeResponses", "Http01"]

@@ -12,7 +12,7 @@ from acmems.net.address import Address, parse_address
 from acmems.net.listening import ListenerPlan
 from acmems.net.tlsalpn import HANDSHAKE_LIMITS, ChallengeCertificates, HandshakeService, server_name
 from acmems.settings.options import Options
-from acmems.state.lookups import Found, ProofLookups
+from acmems.state.proofs import Found, ProofLookups
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier, is_name, named
 

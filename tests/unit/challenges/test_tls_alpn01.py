@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import os
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.handshakes import LOOPBACK, NAME, Door, digest_in, digest_of, hello
 from tests.listening import PATIENCE, Time, look_around
 from tests.peers import wait_until
-from tests.sharing import OtherNode
 
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Listening, Proof, Validator
@@ -30,71 +28,8 @@ from acmems.net.tlsalpn import HANDSHAKE_LIMITS, ChallengeCertificates, Handshak
 from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
-from acmems.state.lookups import ProofLookups
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier
-
-LOOPBACK = Address("127.0.0.1", 0)
-NAME = Identifier.dns("www.example.org")
-ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
-
-
-@dataclasses.dataclass
-class Door:
-    """A validator that listens, and what its CA has asked for.
-
-    Attributes:
-        time: its clock, which stands still.
-        requests: the tokens of the proofs that were seen.
-        others: looks up what other nodes present.
-    """
-
-    time: Time = dataclasses.field(default_factory=Time)
-    requests: list[str] = dataclasses.field(default_factory=list)
-    others: ProofLookups = dataclasses.field(default_factory=ProofLookups)
-
-    def __post_init__(self) -> None:
-        self.validator = TlsAlpn01("tls", [LOOPBACK], ChallengeCertificates(self.time.clock), self.others)
-        self.service = Listener.of(self.validator.plan(), self.time.clock).open()
-        self.place = ("127.0.0.1", self.service.addresses[0].port)
-
-    def proof(self, token: str, identifier: Identifier = NAME) -> Proof:
-        return Proof(identifier, token, f"{token}.thumbprint", lambda: self.requests.append(token))
-
-    def connect(self, source: str = "127.0.0.1") -> socket.socket:
-        return socket.create_connection(self.place, PATIENCE, (source, 0))
-
-    def shake(
-        self,
-        name: str | None = NAME.value,
-        *,
-        alpn: tuple[str, ...] = ("acme-tls/1",),
-        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
-    ) -> x509.Certificate:
-        """Return the certificate that a handshake shows; nothing but its regular end follows."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.maximum_version = version
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        with self.connect() as sock, self._wrapped(context, sock, name) as tls:
-            assert tls.selected_alpn_protocol() == "acme-tls/1"
-            assert tls.version() == version.name.replace("v1_", "v1.")
-            shown = tls.getpeercert(binary_form=True)
-            assert tls.recv(1) == b""
-            assert tls.session is None or not tls.session.has_ticket
-        assert shown
-        return x509.load_der_x509_certificate(shown)
-
-    @staticmethod
-    def _wrapped(context: ssl.SSLContext, sock: socket.socket, name: str | None) -> ssl.SSLSocket:
-        # An end without close_notify is an error then.
-        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
-
-    @property
-    def open(self) -> int:
-        return len(self.service.connections)
 
 
 @pytest.fixture
@@ -109,30 +44,8 @@ def handshakes(shown: ChallengeCertificates, limits: ListenerLimits, time: Time)
     return Listener("tls", [LOOPBACK], service, limits=limits, clock=time.clock).open()
 
 
-def hello() -> bytes:
-    """Return the beginning of a handshake for a name that is proved, of which nothing follows."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["acme-tls/1"])
-    outgoing = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=NAME.value)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
 def options_of(text: str, findings: list[Finding]) -> Options:
     return Options(read_sections(f'[verification "tls"]\n{text}', "acmems.ini", findings)[0], findings)
-
-
-def digest_in(certificate: x509.Certificate) -> bytes:
-    found = certificate.extensions.get_extension_for_oid(ACME_IDENTIFIER)
-    assert found.critical
-    assert isinstance(found.value, x509.UnrecognizedExtension)
-    return found.value.value
-
-
-def digest_of(token: str) -> bytes:
-    return b"\4\x20" + hashlib.sha256(f"{token}.thumbprint".encode()).digest()
 
 
 class TestOptions:
@@ -351,80 +264,6 @@ class TestHandshakes:
                 while piece := sock.recv(100):
                     received += piece
         assert received == answer
-
-
-class TestOtherNodes:
-    """Whoever asks for what another node presents is answered when it was looked up."""
-
-    @pytest.fixture
-    def others(self) -> OtherNode:
-        return OtherNode()
-
-    @pytest.fixture
-    def door(self, others: OtherNode) -> Iterator[Door]:
-        door = Door(others=others)
-        with contextlib.closing(door.service):
-            yield door
-
-    def test_a_proof_of_another_node(self, door: Door, others: OtherNode) -> None:
-        """It is shown as one of this node; meanwhile others are served, and one of its own comes first."""
-        door.validator.present([door.proof("mine", Identifier.dns("mine.example.org"))])
-        with ThreadPoolExecutor(1) as pool:
-            shaking = pool.submit(door.shake)
-            wait_until(lambda: others.places == ["tls:www.example.org"], "it is looked up")
-            assert digest_in(door.shake("mine.example.org")) == digest_of("mine")
-            others.answer("older.thumbprint", "newer.thumbprint")
-            assert digest_in(shaking.result(PATIENCE)) == digest_of("newer")
-        assert door.requests == ["mine"]
-
-    def test_an_address(self, door: Door, others: OtherNode) -> None:
-        """An address is looked up by its reverse name, and stands in the certificate as an address."""
-        with ThreadPoolExecutor(1) as pool:
-            shaking = pool.submit(door.shake, "7.2.0.192.in-addr.arpa")
-            others.answer("token.thumbprint", name="192.0.2.7")
-            shown = shaking.result(PATIENCE)
-        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.7"]
-
-    def test_the_same_again(self, door: Door, others: OtherNode) -> None:
-        """Its certificate is made once."""
-        shown = set()
-        for _ in range(2):
-            with ThreadPoolExecutor(1) as pool:
-                shaking = pool.submit(door.shake)
-                others.answer("token.thumbprint")
-                shown.add(shaking.result(PATIENCE))
-        assert len(shown) == 1
-
-    @pytest.mark.parametrize("is_known", [True, False])
-    def test_nothing_anywhere(self, door: Door, others: OtherNode, is_known: bool) -> None:
-        """It is an alert, also where nobody knows whether there is something."""
-        with ThreadPoolExecutor(1) as pool:
-            shaking = pool.submit(door.shake)
-            others.answer(is_known=is_known)
-            with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
-                shaking.result(PATIENCE)
-
-    @pytest.mark.parametrize("name", [None, "no_name", "localhost.", "*.example.org"])
-    def test_what_no_ca_asks_for_is_not_looked_up(
-        self, door: Door, others: OtherNode, name: str | None
-    ) -> None:
-        """It is an alert at once."""
-        with pytest.raises(ssl.SSLError):
-            door.shake(name)
-        assert others.places == []
-
-    def test_a_lookup_that_never_ends(self, door: Door, others: OtherNode) -> None:
-        """The connection is closed after five seconds, and what is found later hurts nobody."""
-        with door.connect() as sock:
-            sock.sendall(hello())
-            wait_until(lambda: others.places != [], "it is looked up")
-            door.time.now += 5.1
-            look_around(door.service)
-            assert sock.recv(1) == b""
-        others.answer("token.thumbprint")
-        look_around(door.service)
-        assert door.open == 0
 
 
 class TestLimits:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.listening import Bench, Client
-from tests.sharing import OtherNode
+from tests.peers import wait_until
+from tests.sharing import GatedDatabase, OtherNode, sharing
 
 from acmems.challenges import ChallengeResponses, Http01
 from acmems.events import Bus
 from acmems.frontends.http01 import Http01FrontEnd, host_of
 from acmems.net.address import parse_network
 from acmems.net.http import HttpService
-from acmems.state.lookups import ProofLookups
+from acmems.state.proofs import ProofLookups
 
 PATH = "/.well-known/acme-challenge/token"
 WEB_SERVER = "192.0.2.7"
@@ -219,3 +222,27 @@ class TestOtherNodes:
         others.answer("else.thumbprint")
         door.bench.go()
         assert client.client.socket.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.threat("http", "strangers at the CA's port")
+def test_a_flood_of_strangers(tmp_path: Path) -> None:
+    """While strangers ask for what nobody presents, one query goes on at a time, and the known is told."""
+    with sharing(tmp_path) as (first, second):
+        first.database.check().result(20)
+        database = GatedDatabase(second.database)
+        lookups = ProofLookups()
+        lookups.attach(database, second.name)  # type: ignore[arg-type] # as much of one as is used
+        door = Door(lookups)
+        strangers = [door.connect(f"192.0.2.{number}") for number in range(60)]
+        for number, stranger in enumerate(strangers):
+            stranger.client.send(door.request(f"{PATH}{number}"))
+            door.bench.go()
+            assert number or database.entered.acquire(timeout=20)
+            assert door.ask(PATH, "www.example.org") == "200"
+        assert database.reads == 1
+        database.let(2)
+        wait_until(lambda: not lookups._is_due, "all are looked up")
+        door.bench.go()
+        answers = {stranger.client.socket.recv(65536)[9:12] for stranger in strangers}
+        assert (answers, database.reads) == ({b"404"}, 2)
+        lookups.close()

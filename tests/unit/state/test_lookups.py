@@ -6,45 +6,20 @@ import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from tests.fake_ca import Time
 from tests.peers import wait_until
-from tests.sharing import ENGINES, server_for, sharing
+from tests.sharing import ENGINES, GatedDatabase, server_for, sharing
 
 from acmems.exceptions import StateUnavailable
-from acmems.state.engines.contract import Change, Database
+from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.lookups import MOST_WAITING, SLOW_SECONDS, Found, FoundProof, ProofLookups
-from acmems.state.proofs import ProofRecord, ProofRecords
+from acmems.state.proofs import Found, FoundProof, ProofLookups, ProofRecord, ProofRecords
+from acmems.state.proofs.lookups import MOST_WAITING, SLOW_SECONDS
 from acmems.system.clock import SYSTEM, Clock
 
-T = TypeVar("T")
 PLACE = "http://a.example.org/token"
-
-
-class GatedDatabase:
-    """A database whose reads wait at a gate, and are counted."""
-
-    is_shared = True
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.reads = 0
-        self.entered, self.gate = threading.Semaphore(0), threading.Semaphore(0)
-        self.error: StateUnavailable | None = None
-
-    def read(self, query: Change[T]) -> T:
-        self.reads += 1
-        self.entered.release()
-        assert self.gate.acquire(timeout=20)
-        if self.error is not None:
-            raise self.error
-        return self.database.read(query)
-
-    def let(self, reads: int = 1) -> None:
-        self.gate.release(reads)
 
 
 class Desk:

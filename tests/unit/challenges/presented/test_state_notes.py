@@ -296,6 +296,29 @@ class TestNodes:
         assert dns == set()
 
 
+def test_a_crowd(houses: tuple[House, House], dns: set[tuple[str, str]]) -> None:
+    """However orders of both nodes come and go, what one presents is there until it withdraws it."""
+    rounds, missing = 12, []
+
+    def order(house: House) -> None:
+        for number in range(rounds):
+            shown = proof(OTHER if number % 3 == 0 else NAME)
+            house.present(shown, seconds=60)
+            for _ in range(3):
+                if (f"{shown.identifier} zone", TOKEN) not in dns:
+                    missing.append(number)
+                house.sharer.database.read(lambda tx: tx.execute("SELECT 1").fetchone())
+            house.withdraw(shown)
+
+    with ThreadPoolExecutor(4) as pool:
+        for running in [pool.submit(order, house) for house in (*houses, *houses)]:
+            running.result(100)
+    assert (missing, dns) == ([], set())
+    for house in houses:
+        house.settle()
+    assert count(houses[0].sharer.database, "proofs") == 0
+
+
 class TestAnswering:
     """What nodes answer the CA for themselves."""
 

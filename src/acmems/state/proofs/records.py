@@ -1,4 +1,4 @@
-"""The proofs that are presented to CAs, by all nodes that work with a state."""
+"""What each node presents and withdraws, for the other nodes and for whoever comes after a crash."""
 
 from __future__ import annotations
 

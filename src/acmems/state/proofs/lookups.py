@@ -81,10 +81,10 @@ class ProofLookups:
             self._database = database
 
     def close(self) -> None:
-        """Find nothing any more."""
+        """Find nothing any more; a read that goes on is not waited for."""
         self._database = None
         if self._reader is not None:
-            self._reader.shutdown()
+            self._reader.shutdown(wait=False)
 
     @property
     def is_active(self) -> bool:
