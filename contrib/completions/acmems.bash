@@ -5,15 +5,16 @@
 #    source ~/.local/share/bash_completion/acmems
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_acmems_account_subparsers=(show register deactivate)
+_shtab_acmems_account_subparsers=(show register deactivate rotate-key)
 _shtab_acmems_subparsers=(serve check explain account)
 
 _shtab_acmems_serve_option_strings=(-h --help --debug)
 _shtab_acmems_check_option_strings=(-h --help --records --resolver --debug)
 _shtab_acmems_explain_option_strings=(-h --help --address --name --csr --method --json --debug)
-_shtab_acmems_account_show_option_strings=(-h --help --debug)
+_shtab_acmems_account_show_option_strings=(-h --help --json --debug)
 _shtab_acmems_account_register_option_strings=(-h --help --debug)
 _shtab_acmems_account_deactivate_option_strings=(-h --help --yes --debug)
+_shtab_acmems_account_rotate_key_option_strings=(-h --help --key-type --json --debug)
 _shtab_acmems_account_option_strings=(-h --help)
 _shtab_acmems_option_strings=(-h --help --version)
 
@@ -24,9 +25,11 @@ _shtab_acmems_explain___csr_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_show_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_register_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_deactivate_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_account_rotate_key_pos_0_COMPGEN=_shtab_compgen_files
 
 _shtab_acmems_explain___method_choices=(hmac)
-_shtab_acmems_account_pos_0_choices=(show register deactivate)
+_shtab_acmems_account_rotate_key___key_type_choices=(ec256 ec384 rsa2048 rsa3072 rsa4096)
+_shtab_acmems_account_pos_0_choices=(show register deactivate rotate-key)
 _shtab_acmems_pos_0_choices=(serve check explain account)
 
 _shtab_acmems_serve_pos_0_nargs=+
@@ -46,6 +49,7 @@ _shtab_acmems_explain___debug_nargs=0
 _shtab_acmems_account_show_pos_0_nargs=+
 _shtab_acmems_account_show__h_nargs=0
 _shtab_acmems_account_show___help_nargs=0
+_shtab_acmems_account_show___json_nargs=0
 _shtab_acmems_account_show___debug_nargs=0
 _shtab_acmems_account_register_pos_0_nargs=+
 _shtab_acmems_account_register__h_nargs=0
@@ -56,6 +60,11 @@ _shtab_acmems_account_deactivate__h_nargs=0
 _shtab_acmems_account_deactivate___help_nargs=0
 _shtab_acmems_account_deactivate___yes_nargs=0
 _shtab_acmems_account_deactivate___debug_nargs=0
+_shtab_acmems_account_rotate_key_pos_0_nargs=+
+_shtab_acmems_account_rotate_key__h_nargs=0
+_shtab_acmems_account_rotate_key___help_nargs=0
+_shtab_acmems_account_rotate_key___json_nargs=0
+_shtab_acmems_account_rotate_key___debug_nargs=0
 _shtab_acmems_account_pos_0_nargs=A...
 _shtab_acmems_account__h_nargs=0
 _shtab_acmems_account___help_nargs=0

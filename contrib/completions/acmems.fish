@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain account 'account show' 'account register' 'account deactivate'
-set -g _shtab_acmems_opts_with_value --address --csr --method --name --resolver
+set -g _shtab_acmems_commands serve check explain account 'account show' 'account register' 'account deactivate' 'account rotate-key'
+set -g _shtab_acmems_opts_with_value --address --csr --key-type --method --name --resolver
 
 complete -c acmems -e
 complete -c acmems -f
@@ -77,10 +77,11 @@ complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac" -d 'wh
 complete -c acmems -n '_shtab_acmems_using explain' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using explain' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using explain; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
-complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a account -d 'Show, register or deactivate the ACME account.'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a account -d 'Show, register or deactivate the ACME account, or give it another key.'
 complete -c acmems -n '_shtab_acmems_using account' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a show -d 'Print the account as the CA knows it.'
 complete -c acmems -n '_shtab_acmems_using account show' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account show' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account show' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account show; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a register -d 'Create the account key if there is none, and register the account.'
@@ -92,3 +93,9 @@ complete -c acmems -n '_shtab_acmems_using account deactivate' -s h -l help -d '
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l yes -d 'do not ask'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account deactivate; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a rotate-key -d 'Give the account another key; a running server goes on with that.'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -l key-type -xka "ec256 ec384 rsa2048 rsa3072 rsa4096" -d 'type of the new key: ec256, ec384, rsa2048, rsa3072, rsa4096; '"'"'key-type'"'"' in [account] unless given'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using account rotate-key; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'

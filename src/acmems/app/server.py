@@ -17,6 +17,9 @@ from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
+from acmems.frontends.acts.contract import ActingParts
+from acmems.frontends.acts.performing import Performer
+from acmems.frontends.control.listener import ControlListener
 from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
@@ -42,6 +45,7 @@ METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
 
@@ -82,6 +86,7 @@ class Server:
 
     Attributes:
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
+        perform: does what commands ask for.
     """
 
     def __init__(
@@ -130,6 +135,16 @@ class Server:
             resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
         self._checking: threading.Thread | None = None  # asks the CA about the account
+        self.perform = Performer(
+            ActingParts(
+                self.issuer,
+                self.issuance,
+                lambda: self._generation.policy,
+                self.bus,
+                clock,
+            )
+        )
+        self._control = ControlListener(config.account.dir, self.perform, clock)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -171,11 +186,27 @@ class Server:
             raise
         self.is_serving = True
         self._listeners.start()
+        self._control.start()
         for thread in self._threads:
             thread.start()
         self._watch_over()
         if is_known:
             self._check_account_behind()
+
+    def start_acting(self, *, proves: bool) -> None:
+        """Get ready to act for a command; no client is served, and nothing is begun that nobody asked for.
+
+        Args:
+            proves: whether names may have to be proved.
+
+        Raises:
+            AccountError: there is no account.
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        if proves:
+            planned = [each for each in self._planned(self.config) if each.validator is not None]
+            self._listeners.commit(self._listeners.prepare(planned))
+        self.issuer.open(register=False)
 
     def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
         """Go by another configuration from now on, or change nothing.
@@ -218,6 +249,7 @@ class Server:
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
+        self._control.close()
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         for thread in (*self._threads, self._retiring):
@@ -235,13 +267,14 @@ class Server:
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
         self.issuer.close()
+        self._control.drain(self.clock.deadline(ACT_SECONDS))
         self._close_state()
         self._log.tell()
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
-        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads)
+        return (*self.listeners, self.issuer.loop, self.issuance, self._control, *self._threads)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""

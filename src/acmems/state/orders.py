@@ -27,7 +27,7 @@ class OrderRecord:
         identity: what makes two requests the same, as a digest.
         csr: the certificate request as the client sent it.
         block: the auth block that granted it, None if there was none.
-        account: the digest of the account's public key.
+        account: the account's URL.
         url: the order's URL.
         expires: when the CA forgets it (aware).
     """
@@ -93,7 +93,7 @@ class OrderRecords:
 
         Args:
             identity: as for `intend`.
-            account: the digest of the account's public key.
+            account: the account's URL.
             url: the order's URL.
             expires: when to forget it.
         """
