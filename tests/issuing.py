@@ -86,6 +86,7 @@ class Memory:
     name: str = "memory"
     renew_within: datetime.timedelta | None = None
     is_immediate: bool = False
+    is_local: bool = True
     is_durable: bool = True
     check_error: Exception | None = None
     store_error: Exception | None = None

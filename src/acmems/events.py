@@ -132,6 +132,7 @@ class DeliveredEvent(Event):
         source: `stored`, newly `issued`, `joined` to an issuance that was running already, or
             `stale`: stored, due for renewal, and still valid while the CA is failing.
         seconds: from the request's arrival to the answer.
+        fingerprint: SHA-256 of the leaf, in hex.
     """
 
     word = "delivered"
@@ -139,6 +140,7 @@ class DeliveredEvent(Event):
     status: int
     source: Source
     seconds: float
+    fingerprint: str | None = field(default=None, metadata=NOT_LOGGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,18 @@ from acmems.challenges import Http01, Listening
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
+from acmems.exceptions import (
+    AccountError,
+    CAError,
+    ConfigurationError,
+    DeadlinePassed,
+    RateLimited,
+    StateUnavailable,
+)
 from acmems.frontends.acts.contract import ActingParts
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
+from acmems.frontends.history import RecordedHistory
 from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.options import MGMT_LISTENERS
@@ -31,11 +39,12 @@ from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
+from acmems.state.chains import ChainRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
-from acmems.storages import IssuerIdentity
+from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -101,12 +110,14 @@ class Server:
         self._generation = Generation.of(config)
         self._database = _open_state(config)
         orders = None if self._database is None else OrderRecords(self._database, clock.now())
+        self._chains = None if self._database is None else ChainRecords(self._database)
+        self._attach_storages(config)
+        history = self._history()
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
-        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
         self.issuance = Issuance(
             self.issuer,
-            identity,
+            _identity(config),
             self.bus,
             seconds=policy.seconds,
             clock=clock,
@@ -114,6 +125,7 @@ class Server:
             most_waiting=config.mgmt.max_waiting,
             subject=policy.subject,
             memory=orders,
+            history=history,
         )
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(
@@ -126,15 +138,15 @@ class Server:
         self._is_stopping = False
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
-        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
         self._summing = PeriodicThread(
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
         self._threads = [self._sweeping, self._saving, self._summing]
-        if orders is not None:
-            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
+        if orders is not None and history is not None:
+            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance, history)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
         self._checking: threading.Thread | None = None  # asks the CA about the account
         self.perform = Performer(
@@ -230,6 +242,7 @@ class Server:
         findings = restart_needed(before, config)
         if findings:
             raise ConfigurationError(findings)
+        self._attach_storages(config)
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
@@ -290,7 +303,46 @@ class Server:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
 
+    def _attach_storages(self, config: Configuration) -> None:
+        """Give the state to the storages that keep their chains there.
+
+        Raises:
+            StateUnavailable: another server uses it.
+        """
+        for storage in config.storages.values():
+            if isinstance(storage, SqlStorage):
+                if self._chains is None:
+                    raise StateUnavailable(
+                        f"another server uses the state, which storage '{storage.name}' is kept in: give "
+                        f"this one a [state] of its own, or another type of storage"
+                    )
+                storage.attach(self._chains)
+
+    def _history(self) -> RecordedHistory | None:
+        """Return what notes chains as they are issued and delivered.
+
+        Raises:
+            StateUnavailable: it cannot be read which are revoked.
+        """
+        if self._chains is None:
+            return None
+        self._chains.learn_revoked()
+        history = RecordedHistory(self._chains, _identity(self.config), self.clock)
+        self.bus.subscribe(history)
+        return history
+
+    def _save(self) -> None:
+        """Store what could not be stored, and keep what is known of chains up to date."""
+        self.issuance.save_kept()
+        if self._chains is not None:
+            try:
+                self._chains.keep_up()
+            except StateUnavailable as error:
+                logger.debug("what other servers have revoked is not known: %s", error)
+
     def _close_state(self) -> None:
+        if self._chains is not None:
+            self._chains.save_asked()
         if self._database is not None:
             self._database.close()
 
@@ -392,6 +444,10 @@ class Server:
         )
         self._retiring = retiring
         retiring.start()
+
+
+def _identity(config: Configuration) -> IssuerIdentity:
+    return IssuerIdentity(config.account.directory_url, config.account.profile)
 
 
 def _open_state(config: Configuration) -> Database | None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from acmems.exceptions import AcmeException
 from acmems.frontends.sign import SigningPolicy
+from acmems.issuing.contract import ChainHistory
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord, OrderRecords
@@ -23,12 +24,20 @@ class Resumption:
         orders: what is known of them.
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
+        history: told of chains that were stored before the last process could note them.
     """
 
-    def __init__(self, orders: OrderRecords, policy: Callable[[], SigningPolicy], issuance: Issuance) -> None:
+    def __init__(
+        self,
+        orders: OrderRecords,
+        policy: Callable[[], SigningPolicy],
+        issuance: Issuance,
+        history: ChainHistory,
+    ) -> None:
         self._orders = orders
         self._policy = policy
         self._issuance = issuance
+        self._history = history
         self._running: dict[str, Future[Delivery]] = {}
 
     def run(self) -> None:
@@ -51,7 +60,7 @@ class Resumption:
             logger.warning("an order of the last process cannot be finished now: %s", error)
         else:
             logger.info("going on with the order of the last process for %s", names)
-            future.add_done_callback(lambda future: self._note_end(record, future))
+            future.add_done_callback(lambda future: self._note_end(record, accepted, future))
 
     def _accepted(self, record: OrderRecord) -> AcceptedRequest:
         """Return what was granted, if policy still grants it.
@@ -79,7 +88,8 @@ class Resumption:
             subject=policy.subject,
         )
 
-    def _note_end(self, record: OrderRecord, future: Future[Delivery]) -> None:
+    def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""
         if future.exception() is None and future.result().source == "stored":
+            self._history.issued(record.identity, accepted, future.result().chain)
             self._orders.forget(record.identity)

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from acmems.challenges import Validator
 from acmems.exceptions import PayloadInvalid
+from acmems.issuing.requests import AcceptedRequest
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
+from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
 
 
@@ -38,6 +40,22 @@ class IssuanceMemory(Protocol):
 
     def forget(self, identity: str) -> None:
         """Forget what has begun: its chain is safe, or of no use."""
+
+
+class ChainHistory(Protocol):
+    """Keeps what is known of every chain that was issued, wherever it is delivered from."""
+
+    def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
+        """Take note of a chain that was issued, without a wait.
+
+        Args:
+            identity: what makes two requests the same.
+            accepted: the request that it was ordered for.
+            chain: the chain.
+        """
+
+    def is_revoked(self, chain: Chain) -> bool:
+        """Tell whether a chain is revoked, or being revoked, so that it must not be delivered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _OPEN_ORDERS = """
         csr {octets} NOT NULL,      -- as the client sent it
         block TEXT,                 -- the auth block that granted it
         begun BIGINT NOT NULL,      -- seconds since 1970, as all times
-        account TEXT,               -- SHA-256 of the account's public key
+        account TEXT,               -- the URL of the account
         url TEXT,                   -- NULL until the CA has answered the new order
         expires BIGINT              -- when the CA forgets it
     )
@@ -62,8 +62,6 @@ _CHAINS = """
         reference TEXT,             -- of that request in the log
         serial TEXT NOT NULL,       -- hexadecimal
         key_digest TEXT NOT NULL,   -- SHA-256 of the public key
-        csr {octets},
-        pem {octets} NOT NULL,
         order_url TEXT,
         not_before BIGINT NOT NULL,
         not_after BIGINT NOT NULL,
@@ -73,12 +71,16 @@ _CHAINS = """
         reason TEXT,                -- of the revocation
         last_asked BIGINT,
         asked_by TEXT,
-        asked BIGINT NOT NULL DEFAULT 0 -- how often
+        asked BIGINT NOT NULL DEFAULT 0, -- how often
+        csr {octets},               -- long, and therefore last: what is looked through lies together
+        pem {octets} NOT NULL
     );
     CREATE INDEX chains_identity ON chains (identity, not_after);
     CREATE INDEX chains_serial ON chains (serial);
     CREATE INDEX chains_key ON chains (key_digest);
-    CREATE INDEX chains_end ON chains (not_after)
+    CREATE INDEX chains_end ON chains (not_after);
+    CREATE INDEX chains_current ON chains (storage, fingerprint) WHERE superseded IS NULL AND reason IS NULL;
+    CREATE INDEX chains_revoked ON chains (not_after, fingerprint) WHERE reason IS NOT NULL
 """
 
 _EVENTS = """
