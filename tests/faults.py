@@ -14,6 +14,7 @@ from typing import Any, Protocol
 DIRECTORY = "^/dir$"
 NEW_NONCE = "^/nonce-plz$"
 NEW_ACCOUNT = "^/sign-me-up$"
+REVOKE = "^/revoke-cert$"
 KEY_CHANGE = "^/rollover-account-key$"
 NEW_ORDER = "^/order-plz$"
 ORDER = "^/my-order/"

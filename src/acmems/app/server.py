@@ -7,7 +7,7 @@ import logging
 import resource
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
@@ -44,7 +44,7 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
-from acmems.storages import IssuerIdentity, SqlStorage
+from acmems.storages import IssuerIdentity, SqlStorage, Storage
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -154,6 +154,8 @@ class Server:
                 self.issuer,
                 self.issuance,
                 lambda: self._generation.policy,
+                self._all_storages,
+                self._chains,
                 self.bus,
                 clock,
             )
@@ -317,6 +319,11 @@ class Server:
                         f"this one a [state] of its own, or another type of storage"
                     )
                 storage.attach(self._chains)
+
+    def _all_storages(self) -> Sequence[Storage]:
+        """Return all storages that chains may be delivered from, each once."""
+        named = [*self.config.storages.values(), *(block.storage for block in self.config.auth.blocks)]
+        return list(dict.fromkeys(named))
 
     def _history(self) -> RecordedHistory | None:
         """Return what notes chains as they are issued and delivered.

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, serve
+from acmems.commands import account, check, explain, revoke, serve
+from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -31,6 +32,8 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
         """Declare what the command takes beside configuration files.
 
+        Configuration files come last, unless they are declared here, before what follows them.
+
         Returns:
             the parsers of its actions, if it has actions.
         """
@@ -43,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "revoke": revoke,
     "account": account,
 }
 
@@ -141,9 +145,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         const=_DEBUGGING,
         help="log everything to stderr, whatever the configuration says",
     )
-    parser.add_argument(
-        "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
-    )
+    if not has_configuration(parser):
+        add_configuration(parser)
 
 
 def _sentence(words: str) -> str:

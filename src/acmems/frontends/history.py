@@ -53,6 +53,10 @@ class RecordedHistory:
         """Tell whether a chain is revoked, or being revoked."""
         return self._records.is_revoked(chain.fingerprint)
 
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised."""
+        return self._records.is_compromised(key_digest)
+
 
 def _known(word: str) -> str | None:
     return None if word == _NOBODY else word

@@ -33,6 +33,20 @@ def entries(directory: Path, index: str) -> Iterator[tuple[str, int]]:
                 yield from _entry(directory, f"{folder}/{name}/{CHAIN}")
 
 
+def all_chains(directory: Path, index: str) -> Iterator[Path]:
+    """Yield every file that may hold a chain, in the index and in the whole tree.
+
+    Args:
+        directory: the storage's.
+        index: the name of the folder of the index.
+    """
+    for name in _names(f"{directory}/{index}", _INDEXED):
+        yield directory / index / name
+    for folder in _names(str(directory), _FOLDER):
+        for name in _names(f"{directory}/{folder}", _ENTRY):
+            yield directory / folder / name / CHAIN
+
+
 def _names(folder: str, form: re.Pattern[str]) -> Iterator[str]:
     """Yield the names of this form in a folder; nothing where it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as found:

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from acmems.events import Bus
 from acmems.exceptions import ActFailed
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
+from acmems.state.chains import ChainRecord
+from acmems.storages import Storage
 from acmems.system.clock import Clock
 
 Progress = Callable[[str], None]
 """Told, in words for a person, how an act gets on."""
+
+
+class RevocableChains(Protocol):
+    """The chains that were issued here, found by who they are for, and marked when they are revoked."""
+
+    def check(self) -> Future[None]:
+        """Write what waits for another change."""
+
+    def find(self, wanted: str) -> Sequence[ChainRecord]:
+        """Return those with a name, a serial number or a fingerprint, newest first, history included.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+
+    def adopt(self, records: Sequence[ChainRecord]) -> Future[int]:
+        """Keep chains that were issued at some time."""
+
+    def revoking(self, fingerprint: str, reason: str) -> Future[None]:
+        """Note that a chain is going to be revoked: from then on it is never delivered."""
+
+    def revoked(self, fingerprint: str, at: datetime.datetime, reason: str) -> Future[None]:
+        """Note that the CA has revoked a chain."""
+
+    def learn_revoked(self) -> None:
+        """See which chains must not be delivered, and which keys are compromised.
+
+        Raises:
+            StateUnavailable: that cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +59,8 @@ class ActingParts:
         issuer: the account at the CA.
         issuance: turns accepted requests into chains.
         policy: returns what holds now.
+        storages: returns where chains are kept now.
+        known_chains: those that were issued, None where there is no state.
         bus: told of each act.
         clock: for dates.
     """
@@ -32,8 +68,21 @@ class ActingParts:
     issuer: AcmeIssuer
     issuance: Issuance
     policy: Callable[[], SigningPolicy]
+    storages: Callable[[], Sequence[Storage]]
+    known_chains: RevocableChains | None
     bus: Bus
     clock: Clock
+
+    @property
+    def chains(self) -> RevocableChains:
+        """The chains that were issued.
+
+        Raises:
+            ActFailed: there is no state.
+        """
+        if self.known_chains is None:
+            raise ActFailed("another server uses the state, which knows the certificates: ask that one")
+        return self.known_chains
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +119,17 @@ class ActArguments:
         value = self.values.get(name)
         if value is not None and not isinstance(value, str):
             raise ActFailed(f"'{name}' is no text: is the command of the same version as the server?")
+        return value
+
+    def required(self, name: str) -> str:
+        """Return a text.
+
+        Raises:
+            ActFailed: it is none, or is not given.
+        """
+        value = self.text(name)
+        if not value:
+            raise ActFailed(f"'{name}' is missing: is the command of the same version as the server?")
         return value
 
     def is_set(self, name: str) -> bool:

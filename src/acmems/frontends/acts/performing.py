@@ -8,11 +8,13 @@ from typing import Any, Final
 from acmems.events import AdministeredEvent
 from acmems.exceptions import AcmeException, ActFailed
 from acmems.frontends.acts.contract import Act, ActArguments, ActingParts
+from acmems.frontends.acts.revocation import revoke_certificate
 from acmems.frontends.acts.rotation import rotate_key
 from acmems.text import one_line
 
 ACTS: Final[Mapping[str, Act]] = {
     "rotate-key": rotate_key,
+    "revoke": revoke_certificate,
 }
 """What may be asked for."""
 

@@ -311,7 +311,7 @@ class AcmeIssuer:
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
         while True:
-            client = yield from self._admitted(deadline)
+            client = yield from self.admitted(deadline)
             try:
                 with self._gate.under_way():
                     yield from client.clocks.check(deadline.within(self._timeout))
@@ -326,8 +326,12 @@ class AcmeIssuer:
             client.is_refused = False
             return pem
 
-    def _admitted(self, deadline: Deadline) -> Steps[Client]:
-        """Return what speaks to the CA, once the account is open and no change of its key goes on."""
+    def admitted(self, deadline: Deadline) -> Steps[Client]:
+        """Return what speaks to the CA, once the account is open and no change of its key goes on.
+
+        Raises:
+            AcmeException: one of the errors of `open`.
+        """
         while True:
             yield from self._gate.pass_through(deadline)
             client = yield from self.opened(deadline.within(self._timeout))
