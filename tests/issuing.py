@@ -143,6 +143,9 @@ class KnownChains:
     def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
         pass
 
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        return False
+
     def is_revoked(self, chain: Chain) -> bool:
         return chain.fingerprint in self.revoked
 

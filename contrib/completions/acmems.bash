@@ -6,11 +6,13 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_acmems_account_subparsers=(show register deactivate rotate-key)
-_shtab_acmems_subparsers=(serve check explain account)
+_shtab_acmems_subparsers=(serve check explain renew revoke account)
 
 _shtab_acmems_serve_option_strings=(-h --help --debug)
 _shtab_acmems_check_option_strings=(-h --help --records --resolver --debug)
 _shtab_acmems_explain_option_strings=(-h --help --address --name --csr --method --json --debug)
+_shtab_acmems_renew_option_strings=(-h --help --block --dry-run --json --debug)
+_shtab_acmems_revoke_option_strings=(-h --help --reason --yes --json --debug)
 _shtab_acmems_account_show_option_strings=(-h --help --json --debug)
 _shtab_acmems_account_register_option_strings=(-h --help --debug)
 _shtab_acmems_account_deactivate_option_strings=(-h --help --yes --debug)
@@ -22,15 +24,18 @@ _shtab_acmems_serve_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_check_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_explain_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_explain___csr_COMPGEN=_shtab_compgen_files
+_shtab_acmems_renew_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_revoke_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_show_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_register_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_deactivate_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_rotate_key_pos_0_COMPGEN=_shtab_compgen_files
 
 _shtab_acmems_explain___method_choices=(hmac)
+_shtab_acmems_revoke___reason_choices=(unspecified keyCompromise affiliationChanged superseded cessationOfOperation)
 _shtab_acmems_account_rotate_key___key_type_choices=(ec256 ec384 rsa2048 rsa3072 rsa4096)
 _shtab_acmems_account_pos_0_choices=(show register deactivate rotate-key)
-_shtab_acmems_pos_0_choices=(serve check explain account)
+_shtab_acmems_pos_0_choices=(serve check explain renew revoke account)
 
 _shtab_acmems_serve_pos_0_nargs=+
 _shtab_acmems_serve__h_nargs=0
@@ -46,6 +51,18 @@ _shtab_acmems_explain__h_nargs=0
 _shtab_acmems_explain___help_nargs=0
 _shtab_acmems_explain___json_nargs=0
 _shtab_acmems_explain___debug_nargs=0
+_shtab_acmems_renew_pos_0_nargs=+
+_shtab_acmems_renew__h_nargs=0
+_shtab_acmems_renew___help_nargs=0
+_shtab_acmems_renew___dry_run_nargs=0
+_shtab_acmems_renew___json_nargs=0
+_shtab_acmems_renew___debug_nargs=0
+_shtab_acmems_revoke_pos_0_nargs=+
+_shtab_acmems_revoke__h_nargs=0
+_shtab_acmems_revoke___help_nargs=0
+_shtab_acmems_revoke___yes_nargs=0
+_shtab_acmems_revoke___json_nargs=0
+_shtab_acmems_revoke___debug_nargs=0
 _shtab_acmems_account_show_pos_0_nargs=+
 _shtab_acmems_account_show__h_nargs=0
 _shtab_acmems_account_show___help_nargs=0

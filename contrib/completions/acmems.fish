@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain account 'account show' 'account register' 'account deactivate' 'account rotate-key'
-set -g _shtab_acmems_opts_with_value --address --csr --key-type --method --name --resolver
+set -g _shtab_acmems_commands serve check explain renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key'
+set -g _shtab_acmems_opts_with_value --address --block --csr --key-type --method --name --reason --resolver
 
 complete -c acmems -e
 complete -c acmems -f
@@ -77,6 +77,20 @@ complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac" -d 'wh
 complete -c acmems -n '_shtab_acmems_using explain' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using explain' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using explain; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a renew -d 'Order a certificate anew, although one is stored.'
+complete -c acmems -n '_shtab_acmems_using renew' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using renew' -l block -x -d 'the auth block that grants it, for a certificate of which that is not known'
+complete -c acmems -n '_shtab_acmems_using renew' -l dry-run -d 'only say what would be ordered, and how it would be proved'
+complete -c acmems -n '_shtab_acmems_using renew' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using renew' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using renew; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a revoke -d 'Revoke a certificate at the CA; it is never delivered again.'
+complete -c acmems -n '_shtab_acmems_using revoke' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using revoke' -l reason -xka "unspecified keyCompromise affiliationChanged superseded cessationOfOperation" -d 'why: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation; after keyCompromise, its public key gets no certificate any more'
+complete -c acmems -n '_shtab_acmems_using revoke' -l yes -d 'do not ask'
+complete -c acmems -n '_shtab_acmems_using revoke' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using revoke' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using revoke; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a account -d 'Show, register or deactivate the ACME account, or give it another key.'
 complete -c acmems -n '_shtab_acmems_using account' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a show -d 'Print the account as the CA knows it.'

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, revoke, serve
+from acmems.commands import account, check, explain, renew, revoke, serve
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "renew": renew,
     "revoke": revoke,
     "account": account,
 }

@@ -54,6 +54,13 @@ class ChainHistory(Protocol):
             chain: the chain.
         """
 
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        """Tell whether the chain of an identity was issued before a time; False where there is none.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+
     def is_revoked(self, chain: Chain) -> bool:
         """Tell whether a chain is revoked, or being revoked, so that it must not be delivered."""
 
