@@ -41,7 +41,7 @@ from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
-_IDENTITIES = "identities"
+_IDENTITIES = listing.INDEX
 _LARGEST_CHAIN = 256 * 1024
 _LARGEST_ORIGIN = 16 * 1024
 _DAY = 86400.0
@@ -174,18 +174,17 @@ class FileStorage:
         """Rename each file that holds a certificate, so that neither this version nor 0.5 finds it."""
         count = 0
         try:
-            for path in listing.all_chains(self.directory, _IDENTITIES):
+            for path in (*listing.indexed(self.directory), *listing.folders(self.directory)):
                 if self._holds(path, fingerprint):
-                    path.rename(
-                        next(name for name in _asides(str(path), "revoked") if not os.path.lexists(name))
-                    )
-                    files.sync_directory(path.parent)
+                    kept = Path(path)
+                    kept.rename(next(name for name in _asides(path, "revoked") if not os.path.lexists(name)))
+                    files.sync_directory(kept.parent)
                     count += 1
         except OSError as error:
             raise self._unavailable("cannot move a revoked chain away", error) from error
         return count
 
-    def _holds(self, path: Path, fingerprint: str) -> bool:
+    def _holds(self, path: str, fingerprint: str) -> bool:
         try:
             return chains.fingerprint_of(files.read(path, _LARGEST_CHAIN)) == fingerprint
         except OSError as error:

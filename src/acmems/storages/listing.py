@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHAIN = "cert.pem"
+REQUEST = "csr.pem"
 DESCRIPTION = "acmems.json"
+INDEX = "identities"
 
 _FOLDER = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _INDEXED = re.compile(r"[0-9a-f]{64}\.pem", re.ASCII)
@@ -33,18 +35,17 @@ def entries(directory: Path, index: str) -> Iterator[tuple[str, int]]:
                 yield from _entry(directory, f"{folder}/{name}/{CHAIN}")
 
 
-def all_chains(directory: Path, index: str) -> Iterator[Path]:
-    """Yield every file that may hold a chain, in the index and in the whole tree.
-
-    Args:
-        directory: the storage's.
-        index: the name of the folder of the index.
-    """
-    for name in _names(f"{directory}/{index}", _INDEXED):
-        yield directory / index / name
+def folders(directory: Path) -> Iterator[str]:
+    """Yield where each folder of the tree has its chain, if it has one."""
     for folder in _names(str(directory), _FOLDER):
         for name in _names(f"{directory}/{folder}", _ENTRY):
-            yield directory / folder / name / CHAIN
+            yield f"{directory}/{folder}/{name}/{CHAIN}"
+
+
+def indexed(directory: Path) -> Iterator[str]:
+    """Yield the files of the index."""
+    for name in _names(f"{directory}/{INDEX}", _INDEXED):
+        yield f"{directory}/{INDEX}/{name}"
 
 
 def _names(folder: str, form: re.Pattern[str]) -> Iterator[str]:

@@ -32,11 +32,11 @@ from tests.peers.process import wait_until
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuers.acme.clients import gate as gates
+from acmems.issuers.acme.clients.gate import OrderGate
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
-from acmems.issuers.acme.rotation import gate as gates
-from acmems.issuers.acme.rotation.gate import OrderGate
 from acmems.system.clock import SYSTEM, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 
@@ -126,7 +126,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     authority = Authority(AccountDirectory(tmp_path))
-    monkeypatch.setattr("acmems.issuers.acme.client.Session", authority.make)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", authority.make)
     made = Desk(tmp_path, authority)
     yield made
     made.issuer.close()

@@ -48,6 +48,7 @@ def peers(programs: Path, *names: str) -> subprocess.CompletedProcess[str]:
         ("bind9", "named", "BIND 9.20.0 (Stable Release) <id:>"),
         ("knot", "knotd", "knotd (Knot DNS), version 3.10.0"),
         ("haproxy", "haproxy", "HAProxy version 2.6.12-1+deb12u3 2025/10/03"),
+        ("postgresql", "postgres", "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
         ("pebble", "pebble", "Pebble version: v2.10.0"),
         ("busybox", "busybox", "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary."),
         ("bash", "bash", "GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.chains import make_chain, make_request
@@ -16,20 +14,12 @@ from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.deliveries import MOST_COUNTED
 from acmems.state.chains.records import PAGE
 from acmems.state.engines.contract import Database
-from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
 REQUEST = make_request("a.example.org", "b.example.org")
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = SqliteDatabase.open(tmp_path / "state.sqlite")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -200,13 +190,11 @@ def test_deliveries_of_very_many_chains(records: ChainRecords) -> None:
     assert not records._deliveries._sums
 
 
-def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read(database: Database) -> None:
     """Whoever asks hears of it."""
-    database = SqliteDatabase.open(tmp_path / "state.sqlite")
     database.write(lambda transaction: transaction.execute("DROP TABLE chains")).result()
     with pytest.raises(StateUnavailable):
         ChainRecords(database).newest("one")
-    database.close()
 
 
 def test_a_compromised_key(records: ChainRecords, database: Database) -> None:

@@ -17,14 +17,14 @@ from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.client import Client, make_client, session_with
+from acmems.issuers.acme.clients.client import Client, make_client, session_with
+from acmems.issuers.acme.clients.gate import OrderGate
+from acmems.issuers.acme.clients.rotation import KeyRotation
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
-from acmems.issuers.acme.rotation.change import KeyRotation
-from acmems.issuers.acme.rotation.gate import OrderGate
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import Signal, StepLoop, Steps
 from acmems.x509.csr import CertificateRequest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ _CHAINS = """
     CREATE INDEX chains_identity ON chains (identity, not_after);
     CREATE INDEX chains_serial ON chains (serial);
     CREATE INDEX chains_key ON chains (key_digest);
-    CREATE INDEX chains_end ON chains (not_after);
+    CREATE INDEX chains_end ON chains (not_after, fingerprint);
     CREATE INDEX chains_current ON chains (storage, fingerprint) WHERE superseded IS NULL AND reason IS NULL;
     CREATE INDEX chains_revoked ON chains (not_after, fingerprint) WHERE reason IS NOT NULL
 """
@@ -146,6 +147,9 @@ MIGRATIONS = (
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
+
+TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
+"""The tables that these make."""
 
 
 def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
