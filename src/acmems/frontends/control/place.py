@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import struct
@@ -11,11 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from acmems.system.clock import Clock
+
+logger = logging.getLogger(__name__)
+
 SOCKET = "acmems.socket"
 """The name of the socket in the directory of the account."""
 LOCK = f"{SOCKET}.lock"
 """The file whose lock is held by the server that listens, or by the command that acts without one."""
 
+_LOOK_SECONDS = 0.1
 _LONGEST_ADDRESS = 107  # octets of a path, without the NUL at its end (unix(7))
 _CREDENTIALS = struct.Struct("3i")  # process, user and group (unix(7), SO_PEERCRED)
 
@@ -120,3 +126,34 @@ def listening(directory: Path) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def await_command(directory: Path, clock: Clock, seconds: float) -> None:
+    """Wait while a command acts that has found no server, and so has all that a server needs.
+
+    Args:
+        directory: the directory of the account.
+        clock: for the time.
+        seconds: how long to wait at most.
+    """
+    deadline, is_told = clock.deadline(seconds), False
+    while not deadline.passed and _is_command_acting(directory):
+        if not is_told:
+            logger.info("a command acts with the account in %s: waiting for it", directory)
+            is_told = True
+        clock.sleep(_LOOK_SECONDS)
+
+
+def _is_command_acting(directory: Path) -> bool:
+    """Tell whether the lock is held, and nobody listens."""
+    try:
+        lock = locked(directory)
+        if lock is not None:
+            os.close(lock)
+            return False
+        connection = connected(directory)
+    except OSError:
+        return False  # what is wrong shows when the server needs it
+    if connection is not None:
+        connection.close()
+    return connection is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -249,6 +250,26 @@ class TestPlace:
         with running(tmp_path, performer):
             assert ask(tmp_path) is None
         os.close(lock)
+
+    def test_a_start_waits_for_a_command(self, tmp_path: Path, performer: Performer) -> None:
+        """A server waits until a command that acts has ended, and for no other server."""
+        lock = place.locked(tmp_path)
+        assert lock is not None
+        waits = list[float]()
+
+        def wait(_: threading.Event, seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == 3:
+                os.close(lock)
+            return False
+
+        clock = dataclasses.replace(SYSTEM, wait=wait)
+        place.await_command(tmp_path, clock, 30)
+        assert len(waits) == 3
+        with running(tmp_path, performer):
+            place.await_command(tmp_path, clock, 30)
+        place.await_command(tmp_path / "nowhere", clock, 30)
+        assert len(waits) == 3
 
     def test_a_server_that_ends_first(self, tmp_path: Path) -> None:
         """A server that is killed while it acts leaves words behind."""
