@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 ARRIVAL_SECONDS = 120.0
 """Seconds after which a request to change the key, whose answer was lost, does not arrive any more."""
+_SENDING_SECONDS = 60.0  # of these, within which it is sent, also again where it was not sent at all
 _LOOKS = (0.0, 1.0, 4.0)  # seconds before each look whether a change arrived whose answer was lost
 _LOOK_SECONDS = 30.0  # for all of these looks
 
@@ -109,7 +110,8 @@ class KeyRotation:
         payload = key_change(new, old, session.kid or "", url)
         self._directory.note_change(self._now().timestamp())
         try:
-            yield from session.post(url, payload, deadline=deadline, repeatable=False)
+            sending = deadline.within(_SENDING_SECONDS)
+            yield from session.post(url, payload, deadline=sending, repeatable=False)
         except CAProblem as problem:
             if not (yield from self._was_changed(new, deadline)):
                 raise self._refused(problem) from problem
