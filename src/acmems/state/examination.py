@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from acmems.exceptions import PayloadInvalid, StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Database
-from acmems.state.engines.migrations import MIGRATIONS, TABLES
+from acmems.state.engines.migrations import MIGRATIONS, PROBES, TABLES
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.x509 import chain as chains
 from acmems.x509 import csr
@@ -74,7 +74,7 @@ def examine(database: Database) -> Examination:
     current = 0
     with _noting(faults):
         faults += _engine_faults(database)
-    for table in TABLES:
+    for table in (each for each in TABLES if each != PROBES):
         with _noting(faults):
             rows[table] = _count(database, table)
     with _noting(faults):

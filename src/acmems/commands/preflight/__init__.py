@@ -45,7 +45,7 @@ def require_state(config: Configuration) -> None:
     Raises:
         ConfigurationError: with all that is wrong.
     """
-    _judge([*state.check(config), *logging.check(config)])
+    _judge(state.check(config))
 
 
 def check(config: Configuration) -> list[Finding]:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from acmems import logs
 from acmems.commands import preflight
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.state import checking, copying, importing, migrating
@@ -63,7 +62,6 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         OSError: a file cannot be written.
     """
     preflight.require_state(config)
-    logs.configure(options.logging or config.logging)
     try:
         outcome = _RUN[options.action](config, options)
     except StateInUse as error:

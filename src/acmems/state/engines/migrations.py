@@ -150,6 +150,8 @@ MIGRATIONS = (
 
 TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
 """The tables that these make."""
+PROBES = "probes"
+"""The one of them that holds nothing."""
 
 
 def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
