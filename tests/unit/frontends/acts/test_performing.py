@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,11 @@ class Authority:
     """In the place of the account at the CA."""
 
     account_url = "https://ca.example/account/1"
+
+    def run(self, steps: Generator[Any, Any, bool]) -> bool:
+        """Revoke what is asked for."""
+        steps.close()
+        return True
 
 
 class Desk:
@@ -198,3 +204,25 @@ class TestRenewal:
         long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
         desk.keep(make_request(NAME), not_after=long_ago)
         assert "there is no certificate to renew" in desk.refusal("renew", name=NAME)
+
+
+class TestRevocation:
+    @pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+    def test_other_servers(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool) -> None:
+        """Where other servers deliver, too, they have learnt of it before the CA is asked."""
+        record = desk.keep(make_request(NAME), block="web")
+        monkeypatch.setattr(ChainRecords, "is_shared", is_shared)
+        waits = list[float]()
+
+        def wait(_: threading.Event, seconds: float) -> bool:
+            assert desk.chains.is_revoked(record.fingerprint)
+            assert desk.events == []
+            waits.append(seconds)
+            return False
+
+        desk.parts = dataclasses.replace(desk.parts, clock=dataclasses.replace(SYSTEM, wait=wait))
+        document = desk.perform("revoke", name=NAME, reason="superseded")
+        assert document["was_revoked_before"] is False
+        assert bool(waits) is is_shared
+        [found] = desk.chains.find(record.fingerprint)
+        assert (found.reason, found.revoked is not None) == ("superseded", True)
