@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from tests.issuing import IDENTITY, House
 from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.events import AdministeredEvent, Bus, Event
-from acmems.exceptions import ActFailed, CAUnavailable, RateLimited
+from acmems.exceptions import ActFailed, CAProblem, CAUnavailable, RateLimited
 from acmems.frontends.acts import performing
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.performing import Performer
@@ -37,9 +37,13 @@ class Authority:
 
     account_url = "https://ca.example/account/1"
 
+    def __init__(self) -> None:
+        self.asked: Callable[[], None] = lambda: None
+
     def run(self, steps: Generator[Any, Any, bool]) -> bool:
         """Revoke what is asked for."""
         steps.close()
+        self.asked()
         return True
 
 
@@ -48,13 +52,14 @@ class Desk:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.house = House()
+        self.authority = Authority()
         self.chains = ChainRecords(database)
         self.events: list[Event] = []
         bus = Bus()
         bus.subscribe(self.events.append)
         self.blocks = {"web": ALL}
         self.parts = ActingParts(
-            cast(AcmeIssuer, Authority()),
+            cast(AcmeIssuer, self.authority),
             self.house.issuance,
             self.policy,
             lambda: [self.house.storage],
@@ -226,3 +231,18 @@ class TestRevocation:
         assert bool(waits) is is_shared
         [found] = desk.chains.find(record.fingerprint)
         assert (found.reason, found.revoked is not None) == ("superseded", True)
+
+    def test_the_intent_is_durable(self, desk: Desk) -> None:
+        """When the CA is asked it is noted already, and it stays noted when the CA refuses."""
+        record = desk.keep(make_request(NAME), block="web")
+
+        def refuse() -> None:
+            [found] = desk.chains.find(record.fingerprint)
+            assert (found.reason, found.revoked) == ("superseded", None)
+            raise CAProblem(403, f"{CAProblem.PREFIX}unauthorized", "not yours")
+
+        desk.authority.asked = refuse
+        words = desk.refusal("revoke", name=NAME, reason="superseded")
+        assert "not yours" in words
+        assert record.serial in words
+        assert desk.chains.is_revoked(record.fingerprint)
