@@ -208,6 +208,7 @@ class AcmeIssuer:
         """
         client, deadline = self.client, self.clock.deadline(self._timeout)
         client.account = self.run(self._registrar(client).deactivate(deadline))
+        client.is_refused = True
         return client.account
 
     def rotate_key(

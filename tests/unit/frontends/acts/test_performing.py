@@ -109,7 +109,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 class TestPerformer:
     def test_an_act_nobody_knows(self, desk: Desk) -> None:
         """A command of another version is told what there is."""
-        assert "the server cannot do 'explode', but rotate-key, renew, revoke" in desk.refusal("explode")
+        assert "the server cannot do 'explode', but rotate-key, deactivate, renew, revoke" in desk.refusal(
+            "explode"
+        )
 
     @pytest.mark.parametrize(
         ("act", "arguments", "words"),
