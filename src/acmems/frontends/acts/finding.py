@@ -28,8 +28,12 @@ def find_current(parts: ActingParts, wanted: str, verb: str, *, of_history: bool
     if of_history and not current:
         current = [each for each in found if wanted not in each.names]
     if not current:
+        late = (
+            "; what another process has issued is known after half a minute" if parts.chains.is_shared else ""
+        )
         raise ActFailed(
             f"there is no certificate to {verb} for {one_line(wanted, 300)!r}: 'acmems list --all' shows all"
+            f"{late}"
         )
     if len(current) > 1:
         listed = "; ".join(f"{each.serial} for {', '.join(each.names)}" for each in current[:10])
