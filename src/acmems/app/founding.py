@@ -47,6 +47,8 @@ class AccountFounding:
         self._directory = issuer.directory
         self._shared = shared
         self._clock = clock
+        self._is_unpublished = False  # whether the others do not know yet which key the account has
+        issuer.on_new_key = self.publish
 
     def find(self) -> bool:
         """Load the account's key, or make an account; tell whether one was known before.
@@ -84,6 +86,9 @@ class AccountFounding:
         key = self._issuer.key
         if self._shared is None or key is None:
             return
+        if self._is_unpublished:
+            self.publish()
+            return
         try:
             known = self._shared.records.get(self._issuer.options.directory_url)
         except StateUnavailable as error:
@@ -92,6 +97,21 @@ class AccountFounding:
         if known is not None and key.thumbprint in known.former:
             self._take(known, self._shared)
             self._issuer.load_key()
+
+    def publish(self) -> None:
+        """Tell the other servers of another key that the account has got here; where that fails, later.
+
+        The loop of the issuer must not call it, since it waits.
+        """
+        if self._shared is None:
+            return
+        self._is_unpublished = True
+        try:
+            self._shared.records.put(self._own()).result()
+        except StateUnavailable as error:
+            logger.warning("other servers are told of the account's new key later: %s", error)
+        else:
+            self._is_unpublished = False
 
     def _make_key(self) -> None:
         if self._issuer.options.accepted_terms is not True and not self._issuer.options.accepted_terms:
@@ -115,18 +135,37 @@ class AccountFounding:
         known = shared.records.add(self._own()).result()
         thumbprint = self._issuer.client.key.thumbprint
         if known.thumbprint != thumbprint:
-            if not is_made and thumbprint not in known.former:
-                raise AccountError(
-                    f"{self._directory.key_file} is another key than the servers use that share the state "
-                    f"{shared.place}: move {self._directory.both_files} away, and this server uses theirs; "
-                    f"or give it a [state] of its own"
-                )
-            self._take(known, shared)
-            self._issuer.load_key()
+            if is_made or thumbprint in known.former:
+                self._take(known, shared)
+                self._issuer.load_key()
+            else:
+                self._check_successor(known, shared)
+                shared.records.put(self._own()).result()
         elif known.registration is None and self._directory.has_registration():
             shared.records.put(self._own()).result()
         elif known.registration is not None and not self._directory.has_registration():
             self._take(known, shared)
+
+    def _check_successor(self, known: AccountRecord, shared: SharedAccounts) -> None:
+        """See that the key here is one that their account has got since, by asking the CA.
+
+        That is so where this server was killed before it told the others, or their state is from a backup.
+
+        Raises:
+            AccountError: it is not.
+            CAError, RateLimited, DeadlinePassed: the CA does not tell.
+        """
+        reason: AccountError | None = None
+        try:
+            url = self._issuer.refresh(register=False).url
+        except AccountError as error:
+            url, reason = "", error
+        if known.registration is None or json.loads(known.registration)["uri"] != url:
+            raise AccountError(
+                f"{self._directory.key_file} is another key than the servers use that share the state "
+                f"{shared.place}: move {self._directory.both_files} away, and this server uses theirs; "
+                f"or give it a [state] of its own"
+            ) from reason
 
     def _register_once(self, shared: SharedAccounts) -> None:
         """Register the account, unless another server does."""

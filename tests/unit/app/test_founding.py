@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.sharing import Sharer, sharing
+from tests.sharing import Sharer, sharing, unwritable
 
 from acmems.app.founding import AccountFounding, SharedAccounts
 from acmems.exceptions import AccountError, CAUnavailable
@@ -21,22 +20,43 @@ from acmems.state.sharing.accounts import AccountRecord, AccountRecords
 from acmems.system.clock import SYSTEM
 
 URL = "https://ca.example.org/directory"
-ACCOUNT = Account("https://ca.example.org/account/1", {"status": "valid"})
+ACCOUNT = Account("https://ca.example.org/account/0", {"status": "valid"})
+
+
+class Authority:
+    """A CA that knows accounts by their keys.
+
+    Attributes:
+        accounts: their numbers, by the thumbprints of their keys.
+        registered: the thumbprints that accounts were registered with.
+    """
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, int] = {}
+        self.registered: list[str] = []
+
+    def change_key(self, before: str, after: str) -> None:
+        self.accounts[after] = self.accounts.pop(before)
 
 
 class Issuer(AcmeIssuer):
-    """Registers accounts at a CA that is a list of keys."""
+    """Speaks to such a CA."""
 
-    registered: list[str]
+    ca: Authority
     error: Exception | None = None
 
     def refresh(self, *, register: bool = True) -> Account:
-        assert register
         if self.error is not None:
             raise self.error
-        self.registered.append(self.client.key.thumbprint)
-        self.directory.save_registration(ACCOUNT)
-        return ACCOUNT
+        key = self.client.key.thumbprint
+        if key not in self.ca.accounts:
+            if not register:
+                raise AccountError("the CA does not know this key")
+            self.ca.accounts[key] = len(self.ca.registered)
+            self.ca.registered.append(key)
+        account = Account(f"https://ca.example.org/account/{self.ca.accounts[key]}", {"status": "valid"})
+        self.directory.save_registration(account)
+        return account
 
 
 class Machine:
@@ -45,16 +65,17 @@ class Machine:
     Args:
         folder: where its directory is made.
         sharer: its place in the state, None where it is alone.
-        registered: the accounts of the CA.
+        ca: where its account is.
     """
 
-    def __init__(self, folder: Path, sharer: Sharer | None, registered: list[str]) -> None:
+    def __init__(self, folder: Path, sharer: Sharer | None, ca: Authority) -> None:
         folder.mkdir(mode=0o700)
         terms = frozenset(["https://ca.example.org/terms"])
         options = AccountOptions(URL, folder, terms, (), "ec256", None, None, None, None)
         self.issuer = Issuer(options, 10.0)
-        self.issuer.registered = registered
+        self.issuer.ca = ca
         self.directory = self.issuer.directory
+        self.sharer = sharer
         self.shared: SharedAccounts | None = None
         if sharer is not None:
             records = AccountRecords(sharer.database)
@@ -70,97 +91,99 @@ class Machine:
     def thumbprint(self) -> str:
         return self.directory.load_key().thumbprint
 
-    def change_key(self) -> str:
+    def change_key(self, *, publishes: bool = True) -> str:
         """Give the account another key, as `acmems account rotate-key` does; return the new one."""
         key = AccountKey.generate("ec256")
+        self.issuer.ca.change_key(self.thumbprint, key.thumbprint)
         self.directory.save_key(key, force=True)
         self.issuer.load_key()
-        self.records.put(AccountRecord(URL, key.pem(), key.thumbprint, json.dumps(ACCOUNT.to_json()))).result(
-            20
-        )
+        if publishes:
+            self.issuer.on_new_key()
         return key.thumbprint
 
 
 @pytest.fixture
-def registered() -> list[str]:
-    """The accounts of the CA, by their keys."""
-    return []
+def ca() -> Authority:
+    return Authority()
 
 
 @pytest.fixture
-def machines(tmp_path: Path, registered: list[str]) -> Iterator[list[Machine]]:
+def machines(tmp_path: Path, ca: Authority) -> Iterator[list[Machine]]:
     with sharing(tmp_path, 3) as nodes:
-        made = [Machine(tmp_path / f"account{number}", each, registered) for number, each in enumerate(nodes)]
+        made = [Machine(tmp_path / f"account{number}", each, ca) for number, each in enumerate(nodes)]
         yield made
         for each in made:
             each.issuer.close()
 
 
-def test_alone(tmp_path: Path, registered: list[str]) -> None:
+def test_alone(tmp_path: Path, ca: Authority) -> None:
     """A key is made and registered once."""
-    machine = Machine(tmp_path / "account", None, registered)
+    machine = Machine(tmp_path / "account", None, ca)
     assert not machine.founding.find()
     assert machine.founding.find()
     machine.founding.follow()
-    assert registered == [machine.thumbprint]
+    assert ca.registered == [machine.thumbprint]
     machine.issuer.close()
 
 
-def test_several_first_starts_at_once(machines: list[Machine], registered: list[str]) -> None:
+def test_several_first_starts_at_once(machines: list[Machine], ca: Authority) -> None:
     """One registers the account, and all of them have its key, for their owner alone."""
     with ThreadPoolExecutor(3) as pool:
         known = list(pool.map(lambda machine: machine.founding.find(), machines))
-    assert {machine.thumbprint for machine in machines} == set(registered)
-    assert len(registered) == 1
+    assert {machine.thumbprint for machine in machines} == set(ca.registered)
+    assert len(ca.registered) == 1
     assert not all(known)
     for machine in machines:
         assert stat.S_IMODE(machine.directory.key_file.stat().st_mode) == 0o600
-        assert machine.directory.load_registration() == ACCOUNT
-        assert machine.issuer.client.key.thumbprint == registered[0]
+        registration = machine.directory.load_registration()
+        assert registration is not None
+        assert registration.url == "https://ca.example.org/account/0"
+        assert machine.issuer.client.key.thumbprint == ca.registered[0]
 
 
-def test_a_server_that_comes_later(machines: list[Machine], registered: list[str]) -> None:
+def test_a_server_that_comes_later(machines: list[Machine], ca: Authority) -> None:
     """It takes the account, also without terms that it accepts: they were accepted."""
     machines[0].founding.find()
     machines[1].issuer.options = machines[1].issuer.options.__class__(
         URL, machines[1].directory.path, frozenset(), (), "ec256", None, None, None, None
     )
     assert machines[1].founding.find()
-    assert [machines[1].thumbprint] == registered
+    assert [machines[1].thumbprint] == ca.registered
 
 
-def test_a_server_that_was_alone(machines: list[Machine], registered: list[str]) -> None:
+def test_a_server_that_was_alone(machines: list[Machine], ca: Authority) -> None:
     """Its account becomes that of all."""
     first, second, _ = machines
     alone = AccountFounding(first.issuer, None, SYSTEM)
     alone.find()
     assert first.founding.find()
     assert second.founding.find()
-    assert registered == [first.thumbprint] == [second.thumbprint]
+    assert ca.registered == [first.thumbprint] == [second.thumbprint]
 
 
-def test_a_registration_that_fails(machines: list[Machine], registered: list[str]) -> None:
+def test_a_registration_that_fails(machines: list[Machine], ca: Authority) -> None:
     """The next server registers the same key."""
     first, second, _ = machines
     first.issuer.error = CAUnavailable("down")
     with pytest.raises(CAUnavailable):
         first.founding.find()
     assert not second.founding.find()
-    assert registered == [second.thumbprint] == [first.thumbprint]
+    assert ca.registered == [second.thumbprint] == [first.thumbprint]
     assert first.founding.find()
-    assert len(registered) == 1
+    assert len(ca.registered) == 1
 
 
-def test_a_registration_that_is_known_here_alone(machines: list[Machine], registered: list[str]) -> None:
+def test_a_registration_that_is_known_here_alone(machines: list[Machine], ca: Authority) -> None:
     """The others learn of it at the next start of who knows it."""
     first, second, _ = machines
     first.issuer.create_key()
     key = first.issuer.load_key()
     first.records.add(AccountRecord(URL, key.pem(), key.thumbprint)).result(20)
+    first.issuer.ca.accounts[key.thumbprint] = 0
     first.directory.save_registration(ACCOUNT)
     assert first.founding.find()
     assert second.founding.find()
-    assert registered == []
+    assert ca.registered == []
 
 
 def test_another_account(machines: list[Machine]) -> None:
@@ -191,18 +214,57 @@ def test_a_key_that_was_changed_elsewhere(machines: list[Machine]) -> None:
     assert first.thumbprint == changed
 
 
-def test_a_state_of_before_the_change(machines: list[Machine]) -> None:
-    """A state from a backup, which does not know the new key, does not bring back the old one."""
+def test_a_change_that_was_not_told(machines: list[Machine]) -> None:
+    """Where a server was killed before it told the others, the CA says whose key is right."""
     first, second, _ = machines
     for machine in (first, second):
         machine.founding.find()
-    key = AccountKey.generate("ec256")
-    first.directory.save_key(key, force=True)
-    first.issuer.load_key()
+    changed = first.change_key(publishes=False)
     first.founding.follow()
-    assert first.thumbprint == key.thumbprint
+    assert first.thumbprint == changed
     with pytest.raises(AccountError):
+        second.issuer.refresh(register=False)
+    assert first.founding.find()
+    second.founding.follow()
+    assert second.thumbprint == first.thumbprint == changed
+
+
+def test_a_change_that_cannot_be_told(machines: list[Machine]) -> None:
+    """It is told as soon as the state can be written."""
+    first, second, _ = machines
+    for machine in (first, second):
+        machine.founding.find()
+    assert first.sharer is not None
+    with unwritable(first.sharer.database):
+        changed = first.change_key()
+    second.founding.follow()
+    assert second.thumbprint != changed
+    first.founding.follow()
+    second.founding.follow()
+    assert second.thumbprint == changed
+
+
+def test_a_key_that_is_not_the_accounts(machines: list[Machine]) -> None:
+    """A key that the CA does not know does not take the place of the right one."""
+    first, second, _ = machines
+    for machine in (first, second):
+        machine.founding.find()
+    first.directory.save_key(AccountKey.generate("ec256"), force=True)
+    with pytest.raises(AccountError, match=r"move .* away"):
         first.founding.find()
+    second.founding.follow()
+    assert [second.thumbprint] == second.issuer.ca.registered
+
+
+def test_a_ca_that_does_not_tell(machines: list[Machine]) -> None:
+    """While it is down, nobody knows which key is right, and nothing is changed."""
+    first, *_ = machines
+    first.founding.find()
+    changed = first.change_key(publishes=False)
+    first.issuer.error = CAUnavailable("down")
+    with pytest.raises(CAUnavailable):
+        first.founding.find()
+    assert first.thumbprint == changed
 
 
 def test_another_ca(machines: list[Machine]) -> None:

@@ -33,6 +33,7 @@ LEAST: Final = frozenset(
         "acmems_ca_up",
         "acmems_certificates_earliest_not_after_timestamp_seconds",
         "acmems_certificates_earliest_renewal_timestamp_seconds",
+        "acmems_state_writable",
         "acmems_storage_writable",
         "acmems_survey_timestamp_seconds",
         "acmems_thread_healthy",
