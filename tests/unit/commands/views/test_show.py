@@ -188,9 +188,8 @@ def test_a_terminal(state: StateToLookAt, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_asked_for_in_vain(state: StateToLookAt) -> None:
     """Where all tries have failed, that and why is said; it is exit code 1."""
-    state.happen(
-        1, "refused", 9, names=("a.example.org", "b.example.org"), block="web", reason="no such name"
-    )
+    names = ("a.example.org", "b.example.org")
+    state.happen(1, "refused", 9, names=names, block="web", reason="no such name")
     state.happen(2, "refused", 5, names=("aa.example.org",), reason="another")
     state.pause('block:["web", ["a.example.org", "b.example.org"], "failure", "https://ca"]', "no such name")
     code, document = state.document("show", "a.example.org")
