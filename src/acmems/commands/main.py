@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, serve
+from acmems.commands import account, check, explain, serve, state
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, Command] = {
     "events": events,
     "limits": limits,
     "account": account,
+    "state": state,
 }
 
 

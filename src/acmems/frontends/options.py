@@ -10,11 +10,11 @@ from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.x509 import csr
+from acmems.x509.keys import EXTRA_CURVES
 
 MGMT_LISTENERS = (Address("127.0.0.1", 1313), Address("::1", 1313))
 MAX_ORDERS = 256
 MAX_WAITING = 2000
-EXTRA_CURVES = ("secp256k1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1")
 
 
 @dataclass(frozen=True, slots=True)

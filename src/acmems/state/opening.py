@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
+from acmems.state.engines.migrations import MIGRATIONS
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.options import StateOptions, missing_driver
 from acmems.text import Secret
@@ -58,6 +59,30 @@ def look_at_state(options: StateOptions, account: Path) -> Database:
         return SqliteDatabase.open(place)
     except StateInUse:
         return SqliteDatabase.look(place)
+
+
+def migrate_state(options: StateOptions, account: Path) -> tuple[str, int, int]:
+    """Make the state if there is none, and bring its tables up to date.
+
+    Args:
+        options: where it is.
+        account: the directory of the account.
+
+    Returns:
+        where it is, for a person; and the revisions that it had and has.
+
+    Raises:
+        StateInUse: a server uses it.
+        StateUnavailable: it cannot be used; the text says what to do.
+    """
+    place = options.place(account)
+    if isinstance(place, Secret):
+        before = _postgresql().revision_of(place)
+    else:
+        before = SqliteDatabase.revision_of(place)
+    database = open_state(options, account)
+    database.close()
+    return database.place, before, len(MIGRATIONS)
 
 
 def view_state(options: StateOptions, account: Path) -> Database:

@@ -41,7 +41,7 @@ from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
-_IDENTITIES = "identities"
+_IDENTITIES = listing.INDEX
 _LARGEST_CHAIN = 256 * 1024
 _LARGEST_ORIGIN = 16 * 1024
 _DAY = 86400.0

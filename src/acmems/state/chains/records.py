@@ -54,6 +54,8 @@ _OF_STORAGE = (
     f"ORDER BY fingerprint LIMIT {PAGE}"
 )
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
+_SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
+_MEND = f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)} WHERE fingerprint = ?"  # noqa: S608 - names of columns
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
 
@@ -107,6 +109,20 @@ class ChainRecords:
             return sum(_adopt(transaction, record) for record in records)
 
         return self._change([record.identity for record in records], change)
+
+    def mend(self, record: ChainRecord) -> Future[None]:
+        """Put what a certificate says in the place of what a damaged row holds.
+
+        Args:
+            record: the chain; what is known besides stays.
+        """
+        said = dict(zip(COLUMNS, record.row, strict=True))
+        row = [said[column] for column in (*_SAID, "fingerprint")]
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_MEND, row)
+
+        return self._change([record.fingerprint, record.identity], change)
 
     def newest(self, identity: str) -> ChainRecord | None:
         """Return the chain to deliver for an identity, None where there is none that may be delivered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -146,6 +147,11 @@ MIGRATIONS = (
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
+
+TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
+"""The tables that these make."""
+PROBES = "probes"
+"""The one of them that holds nothing."""
 
 
 def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
