@@ -133,6 +133,26 @@ class Memory:
         self.chains.update({request.key_digest: chain for request, chain in entries})
 
 
+class KnownChains:
+    """In the place of what is known of chains that were issued."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+        self.compromised: set[str] = set()
+
+    def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
+        pass
+
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        return False
+
+    def is_revoked(self, chain: Chain) -> bool:
+        return chain.fingerprint in self.revoked
+
+    def is_compromised(self, key_digest: str) -> bool:
+        return key_digest in self.compromised
+
+
 class StandingTime:
     """A clock that stands still until it is told otherwise."""
 

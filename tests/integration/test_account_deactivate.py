@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.peers import Settings, environment, run_acmems
+from tests.peers import Settings, run_acmems
+from tests.peers.terminals import run_at_terminal
 
 
 @pytest.fixture
@@ -23,21 +21,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 
 def answered(config: Path, answer: bytes) -> subprocess.CompletedProcess[str]:
     """Deactivate, and type this at the terminal."""
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, answer)
-        return subprocess.run(
-            [sys.executable, "-m", "acmems", "account", "deactivate", str(config)],
-            stdin=theirs,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=environment(),
-        )
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    return run_at_terminal(answer, "account", "deactivate", config)
 
 
 def is_valid(config: Path) -> bool:

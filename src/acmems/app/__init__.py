@@ -2,13 +2,15 @@
 
 - `process`: what this process hears: signals, systemd, the end of other processes
 - `server`: the parts of a server, put together; how it starts, reloads and stops
+- `acting`: what a command needs of a server where none runs
 - `changes`: what a reload may change
 - `listeners`: the listeners of one configuration after the other
 """
 
 from __future__ import annotations
 
+from acmems.app.acting import acting
 from acmems.app.process import run
 from acmems.app.server import Server
 
-__all__ = ["Server", "run"]
+__all__ = ["Server", "acting", "run"]

@@ -16,11 +16,13 @@ from acmems import logs
 from acmems.app.server import Server
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
+from acmems.frontends.control.place import await_command
 from acmems.logs.options import LoggingOptions
 from acmems.net.address import Address
 from acmems.net.listening import SocketPool
 from acmems.settings.findings import Finding
 from acmems.system.children import CHILDREN, reaps_orphans
+from acmems.system.clock import SYSTEM
 from acmems.system.systemd import InheritedSocket, Notifier, inherited_sockets
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ Reread = Callable[[Configuration], Configuration]
 Explain = Callable[[Configuration, OSError], Finding | None]
 """Returns where a configuration has an address that cannot be listened on, and what to do about that."""
 
+COMMAND_SECONDS = 30.0
+"""For which a start waits for a command that acts: until that ends, it has the state."""
 SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -54,6 +58,7 @@ def run(
     """
     notifier = Notifier()
     inherited = inherited_sockets()
+    await_command(config.account.dir, SYSTEM, COMMAND_SECONDS)
     server = Server(config, sockets=SocketPool(each.socket for each in inherited))
     with _signals() as signals:
         try:

@@ -7,7 +7,7 @@ import logging
 import resource
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
@@ -24,6 +24,9 @@ from acmems.exceptions import (
     RateLimited,
     StateUnavailable,
 )
+from acmems.frontends.acts.contract import ActingParts
+from acmems.frontends.acts.performing import Performer
+from acmems.frontends.control.listener import ControlListener
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
@@ -43,7 +46,7 @@ from acmems.state.events import EventRecords
 from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.recorder import EventRecorder
-from acmems.storages import IssuerIdentity, SqlStorage
+from acmems.storages import IssuerIdentity, SqlStorage, Storage
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -55,6 +58,7 @@ METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
 
@@ -95,6 +99,7 @@ class Server:
 
     Attributes:
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
+        perform: does what commands ask for.
     """
 
     def __init__(
@@ -145,8 +150,20 @@ class Server:
         if orders is not None and history is not None:
             resumption = Resumption(orders, lambda: self._generation.policy, self.issuance, history)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
-        self._recorder = self._record_events()
+        self._recorder = None if self._database is None else self._record_events(self._database)
         self._checking: threading.Thread | None = None  # asks the CA about the account
+        self.perform = Performer(
+            ActingParts(
+                self.issuer,
+                self.issuance,
+                lambda: self._generation.policy,
+                self._all_storages,
+                self._chains,
+                self.bus,
+                clock,
+            )
+        )
+        self._control = ControlListener(config.account.dir, self.perform, clock)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -193,11 +210,27 @@ class Server:
             raise
         self.is_serving = True
         self._listeners.start()
+        self._control.start()
         for thread in self._threads:
             thread.start()
         self._watch_over()
         if is_known:
             self._check_account_behind()
+
+    def start_acting(self, *, proves: bool) -> None:
+        """Get ready to act for a command; no client is served, and nothing is begun that nobody asked for.
+
+        Args:
+            proves: whether names may have to be proved.
+
+        Raises:
+            AccountError: there is no account.
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        if proves:
+            planned = [each for each in self._planned(self.config) if each.validator is not None]
+            self._listeners.commit(self._listeners.prepare(planned))
+        self.issuer.open(register=False)
 
     def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
         """Go by another configuration from now on, or change nothing.
@@ -241,6 +274,7 @@ class Server:
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
+        self._control.close()
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         for thread in (*self._threads, self._retiring):
@@ -258,13 +292,14 @@ class Server:
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
         self.issuer.close()
+        self._control.drain(self.clock.deadline(ACT_SECONDS))
         self._close_state()
         self._log.tell()
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
-        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads)
+        return (*self.listeners, self.issuer.loop, self.issuance, self._control, *self._threads)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -278,19 +313,12 @@ class Server:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
 
-    def _record_events(self) -> EventRecorder | None:
+    def _record_events(self, database: Database) -> EventRecorder:
         """Keep what happens in the state from now on."""
-        if self._database is None:
-            return None
-        recorder = EventRecorder(
-            EventRecords(self._database),
-            lambda: self.config.state.keep_events,
-            node=socket.gethostname(),
-            clock=self.clock,
-        )
-        self.bus.subscribe(recorder)
-        self._threads.append(recorder.thread)
-        return recorder
+        made = EventRecorder(EventRecords(database), lambda: self.config.state.keep_events, clock=self.clock)
+        self.bus.subscribe(made)
+        self._threads.append(made.thread)
+        return made
 
     def _attach_storages(self, config: Configuration) -> None:
         """Give the state to the storages that keep their chains there.
@@ -306,6 +334,11 @@ class Server:
                         f"this one a [state] of its own, or another type of storage"
                     )
                 storage.attach(self._chains)
+
+    def _all_storages(self) -> Sequence[Storage]:
+        """Return all storages that chains may be delivered from, each once."""
+        named = [*self.config.storages.values(), *(block.storage for block in self.config.auth.blocks)]
+        return list(dict.fromkeys(named))
 
     def _history(self) -> RecordedHistory | None:
         """Return what notes chains as they are issued and delivered.

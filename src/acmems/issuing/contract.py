@@ -54,8 +54,18 @@ class ChainHistory(Protocol):
             chain: the chain.
         """
 
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        """Tell whether the chain of an identity was issued before a time; False where there is none.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+
     def is_revoked(self, chain: Chain) -> bool:
         """Tell whether a chain is revoked, or being revoked, so that it must not be delivered."""
+
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised, so that it gets no certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +134,13 @@ def refuse_key_of_account(request: CertificateRequest, account_key: str | None) 
     """
     if request.key_digest == account_key:
         raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+
+
+def refuse_compromised_key(request: CertificateRequest, history: ChainHistory | None) -> None:
+    """Refuse a CSR for a public key that was reported as compromised.
+
+    Raises:
+        PayloadInvalid: it is one.
+    """
+    if history is not None and history.is_compromised(request.key_digest):
+        raise PayloadInvalid("this public key was reported as compromised: make a new key")

@@ -64,11 +64,13 @@ class KeptChains:
             return sum(bool(kept.unsaved) for kept in self._kept.values())
 
     def fresh(self, key: IssuanceKey, accepted: AcceptedRequest) -> Chain | None:
-        """Return a chain that needs no renewal, None if there is none.
+        """Return a chain that needs no renewal, None if there is none, or none would do.
 
         Raises:
             StorageUnavailable: the storage cannot tell what it holds.
         """
+        if accepted.is_wanted_anew:
+            return None
         now = self._clock.now()
         with self._lock:
             kept = self._kept.get(key)
@@ -82,7 +84,9 @@ class KeptChains:
         return stored if stored is not None and self._is_fresh(stored, accepted, now) else None
 
     def usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
-        """Return a stored chain that has not expired, None if there is none."""
+        """Return a stored chain that has not expired, None if there is none, or none would do."""
+        if accepted.is_wanted_anew:
+            return None
         try:
             stored = accepted.storage.find(accepted.request, self._identity)
         except StorageUnavailable:

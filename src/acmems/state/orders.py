@@ -27,9 +27,10 @@ class OrderRecord:
         identity: what makes two requests the same, as a digest.
         csr: the certificate request as the client sent it.
         block: the auth block that granted it, None if there was none.
-        account: the digest of the account's public key.
+        account: the account's URL.
         url: the order's URL.
         expires: when the CA forgets it (aware).
+        begun: when it was placed (aware, whole seconds).
     """
 
     identity: str
@@ -38,6 +39,7 @@ class OrderRecord:
     account: str
     url: str
     expires: datetime.datetime
+    begun: datetime.datetime
 
 
 class OrderRecords:
@@ -93,7 +95,7 @@ class OrderRecords:
 
         Args:
             identity: as for `intend`.
-            account: the digest of the account's public key.
+            account: the account's URL.
             url: the order's URL.
             expires: when to forget it.
         """
@@ -133,11 +135,11 @@ class OrderRecords:
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
             transaction.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
             rows = transaction.execute(
-                "SELECT identity, csr, block, account, url, expires FROM orders ORDER BY begun"
+                "SELECT identity, csr, block, account, url, expires, begun FROM orders ORDER BY begun"
             )
             return tuple(
-                OrderRecord(identity, csr, block, account, url, _time(expires))
-                for identity, csr, block, account, url, expires in rows
+                OrderRecord(identity, csr, block, account, url, _time(expires), _time(begun))
+                for identity, csr, block, account, url, expires, begun in rows
             )
 
         return self._database.write(change).result()

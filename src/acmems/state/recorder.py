@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import secrets
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acmems.events import (
+    AdministeredEvent,
     DeliveredEvent,
     Event,
     FailedEvent,
@@ -48,6 +50,12 @@ _LONGEST_REASON = 2_000  # characters; the log has all of it
 _STRANGERS_NAMES = 10  # that are kept of a refusal; the log has all of them
 _HOUR = 3600.0
 
+
+def _told_of_act(event: AdministeredEvent) -> str:
+    words = f"{event.act} by {event.who}"
+    return f"{words}: {event.reason[:_LONGEST_REASON]}" if event.reason else words
+
+
 _Told = tuple[int | None, str | None, str | None]  # status, outcome, reason
 _Way = tuple[str, str, str | None, tuple[str, ...], int | None, str | None, str | None]
 
@@ -58,6 +66,7 @@ TOLD: Mapping[type[Event], Callable[[Any], _Told]] = {
     IssuedEvent: lambda _: (None, None, None),
     NotIssuedEvent: lambda event: (None, None, event.reason[:_LONGEST_REASON]),
     DeliveredEvent: lambda event: (event.status, event.source, None),
+    AdministeredEvent: lambda event: (None, event.outcome, _told_of_act(event)),
     FailedEvent: lambda event: (event.status, event.stage, event.reason[:_LONGEST_REASON]),
 }
 """What rows tell of the kinds of events that are kept."""
@@ -122,7 +131,7 @@ class EventRecorder:
     Args:
         records: where events are kept.
         keep: returns for how long.
-        node: what this process is called.
+        node: what this server is called, None for the name of the host.
         clock: for times.
 
     Attributes:
@@ -139,7 +148,7 @@ class EventRecorder:
     ) -> None:
         self._records = records
         self._keep = keep
-        self._node = node
+        self._node = socket.gethostname() if node is None else node
         self._clock = clock
         self._mark = secrets.token_hex(4)
         self._numbers = itertools.count()

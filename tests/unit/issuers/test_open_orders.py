@@ -22,10 +22,10 @@ from tests.fake_ca import (
 )
 from tests.ordering import PLACED, Desk
 
-from acmems.exceptions import CAProblem, ChallengeFailed, StateUnavailable
+from acmems.exceptions import CAProblem, CAUnavailable, ChallengeFailed, StateUnavailable
 from acmems.issuers.acme.orders.open_orders import OpenOrders
 
-ACCOUNT = "digest of a key"
+ACCOUNT = "https://ca.example/account/1"
 
 
 @dataclass
@@ -154,3 +154,42 @@ class TestNoted:
         with pytest.raises(Exception, match="CSR"):
             at.obtain()
         assert memory.forgotten == ["key"]
+
+
+class TestAccount:
+    """Orders belong to an account, whatever its key."""
+
+    OTHER = "https://ca.example/account/2"
+
+    def test_only_its_own_are_taken_in(self) -> None:
+        """Those of another account are left for that."""
+        memory = Memory((Recovered(), Recovered("other", self.OTHER)))
+        orders = OpenOrders(Time().clock(), memory=memory)
+        assert orders.get("key") is None
+        orders.belong_to(ACCOUNT)
+        assert orders.get("key") is not None
+        assert orders.get("other") is None
+        orders.belong_to(self.OTHER)
+        assert orders.get("key") is None
+        assert orders.get("other") is not None
+
+    def test_an_account_that_is_told_again(self) -> None:
+        """What has happened to its orders since is not forgotten."""
+        orders = OpenOrders(Time().clock(), ACCOUNT, Memory((Recovered(),)))
+        known = orders.get("key")
+        orders.belong_to(ACCOUNT)
+        assert orders.get("key") is known
+
+    def test_a_proof_by_an_old_key(self) -> None:
+        """Where the CA came for a proof by a key that was changed meanwhile, another order is placed."""
+        memory = Memory()
+        orders = OpenOrders(Time().clock(), ACCOUNT, memory)
+        at = Desk(open_orders=orders)
+        at.say(AUTHORIZATION, CAUnavailable("down"))
+        with pytest.raises(CAUnavailable):
+            at.obtain()
+        orders.note_new_key()
+        at.say(ORDER, order("pending"))
+        at.say(AUTHORIZATION, authorization("invalid"), authorization("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 2

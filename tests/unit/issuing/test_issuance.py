@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.chains import make_chain, make_request
-from tests.issuing import House, Memory
+from tests.issuing import House, KnownChains, Memory
 from tests.peers import wait_until
 
 from acmems.events import FailedEvent, IssuedEvent
@@ -390,6 +390,17 @@ class TestProtection:
         house.authority.key_digest = request.key_digest
         with pytest.raises(PayloadInvalid, match="account"):
             house.ask(request)
+
+    def test_a_compromised_key_gets_no_certificate(self, house: House) -> None:
+        """A CSR for a key that was reported as compromised is refused, whatever is stored; others are not."""
+        request, other = make_request(), make_request()
+        house.ask(request)
+        history = KnownChains()
+        history.compromised.add(request.key_digest)
+        house.issuance._history = history
+        with pytest.raises(PayloadInvalid, match="make a new key"):
+            house.ask(request)
+        assert house.ask(other).source == "issued"
 
     def test_a_bug_reaches_whoever_waits(self, house: House) -> None:
         """An unforeseen error ends the wait of every client, and the next order is placed after a pause."""

@@ -121,6 +121,7 @@ NOT_OF_ORDERS = {
     AuthorizationNotYetRequested,
     exceptions.QueueFull,
     exceptions.ClientGone,
+    exceptions.ActFailed,
 }
 
 

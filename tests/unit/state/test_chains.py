@@ -195,3 +195,16 @@ def test_a_state_that_cannot_be_read(database: Database) -> None:
     database.write(lambda transaction: transaction.execute("DROP TABLE chains")).result()
     with pytest.raises(StateUnavailable):
         ChainRecords(database).newest("one")
+
+
+def test_a_compromised_key(records: ChainRecords, database: Database) -> None:
+    """A key is known as compromised from then on, for ever and by every process; others are not."""
+    compromised = dataclasses.replace(made(begins=NOW - 400 * DAY), key_digest="compromised")
+    lost = dataclasses.replace(made("two"), key_digest="lost")
+    records.adopt([compromised, lost]).result()
+    records.revoking(compromised.fingerprint, "keyCompromise").result()
+    records.revoking(lost.fingerprint, "cessationOfOperation").result()
+    for each in (records, ChainRecords(database)):
+        each.learn_revoked()
+        assert each.is_compromised("compromised")
+        assert not each.is_compromised("lost")

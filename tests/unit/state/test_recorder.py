@@ -12,6 +12,7 @@ import pytest
 
 from acmems import events, exceptions
 from acmems.events import (
+    AdministeredEvent,
     AnsweredEvent,
     Bus,
     DeliveredEvent,
@@ -130,6 +131,16 @@ class TestRows:
                     **KNOWN,  # type: ignore[arg-type]  # of all types
                 ),
                 ("not issued", None, None, "no answer; look at it"),
+            ),
+            (
+                AdministeredEvent(
+                    act="revoke",
+                    who="0 (root)",
+                    outcome="done",
+                    reason="keyCompromise",
+                    **KNOWN,  # type: ignore[arg-type]  # of all types
+                ),
+                ("administered", None, "done", "revoke by 0 (root): keyCompromise"),
             ),
             (
                 NotIssuedEvent(directory=DIRECTORY, error=KeyError("secret"), seconds=1.0, **KNOWN),  # type: ignore[arg-type]  # of all types

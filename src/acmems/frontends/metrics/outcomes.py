@@ -59,6 +59,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.RateLimited: "limited",
     exceptions.QueueFull: "limited",
     exceptions.ClientGone: "stopped",
+    exceptions.ActFailed: "refused",
     exceptions.AccountError: "account",
     exceptions.NeedToAgreeToTOS: "account",
     exceptions.DeadlinePassed: "unavailable",

@@ -24,6 +24,9 @@ T = TypeVar("T")
 PAGE = 500
 """Rows at a time, for those who look at all."""
 
+KEY_COMPROMISE = "keyCompromise"
+"""The reason of a revocation after which a public key gets no certificate any more (RFC 5280)."""
+
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
@@ -54,6 +57,7 @@ _OF_STORAGE = (
     f"ORDER BY fingerprint LIMIT {PAGE}"
 )
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
+_COMPROMISED = "SELECT DISTINCT key_digest FROM chains WHERE reason = ?"
 _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
 _MEND = f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)} WHERE fingerprint = ?"  # noqa: S608 - names of columns
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
@@ -74,6 +78,7 @@ class ChainRecords:
         self._recent = RecentChains()
         self._deliveries = DeliveryCounts(database)
         self._revoked: set[str] = set()  # fingerprints
+        self._compromised: set[str] = set()  # digests of public keys
 
     @property
     def is_shared(self) -> bool:
@@ -263,6 +268,10 @@ class ChainRecords:
         """Tell whether a chain is revoked or being revoked, as far as this process knows, and without I/O."""
         return fingerprint in self._revoked
 
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised, as far as this process knows."""
+        return key_digest in self._compromised
+
     def keep_up(self) -> None:
         """Write how often chains were delivered, and see what others have revoked; called from time to time.
 
@@ -274,12 +283,13 @@ class ChainRecords:
             self.learn_revoked()
 
     def learn_revoked(self) -> None:
-        """See which chains are revoked or being revoked; called at start.
+        """See which chains are revoked or being revoked, and which keys are compromised; called at start.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
         self._revoked |= {fingerprint for (fingerprint,) in self._rows(_UNDELIVERABLE)}
+        self._compromised |= {digest for (digest,) in self._rows(_COMPROMISED, KEY_COMPROMISE)}
 
     def _revoke(self, fingerprint: str, statement: str, *row: Value) -> Future[None]:
         def change(transaction: Transaction) -> None:

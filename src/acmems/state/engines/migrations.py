@@ -24,7 +24,7 @@ _OPEN_ORDERS = """
         csr {octets} NOT NULL,      -- as the client sent it
         block TEXT,                 -- the auth block that granted it
         begun BIGINT NOT NULL,      -- seconds since 1970, as all times
-        account TEXT,               -- SHA-256 of the account's public key
+        account TEXT,               -- the URL of the account
         url TEXT,                   -- NULL until the CA has answered the new order
         expires BIGINT              -- when the CA forgets it
     )
