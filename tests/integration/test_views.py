@@ -112,6 +112,19 @@ def test_a_name_that_the_ca_cannot_validate(pebble: Pebble, tmp_path: Path) -> N
         assert any(word == "not issued" for word, *_ in events(acmems, "--block", "web servers"))
 
 
+def test_what_an_administrator_does(acmems: Acmems, tmp_path: Path) -> None:
+    """An act of a command is an event of the server that has done it, and what is revoked is listed so."""
+    assert sign(acmems, tmp_path, "www.example.org") == 200
+    done = run_acmems("revoke", "--yes", acmems.folder / "acmems.ini", "www.example.org")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: ("administered", "done", 1) in events(acmems), "it is written")
+    (act,) = told(acmems, "events", "--word", "administered")["events"]
+    assert (act["client"], act["names"]) == ("command line", ["www.example.org"])
+    assert act["reason"].startswith("revoke by ")
+    (listed,) = told(acmems, "list")["certificates"]
+    assert (listed["state"], listed["revoked"] is not None) == ("revoked", True)
+
+
 def test_a_stop_and_a_start(acmems: Acmems, tmp_path: Path) -> None:
     """What happened just before a stop is there after it, and without a server as well."""
     assert sign(acmems, tmp_path, "www.example.com") == 403

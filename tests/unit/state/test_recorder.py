@@ -25,9 +25,10 @@ from acmems.events import (
 )
 from acmems.exceptions import StateUnavailable
 from acmems.state import recorder as recorders
+from acmems.state.allowance import Allowance
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.events import PAGE, EventFilter, EventRecord, EventRecords
-from acmems.state.recorder import OTHERS, REPEAT_SECONDS, TOLD, Allowance, EventRecorder
+from acmems.state.recorder import OTHERS, REPEAT_SECONDS, TOLD, EventRecorder
 from acmems.system.clock import Clock
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
