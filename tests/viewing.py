@@ -86,7 +86,7 @@ class StateToLookAt:
         ).result()
 
     def happen(self, number: int, word: str, minutes: int, *, late: float = 0.0, **known: Any) -> EventRecord:
-        """Keep an event that happened so many minutes ago, and whose row took so many seconds to be written."""
+        """Keep an event of so many minutes ago, whose row took so many seconds to be written."""
         record = EventRecord(
             id=event_id(self.now - datetime.timedelta(seconds=late), number, "n"),
             at=self.now - minutes * MINUTE,
