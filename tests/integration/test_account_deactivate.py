@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.peers import Settings, run_acmems
+from tests.peers import Acmems, Settings, curl_sign, make_key_and_csr, run_acmems
 from tests.peers.terminals import run_at_terminal
 
 
@@ -53,3 +54,16 @@ def test_no_terminal(config: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "--yes" in done.stderr
     assert is_valid(config)
+
+
+def test_a_running_server(settings: Settings, tmp_path: Path) -> None:
+    """The server ends the account itself, says who wanted that, and orders nothing more."""
+    (tmp_path / "acmems.ini").write_text(settings.text())
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
+    with Acmems(settings) as acmems:
+        done = run_acmems("account", "deactivate", "--yes", "--json", tmp_path / "acmems.ini")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["status"] == "deactivated"
+        assert curl_sign(acmems.sign_url, csr).status == 503
+        [line] = [line for line in acmems.log.splitlines() if "administered" in line]
+        assert "act=deactivate" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -117,6 +118,22 @@ class TestRunningServer:
         assert "rotate-key" in line
         assert str(os.geteuid()) in line
         assert "PRIVATE" not in acmems.log
+
+    def test_a_key_that_was_changed_elsewhere(
+        self, acmems: Acmems, desk: Desk, pebble: Pebble, tmp_path: Path
+    ) -> None:
+        """Where another server has changed the key, this one uses what is on disk, and nobody hears of it."""
+        desk.sign(acmems, "before.example.org", pebble)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir(mode=0o700)
+        for name in ("account.pem", "registration.json"):
+            shutil.copy(desk.account / name, elsewhere / name)
+        config = tmp_path / "elsewhere.ini"
+        config.write_text(desk.settings.text().replace(f"dir = {desk.account}", f"dir = {elsewhere}"))
+        assert run_acmems("account", "rotate-key", config).returncode == 0
+        shutil.copy(elsewhere / "account.pem", desk.account / "account.pem")
+        desk.sign(acmems, "after.example.org", pebble)
+        assert "the account has another key by now" in acmems.log
 
     def test_twenty_wait_for_it(self, acmems: Acmems, desk: Desk, pebble: Pebble, proxy: FaultProxy) -> None:
         """Twenty who ask meanwhile get their certificates, whether their order runs or waits."""

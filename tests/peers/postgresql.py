@@ -1,4 +1,4 @@
-"""PostgreSQL, with a database for each test."""
+"""PostgreSQL, with a database for each test, and PgBouncer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from tests.peers.process import FETCHED, Peer, PeerFailed, environment, free_port
+from tests.peers.process import FETCHED, Peer, PeerFailed, environment, free_port, program
 
 USER = "acmems"
-PASSWORD = "not for any eye"  # noqa: S105 - that of a server that lives as long as a test
+PASSWORD = "S3CRET of tests"  # noqa: S105 - that of a server that lives as long as a test
 _QUOTED = PASSWORD.replace(" ", "%20")
 
 CONFIGURATION = """
@@ -28,6 +28,21 @@ shared_buffers = 16MB
 max_connections = 100
 fsync = on
 log_line_prefix = ''
+"""
+
+POOLING = """
+[databases]
+* = host=127.0.0.1 port={server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 2
+server_round_robin = 1
 """
 
 
@@ -140,6 +155,10 @@ class Postgres(Peer):
         except psycopg.OperationalError:
             return False
 
+    def __exit__(self, *of: object) -> None:
+        self.stop(signal.SIGQUIT)  # at once: nobody reads again what it would write to disk
+        super().__exit__(*of)
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> int | None:
         """Send a signal and wait for the end; the usual one ends connections and writes all to disk."""
         if number != signal.SIGKILL or self._process is None:
@@ -180,6 +199,45 @@ def _send(number: signal.Signals, processes: Iterable[int]) -> None:
     for each in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(each, number)
+
+
+class PgBouncer(Peer):
+    """A pooler of connections that lends one for each transaction, and has fewer than its clients.
+
+    Args:
+        server: the database server.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    name = "pgbouncer"
+
+    def __init__(self, server: Postgres) -> None:
+        super().__init__()
+        self.server = server
+        self.user = server.user
+
+    def prepare(self) -> None:
+        """Choose a port and write the files."""
+        self.port = free_port()
+        if self.user is not None:
+            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+        (self.folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n', encoding="utf-8")
+        text = POOLING.format(port=self.port, server=self.server.port, folder=self.folder)
+        (self.folder / "pgbouncer.ini").write_text(text, encoding="utf-8")
+
+    def command(self) -> Sequence[str]:
+        """Return the command line to run."""
+        return [program(self.name), str(self.folder / "pgbouncer.ini")]
+
+    def ready(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            psycopg.connect(self.server.url_of("postgres", port=self.port), connect_timeout=10).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 def programs() -> Path:

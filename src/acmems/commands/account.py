@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -43,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
         metavar="T",
         help=f"type of the new key: {', '.join(KEY_TYPES)}; 'key-type' in [account] unless given",
     )
-    for name in ("show", "rotate-key"):
-        parsers[name].add_argument("--json", action="store_true", help="print one JSON document")
+    for each in parsers.values():
+        each.add_argument("--json", action="store_true", help="print one JSON document")
     return list(parsers.values())
 
 
@@ -64,21 +65,25 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         return ExitCode.UNUSABLE
     logs.configure(options.logging or config.logging)
     if options.action == "rotate-key":
-        _print(acting.act(config, "rotate-key", {"key_type": options.key_type}), as_json=options.json)
-        return ExitCode.DONE
-    issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
-    try:
-        account = _register(issuer) if options.action == "register" else issuer.open(register=False)
-        if ending:
-            question = f"Deactivate {one_line(account.url)} for ever? Nothing more can be ordered with it."
-            if not options.yes and not confirmed(question):
-                complain("acmems: nothing was changed")
-                return ExitCode.FAILED
-            account = issuer.deactivate()
-        _print(described(issuer, account), as_json=options.action == "show" and options.json)
-    finally:
-        issuer.close()
+        account = acting.act(config, "rotate-key", {"key_type": options.key_type})
+    elif ending and not options.yes and not _may_end(config):
+        complain("acmems: nothing was changed")
+        return ExitCode.FAILED
+    elif ending:
+        account = acting.act(config, "deactivate", {})
+    else:
+        with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+            found = _register(issuer) if options.action == "register" else issuer.open(register=False)
+            account = described(issuer, found)
+    _print(account, as_json=options.json)
     return ExitCode.DONE
+
+
+def _may_end(config: Configuration) -> bool:
+    """Ask a person whether the account is to end."""
+    with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+        url = issuer.open(register=False).url
+    return confirmed(f"Deactivate {one_line(url)} for ever? Nothing more can be ordered with it.")
 
 
 def _register(issuer: AcmeIssuer) -> Account:
@@ -90,7 +95,7 @@ def _register(issuer: AcmeIssuer) -> Account:
 
 def _print(account: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        tell(json.dumps(account, indent=2))
+        tell(json.dumps(account))
         return
     width = max(map(len, account))
     for name, value in account.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,17 +226,19 @@ class TestGate:
 
     def test_who_is_under_way_is_waited_for(self, loop: StepLoop) -> None:
         """The gate is closed when those that have passed are done."""
-        gate, told = OrderGate(loop), threading.Event()
+        gate, ended = OrderGate(loop), list[float]()
         with contextlib.ExitStack() as under_way:
             under_way.enter_context(gate.under_way())
 
-            def tell(words: str) -> None:
-                assert words.startswith("waiting for 1 running orders")
-                told.set()
+            def wait(_: threading.Event, seconds: float) -> bool:
+                ended.append(seconds)
                 under_way.close()
+                return False
 
-            with gate.closed(SYSTEM, tell):
-                assert told.is_set()
+            words = list[str]()
+            with gate.closed(dataclasses.replace(SYSTEM, wait=wait), words.append):
+                assert len(ended) == 1
+            assert [each.split()[0] for each in words] == ["waiting"]
 
     def test_an_error_opens_it(self, loop: StepLoop) -> None:
         """Whatever happens meanwhile, orders go on."""

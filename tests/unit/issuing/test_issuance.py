@@ -158,6 +158,20 @@ class TestKept:
         house.issuance.save_kept()
         assert (list(full.chains.values()), house.storage.batches) == ([chain], [1])
 
+    def test_a_revoked_chain_is_not_stored_later(self, house: House) -> None:
+        """A chain that could not be stored is forgotten when it is revoked, and neither stored nor sent."""
+        history = KnownChains()
+        house.issuance._history = history
+        request = make_request()
+        house.storage.store_error = StorageUnavailable("disk full")
+        revoked = house.ask(request).chain
+        history.revoked.add(revoked.fingerprint)
+        house.storage.store_error = None
+        house.issuance.save_kept()
+        assert house.storage.chains == {}
+        assert house.issuance.workload.unsaved == 0
+        assert house.ask(request).chain != revoked
+
     def test_an_older_chain_never_replaces_a_newer_one(self, house: House) -> None:
         """A chain that could not be stored is forgotten once a newer one for the same is stored."""
         request = make_request()

@@ -80,3 +80,12 @@ def test_a_failing_disk(storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(StorageUnavailable, match="cannot move a revoked chain away: Read-only"):
         storage.discard(CHAIN.fingerprint)
+
+
+def test_a_crash_brings_nothing_back(storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directories are on disk without the chain before anybody is told that it is gone."""
+    storage.store(REQUEST, CHAIN, ORIGIN)
+    synced: list[Path] = []
+    monkeypatch.setattr("acmems.storages.file.files.sync_directory", synced.append)
+    storage.discard(CHAIN.fingerprint)
+    assert set(synced) == {storage.directory / "identities", entry_of(storage)}

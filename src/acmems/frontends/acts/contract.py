@@ -24,6 +24,10 @@ Progress = Callable[[str], None]
 class RevocableChains(Protocol):
     """The chains that were issued here, found by who they are for, and marked when they are revoked."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes deliver them, too."""
+
     def check(self) -> Future[None]:
         """Write what waits for another change."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from acmems.events import AdministeredEvent
 from acmems.exceptions import AcmeException, ActFailed
 from acmems.frontends.acts.contract import Act, ActArguments, ActingParts
+from acmems.frontends.acts.deactivation import deactivate_account
 from acmems.frontends.acts.renewal import renew_certificate
 from acmems.frontends.acts.revocation import revoke_certificate
 from acmems.frontends.acts.rotation import rotate_key
@@ -15,6 +16,7 @@ from acmems.text import one_line
 
 ACTS: Final[Mapping[str, Act]] = {
     "rotate-key": rotate_key,
+    "deactivate": deactivate_account,
     "renew": renew_certificate,
     "revoke": revoke_certificate,
 }

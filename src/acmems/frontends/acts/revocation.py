@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 KEY_COMPROMISE = "keyCompromise"
 _CA_SECONDS = 120.0
+_SPREAD_SECONDS = 35.0  # servers that share a state look every 30 seconds for what others have revoked
 
 
 def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Progress) -> ActOutcome:
@@ -41,7 +42,7 @@ def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Pr
     if reason not in REASONS:
         raise ActFailed(f"there is no reason {reason!r}: {', '.join(REASONS)} are")
     record = _meant(parts, arguments)
-    _stop_delivery(parts, record, reason)
+    _stop_delivery(parts, record, reason, progress)
     progress("the certificate is not delivered any more")
     is_new = _at_ca(parts, record, reason)
     parts.chains.revoked(record.fingerprint, parts.clock.now(), reason).result()
@@ -86,10 +87,13 @@ def _adopted(parts: ActingParts, chain: Chain) -> ChainRecord:
     return record
 
 
-def _stop_delivery(parts: ActingParts, record: ChainRecord, reason: str) -> None:
+def _stop_delivery(parts: ActingParts, record: ChainRecord, reason: str, progress: Progress) -> None:
     """Have a certificate delivered never again, from here on and by any storage."""
     parts.chains.revoking(record.fingerprint, reason).result()
     parts.chains.learn_revoked()
+    if parts.chains.is_shared:
+        progress(f"waiting for {_SPREAD_SECONDS:.0f} seconds, until every server knows that")
+        parts.clock.sleep(_SPREAD_SECONDS)
     for storage in _discarding(parts.storages()):
         try:
             storage.discard(record.fingerprint)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import Journal
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
+from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.clients.client import Client, make_client, session_with
 from acmems.issuers.acme.clients.gate import OrderGate
+from acmems.issuers.acme.clients.opening import SharedOpening
 from acmems.issuers.acme.clients.rotation import KeyRotation
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
@@ -26,7 +25,7 @@ from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps
+from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -35,14 +34,6 @@ T = TypeVar("T")
 
 # What a CA may say of a request that is signed with a key that the account has not got any more.
 _OF_KEY = frozenset({"malformed", "unauthorized"})
-
-
-@dataclass(slots=True)
-class _Opening:
-    """An opening of the account that goes on, and how it ended."""
-
-    ended: Signal = field(default_factory=Signal)
-    error: BaseException | None = None
 
 
 class AcmeIssuer:
@@ -77,7 +68,7 @@ class AcmeIssuer:
         self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
         self._open_orders = OpenOrders(clock, memory=memory)
         self._gate = OrderGate(self.loop)
-        self._opening: _Opening | None = None  # for the loop's thread
+        self._opening = SharedOpening(lambda: self.account is not None, self._open)
         self._lock = threading.Lock()  # guards what follows
         self._client: Client | None = None
         self._is_stopped = False
@@ -217,6 +208,7 @@ class AcmeIssuer:
         """
         client, deadline = self.client, self.clock.deadline(self._timeout)
         client.account = self.run(self._registrar(client).deactivate(deadline))
+        client.is_refused = True
         return client.account
 
     def rotate_key(
@@ -384,16 +376,7 @@ class AcmeIssuer:
         Raises:
             AcmeException: one of the errors of `open`.
         """
-        while self.account is None:
-            opening = self._opening
-            if opening is None:
-                yield from self._open(deadline)
-                continue
-            if not (yield opening.ended.wait(deadline.remaining)):
-                raise DeadlinePassed("the account could not be opened at the CA in time")
-            if opening.error is not None and not isinstance(opening.error, DeadlinePassed):
-                raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
-            # Where only the time of somebody else was over, it is tried again.
+        yield from self._opening.wait(deadline)
         return self.client
 
     def probe(self, seconds: float) -> bool:
@@ -468,16 +451,8 @@ class AcmeIssuer:
     def _open(self, deadline: Deadline) -> Steps[None]:
         if self._is_stopped:
             raise _stopping()
-        opening = self._opening = _Opening()
-        try:
-            self.load_key()
-            yield from self._refresh(deadline, register=True)
-        except BaseException as error:
-            opening.error = error
-            raise
-        finally:
-            self._opening = None
-            opening.ended.set()
+        self.load_key()
+        yield from self._refresh(deadline, register=True)
 
     def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
         if self.directory.has_next_key():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from tests.issuing import IDENTITY, House
 from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.events import AdministeredEvent, Bus, Event
-from acmems.exceptions import ActFailed, CAUnavailable, RateLimited
+from acmems.exceptions import ActFailed, CAProblem, CAUnavailable, RateLimited
 from acmems.frontends.acts import performing
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.performing import Performer
@@ -36,19 +37,29 @@ class Authority:
 
     account_url = "https://ca.example/account/1"
 
+    def __init__(self) -> None:
+        self.asked: Callable[[], None] = lambda: None
+
+    def run(self, steps: Generator[Any, Any, bool]) -> bool:
+        """Revoke what is asked for."""
+        steps.close()
+        self.asked()
+        return True
+
 
 class Desk:
     """A performer of acts, with a policy of blocks, and what it tells."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.house = House()
+        self.authority = Authority()
         self.chains = ChainRecords(database)
         self.events: list[Event] = []
         bus = Bus()
         bus.subscribe(self.events.append)
         self.blocks = {"web": ALL}
         self.parts = ActingParts(
-            cast(AcmeIssuer, Authority()),
+            cast(AcmeIssuer, self.authority),
             self.house.issuance,
             self.policy,
             lambda: [self.house.storage],
@@ -98,7 +109,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 class TestPerformer:
     def test_an_act_nobody_knows(self, desk: Desk) -> None:
         """A command of another version is told what there is."""
-        assert "the server cannot do 'explode', but rotate-key, renew, revoke" in desk.refusal("explode")
+        assert "the server cannot do 'explode', but rotate-key, deactivate, renew, revoke" in desk.refusal(
+            "explode"
+        )
 
     @pytest.mark.parametrize(
         ("act", "arguments", "words"),
@@ -198,3 +211,40 @@ class TestRenewal:
         long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
         desk.keep(make_request(NAME), not_after=long_ago)
         assert "there is no certificate to renew" in desk.refusal("renew", name=NAME)
+
+
+class TestRevocation:
+    @pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+    def test_other_servers(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool) -> None:
+        """Where other servers deliver, too, they have learnt of it before the CA is asked."""
+        record = desk.keep(make_request(NAME), block="web")
+        monkeypatch.setattr(ChainRecords, "is_shared", is_shared)
+        waits = list[float]()
+
+        def wait(_: threading.Event, seconds: float) -> bool:
+            assert desk.chains.is_revoked(record.fingerprint)
+            assert desk.events == []
+            waits.append(seconds)
+            return False
+
+        desk.parts = dataclasses.replace(desk.parts, clock=dataclasses.replace(SYSTEM, wait=wait))
+        document = desk.perform("revoke", name=NAME, reason="superseded")
+        assert document["was_revoked_before"] is False
+        assert bool(waits) is is_shared
+        [found] = desk.chains.find(record.fingerprint)
+        assert (found.reason, found.revoked is not None) == ("superseded", True)
+
+    def test_the_intent_is_durable(self, desk: Desk) -> None:
+        """When the CA is asked it is noted already, and it stays noted when the CA refuses."""
+        record = desk.keep(make_request(NAME), block="web")
+
+        def refuse() -> None:
+            [found] = desk.chains.find(record.fingerprint)
+            assert (found.reason, found.revoked) == ("superseded", None)
+            raise CAProblem(403, f"{CAProblem.PREFIX}unauthorized", "not yours")
+
+        desk.authority.asked = refuse
+        words = desk.refusal("revoke", name=NAME, reason="superseded")
+        assert "not yours" in words
+        assert record.serial in words
+        assert desk.chains.is_revoked(record.fingerprint)

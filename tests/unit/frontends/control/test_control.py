@@ -129,8 +129,9 @@ class TestAct:
             b"\xff\n",
             b'{"act": "renew"',
             b"x" * (messages.LARGEST + 1),
+            b'{"act": "renew"' + b" " * messages.LARGEST + b"}\n",
         ],
-        ids=range(9),
+        ids=range(10),
     )
     def test_nonsense(self, tmp_path: Path, performer: Performer, data: bytes) -> None:
         """What is no request is answered in words, and nothing is done."""
