@@ -62,7 +62,7 @@ def told(acmems: Acmems, command: str, *options: str) -> Any:
     if command == "show":
         words = [*options[:-1], str(acmems.folder / "acmems.ini"), options[-1]]
     done = run_acmems(command, "--json", *words)
-    assert done.stderr == ""
+    assert done.stderr == "", done.stderr
     return json.loads(done.stdout)
 
 
