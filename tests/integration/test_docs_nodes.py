@@ -38,7 +38,9 @@ story = logging.getLogger("story")
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = (DOCS / "operations.md").read_text(encoding="utf-8").partition("## Several servers with one state")[2]
-TEXT = next(each for each in re.findall(r"^```text\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL) if "backend" in each)
+TEXT = next(
+    each for each in re.findall(r"^```text\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL) if "backend" in each
+)
 NODES = "abc"
 MACHINES = 8
 
@@ -91,7 +93,9 @@ class Cluster:
 
 def haproxy(port: int, http_port: int, nodes: list[tuple[int, int, int]]) -> str:
     """Return the documented configuration with the addresses of a test."""
-    text = TEXT.replace("bind :1313", f"bind 127.0.0.1:{port}").replace("bind :80", f"bind 127.0.0.1:{http_port}")
+    text = TEXT.replace("bind :1313", f"bind 127.0.0.1:{port}").replace(
+        "bind :80", f"bind 127.0.0.1:{http_port}"
+    )
     for number, (sign, challenge, health) in enumerate(nodes, 1):
         for documented, used in ((1313, sign), (1380, challenge)):
             place = f"192.0.2.{number}:{documented} port 9313"
