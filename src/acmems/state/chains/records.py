@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 PAGE = 500
 """Rows at a time, for those who look at all."""
+
+_MOST_UNWRITTEN = 1000  # chains that are remembered until they can be noted
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
@@ -74,6 +77,7 @@ class ChainRecords:
         self._recent = RecentChains()
         self._deliveries = DeliveryCounts(database)
         self._revoked: set[str] = set()  # fingerprints
+        self._unwritten: deque[ChainRecord] = deque(maxlen=_MOST_UNWRITTEN)
 
     @property
     def is_shared(self) -> bool:
@@ -91,9 +95,13 @@ class ChainRecords:
 
         Args:
             record: the chain.
-            soon: whether it is urgent; otherwise it is written with the next change.
+            soon: whether it is urgent; otherwise it is written with the next change, and where that cannot be
+                made, `keep_up` tries again.
         """
-        return self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+        written = self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+        if not soon:
+            written.add_done_callback(lambda written: self._note_failure(written, record))
+        return written
 
     def adopt(self, records: Sequence[ChainRecord]) -> Future[int]:
         """Keep chains that were issued at some time; older ones than those that are kept become history.
@@ -264,12 +272,13 @@ class ChainRecords:
         return fingerprint in self._revoked
 
     def keep_up(self) -> None:
-        """Write how often chains were delivered, and see what others have revoked; called from time to time.
+        """Write what was counted, or could not be written, and see what others have revoked; called at times.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
         self.save_asked()
+        self._retry()
         if self.is_shared:
             self.learn_revoked()
 
@@ -280,6 +289,21 @@ class ChainRecords:
             StateUnavailable: they cannot be read.
         """
         self._revoked |= {fingerprint for (fingerprint,) in self._rows(_UNDELIVERABLE)}
+
+    def _retry(self) -> None:
+        """Note chains that could not be noted; newer ones that have come since stay current."""
+        unwritten = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+
+        def note_end(written: Future[int]) -> None:
+            for record in unwritten:
+                self._note_failure(written, record)
+
+        if unwritten:
+            self.adopt(unwritten).add_done_callback(note_end)
+
+    def _note_failure(self, written: Future[Any], record: ChainRecord) -> None:
+        if written.exception() is not None:
+            self._unwritten.append(record)
 
     def _revoke(self, fingerprint: str, statement: str, *row: Value) -> Future[None]:
         def change(transaction: Transaction) -> None:
