@@ -38,9 +38,8 @@ story = logging.getLogger("story")
 
 DOCS = Path(__file__).parents[2] / "docs"
 PART = (DOCS / "operations.md").read_text(encoding="utf-8").partition("## Several servers with one state")[2]
-TEXT = next(
-    each for each in re.findall(r"^```text\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL) if "backend" in each
-)
+TEXTS: list[str] = re.findall(r"^```text\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL)
+TEXT = next(each for each in TEXTS if "backend" in each)
 NODES = "abc"
 MACHINES = 8
 
