@@ -21,6 +21,7 @@ from acmems.exceptions import StorageUnavailable
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.settings.options import Options
+from acmems.state.chains import ChainRecord
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, in_thread
@@ -143,6 +144,9 @@ class KnownChains:
     def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
         pass
 
+    def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
+        raise NotImplementedError
+
     def is_older(self, identity: str, moment: datetime.datetime) -> bool:
         return False
 
@@ -167,18 +171,20 @@ class House:
     """An issuance with everything around it.
 
     Args:
+        clock: one that runs, None for one that stands still.
         options: those of the issuance.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         self.time = StandingTime()
-        self.loop = StepLoop(self.time.clock())
+        self.clock = clock or self.time.clock()
+        self.loop = StepLoop(self.clock)
         self.authority = Authority(self.loop)
         self.storage = Memory()
         self.events: list[Event] = []
         bus = Bus()
         bus.subscribe(self.events.append)
-        self.issuance = Issuance(self.authority, IDENTITY, bus, clock=self.time.clock(), **options)
+        self.issuance = Issuance(self.authority, IDENTITY, bus, clock=self.clock, **options)
 
     def begin(
         self,
@@ -209,7 +215,7 @@ class House:
         """End what goes on."""
         self.authority.go.set()
         self.storage.write.set()
-        self.issuance.close(self.time.clock().deadline(0))
+        self.issuance.close(self.clock.deadline(0))
         self.loop.close()
 
 

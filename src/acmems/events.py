@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
+from acmems.exceptions import AcmeException
+
 logger = logging.getLogger(__name__)
 
 Source = Literal["stored", "issued", "joined", "stale"]
@@ -121,6 +123,14 @@ class NotIssuedEvent(Event):
     directory: str
     error: Exception = field(repr=False, compare=False)
     seconds: float
+
+    @property
+    def reason(self) -> str:
+        """Why, in words for the operator."""
+        if not isinstance(self.error, AcmeException):
+            return f"a bug: {type(self.error).__name__}"
+        advice = getattr(self.error, "advice", "")
+        return f"{self.error}; {advice}" if advice else str(self.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

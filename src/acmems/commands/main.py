@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -13,6 +14,7 @@ from acmems.commands import account, check, explain, renew, revoke, serve, state
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
+from acmems.commands.views import certificate, certificates, events, limits
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
@@ -46,6 +48,10 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "list": certificates,
+    "show": certificate,
+    "events": events,
+    "limits": limits,
     "renew": renew,
     "revoke": revoke,
     "account": account,
@@ -75,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.UNUSABLE
     except AcmeException as error:
         complain(_words(config, error))
+    except BrokenPipeError:
+        # Whoever reads has read enough; Python would complain when it writes the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")

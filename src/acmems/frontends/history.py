@@ -37,7 +37,11 @@ class RecordedHistory:
 
     def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
         """Note a chain, which is written with the next change: a storage that keeps it waits by itself."""
-        record = ChainRecord.of(
+        self._records.add(self.record(identity, accepted, chain), soon=False)
+
+    def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
+        """Return what is noted of a chain."""
+        return ChainRecord.of(
             chain,
             identity=identity,
             directory=self._issuer.directory,
@@ -49,7 +53,6 @@ class RecordedHistory:
             reference=_known(accepted.reference),
             csr=accepted.request.pem,
         )
-        self._records.add(record, soon=False)
 
     def is_older(self, identity: str, moment: datetime.datetime) -> bool:
         """Tell whether the chain to deliver for an identity was issued before a time, or in its second."""

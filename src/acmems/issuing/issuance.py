@@ -15,6 +15,7 @@ from acmems.exceptions import (
     CertificateUnusable,
     ClocksDiffer,
 )
+from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import (
     ChainHistory,
     IssuanceMemory,
@@ -23,6 +24,7 @@ from acmems.issuing.contract import (
     refuse_compromised_key,
     refuse_key_of_account,
 )
+from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
@@ -41,7 +43,7 @@ from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
-from acmems.system.steps import OWNER, Steps, outcome, pause
+from acmems.system.steps import OWNER, Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
@@ -71,6 +73,7 @@ class Issuance:
         most_behind: how many may go on that nobody waits for.
         subject: what the subject of an issued certificate may hold beside names.
         memory: remembers over a restart what has begun, None for nothing.
+        pauses: remembers pauses over a restart, None for nothing.
         history: keeps what is known of chains that were issued, None for nothing.
     """
 
@@ -91,9 +94,9 @@ class Issuance:
         most_behind: int = 1000,
         subject: SubjectPolicy = "dropped",
         memory: IssuanceMemory | None = None,
+        pauses: PauseMemory | None = None,
         history: ChainHistory | None = None,
     ) -> None:
-        self.memory = memory
         self._history = history
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
@@ -102,7 +105,8 @@ class Issuance:
         self.seconds = seconds
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
-        self.pauses = Pauses(clock)
+        self.pauses = Pauses(clock, identity.directory, pauses)
+        self.claims = OrderClaims(memory, history, self.pauses, clock)
         self._storages = StorageAccess(issuer.loop, identity)
         self._chains = KeptChains(
             self._storages,
@@ -110,7 +114,7 @@ class Issuance:
             clock,
             is_revoked=self._is_revoked,
             report=self._report_unsaved,
-            on_release=self._forget,
+            on_release=self.claims.forget,
         )
         queue: FairQueue[RunningIssuance] = FairQueue(
             most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
@@ -333,7 +337,7 @@ class Issuance:
             )
             if fresh is not None:
                 return Delivery(fresh, "stored")
-        return Delivery((yield from self._order(key, accepted)), "issued")
+        return (yield from self.claims.obtain(running, lambda: self._order(key, accepted)))
 
     def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid."""
@@ -350,7 +354,7 @@ class Issuance:
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
-        yield from self._intend(key, accepted)
+        yield from self.claims.intend(key, accepted)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -359,43 +363,20 @@ class Issuance:
             self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
-        if self._history is not None:
-            self._history.issued(key.digest, accepted, chain)
         self._check_dates(accepted, chain)
         self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        try:
-            pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
-        finally:
-            if self.memory is not None:
-                self.memory.end(key.digest)
+        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
         try:
             return read_issued(
                 pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
             )
         except CertificateUnusable:
-            self._forget(key)
+            self.claims.forget(key)
             raise
-
-    def _intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
-        """Remember what is going to be ordered; nothing is ordered that a crash would lose.
-
-        Raises:
-            StateUnavailable: it cannot be remembered.
-        """
-        if self.memory is not None:
-            csr, now = accepted.request.pem, self.clock.now()
-            written = self.memory.intend(key.digest, csr, accepted.block, now)
-            if written is not None:
-                yield from outcome(written)
-
-    def _forget(self, key: IssuanceKey) -> None:
-        """Forget what has begun: its chain is safe, or of no use."""
-        if self.memory is not None:
-            self.memory.forget(key.digest)
 
     def _is_revoked(self, chain: Chain) -> bool:
         return self._history is not None and self._history.is_revoked(chain)
@@ -426,7 +407,7 @@ class Issuance:
             asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
             places = {accepted.storage: accepted for accepted in reversed(asked)}
             missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
-            if delivery.source == "issued" and missing:
+            if delivery.source != "stored" and missing:
                 return False
             if done:  # an older chain must not replace the new one
                 self._chains.forget(running.key)
@@ -434,7 +415,7 @@ class Issuance:
             if unsaved or (done and not is_taken):
                 self._chains.keep(running.key, delivery.chain, unsaved)
             if done and (is_taken or is_safe):
-                self._forget(running.key)
+                self.claims.forget(running.key)
             return True
 
         while (waiting := self._table.end_if(running, is_kept)) is None:

@@ -11,7 +11,6 @@ from tests.running import TEXT, configuration, running
 from acmems.app import server as servers
 from acmems.config import Configuration
 from acmems.exceptions import StateUnavailable
-from acmems.state.chains import ChainRecords
 from acmems.storages import SqlStorage
 
 
@@ -60,21 +59,21 @@ def test_what_is_revoked_is_known_from_the_start(folder: Path) -> None:
     with running(in_state(folder)) as server:
         storage = server.config.storages["disk"]
         storage.store(make_request(), chain, server.issuance.identity)
-        assert isinstance(server._chains, ChainRecords)
-        server._chains.revoking(chain.fingerprint, "keyCompromise").result(30)
+        assert server._memory is not None
+        server._memory.chains.revoking(chain.fingerprint, "keyCompromise").result(30)
     with running(configuration(folder)) as server:
-        assert server._chains is not None
-        assert server._chains.is_revoked(chain.fingerprint)
+        assert server._memory is not None
+        assert server._memory.chains.is_revoked(chain.fingerprint)
 
 
 def test_deliveries_are_written_when_it_stops(folder: Path) -> None:
     """What was counted in memory is not lost."""
     chain = make_chain(make_request())
     with running(in_state(folder)) as server:
-        storage, records = server.config.storages["disk"], server._chains
-        assert records is not None
+        assert server._memory is not None
+        storage, records = server.config.storages["disk"], server._memory.chains
         storage.store(make_request(), chain, server.issuance.identity)
         records.asked(chain.fingerprint, "192.0.2.1", chain.not_before)
     with running(in_state(folder)) as server:
-        assert server._chains is not None
-        assert [each.asked for each in server._chains.find(chain.fingerprint)] == [1]
+        assert server._memory is not None
+        assert [each.asked for each in server._memory.chains.find(chain.fingerprint)] == [1]

@@ -121,7 +121,7 @@ def test_a_mistake_is_one_line_that_says_what_to_write(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name a command: serve, check, explain, renew, revoke, account"),
+        ([], "name a command: serve, check, explain, list, show, events, limits, renew, revoke, account"),
         (
             ["your.ini"],
             "'your.ini' is no command: 'acmems serve your.ini' runs it, 'acmems check your.ini' looks at it",

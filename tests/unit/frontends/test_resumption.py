@@ -62,12 +62,14 @@ class LastProcess:
     def restart(self, *pairs: tuple[str, str], name: str = "b", storage: Storage | None = None) -> None:
         """Begin what is left, under a policy of one block, and wait for the end of it."""
         records = OrderRecords(self.database, NOW)
-        self.house.issuance.memory = records
+        self.house.issuance.claims.memory = records
         place = OneOfEach()
         place.default_storage = storage or self.house.storage
         auth = Authenticator((Block(name, pairs or DOMAINS, place),))
         policy = SigningPolicy(auth, 60.0, "dropped")
-        self.resumption = Resumption(records, lambda: policy, self.house.issuance, self.history)
+        self.resumption = Resumption(
+            records, lambda: policy, self.house.issuance, self.history, clock=self.house.time.clock()
+        )
         self.run()
 
     def run(self) -> None:
@@ -101,7 +103,7 @@ def test_an_order_is_finished(last: LastProcess) -> None:
 
 def test_a_chain_that_was_stored_already(last: LastProcess) -> None:
     """Where only the note was left, nothing is ordered."""
-    last.house.issuance.memory = last.house.issuance._history = None
+    last.house.issuance.claims.memory = last.house.issuance.claims.history = None
     chain = last.house.ask(last.request).chain
     last.restart()
     assert len(last.house.authority.orders) == 1
@@ -112,10 +114,8 @@ def test_a_chain_that_was_stored_already(last: LastProcess) -> None:
 
 def test_an_order_to_renew_a_fresh_chain(last: LastProcess) -> None:
     """Where a chain was stored before the order began, the order is for a newer one, and is finished."""
-    history, last.house.issuance._history = last.house.issuance._history, None
-    last.house.issuance.memory = None
+    last.house.issuance.claims.memory = last.house.issuance.claims.history = None
     last.chains.adopt([last.record_of(last.house.ask(last.request).chain)]).result()
-    last.house.issuance._history = history
     last.restart()
     assert len(last.house.authority.orders) == 2
     assert last.left == 0
@@ -157,6 +157,9 @@ def test_a_ca_that_is_down(last: LastProcess) -> None:
     last.restart()
     assert last.left == 1
     last.house.authority.error = None
+    last.run()
+    assert last.left == 1  # it is not tried again at once
+    last.house.time.seconds += Resumption.RETRY_SECONDS
     last.run()
     assert last.left == 0
 

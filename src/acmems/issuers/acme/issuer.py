@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
-from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.journal import ProofJournal
+from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable
 from acmems.issuers.acme.account import Account, AccountDirectory
@@ -24,6 +25,7 @@ from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
+from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
@@ -47,6 +49,8 @@ class AcmeIssuer:
             seconds.
         clock: for deadlines, waits and dates.
         memory: remembers unfinished orders over a restart, None for nothing.
+        journal: where proofs are noted that are presented; None: in files in the directory of the account.
+        processes: that speak to the CA from the same address, this one among them.
 
     Attributes:
         directory: where the account's key and registration lie.
@@ -59,13 +63,18 @@ class AcmeIssuer:
         timeout: float,
         clock: Clock = SYSTEM,
         memory: OrderMemory | None = None,
+        *,
+        journal: ProofJournal | None = None,
+        processes: int = 1,
     ) -> None:
         self.options = options
         self.clock = clock
         self.directory = AccountDirectory(options.dir)
         self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
-        self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
+        self._processes = processes
+        files = NoteFiles(options.dir / "presented")  # in which an earlier version may have left something
+        self._proofs = PresentedProofs(clock, *([files] if journal is None else [journal, files]))
         self._open_orders = OpenOrders(clock, memory=memory)
         self._gate = OrderGate(self.loop)
         self._opening = SharedOpening(lambda: self.account is not None, self._open)
@@ -144,8 +153,17 @@ class AcmeIssuer:
 
     def _client_with(self, key: AccountKey) -> Client:
         return make_client(
-            key, self.options, self.loop, self._proofs, self._open_orders, exchange_seconds=self._timeout
+            key,
+            self._session_with(key),
+            self.options,
+            self._proofs,
+            self._open_orders,
+            loop=self.loop,
+            exchange_seconds=self._timeout,
         )
+
+    def _session_with(self, key: AccountKey) -> Session:
+        return session_with(key, self.options, self.loop, self._processes)
 
     def _replace_client(self, client: Client) -> None:
         """Speak to the CA by this client from now on, unless another thread has made one with its key."""
@@ -270,7 +288,7 @@ class AcmeIssuer:
         return KeyRotation(
             self.options,
             self.directory,
-            lambda key: session_with(key, self.options, self.loop),
+            self._session_with,
             self.clock.now,
         )
 

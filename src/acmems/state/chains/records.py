@@ -100,6 +100,28 @@ class ChainRecords:
         """
         return self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
 
+    @staticmethod
+    def put(transaction: Transaction, record: ChainRecord) -> None:
+        """Keep a chain, as `add` does, together with other changes.
+
+        Args:
+            transaction: a transaction of `Database.write`.
+            record: the chain.
+        """
+        _add(transaction, record)
+
+    @staticmethod
+    def newest_in(transaction: Transaction, identity: str) -> ChainRecord | None:
+        """Return the chain to deliver for an identity, as `newest` does, in a transaction."""
+        row = transaction.execute(f"{_SELECT} {_NEWEST}", (identity,)).fetchone()
+        return None if row is None else ChainRecord.from_row(row)
+
+    @staticmethod
+    def is_kept(transaction: Transaction, fingerprint: str) -> bool:
+        """Tell whether a chain is kept, whether it is delivered or not."""
+        known = transaction.execute("SELECT 1 FROM chains WHERE fingerprint = ?", (fingerprint,))
+        return known.fetchone() is not None
+
     def adopt(self, records: Sequence[ChainRecord]) -> Future[int]:
         """Keep chains that were issued at some time; older ones than those that are kept become history.
 
@@ -135,8 +157,7 @@ class ChainRecords:
         Raises:
             StateUnavailable: they cannot be read.
         """
-        rows = self._select(f"{_SELECT} {_NEWEST}", identity)
-        return rows[0] if rows else None
+        return self._database.read(lambda transaction: self.newest_in(transaction, identity))
 
     def current(self, identity: str, storage: str) -> Chain | None:
         """Return the chain to deliver for an identity, as `newest`, but from memory where that is right.
@@ -354,11 +375,9 @@ def _add(transaction: Transaction, record: ChainRecord) -> None:
 
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:
     """Keep a chain beside those that are kept already; tell whether it is new."""
-    known = transaction.execute(
-        "SELECT 1 FROM chains WHERE fingerprint = ?", (record.fingerprint,)
-    ).fetchone()
+    is_known = ChainRecords.is_kept(transaction, record.fingerprint)
     place = (record.identity, record.fingerprint, seconds(record.not_before))
-    if known is None and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
+    if not is_known and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
         record = dataclasses.replace(record, superseded=record.issued)
     _add(transaction, record)
-    return known is None
+    return not is_known

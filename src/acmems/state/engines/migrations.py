@@ -114,11 +114,12 @@ _PROOFS = """
         account_url TEXT NOT NULL,
         is_wildcard BIGINT NOT NULL,
         issuers TEXT NOT NULL,      -- one a line
-        place TEXT,                 -- where the record was put, if not at the usual name
-        node TEXT NOT NULL,
+        place TEXT NOT NULL,        -- where it is found, as its validator spells it
+        stage TEXT NOT NULL,        -- answered (by the nodes), placed (in DNS), leaving (being withdrawn)
+        node TEXT NOT NULL,         -- who presents or withdraws it; '' where that has failed
         presented BIGINT NOT NULL
     );
-    CREATE INDEX proofs_name ON proofs (name)
+    CREATE INDEX proofs_place ON proofs (place)
 """
 
 _PAUSES = """

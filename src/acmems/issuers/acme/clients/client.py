@@ -35,46 +35,52 @@ class Client:
     is_refused: bool = False
 
 
-def session_with(key: AccountKey, options: AccountOptions, loop: StepLoop) -> Session:
+def session_with(key: AccountKey, options: AccountOptions, loop: StepLoop, processes: int = 1) -> Session:
     """Return a way to the CA by a key.
 
     Args:
         key: signs the requests.
         options: say where the CA is.
         loop: runs the steps.
+        processes: that speak to the CA from the same address, this one among them.
 
     Raises:
         AccountError: there is none as the options say.
     """
     try:
-        return Session(options.directory_url, key, loop, ca_file=options.ca_file, hosts=options.hosts)
+        return Session(
+            options.directory_url,
+            key,
+            loop,
+            ca_file=options.ca_file,
+            hosts=options.hosts,
+            processes=processes,
+        )
     except ValueError as error:
         raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
 
 
 def make_client(
     key: AccountKey,
+    session: Session,
     options: AccountOptions,
-    loop: StepLoop,
     proofs: PresentedProofs,
     open_orders: OpenOrders,
     *,
+    loop: StepLoop,
     exchange_seconds: float,
 ) -> Client:
     """Return what speaks to the CA by a key.
 
     Args:
         key: the account's.
+        session: the way to the CA by this key.
         options: the account and its CA.
-        loop: runs the steps.
         proofs: what is presented to the CA at this moment.
         open_orders: those that can be continued.
+        loop: runs the steps.
         exchange_seconds: how long one request about an order may take, repetitions included.
-
-    Raises:
-        AccountError: the CA cannot be spoken to as the options say.
     """
-    session = session_with(key, options, loop)
     proving = Proving(session, key, loop, proofs, exchange_seconds=exchange_seconds)
     ordering = Ordering(
         session,
