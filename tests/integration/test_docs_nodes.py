@@ -1,4 +1,4 @@
-"""Three servers behind HAProxy, as the documentation sets them up, that are killed, held and cut off while asked."""
+"""Three servers behind HAProxy, as documented, that are killed, held and cut off while machines ask them."""
 
 from __future__ import annotations
 
