@@ -1,59 +1,93 @@
-"""Kill a server at every point of an order, many times over, and print what came of it."""
+"""Kill a server at every point of a start and an order, many times over, and print what came of it."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import random
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.crash import POINTS, Crashes, CrashOutcome, CrashPoint
-from tests.fault_proxy import FaultProxy
-from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Settings
+from tests.crash import ANY_TIME, FAILING, POINTS, Crashes, CrashOutcome, CrashPoint
+from tests.peers import PeerFailed
+from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE
 
-HEADINGS = ("killed", "kills", "lost", "issued twice", "ordered twice", "torn files", "recovered in")
+HEADINGS = (
+    *("kills", "lost", "issued twice", "ordered twice", "accounts lost", "torn files", "left in DNS"),
+    *("placed anew", "recovered in"),
+)
+FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
+PLACES = {"state": "account/state.sqlite*", "storage": "storage", "all files": "*"}
+
+Kill = Callable[[Crashes], CrashOutcome]
 
 
 def main() -> int:
     """Kill as often as the command line asks for, and return whether anything was lost."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="kills at each point (50)")
-    kills = parser.parse_args().kills
-    print("".join(f"{heading:>15}" for heading in HEADINGS).replace(" " * 9, "", 1))
-    is_clean = True
-    for point in POINTS:
-        outcomes = kill(point, kills)
-        is_clean = is_clean and tell(point, outcomes)
-    return 0 if is_clean else 1
+    parser.add_argument("--only", metavar="POINT", help="points that have this in their names")
+    parser.add_argument(
+        "--faults", action="store_true", help="kills while the disk fails, in place of points"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the dice")  # noqa: S311 - no secret
+    options = parser.parse_args()
+    rows = [
+        (name, point, kill)
+        for name, point, kill in (_faults() if options.faults else _points())
+        if options.only is None or options.only in name
+    ]
+    if not rows:
+        parser.error(f"there is no point {options.only!r}: {', '.join(map(str, POINTS))}")
+    print(f"seed {options.seed}")
+    print(f"{'killed':32}" + "".join(f"{heading:>15}" for heading in HEADINGS))
+    dice = random.Random(options.seed)  # noqa: S311 - no secret
+    # Each row is begun even if nothing is left to be told of the one before.
+    return 0 if all([_tell(name, point, kill, options.kills, dice) for name, point, kill in rows]) else 1
 
 
-def kill(point: CrashPoint, kills: int) -> list[CrashOutcome]:
-    """Return what came of so many kills at one point."""
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as name,
-        ChallTestSrv() as dns,
-        Pebble(dns.address, env=CALM) as pebble,
-        FaultProxy(pebble) as proxy,
-    ):
-        folder = Path(name)
-        (folder / "acmems").mkdir()
-        settings = proxy.before(Settings.of(pebble, folder / "acmems"))
-        with Acmems(settings) as acmems:
-            crashes = Crashes(pebble, proxy, settings, acmems, folder)
-            return [crashes.kill(point) for _ in range(kills)]
+def _points() -> Iterator[tuple[str, CrashPoint, Kill]]:
+    for point in (*POINTS, ANY_TIME):
+        yield str(point) if point != ANY_TIME else point.name, point, lambda on, point=point: on.kill(point)
 
 
-def tell(point: CrashPoint, outcomes: list[CrashOutcome]) -> bool:
-    """Print one row, and return whether nothing was lost and nothing made twice."""
-    lost = sum(outcome.is_lost for outcome in outcomes)
-    issued = sum(outcome.issued > 1 for outcome in outcomes)
-    placed = sum(outcome.placed > 1 + point.places_anew for outcome in outcomes)
-    torn = max(outcome.torn for outcome in outcomes)
-    seconds = statistics.median(outcome.seconds for outcome in outcomes)
-    cells = (len(outcomes), lost, issued, placed, torn, f"{seconds:.2f} s")
-    print(f"{point!s:24}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
-    return not (lost or issued or placed or torn)
+def _faults() -> Iterator[tuple[str, CrashPoint, Kill]]:
+    for fault, (name, place) in itertools.product(FAULTS, PLACES.items()):
+        yield (
+            f"{fault}, {name}",
+            FAILING,
+            lambda on, fault=fault, place=place: on.kill_while(fault, place),
+        )
+
+
+def _tell(name: str, point: CrashPoint, kill: Kill, kills: int, dice: random.Random) -> bool:
+    """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Crashes(Path(folder), dice) as crashes:
+        outcomes: list[CrashOutcome] = []
+        try:
+            outcomes.extend(kill(crashes) for _ in range(kills))
+        except (PeerFailed, AssertionError) as error:
+            print(f"{name:32} {error}", flush=True)
+            return False
+    counts = (
+        sum(outcome.is_lost for outcome in outcomes),
+        sum(outcome.issued > 1 for outcome in outcomes),
+        sum(outcome.placed > 1 + point.places_anew for outcome in outcomes),
+        sum(outcome.accounts > 1 for outcome in outcomes),
+        sum(outcome.torn for outcome in outcomes),
+        sum(outcome.left for outcome in outcomes),
+    )
+    anew = sum(outcome.placed > 1 for outcome in outcomes)
+    seconds = f"{statistics.median(outcome.seconds for outcome in outcomes):.2f} s"
+    _print_row(name, (len(outcomes), *counts, anew, seconds))
+    return not any(counts)
+
+
+def _print_row(name: str, cells: Sequence[object]) -> None:
+    print(f"{name:32}" + "".join(f"{cell!s:>15}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,16 @@ class Rule:
 
         self.act = act
 
+    def call_between(self, function: Callable[[], object]) -> None:
+        """Call a function when the CA has answered, and pass the answer on."""
+
+        def act(talk: Conversation) -> None:
+            reply = talk.forward()
+            function()
+            talk.send(reply)
+
+        self.act = act
+
     def stall(self, until: threading.Event | None = None) -> None:
         """Say nothing until an event is set, then go on as usual; without one, say nothing ever."""
         self.act = lambda talk: talk.stall(until)
