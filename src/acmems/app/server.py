@@ -28,7 +28,9 @@ from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
-from acmems.state.database import Database, StateInUse
+from acmems.state.engines.contract import Database
+from acmems.state.engines.sqlite import StateInUse
+from acmems.state.opening import open_state
 from acmems.state.orders import OrderRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM, Clock
@@ -365,14 +367,13 @@ def _open_state(config: Configuration) -> Database | None:
     Raises:
         StateUnavailable: it cannot be used.
     """
-    file = config.state.file_for(config.account.dir)
     try:
-        return Database.open(file)
-    except StateInUse:
+        return open_state(config.state, config.account.dir)
+    except StateInUse as error:
         logger.warning(
             "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its "
             "own",
-            file,
+            error,
         )
         return None
 

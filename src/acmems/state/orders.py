@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import sqlite3
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from acmems.state.database import Database
+from acmems.state.engines.contract import Database, Transaction, Value
 
 _INTEND = """
     INSERT INTO orders (identity, csr, block, begun) VALUES (?, ?, ?, ?)
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun
 """
 _OPENED = """
-    INSERT OR REPLACE INTO orders (identity, csr, block, begun, account, url, expires)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO orders (identity, csr, block, begun, account, url, expires) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
+        account = excluded.account, url = excluded.url, expires = excluded.expires
 """
 
 
@@ -115,9 +115,9 @@ class OrderRecords:
         """Write what has waited for another change."""
         self._database.flush()
 
-    def _write(self, statement: str, row: tuple[object, ...], *, soon: bool = True) -> Future[None]:
-        def change(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, row)
+    def _write(self, statement: str, row: tuple[Value, ...], *, soon: bool = True) -> Future[None]:
+        def change(transaction: Transaction) -> None:
+            transaction.execute(statement, row)
 
         written = self._database.write(change, soon=soon)
         written.add_done_callback(self._note_outcome)
@@ -130,9 +130,9 @@ class OrderRecords:
         """Return the orders that the CA has, and forget the others: nothing was issued for those."""
         past = int(now.timestamp())
 
-        def change(connection: sqlite3.Connection) -> tuple[OrderRecord, ...]:
-            connection.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
-            rows = connection.execute(
+        def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
+            transaction.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
+            rows = transaction.execute(
                 "SELECT identity, csr, block, account, url, expires FROM orders ORDER BY begun"
             )
             return tuple(

@@ -8,8 +8,8 @@ import pytest
 
 from acmems.commands import preflight
 from acmems.config import Configuration
-from acmems.state import database
-from acmems.state.database import Database
+from acmems.state.engines import places
+from acmems.state.engines.sqlite import SqliteDatabase
 
 TEXT = """[account]
 dir = {folder}
@@ -39,7 +39,7 @@ def look(folder: Path, more: str = "") -> list[str]:
 def test_a_state_that_is_used(folder: Path) -> None:
     """Neither none, nor one that a server uses at this moment, is a finding."""
     assert look(folder) == []
-    opened = Database.open(folder / "state.sqlite")
+    opened = SqliteDatabase.open(folder / "state.sqlite")
     assert look(folder) == []
     opened.close()
     assert look(folder) == []
@@ -73,6 +73,6 @@ def test_what_may_not_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_network_file_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where SQLite is not safe the server would not start."""
-    monkeypatch.setattr(database, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(places, "file_system", lambda _: "nfs4")
     [finding] = look(folder)
     assert "network file system (nfs4)" in finding

@@ -16,7 +16,7 @@ from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SigningPolicy
-from acmems.state.database import Database
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 from acmems.storages import NoStorage, Storage
 from acmems.x509.csr import CertificateRequest
@@ -29,7 +29,7 @@ DOMAINS = (("all", "yes"), ("domain", "*.example.org"))
 class LastProcess:
     """A state with one open order, and the house of the next process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.records = OrderRecords(database, NOW)
         self.house = House(memory=self.records)
@@ -68,7 +68,7 @@ class LastProcess:
 
 @pytest.fixture
 def last(tmp_path: Path) -> Iterator[LastProcess]:
-    database = Database.open(tmp_path / "state.sqlite")
+    database = SqliteDatabase.open(tmp_path / "state.sqlite")
     last = LastProcess(database)
     yield last
     last.house.close()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from acmems.config import Configuration
 from acmems.settings.findings import Finding
-from acmems.state.database import HEADER, unsafe_place
+from acmems.state.engines.places import unsafe_place
+from acmems.state.engines.sqlite import HEADER
 from acmems.system.permissions import denial
 
 _BESIDE = ("", ".lock", "-wal", "-shm")  # what SQLite and acmems add to the name of the file

@@ -1,0 +1,8 @@
+"""The databases that a state can be kept in, behind one contract.
+
+- `contract`: what the rest of `acmems.state` speaks to
+- `sqlite`: one file, for the servers of one machine
+- `group_commit`: changes that share transactions, for each engine
+- `migrations`: the tables, as the steps from one revision to the next
+- `places`: which file systems SQLite is safe on
+"""

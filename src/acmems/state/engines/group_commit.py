@@ -1,0 +1,102 @@
+"""Changes from many threads, made by one: those that come during a commit share the next transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from acmems.exceptions import StateUnavailable
+from acmems.state.engines.contract import Change, Transaction
+
+T = TypeVar("T")
+
+Transact = Callable[[Sequence[Change[Any]]], list[Any]]
+"""Makes changes in one transaction, and returns what each returns once that is durable.
+
+It raises `StateUnavailable` where no change can be made, and anything else where one of them may be at fault.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _QueuedChange:
+    """A change that waits for its transaction, and for whoever wants to know that it is durable."""
+
+    apply: Change[Any]
+    future: Future[Any]
+
+
+class GroupCommit:
+    """The changes that wait, and the thread that makes them.
+
+    Args:
+        transact: makes changes, in that thread.
+    """
+
+    def __init__(self, transact: Transact) -> None:
+        self._transact = transact
+        self.failure: StateUnavailable | None = None
+        """Why the last change could not be made, None where it could."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
+        self._lock = threading.Lock()  # guards what follows
+        self._queued: list[_QueuedChange] = []
+        self._is_due = False  # whether the writer will look at what is queued
+
+    def write(self, change: Change[T], *, soon: bool = True) -> Future[T]:
+        """Queue a change; as `Database.write`."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._queued.append(_QueuedChange(change, future))
+            begins = soon and not self._is_due
+            self._is_due = self._is_due or soon
+        if begins:
+            try:
+                self._writer.submit(self._commit_queued)
+            except RuntimeError:
+                future.set_exception(StateUnavailable("the state is closed: this server is stopping"))
+        return future
+
+    def flush(self) -> None:
+        """Begin a transaction for the changes that wait for one, if there are any."""
+        if self._queued:
+            self.write(lambda _: None)
+
+    def close(self) -> None:
+        """Make what is queued, and end the thread."""
+        self.flush()
+        self._writer.shutdown()
+
+    def _commit_queued(self) -> None:
+        with self._lock:
+            batch, self._queued, self._is_due = self._queued, [], False
+        try:
+            self._commit(batch)
+        except StateUnavailable as error:
+            self._fail(batch, error)
+        except Exception:  # noqa: BLE001 - one of them may be at fault, which is seen one by one
+            for change in batch:
+                try:
+                    self._commit([change])
+                except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
+                    self._fail([change], error)
+
+    def _commit(self, changes: Sequence[_QueuedChange]) -> None:
+        outcomes = self._transact([change.apply for change in changes])
+        self.failure = None
+        for change, outcome in zip(changes, outcomes, strict=True):
+            change.future.set_result(outcome)
+
+    def _fail(self, changes: Sequence[_QueuedChange], error: Exception) -> None:
+        if isinstance(error, StateUnavailable):
+            self.failure = error
+        for change in changes:
+            change.future.set_exception(error)
+
+
+def probe(transaction: Transaction) -> None:
+    """Write a row to see whether that works."""
+    transaction.execute(
+        "INSERT INTO probes (id, at) VALUES (1, acmems_now()) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
+    )

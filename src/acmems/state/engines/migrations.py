@@ -1,0 +1,162 @@
+"""The tables of the state, as the steps from one revision to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an engine spells what engines spell differently.
+
+    Args:
+        octets: the type of a column that holds octets.
+    """
+
+    octets: str
+
+
+_OPEN_ORDERS = """
+    CREATE TABLE orders (
+        identity TEXT PRIMARY KEY,  -- SHA-256 of what makes two requests the same
+        csr {octets} NOT NULL,      -- as the client sent it
+        block TEXT,                 -- the auth block that granted it
+        begun BIGINT NOT NULL,      -- seconds since 1970, as all times
+        account TEXT,               -- SHA-256 of the account's public key
+        url TEXT,                   -- NULL until the CA has answered the new order
+        expires BIGINT              -- when the CA forgets it
+    )
+"""
+
+_NODES = """
+    CREATE TABLE nodes (            -- processes that work with this state
+        node TEXT PRIMARY KEY,
+        host TEXT NOT NULL,
+        process BIGINT NOT NULL,
+        started BIGINT NOT NULL,
+        expires BIGINT NOT NULL     -- until then it is taken for alive, by the database's clock
+    );
+    CREATE TABLE leases (           -- who works at what
+        name TEXT PRIMARY KEY,
+        node TEXT NOT NULL,
+        epoch BIGINT NOT NULL       -- grows with each holder
+    );
+    ALTER TABLE orders ADD COLUMN epoch BIGINT NOT NULL DEFAULT 0; -- of the lease of who wrote it
+    CREATE TABLE probes (           -- written to see whether that works
+        id BIGINT PRIMARY KEY,
+        at BIGINT NOT NULL
+    )
+"""
+
+_CHAINS = """
+    CREATE TABLE chains (           -- every chain that was issued
+        fingerprint TEXT PRIMARY KEY, -- SHA-256 of the leaf
+        identity TEXT NOT NULL,     -- as in orders
+        directory TEXT NOT NULL,    -- the CA's
+        profile TEXT,
+        names TEXT NOT NULL,        -- one a line
+        block TEXT,
+        storage TEXT,
+        client TEXT,                -- who asked for it
+        reference TEXT,             -- of that request in the log
+        serial TEXT NOT NULL,       -- hexadecimal
+        key_digest TEXT NOT NULL,   -- SHA-256 of the public key
+        csr {octets},
+        pem {octets} NOT NULL,
+        order_url TEXT,
+        not_before BIGINT NOT NULL,
+        not_after BIGINT NOT NULL,
+        issued BIGINT NOT NULL,
+        superseded BIGINT,          -- when a newer one for the same identity came
+        revoked BIGINT,
+        reason TEXT,                -- of the revocation
+        last_asked BIGINT,
+        asked_by TEXT,
+        asked BIGINT NOT NULL DEFAULT 0 -- how often
+    );
+    CREATE INDEX chains_identity ON chains (identity, not_after);
+    CREATE INDEX chains_serial ON chains (serial);
+    CREATE INDEX chains_key ON chains (key_digest);
+    CREATE INDEX chains_end ON chains (not_after)
+"""
+
+_EVENTS = """
+    CREATE TABLE events (
+        id TEXT PRIMARY KEY,        -- grows with the time
+        at BIGINT NOT NULL,
+        word TEXT NOT NULL,
+        client TEXT NOT NULL,
+        block TEXT,
+        names TEXT NOT NULL,        -- one a line
+        account TEXT,
+        reference TEXT,
+        status BIGINT,              -- HTTP
+        outcome TEXT,
+        reason TEXT,
+        count BIGINT NOT NULL,      -- how many like it are one row
+        node TEXT
+    );
+    CREATE INDEX events_at ON events (at)
+"""
+
+_PROOFS = """
+    CREATE TABLE proofs (           -- what is presented to a CA
+        id TEXT PRIMARY KEY,
+        verification TEXT NOT NULL,
+        type TEXT NOT NULL,         -- of the challenge
+        name TEXT NOT NULL,
+        token TEXT NOT NULL,
+        key_authorization TEXT NOT NULL,
+        account_url TEXT NOT NULL,
+        is_wildcard BIGINT NOT NULL,
+        issuers TEXT NOT NULL,      -- one a line
+        place TEXT,                 -- where the record was put, if not at the usual name
+        node TEXT NOT NULL,
+        presented BIGINT NOT NULL
+    );
+    CREATE INDEX proofs_name ON proofs (name)
+"""
+
+_PAUSES = """
+    CREATE TABLE pauses (           -- what is not tried again for now
+        subject TEXT PRIMARY KEY,
+        error TEXT NOT NULL,        -- as a JSON document
+        failures BIGINT NOT NULL,
+        until BIGINT NOT NULL
+    )
+"""
+
+_ACCOUNTS = """
+    CREATE TABLE accounts (
+        name TEXT PRIMARY KEY,      -- of its section; '' for the one without a name
+        directory TEXT NOT NULL,
+        url TEXT,
+        registration TEXT,          -- as registration.json
+        key {octets},               -- PEM, for other nodes
+        thumbprint TEXT,
+        changed BIGINT NOT NULL
+    )
+"""
+
+MIGRATIONS = (
+    _OPEN_ORDERS,
+    f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
+)
+"""One for each revision, in order; what users have run is never changed, only added to."""
+
+
+def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """Yield what brings a database from a revision to the last one: each revision and its statements."""
+    for revision, migration in enumerate(MIGRATIONS[found:], found + 1):
+        lines = (line.partition("--")[0] for line in migration.splitlines())
+        statements = " ".join(lines).format(octets=dialect.octets).split(";")
+        yield revision, [" ".join(each.split()) for each in statements]
+
+
+def newer(place: str, found: int) -> str:
+    """Return what to do with a state that a newer version of acmems has written."""
+    return (
+        f"{place} was written by a newer version of acmems (revision {found}, this one knows "
+        f"{len(MIGRATIONS)}): install that version, or set 'url' in [state] to another state"
+    )
