@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import random
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash import ANY_TIME, FAILING, POINTS, Crashes, CrashOutcome, CrashPoint
 from tests.peers import PeerFailed
-from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE
+from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
 
 HEADINGS = (
     *("kills", "lost", "issued twice", "ordered twice", "accounts lost", "torn files", "left in DNS"),
@@ -22,7 +24,20 @@ HEADINGS = (
 FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
 PLACES = {"state": "account/state.sqlite*", "storage": "storage", "all files": "*"}
 
-Kill = Callable[[Crashes], CrashOutcome]
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Args:
+        name: how it begins.
+        point: where the server is killed.
+        kill: kills it there once.
+    """
+
+    name: str
+    point: CrashPoint
+    kill: Callable[[Crashes], CrashOutcome]
 
 
 def main() -> int:
@@ -36,53 +51,60 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the dice")  # noqa: S311 - no secret
     options = parser.parse_args()
     rows = [
-        (name, point, kill)
-        for name, point, kill in (_faults() if options.faults else _points())
-        if options.only is None or options.only in name
+        row
+        for row in (_faults() if options.faults else _points())
+        if options.only is None or options.only in row.name
     ]
     if not rows:
         parser.error(f"there is no point {options.only!r}: {', '.join(map(str, POINTS))}")
     print(f"seed {options.seed}")
     print(f"{'killed':32}" + "".join(f"{heading:>15}" for heading in HEADINGS))
     dice = random.Random(options.seed)  # noqa: S311 - no secret
-    # Each row is begun even if nothing is left to be told of the one before.
-    return 0 if all([_tell(name, point, kill, options.kills, dice) for name, point, kill in rows]) else 1
+    is_clean = True
+    for row in rows:
+        is_clean = _tell(row, options.kills, dice) and is_clean
+    return 0 if is_clean else 1
 
 
-def _points() -> Iterator[tuple[str, CrashPoint, Kill]]:
-    for point in (*POINTS, ANY_TIME):
-        yield str(point) if point != ANY_TIME else point.name, point, lambda on, point=point: on.kill(point)
+def _points() -> Iterator[Row]:
+    for point in POINTS:
+        yield Row(str(point), point, functools.partial(_kill_at, point))
+    yield Row(ANY_TIME.name, ANY_TIME, functools.partial(_kill_at, ANY_TIME))
 
 
-def _faults() -> Iterator[tuple[str, CrashPoint, Kill]]:
+def _faults() -> Iterator[Row]:
     for fault, (name, place) in itertools.product(FAULTS, PLACES.items()):
-        yield (
-            f"{fault}, {name}",
-            FAILING,
-            lambda on, fault=fault, place=place: on.kill_while(fault, place),
-        )
+        yield Row(f"{fault}, {name}", FAILING, functools.partial(_kill_while, fault, place))
 
 
-def _tell(name: str, point: CrashPoint, kill: Kill, kills: int, dice: random.Random) -> bool:
+def _kill_at(point: CrashPoint, crashes: Crashes) -> CrashOutcome:
+    return crashes.kill(point)
+
+
+def _kill_while(fault: DiskFault, place: str, crashes: Crashes) -> CrashOutcome:
+    return crashes.kill_while(fault, place)
+
+
+def _tell(row: Row, kills: int, dice: random.Random) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Crashes(Path(folder), dice) as crashes:
         outcomes: list[CrashOutcome] = []
         try:
-            outcomes.extend(kill(crashes) for _ in range(kills))
+            outcomes.extend(row.kill(crashes) for _ in range(kills))
         except (PeerFailed, AssertionError) as error:
-            print(f"{name:32} {error}", flush=True)
+            print(f"{row.name:32} {error}", flush=True)
             return False
     counts = (
         sum(outcome.is_lost for outcome in outcomes),
         sum(outcome.issued > 1 for outcome in outcomes),
-        sum(outcome.placed > 1 + point.places_anew for outcome in outcomes),
+        sum(outcome.placed > 1 + row.point.places_anew for outcome in outcomes),
         sum(outcome.accounts > 1 for outcome in outcomes),
         sum(outcome.torn for outcome in outcomes),
         sum(outcome.left for outcome in outcomes),
     )
     anew = sum(outcome.placed > 1 for outcome in outcomes)
     seconds = f"{statistics.median(outcome.seconds for outcome in outcomes):.2f} s"
-    _print_row(name, (len(outcomes), *counts, anew, seconds))
+    _print_row(row.name, (len(outcomes), *counts, anew, seconds))
     return not any(counts)
 
 

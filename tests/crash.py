@@ -267,7 +267,7 @@ class Crashes:
         if point.path:
             rule = self._proxy.when(path=point.path, nth=1)
             act = rule.call_after if point.after else rule.call_before
-            act(lambda: self._acmems.process.kill())
+            act(lambda: self._acmems.process.kill())  # noqa: PLW0108 - it is another process by then
         else:
             self._disk.kill_at(point.call, f"{self._server}/{point.file}", after=point.after)
         with contextlib.suppress(PeerFailed):

@@ -2,7 +2,10 @@
 
    The file that DISK_FAULTS names holds rules, in the form of `struct rule`; tests/peers/disk.py writes it while the
    program runs. A call that fits a rule fails, waits, or ends the program, as the rule says. A small compiler such as
-   tcc must do, so that there are no atomic operations and no constructors here. */
+   tcc must do, so that there are no atomic operations and no constructors here.
+
+   Into the file that DISK_TRACE names goes what was written, cut, synced and removed, for whoever wants to know what would be
+   left of it after a power cut: a line `OPERATION OFFSET LENGTH-OF-DATA RESULT LENGTH-OF-PATH`, then path and data. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -48,6 +51,8 @@ struct rule {
 };
 
 static struct rule *rules;
+static int trace = -1;
+static pthread_mutex_t tracing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
 
@@ -55,6 +60,8 @@ static void begin(void) {
     const char *path = getenv("DISK_FAULTS");
     int (*real_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     int descriptor = path == NULL ? -1 : real_open(path, O_RDWR | O_CLOEXEC);
+    if (getenv("DISK_TRACE") != NULL)
+        trace = real_open(getenv("DISK_TRACE"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (descriptor < 0)
         return;
     void *found = mmap(NULL, RULES * sizeof(struct rule), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
@@ -110,19 +117,44 @@ static struct verdict judge(uint32_t call, const char *path) {
     return verdict;
 }
 
-static struct verdict about(uint32_t call, int descriptor) {
-    struct verdict nothing = {0, 0, 0};
-    char link[64], path[4096];
-    if (!is_for_any(call))
-        return nothing;
+/* Find the path of an open file; return its length, 0 where it has none. */
+static ssize_t find(int descriptor, char *path, size_t size) {
+    char link[64];
     int kept = errno;
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-    ssize_t length = readlink(link, path, sizeof path - 1);
+    ssize_t length = readlink(link, path, size - 1);
     errno = kept;
     if (length <= 0 || path[0] != '/')
-        return nothing;
+        return 0;
     path[length] = '\0';
-    return judge(call, path);
+    return length;
+}
+
+static struct verdict about(uint32_t call, int descriptor) {
+    struct verdict nothing = {0, 0, 0};
+    char path[4096];
+    return is_for_any(call) && find(descriptor, path, sizeof path) ? judge(call, path) : nothing;
+}
+
+static void note_path(char operation, const char *path, off64_t offset, const void *data, size_t size, int result) {
+    static ssize_t (*real_write)(int, const void *, size_t);
+    char line[128];
+    ssize_t length = strlen(path);
+    int kept = errno;
+    if (real_write == NULL)
+        *(void **)&real_write = dlsym(RTLD_NEXT, "write");
+    int begins = snprintf(line, sizeof line, "%c %lld %zu %d %zd\n", operation, (long long)offset, size, result, length);
+    pthread_mutex_lock(&tracing);
+    if (real_write(trace, line, begins) < 0 || real_write(trace, path, length) < 0 || real_write(trace, data, size) < 0)
+        abort();
+    pthread_mutex_unlock(&tracing);
+    errno = kept;
+}
+
+static void note(char operation, int descriptor, off64_t offset, const void *data, size_t size, int result) {
+    char path[4096];
+    if (trace >= 0 && find(descriptor, path, sizeof path))
+        note_path(operation, path, offset, data, size, result);
 }
 
 static struct verdict about_name(uint32_t call, int folder, const char *name) {
@@ -163,13 +195,35 @@ static struct verdict about_name(uint32_t call, int folder, const char *name) {
     } while (0)
 
 /* A full disk takes what fits, and then nothing. */
-#define RETURN_WRITTEN(verdict, size, done)             \
+#define RETURN_WRITTEN(verdict, size, done, offset)     \
     do {                                                \
         if ((verdict).halves && (size) > 1) {           \
             (size) /= 2;                                \
             (verdict).error = 0;                        \
         }                                               \
-        RETURN(ssize_t, verdict, done);                 \
+        if ((verdict).error) {                          \
+            errno = (verdict).error;                    \
+            return -1;                                  \
+        }                                               \
+        ssize_t result = (done);                        \
+        if (result > 0)                                 \
+            note('W', descriptor, offset, data, result, 0); \
+        if ((verdict).kills)                            \
+            die();                                      \
+        return result;                                  \
+    } while (0)
+
+#define RETURN_NOTED(operation, verdict, size, done)    \
+    do {                                                \
+        int result = -1;                                \
+        if ((verdict).error)                            \
+            errno = (verdict).error;                    \
+        else                                            \
+            result = (done);                            \
+        note(operation, descriptor, size, NULL, 0, result); \
+        if ((verdict).kills)                            \
+            die();                                      \
+        return result;                                  \
     } while (0)
 
 ssize_t read(int descriptor, void *data, size_t size) {
@@ -193,31 +247,31 @@ ssize_t pread64(int descriptor, void *data, size_t size, off64_t offset) {
 ssize_t write(int descriptor, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
     struct verdict verdict = about(WRITE, descriptor);
-    RETURN_WRITTEN(verdict, size, real(descriptor, data, size));
+    RETURN_WRITTEN(verdict, size, real(descriptor, data, size), trace < 0 ? 0 : lseek(descriptor, 0, SEEK_CUR) - result);
 }
 
 ssize_t pwrite(int descriptor, const void *data, size_t size, off_t offset) {
     REAL(ssize_t, "pwrite", int, const void *, size_t, off_t);
     struct verdict verdict = about(WRITE, descriptor);
-    RETURN_WRITTEN(verdict, size, real(descriptor, data, size, offset));
+    RETURN_WRITTEN(verdict, size, real(descriptor, data, size, offset), offset);
 }
 
 ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t offset) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
     struct verdict verdict = about(WRITE, descriptor);
-    RETURN_WRITTEN(verdict, size, real(descriptor, data, size, offset));
+    RETURN_WRITTEN(verdict, size, real(descriptor, data, size, offset), offset);
 }
 
 int ftruncate(int descriptor, off_t size) {
     REAL(int, "ftruncate", int, off_t);
     struct verdict verdict = about(EXTEND, descriptor);
-    RETURN(int, verdict, real(descriptor, size));
+    RETURN_NOTED('T', verdict, size, real(descriptor, size));
 }
 
 int ftruncate64(int descriptor, off64_t size) {
     REAL(int, "ftruncate64", int, off64_t);
     struct verdict verdict = about(EXTEND, descriptor);
-    RETURN(int, verdict, real(descriptor, size));
+    RETURN_NOTED('T', verdict, size, real(descriptor, size));
 }
 
 /* These two return an error and do not set errno. */
@@ -236,13 +290,13 @@ int posix_fallocate64(int descriptor, off64_t offset, off64_t size) {
 int fsync(int descriptor) {
     REAL(int, "fsync", int);
     struct verdict verdict = about(SYNC, descriptor);
-    RETURN(int, verdict, real(descriptor));
+    RETURN_NOTED('S', verdict, 0, real(descriptor));
 }
 
 int fdatasync(int descriptor) {
     REAL(int, "fdatasync", int);
     struct verdict verdict = about(SYNC, descriptor);
-    RETURN(int, verdict, real(descriptor));
+    RETURN_NOTED('S', verdict, 0, real(descriptor));
 }
 
 int rename(const char *from, const char *to) {
@@ -278,6 +332,8 @@ int mkdir(const char *path, mode_t mode) {
 int unlink(const char *path) {
     REAL(int, "unlink", const char *);
     struct verdict verdict = about_name(REMOVE, AT_FDCWD, path);
+    if (trace >= 0 && !verdict.error)
+        note_path('U', path, 0, NULL, 0, 0);
     RETURN(int, verdict, real(path));
 }
 

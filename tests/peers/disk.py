@@ -1,14 +1,14 @@
-"""A disk that fails: what stands between a program and its files, and does as it is told while the program runs.
+"""A disk that fails: what stands between a program and its files, and does as it is told meanwhile.
 
     disk = Disk(folder)
     with Acmems(settings, disk.env) as acmems:
         with disk.fault(FULL, settings.folder / "storage"):
             ...
 
-It is a library that the loader puts before the C library (LD_PRELOAD), because that is what works everywhere: for
-any user, in any container, on any file system. A file system of its own would need FUSE's device or a namespace in
-which it may be mounted, a device that fails needs root and the kernel's modules, and strace needs ptrace. The
-programs under test do their disk work through the C library: Python and SQLite alike.
+It is a library that the loader puts before the C library (LD_PRELOAD), because that works everywhere: for any
+user, in any container, on any file system. A file system of its own would need FUSE's device or a namespace
+in which it may be mounted, a device that fails needs root and modules of the kernel, and strace needs ptrace.
+The programs under test do their disk work through the C library: Python and SQLite alike.
 """
 
 from __future__ import annotations
@@ -96,17 +96,22 @@ class Disk:
 
     Args:
         folder: where the rules are kept.
+        trace: where what is written, cut and synced is noted, for `tests.power_cut`; None for nowhere.
 
     Attributes:
         env: variables for the programs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trace: Path | None = None) -> None:
         path = folder / "disk-faults"
         path.write_bytes(bytes(_RULES * _FORM.size))
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
-        self.env: Mapping[str, str] = {"LD_PRELOAD": str(library()), "DISK_FAULTS": str(path)}
+        self.env: Mapping[str, str] = {
+            "LD_PRELOAD": str(library()),
+            "DISK_FAULTS": str(path),
+            **({} if trace is None else {"DISK_TRACE": str(trace)}),
+        }
 
     @contextlib.contextmanager
     def fault(self, fault: DiskFault, place: Path | str) -> Iterator[DiskRule]:
@@ -121,6 +126,10 @@ class Disk:
             yield rule
         finally:
             rule.end()
+
+    def fault_after(self, fault: DiskFault, place: Path | str, skipped: int) -> DiskRule:
+        """Have files fail after so many fitting calls, until `heal`."""
+        return self._rule(place, fault, skipped=skipped)
 
     def kill_at(self, call: Call, place: Path | str, *, after: bool = False, nth: int = 1) -> DiskRule:
         """Have the next program that does something to a file end there, as by kill -9.

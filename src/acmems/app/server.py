@@ -95,7 +95,7 @@ class Server:
         self.bus.subscribe(self._log)
         self._generation = Generation.of(config)
         self._database = _open_state(config)
-        orders = None if self._database is None else OrderRecords(self._database, clock.now())
+        orders = None if self._database is None else OrderRecords(self._database)
         self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
         identity = IssuerIdentity(config.account.directory_url, config.account.profile)
         policy = self._generation.policy
@@ -129,7 +129,7 @@ class Server:
         )
         self._threads = [self._sweeping, self._saving, self._summing]
         if orders is not None:
-            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
+            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance, clock)
             self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
@@ -137,6 +137,11 @@ class Server:
     def listeners(self) -> tuple[Listener, ...]:
         """Where it listens."""
         return self._listeners.all
+
+    @property
+    def database(self) -> Database | None:
+        """The state, None where another server uses it."""
+        return self._database
 
     @property
     def unused_sockets(self) -> tuple[socket.socket, ...]:

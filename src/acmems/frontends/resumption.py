@@ -11,6 +11,7 @@ from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord, OrderRecords
+from acmems.system.clock import SYSTEM, Clock
 from acmems.x509 import csr
 
 logger = logging.getLogger(__name__)
@@ -23,18 +24,32 @@ class Resumption:
         orders: what is known of them.
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
+        clock: for dates.
     """
 
-    def __init__(self, orders: OrderRecords, policy: Callable[[], SigningPolicy], issuance: Issuance) -> None:
+    def __init__(
+        self,
+        orders: OrderRecords,
+        policy: Callable[[], SigningPolicy],
+        issuance: Issuance,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self._orders = orders
         self._policy = policy
         self._issuance = issuance
+        self._clock = clock
         self._running: dict[str, Future[Delivery]] = {}
 
     def run(self) -> None:
-        """Begin what is left and is not running, and write what waits for that; called from time to time."""
+        """Begin what is left and is not running, and write what waits for that; called from time to time.
+
+        What seems to have expired is left to whoever asks for it again: by then, the clock may be set right.
+        """
         self._orders.flush()
+        now = self._clock.now()
         for record in self._orders.recovered:
+            if record.expires <= now:
+                continue
             running = self._running.get(record.identity)
             if running is None or running.done():
                 self._begin(record)

@@ -18,9 +18,7 @@ from acmems.x509.csr import CertificateRequest
 class IssuanceMemory(Protocol):
     """Remembers over a restart what has begun."""
 
-    def intend(
-        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
-    ) -> Future[None] | None:
+    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
         """Remember that an order is going to be placed, or an open one to be continued.
 
         Args:
@@ -30,7 +28,7 @@ class IssuanceMemory(Protocol):
             now: the time.
 
         Returns:
-            a future to wait for, None where there is no need to.
+            a future; it has a `StateUnavailable` where nothing could be remembered.
         """
 
     def end(self, identity: str) -> None:

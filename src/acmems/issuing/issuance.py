@@ -348,9 +348,11 @@ class Issuance:
         """
         if self.memory is not None:
             csr, now = accepted.request.pem, self.clock.now()
-            written = self.memory.intend(key.digest, csr, accepted.block, now)
-            if written is not None:
-                yield from outcome(written)
+            try:
+                yield from outcome(self.memory.intend(key.digest, csr, accepted.block, now))
+            except BaseException:
+                self.memory.end(key.digest)
+                raise
 
     def _forget(self, key: IssuanceKey) -> None:
         """Forget what has begun: its chain is safe, or of no use."""

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 
 from acmems.state.engines.contract import Database, Transaction, Value
 
-_INTEND = """
-    INSERT INTO orders (identity, csr, block, begun) VALUES (?, ?, ?, ?)
-    ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun
-"""
 _OPENED = """
     INSERT INTO orders (identity, csr, block, begun, account, url, expires) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
@@ -47,30 +43,29 @@ class OrderRecords:
 
     Args:
         database: where they are kept.
-        now: the time; what has expired is forgotten.
 
     Raises:
         StateUnavailable: they cannot be read.
     """
 
-    def __init__(self, database: Database, now: datetime.datetime) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._intents: dict[str, tuple[bytes, str | None, int]] = {}
-        self._is_failing = False  # whether the last change could not be made
-        self._recovered = {each.identity: each for each in self._load(now)}
+        self._recovered = {each.identity: each for each in self._load()}
 
     @property
     def recovered(self) -> tuple[OrderRecord, ...]:
-        """Those that the last process has left at the CA, oldest first, and that are not forgotten since."""
+        """Those that the last process has left at the CA, oldest first, and that are not forgotten since.
+
+        Also those that seem to have expired: this machine's clock may be wrong, and the CA knows better.
+        """
         return tuple(self._recovered.values())
 
-    def intend(
-        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
-    ) -> Future[None] | None:
+    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
         """Note that an order is going to be placed, or an open one for the same to be continued.
 
         It is written together with the CA's answer: before there is an order, there is nothing to find again.
-        Only where the state could not be written lately it is tried now, so that nothing is ordered in vain.
+        But whether the state can be written is tried before, so that nothing is ordered in vain.
 
         Args:
             identity: what makes two requests the same, as a digest.
@@ -78,11 +73,9 @@ class OrderRecords:
             block: the auth block that grants it.
             now: the time.
 
-        Returns:
-            a future to wait for, None where there is no need to.
         """
         self._intents[identity] = (csr, block, int(now.timestamp()))
-        return self._write(_INTEND, (identity, *self._intents[identity])) if self._is_failing else None
+        return self._database.check()
 
     def end(self, identity: str) -> None:
         """Take note that no order is going to be placed for now, until the next `intend`."""
@@ -112,26 +105,21 @@ class OrderRecords:
         self._write("DELETE FROM orders WHERE identity = ?", (identity,), soon=False)
 
     def flush(self) -> None:
-        """Write what has waited for another change."""
+        """Write what has waited for another change, and see whether the state can be written."""
         self._database.flush()
+        self._database.check()
 
     def _write(self, statement: str, row: tuple[Value, ...], *, soon: bool = True) -> Future[None]:
         def change(transaction: Transaction) -> None:
             transaction.execute(statement, row)
 
-        written = self._database.write(change, soon=soon)
-        written.add_done_callback(self._note_outcome)
-        return written
+        return self._database.write(change, soon=soon)
 
-    def _note_outcome(self, written: Future[None]) -> None:
-        self._is_failing = written.exception() is not None
-
-    def _load(self, now: datetime.datetime) -> tuple[OrderRecord, ...]:
+    def _load(self) -> tuple[OrderRecord, ...]:
         """Return the orders that the CA has, and forget the others: nothing was issued for those."""
-        past = int(now.timestamp())
 
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
-            transaction.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
+            transaction.execute("DELETE FROM orders WHERE url IS NULL")
             rows = transaction.execute(
                 "SELECT identity, csr, block, account, url, expires FROM orders ORDER BY begun"
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +13,14 @@ from typing import Any, TypeVar
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Transaction
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+CHECKED_SECONDS = 1.0
+"""For so long after a change the state is taken to be writable."""
+PATIENCE_SECONDS = 30.0
+"""Seconds after which a state that does not answer counts as one that cannot be written."""
 
 Transact = Callable[[Sequence[Change[Any]]], list[Any]]
 """Makes changes in one transaction, and returns what each returns once that is durable.
@@ -33,12 +42,16 @@ class GroupCommit:
 
     Args:
         transact: makes changes, in that thread.
+        monotonic: a clock, in seconds.
     """
 
-    def __init__(self, transact: Transact) -> None:
+    def __init__(self, transact: Transact, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._transact = transact
-        self.failure: StateUnavailable | None = None
-        """Why the last change could not be made, None where it could."""
+        self._monotonic = monotonic
+        self._failure: StateUnavailable | None = None
+        self._began: float | None = None  # when the transaction began that goes on
+        self._made = -CHECKED_SECONDS  # when the last change had been made
+        self._check: Future[None] | None = None  # the last one
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
         self._lock = threading.Lock()  # guards what follows
         self._queued: list[_QueuedChange] = []
@@ -57,6 +70,26 @@ class GroupCommit:
             except RuntimeError:
                 future.set_exception(StateUnavailable("the state is closed: this server is stopping"))
         return future
+
+    @property
+    def failure(self) -> StateUnavailable | None:
+        """Why the last change could not be made, None where it could."""
+        began = self._began
+        if began is not None and (seconds := self._monotonic() - began) > PATIENCE_SECONDS:
+            return StateUnavailable(f"the state has not answered for {seconds:.0f} seconds")
+        return self._failure
+
+    def check(self) -> Future[None]:
+        """Write a row to see whether that works, unless a change was made less than a second ago."""
+        check = self._check
+        if check is not None and not check.done():
+            return check  # one is enough for all who want to know at the same time
+        if self._failure is None and self._monotonic() - self._made < CHECKED_SECONDS:
+            check = Future()
+            check.set_result(None)
+        else:
+            check = self._check = self.write(probe)
+        return check
 
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one, if there are any."""
@@ -83,14 +116,23 @@ class GroupCommit:
                     self._fail([change], error)
 
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
-        outcomes = self._transact([change.apply for change in changes])
-        self.failure = None
+        self._began = self._monotonic()
+        try:
+            outcomes = self._transact([change.apply for change in changes])
+        finally:
+            self._began = None
+        self._made = self._monotonic()
+        if self._failure is not None:
+            self._failure = None
+            logger.info("the state can be written again")
         for change, outcome in zip(changes, outcomes, strict=True):
             change.future.set_result(outcome)
 
     def _fail(self, changes: Sequence[_QueuedChange], error: Exception) -> None:
         if isinstance(error, StateUnavailable):
-            self.failure = error
+            if self._failure is None:  # told once, not at each change
+                logger.error("nothing is ordered until this is mended: %s", error)
+            self._failure = error
         for change in changes:
             change.future.set_exception(error)
 

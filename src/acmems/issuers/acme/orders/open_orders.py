@@ -116,7 +116,8 @@ class OpenOrders:
         self._orders: OrderedDict[str, OpenOrder] = OrderedDict()
         for each in () if memory is None else memory.recovered:
             if each.account == account:
-                left = (each.expires - clock.now()).total_seconds()
+                # Not more than it had when it was placed: the clock may be wrong.
+                left = min(_OPEN_SECONDS[-1], (each.expires - clock.now()).total_seconds())
                 until = clock.monotonic() + left
                 opened = OpenOrder(each.url, until, each.expires, is_recovered=True, is_unknown=True)
                 self._orders[each.identity] = opened
