@@ -139,11 +139,6 @@ class Server:
         return self._listeners.all
 
     @property
-    def database(self) -> Database | None:
-        """The state, None where another server uses it."""
-        return self._database
-
-    @property
     def unused_sockets(self) -> tuple[socket.socket, ...]:
         """Those that this process was started with and that no listener has."""
         return self._listeners.pool.unused

@@ -10,7 +10,6 @@ from acmems.events import Bus
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.net.listening import Listener
-from acmems.state.engines.contract import Database
 from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.system.threads import HealthCheck
@@ -50,10 +49,6 @@ class Monitored(Protocol):
     @property
     def issuance(self) -> Issuance:
         """Turns requests into chains."""
-
-    @property
-    def database(self) -> Database | None:
-        """The state, None where there is none."""
 
     @property
     def listeners(self) -> Sequence[Listener]:

@@ -97,9 +97,6 @@ class Monitoring:
         if self._is_stopping:
             yield "the server is stopping"
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
-        database = self._monitored.database
-        if database is not None and database.failure is not None:
-            yield "the state cannot be written: the log says why"
         if not self._monitored.issuer.is_account_known:
             yield "the account at the CA is not known: the log says why"
 

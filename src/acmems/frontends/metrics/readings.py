@@ -72,12 +72,6 @@ class Readings(Collector):
         for name, failure in self._storages.failures():
             storages.add_metric([name], failure is None)
         yield storages
-        if (database := self._monitored.database) is not None:
-            yield GaugeMetricFamily(
-                "acmems_state_writable",
-                "Whether the last change to the state could be made.",
-                database.failure is None,
-            )
 
     def _of_ca(self) -> Iterator[Metric]:
         issuer = self._monitored.issuer

@@ -19,8 +19,6 @@ T = TypeVar("T")
 
 CHECKED_SECONDS = 1.0
 """For so long after a change the state is taken to be writable."""
-PATIENCE_SECONDS = 30.0
-"""Seconds after which a state that does not answer counts as one that cannot be written."""
 
 Transact = Callable[[Sequence[Change[Any]]], list[Any]]
 """Makes changes in one transaction, and returns what each returns once that is durable.
@@ -48,8 +46,8 @@ class GroupCommit:
     def __init__(self, transact: Transact, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._transact = transact
         self._monotonic = monotonic
-        self._failure: StateUnavailable | None = None
-        self._began: float | None = None  # when the transaction began that goes on
+        self.failure: StateUnavailable | None = None
+        """Why the last change could not be made, None where it could."""
         self._made = -CHECKED_SECONDS  # when the last change had been made
         self._check: Future[None] | None = None  # the last one
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
@@ -71,20 +69,12 @@ class GroupCommit:
                 future.set_exception(StateUnavailable("the state is closed: this server is stopping"))
         return future
 
-    @property
-    def failure(self) -> StateUnavailable | None:
-        """Why the last change could not be made, None where it could."""
-        began = self._began
-        if began is not None and (seconds := self._monotonic() - began) > PATIENCE_SECONDS:
-            return StateUnavailable(f"the state has not answered for {seconds:.0f} seconds")
-        return self._failure
-
     def check(self) -> Future[None]:
         """Write a row to see whether that works, unless a change was made less than a second ago."""
         check = self._check
         if check is not None and not check.done():
             return check  # one is enough for all who want to know at the same time
-        if self._failure is None and self._monotonic() - self._made < CHECKED_SECONDS:
+        if self.failure is None and self._monotonic() - self._made < CHECKED_SECONDS:
             check = Future()
             check.set_result(None)
         else:
@@ -116,23 +106,19 @@ class GroupCommit:
                     self._fail([change], error)
 
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
-        self._began = self._monotonic()
-        try:
-            outcomes = self._transact([change.apply for change in changes])
-        finally:
-            self._began = None
+        outcomes = self._transact([change.apply for change in changes])
         self._made = self._monotonic()
-        if self._failure is not None:
-            self._failure = None
+        if self.failure is not None:
+            self.failure = None
             logger.info("the state can be written again")
         for change, outcome in zip(changes, outcomes, strict=True):
             change.future.set_result(outcome)
 
     def _fail(self, changes: Sequence[_QueuedChange], error: Exception) -> None:
         if isinstance(error, StateUnavailable):
-            if self._failure is None:  # told once, not at each change
+            if self.failure is None:  # told once, and not for each change
                 logger.error("nothing is ordered until this is mended: %s", error)
-            self._failure = error
+            self.failure = error
         for change in changes:
             change.future.set_exception(error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from acmems.issuing import pauses
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
 from acmems.net.listening import Listener, ListenerLimits
-from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage, IssuerIdentity
 
 KNOWN: dict[str, Any] = {"reference": "r", "client": "192.0.2.1"}
@@ -117,22 +115,6 @@ class TestReadiness:
         assert reply.body == (
             b"storage 'disk' cannot be written\nthe account at the CA is not known: the log says why\n"
         )
-
-    def test_a_state_that_cannot_be_written(
-        self, stand: Stand, monitoring: Monitoring, tmp_path: Path
-    ) -> None:
-        """A server that can note no orders is not ready, and says no path; it is again once it can."""
-        database = stand.database = SqliteDatabase.open(tmp_path / "state.sqlite")
-        assert samples(stand, monitoring)["acmems_state_writable", frozenset()] == 1
-        database._connection.execute("PRAGMA query_only = ON")
-        assert database.check().exception(20) is not None
-        reply = ask(monitoring, READYZ)
-        assert (reply.status, reply.body) == (503, b"the state cannot be written: the log says why\n")
-        assert samples(stand, monitoring)["acmems_state_writable", frozenset()] == 0
-        database._connection.execute("PRAGMA query_only = OFF")
-        database.check().result(20)
-        assert ask(monitoring, READYZ).status == 200
-        database.close()
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_asking_tries_nothing(
