@@ -139,6 +139,11 @@ class Server:
         return self._listeners.all
 
     @property
+    def state(self) -> Database | None:
+        """What must survive, None where another server uses the file for it."""
+        return self._database
+
+    @property
     def unused_sockets(self) -> tuple[socket.socket, ...]:
         """Those that this process was started with and that no listener has."""
         return self._listeners.pool.unused

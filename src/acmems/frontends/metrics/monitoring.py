@@ -13,7 +13,7 @@ from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
 from acmems.frontends.metrics.readings import Readings
 from acmems.frontends.metrics.survey import CertificateSurvey
-from acmems.frontends.metrics.trials import CATrials, StorageTrials
+from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
 from acmems.net.http import HttpResponse
 
 METRICS, HEALTHZ, READYZ = "/metrics", "/healthz", "/readyz"
@@ -42,11 +42,14 @@ class Monitoring:
         self._scraped, self._scraped_until = b"", -math.inf
         self._survey = CertificateSurvey(monitored)
         self._storages = StorageTrials(monitored)
+        self._state = StateTrials(monitored)
         self._ca = CATrials(monitored)
         self._registry = CollectorRegistry()
         self._counters = EventCounters(self._registry)
-        threads = (self._survey.thread, self._storages.thread, self._ca.thread)
-        self._registry.register(Readings(monitored, self._survey, self._storages, self._ca, threads))
+        threads = (self._survey.thread, self._storages.thread, self._state.thread, self._ca.thread)
+        self._registry.register(
+            Readings(monitored, self._survey, self._storages, self._state, self._ca, own=threads)
+        )
         pages = {METRICS: self._metrics, HEALTHZ: self._health, READYZ: self._readiness}
         self.front_end = MetricsFrontEnd(pages, monitored.bus, monitored.clock)
 
@@ -55,7 +58,7 @@ class Monitoring:
         self._expect()
         self._monitored.bus.subscribe(self._counters.count)
         self._monitored.bus.subscribe(self._ca.hear)
-        for each in (self._survey, self._storages, self._ca):
+        for each in (self._survey, self._storages, self._state, self._ca):
             each.thread.start()
 
     def stop(self) -> None:
@@ -63,6 +66,7 @@ class Monitoring:
         self._is_stopping = True
         self._survey.close()
         self._storages.thread.close()
+        self._state.thread.close()
         self._ca.thread.close()
 
     def _expect(self) -> None:
@@ -97,6 +101,8 @@ class Monitoring:
         if self._is_stopping:
             yield "the server is stopping"
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
+        if (failure := self._state.failure) is not None:
+            yield failure
         if not self._monitored.issuer.is_account_known:
             yield "the account at the CA is not known: the log says why"
 

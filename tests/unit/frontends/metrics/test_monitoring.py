@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +16,14 @@ from tests.monitoring import TEXT, Health, Stand
 from tests.peers import wait_until
 
 from acmems.events import DeliveredEvent, Event, NotIssuedEvent, RefusedEvent
-from acmems.exceptions import CAUnavailable, RateLimited, StorageUnavailable
+from acmems.exceptions import CAUnavailable, RateLimited, StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics import monitoring as module
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
 from acmems.issuing import pauses
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
 from acmems.net.listening import Listener, ListenerLimits
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage, IssuerIdentity
 
 KNOWN: dict[str, Any] = {"reference": "r", "client": "192.0.2.1"}
@@ -99,7 +102,7 @@ class TestReadiness:
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_all_that_is_lacking(
-        self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch
+        self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """Each thing that is lacking has a line, without paths and reasons."""
 
@@ -108,13 +111,19 @@ class TestReadiness:
 
         monkeypatch.setattr(FileStorage, "check", check)
         stand.stub.account = None
-        monitoring._storages.turn()
-        wait_until(lambda: ask(monitoring, READYZ).body.count(b"\n") == 2, "the storage was tried")
-        reply = ask(monitoring, READYZ)
+        with contextlib.closing(SqliteDatabase.open(tmp_path / "state.sqlite")) as stand.state:
+            assert value(samples(stand, monitoring), "acmems_state_writable") == 1
+            stand.state._commits.failure = StateUnavailable("disk I/O error (/srv/secret)")
+            monitoring._storages.turn()
+            wait_until(lambda: ask(monitoring, READYZ).body.count(b"\n") == 3, "the storage was tried")
+            reply = ask(monitoring, READYZ)
+            assert value(samples(stand, monitoring), "acmems_state_writable") == 0
         assert reply.status == 503
-        assert reply.body == (
-            b"storage 'disk' cannot be written\nthe account at the CA is not known: the log says why\n"
-        )
+        assert reply.body.decode().splitlines() == [
+            "storage 'disk' cannot be written",
+            "the state cannot be written: nothing is ordered",
+            "the account at the CA is not known: the log says why",
+        ]
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_asking_tries_nothing(
