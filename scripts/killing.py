@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import itertools
 import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash import ANY_TIME, FAILING, POINTS, Crashes, CrashOutcome, CrashPoint
+from tests.crash import ANY_TIME, FAILING, POINTS, STATE, Crashes, CrashOutcome, CrashPoint
 from tests.peers import PeerFailed
 from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
 
@@ -22,7 +23,12 @@ HEADINGS = (
     *("placed anew", "recovered in"),
 )
 FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
-PLACES = {"state": "account/state.sqlite*", "storage": "storage", "all files": "*"}
+PLACES = {"state": STATE, "storage": "storage", "all files": "*"}
+
+STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "sqlite": lambda: contextlib.nullcontext(""),
+}
+"""Where the state may be kept: what starts a database, and returns the lines of a configuration for it."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,13 @@ class Row:
         name: how it begins.
         point: where the server is killed.
         kill: kills it there once.
+        is_about_file: whether it needs a state that is a file.
     """
 
     name: str
     point: CrashPoint
     kill: Callable[[Crashes], CrashOutcome]
+    is_about_file: bool = False
 
 
 def main() -> int:
@@ -48,12 +56,14 @@ def main() -> int:
     parser.add_argument(
         "--faults", action="store_true", help="kills while the disk fails, in place of points"
     )
+    parser.add_argument("--state", choices=STATES, default="sqlite", help="where the state is kept (sqlite)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the dice")  # noqa: S311 - no secret
     options = parser.parse_args()
     rows = [
         row
         for row in (_faults() if options.faults else _points())
-        if options.only is None or options.only in row.name
+        if (options.only is None or options.only in row.name)
+        and (options.state == "sqlite" or not row.is_about_file)
     ]
     if not rows:
         parser.error(f"there is no point {options.only!r}: {', '.join(map(str, POINTS))}")
@@ -61,20 +71,22 @@ def main() -> int:
     print(f"{'killed':32}" + "".join(f"{heading:>15}" for heading in HEADINGS))
     dice = random.Random(options.seed)  # noqa: S311 - no secret
     is_clean = True
-    for row in rows:
-        is_clean = _tell(row, options.kills, dice) and is_clean
+    with STATES[options.state]() as state:
+        for row in rows:
+            is_clean = _tell(row, options.kills, dice, state) and is_clean
     return 0 if is_clean else 1
 
 
 def _points() -> Iterator[Row]:
     for point in POINTS:
-        yield Row(str(point), point, functools.partial(_kill_at, point))
+        yield Row(str(point), point, functools.partial(_kill_at, point), point.file == STATE)
     yield Row(ANY_TIME.name, ANY_TIME, functools.partial(_kill_at, ANY_TIME))
 
 
 def _faults() -> Iterator[Row]:
     for fault, (name, place) in itertools.product(FAULTS, PLACES.items()):
-        yield Row(f"{fault}, {name}", FAILING, functools.partial(_kill_while, fault, place))
+        kill = functools.partial(_kill_while, fault, place)
+        yield Row(f"{fault}, {name}", FAILING, kill, place == STATE)
 
 
 def _kill_at(point: CrashPoint, crashes: Crashes) -> CrashOutcome:
@@ -85,9 +97,12 @@ def _kill_while(fault: DiskFault, place: str, crashes: Crashes) -> CrashOutcome:
     return crashes.kill_while(fault, place)
 
 
-def _tell(row: Row, kills: int, dice: random.Random) -> bool:
+def _tell(row: Row, kills: int, dice: random.Random, state: str) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Crashes(Path(folder), dice) as crashes:
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        Crashes(Path(folder), dice, state) as crashes,
+    ):
         outcomes: list[CrashOutcome] = []
         try:
             outcomes.extend(row.kill(crashes) for _ in range(kills))

@@ -47,6 +47,8 @@ all = yes
 domain = **
 verification = http, dns
 """
+STATE = "account/state.sqlite*"
+"""The files of a state, where it lies beside the account."""
 CLEARED_SECONDS = 20.0
 """In which what was presented must be withdrawn after an order has ended."""
 
@@ -89,9 +91,8 @@ def _points() -> Iterator[CrashPoint]:
         yield CrashPoint("newAccount", after, NEW_ACCOUNT, is_start=True)
         yield CrashPoint("account noted", after, file="account/registration.json", is_start=True)
         yield CrashPoint("newOrder", after, NEW_ORDER, places_anew=True)
-        state = "account/state.sqlite*"
-        yield CrashPoint("state written", after, "", Call.WRITE, state, NEW_ORDER, most=4, places_anew=True)
-        yield CrashPoint("order noted", after, "", Call.SYNC, state, NEW_ORDER, places_anew=True)
+        yield CrashPoint("state written", after, "", Call.WRITE, STATE, NEW_ORDER, most=4, places_anew=True)
+        yield CrashPoint("order noted", after, "", Call.SYNC, STATE, NEW_ORDER, places_anew=True)
         yield CrashPoint("authorization", after, AUTHORIZATION, most=2, places_anew=True)
         yield CrashPoint("proof noted", after, file="account/presented/*")
         yield CrashPoint("challenge", after, CHALLENGE, most=2, places_anew=True)
@@ -146,10 +147,12 @@ class Crashes:
     Args:
         folder: where everything is.
         dice: says when, where a point leaves that open.
+        state: lines of the configuration that say where the state is; it lies beside the account otherwise.
     """
 
     folder: Path
     dice: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - no secrets here
+    state: str = ""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -165,7 +168,7 @@ class Crashes:
             self._server.mkdir()
             settings = self._proxy.before(Settings.of(self._pebble, self._server))
             settings.verification += DNS.format(server=self._bind.address)
-            settings.auth = BOTH
+            settings.auth = BOTH + self.state
             self._acmems = stack.enter_context(Acmems(settings, self._disk.env))
             self._cleanup = stack.pop_all()
         return self

@@ -143,10 +143,6 @@ class Disk:
         action = Action.DIE_AFTER if after else Action.DIE_BEFORE
         return self._rule(place, DiskFault("kill", call, times=1), action, nth - 1)
 
-    def count(self, call: Call, place: Path | str) -> DiskRule:
-        """Count what programs do to a file from now on."""
-        return self._rule(place, DiskFault("counted", call))
-
     def heal(self) -> None:
         """Forget all rules."""
         for number in range(_RULES):
