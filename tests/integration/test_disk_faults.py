@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.crash import STATE
 from tests.fault_proxy import FaultProxy
 from tests.faults import CERTIFICATE, FINALIZE, NEW_ACCOUNT, NEW_ORDER
 from tests.peers import (
@@ -24,11 +25,10 @@ from tests.peers import (
     free_port,
     make_key_and_csr,
 )
-from tests.peers.disk import BROKEN, FULL, READ_ONLY, SLOW, UNSYNCED, Call, Disk, DiskFault
+from tests.peers.disk import BROKEN, FULL, READ_ONLY, SLOW, UNSYNCED, UNSYNCED_ONCE, Call, Disk, DiskFault
 
 from acmems.state.engines.group_commit import CHECKED_SECONDS
 
-STATE = "account/state.sqlite*"
 UNWRITABLE = (FULL, BROKEN, UNSYNCED, READ_ONLY)
 METRICS = """
 [metrics]
@@ -116,6 +116,23 @@ def test_a_state_that_fails_while_idle(machine: Machine, fault: DiskFault) -> No
     assert machine.ask(new).status == 200
     assert machine.is_ready()
     assert machine.acmems.log[logged:].count("the state can be written again") == 1
+
+
+def test_one_sync_that_fails(machine: Machine) -> None:
+    """The connection is good after it: the next order is noted, and found again after a kill."""
+    lost, kept = machine.csr(), machine.csr()
+    time.sleep(CHECKED_SECONDS)
+    with machine.fault(UNSYNCED_ONCE, STATE):
+        assert machine.ask(lost).status == 503
+        machine.proxy.when(path=FINALIZE, nth=1).call_after(machine.acmems.process.kill)
+        with pytest.raises(PeerFailed):
+            machine.ask(kept)
+    machine.acmems.process.wait()
+    machine.proxy.heal()
+    placed = machine.proxy.count(path=NEW_ORDER)
+    machine.acmems.start()
+    assert machine.ask(kept).status == 200
+    assert machine.proxy.count(path=NEW_ORDER) == placed
 
 
 @pytest.mark.threat("disk", "a state that cannot be written")
