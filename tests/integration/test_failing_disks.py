@@ -21,7 +21,6 @@ from tests.peers.disk import (
     DiskFault,
 )
 
-
 WRITING = """
 import os, sys
 file = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
