@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash import ANY_TIME, FAILING, POINTS, STATE, Crashes, CrashOutcome, CrashPoint
-from tests.peers import PeerFailed
+from tests.peers import PeerFailed, Postgres
 from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
 
 HEADINGS = (
@@ -25,8 +25,21 @@ HEADINGS = (
 FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
 PLACES = {"state": STATE, "storage": "storage", "all files": "*"}
 
+STATE_SECTION = """
+[state]
+url = {url}
+"""
+
+
+@contextlib.contextmanager
+def _in_postgresql() -> Iterator[str]:
+    with Postgres() as server:
+        yield STATE_SECTION.format(url=server.url_of(server.make_database()))
+
+
 STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
     "sqlite": lambda: contextlib.nullcontext(""),
+    "postgresql": _in_postgresql,
 }
 """Where the state may be kept: what starts a database, and returns the lines of a configuration for it."""
 

@@ -31,8 +31,9 @@ def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
     if before.state != after.state:
+        key = after.state.key or "url"
         yield Finding(
-            after.where("state", None, "url"), "'url' cannot be changed by a reload: restart acmems"
+            after.where("state", None, key), f"'{key}' cannot be changed by a reload: restart acmems"
         )
 
 

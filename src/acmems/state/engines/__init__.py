@@ -3,6 +3,8 @@
 - `contract`: what the rest of `acmems.state` speaks to
 - `sqlite`: one file, for the servers of one machine
 - `soundness`: what makes such a file unusable, and what to do about it
+- `postgresql`: a database of PostgreSQL, for any number of servers
+- `connection`, `pool`: connections to that which never hang, and how long until the next attempt
 - `group_commit`: changes that share transactions, for each engine
 - `migrations`: the tables, as the steps from one revision to the next
 - `places`: which file systems SQLite is safe on

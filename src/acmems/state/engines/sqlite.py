@@ -166,8 +166,9 @@ class SqliteDatabase:
             while True:
                 self._readers.get_nowait().close()
         self._connection.close()
-        if self._file_lock is not None:
-            os.close(self._file_lock)
+        lock, self._file_lock = self._file_lock, None
+        if lock is not None:
+            os.close(lock)
 
     def backup(self, target: Path) -> None:
         """Copy everything, as it is at one moment, to another file; a server that runs goes on meanwhile.
