@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
@@ -15,6 +16,7 @@ from acmems.exceptions import (
     CertificateUnusable,
     ClocksDiffer,
     DeadlinePassed,
+    StateUnavailable,
 )
 from acmems.issuing.contract import IssuanceMemory, Issuer, Workload, refuse_key_of_account
 from acmems.issuing.kept import KeptChains
@@ -350,9 +352,9 @@ class Issuance:
             csr, now = accepted.request.pem, self.clock.now()
             try:
                 yield from outcome(self.memory.intend(key.digest, csr, accepted.block, now))
-            except BaseException:
+            except StateUnavailable as error:
                 self.memory.end(key.digest)
-                raise
+                raise copy.copy(error) from None  # others have the same one: with a traceback of its own
 
     def _forget(self, key: IssuanceKey) -> None:
         """Forget what has begun: its chain is safe, or of no use."""

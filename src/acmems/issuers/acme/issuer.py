@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -33,6 +33,8 @@ from acmems.x509.csr import CertificateRequest
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_SLICE_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -388,6 +390,9 @@ class AcmeIssuer:
             future = self.loop.submit(steps)
         except RuntimeError:
             raise _stopping() from None
+        # In slices: a signal that comes right before a wait without end is heard of only after it.
+        while not wait([future], _SLICE_SECONDS).done:
+            pass
         try:
             return future.result()
         except CancelledError:

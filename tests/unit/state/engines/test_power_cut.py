@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.peers.disk import UNSYNCED, Call, Disk, DiskFault
+from tests.peers.disk import BROKEN, UNSYNCED, Call, Disk, DiskFault
 from tests.power_cut import Fate, Platter, steps
 
 CHANGES = 60
@@ -74,6 +74,7 @@ def rows(folder: Path, platter: Platter, state: Path, fate: Fate) -> set[str]:
         (None, 0),
         (DiskFault("a failed sync", Call.SYNC, UNSYNCED.error, times=1), 20),
         (DiskFault("five failed syncs", Call.SYNC, UNSYNCED.error, times=5), 33),
+        (DiskFault("I/O errors", BROKEN.calls, BROKEN.error, times=9), 150),
     ],
     ids=str,
 )
@@ -88,7 +89,9 @@ def test_what_was_confirmed_is_there(
     platter, confirmed, failures, cuts = Platter(dice), set[str](), 0, 0
     for step in steps(trace):
         if step.path == str(tmp_path / "confirmed"):
-            if step.data != b"-":
+            if step.data == b"-":
+                failures += 1
+            else:
                 confirmed.add(str(step.data[0] - 48))
         else:
             platter.take(step)
@@ -100,3 +103,4 @@ def test_what_was_confirmed_is_there(
     assert cuts > 50
     assert bool(failures) == (fault is not None)
     assert confirmed <= rows(after, platter, state, "nothing")
+    assert str(CHANGES - 1) in confirmed  # it has recovered by itself
