@@ -155,6 +155,10 @@ class Postgres(Peer):
         except psycopg.OperationalError:
             return False
 
+    def __exit__(self, *of: object) -> None:
+        self.stop(signal.SIGQUIT)  # at once: nobody reads again what it would write to disk
+        super().__exit__(*of)
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> int | None:
         """Send a signal and wait for the end; the usual one ends connections and writes all to disk."""
         if number != signal.SIGKILL or self._process is None:

@@ -16,13 +16,13 @@ from psycopg.pq import TransactionStatus
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Transaction, Value
-from acmems.system.clock import NEVER, Clock
+from acmems.system.clock import NEVER, Deadline
 from acmems.text import Secret, one_line
 
 T = TypeVar("T")
 
 TRANSACTION_SECONDS = 10.0
-"""After which a transaction that has not ended is given up, and its connection with it."""
+"""After which a transaction is given up that has not ended."""
 
 _DEFAULTS: dict[str, str | int] = {
     "application_name": "acmems",
@@ -177,7 +177,7 @@ class _PipelinedTransaction:
 
 
 def transact(
-    connection: BoundedConnection, begin: str, changes: Sequence[Change[Any]], clock: Clock
+    connection: BoundedConnection, begin: str, changes: Sequence[Change[Any]], deadline: Deadline
 ) -> list[Any]:
     """Make changes in one transaction, and return what each returns.
 
@@ -185,12 +185,12 @@ def transact(
         connection: for the transaction alone.
         begin: the statement that begins it.
         changes: what to do in it.
-        clock: for the deadline.
+        deadline: when to give it up, and the connection with it.
 
     Raises:
         psycopg.Error: it was not committed, or nobody knows whether it was where the connection has ended.
     """
-    connection.deadline = clock.deadline(TRANSACTION_SECONDS)
+    connection.deadline = deadline
     try:
         with connection.pipeline() as pipeline:
             connection.execute(begin.encode())

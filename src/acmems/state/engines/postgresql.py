@@ -14,7 +14,7 @@ from psycopg import errors
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines import migrations
-from acmems.state.engines.connection import BoundedConnection, Target, transact
+from acmems.state.engines.connection import TRANSACTION_SECONDS, BoundedConnection, Target, transact
 from acmems.state.engines.contract import Change
 from acmems.state.engines.group_commit import GroupCommit
 from acmems.state.engines.pool import ConnectionPool
@@ -138,8 +138,9 @@ class PostgresDatabase:
         while True:
             connection = self._connections.take()
             attempts += 1
+            seconds = TRANSACTION_SECONDS / (1 + lost)  # who waits has waited for long already
             try:
-                outcomes = transact(connection, begin, changes, self._connections.clock)
+                outcomes = transact(connection, begin, changes, self._connections.clock.deadline(seconds))
             except (errors.SerializationFailure, errors.DeadlockDetected):
                 if attempts >= _ATTEMPTS:
                     raise
