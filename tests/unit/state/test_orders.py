@@ -66,9 +66,7 @@ def test_an_order_that_takes_the_place_of_another(database: Database, records: O
 
 
 @pytest.mark.parametrize("years", [-50, 50])
-def test_an_order_that_seems_to_have_expired(
-    database: Database, records: OrderRecords, years: int
-) -> None:
+def test_an_order_that_seems_to_have_expired(database: Database, records: OrderRecords, years: int) -> None:
     """It is kept, however wrong the clock may be: the CA knows whether it is there."""
     expires = LATER.replace(year=LATER.year + years)
     place(records, expires=expires)
