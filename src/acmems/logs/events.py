@@ -21,6 +21,8 @@ _LINES_OF_FAILURE = 10
 """Failures for the same reason that are logged one by one between two sums."""
 _MOST_FAILURES = 1000
 """Reasons that are counted between two sums; what fails for others has a line each."""
+_LONGEST_REASON = 500
+"""Characters by which reasons are told apart."""
 
 logger = logging.getLogger("acmems.events")
 
@@ -81,7 +83,7 @@ class EventLog:
         logger.warning("refused without a line each", extra={"fields": fields})
 
     def _is_news(self, event: FailedEvent) -> bool:
-        key = (event.stage, event.reason)
+        key = (event.stage, event.reason[:_LONGEST_REASON])
         with self._lock:
             if key in self._failures or len(self._failures) < _MOST_FAILURES:
                 self._failures[key] += 1

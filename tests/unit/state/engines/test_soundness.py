@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,20 @@ def test_damage_in_a_large_table(path: Path) -> None:
         state.write(empty_chains).result(20)
     state.write(insert).result(20)
     assert count(state) == 301
+    state.close()
+
+
+@pytest.mark.threat("disk", "a damaged state")
+def test_damage_that_a_batch_meets(path: Path) -> None:
+    """Of changes that share a transaction only the one fails that needs the damaged table."""
+    overwrite(path, root_page(path, "chains"), b"\xa5" * PAGE)
+    state = SqliteDatabase.open(path)
+    go = threading.Event()
+    state.write(lambda _: go.wait(20))
+    changes = [state.write(insert), state.write(empty_chains)]
+    go.set()
+    assert changes[0].exception(20) is None
+    assert isinstance(changes[1].exception(20), StateUnavailable)
     state.close()
 
 
