@@ -13,7 +13,7 @@ HEADER = b"SQLite format 3\0"
 
 _LARGE = frozenset({"chains", "events"})  # they take too long to be looked through at each start
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# Of these no change of a batch is at fault, so that they are not tried one by one. Damage may be in one table.
+# No change of a batch is at fault for these. (Damage may be in one table.)
 _OF_THE_FILE = {
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY),
     *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL),
