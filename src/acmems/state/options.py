@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import re
 from collections.abc import Iterable
@@ -11,9 +12,13 @@ from typing import Self
 
 from acmems.exceptions import StateUnavailable
 from acmems.settings.options import Options
+from acmems.settings.values import days
 from acmems.settings.values import path as file_path
 from acmems.system.permissions import NamedFile, reason
 from acmems.text import Secret
+
+KEEP_EVENTS = datetime.timedelta(days=400)
+"""For how long events are kept unless told otherwise: what happens once a year can be looked up."""
 
 _SQLITE = "sqlite:///"
 _SERVER = ("postgresql://", "postgres://")
@@ -29,15 +34,17 @@ StatePlace = Path | Secret
 
 @dataclass(frozen=True, slots=True)
 class StateOptions:
-    """`[state]`: where the state is kept.
+    """`[state]`: where the state is kept, and for how long what needs no more to be known.
 
     Args:
         url: what `url` says, None for `state.sqlite` in the directory of the account.
         url_file: the file to read it from instead.
+        keep_events: for how long events are kept.
     """
 
     url: StatePlace | None
     url_file: Path | None = None
+    keep_events: datetime.timedelta = KEEP_EVENTS
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -59,7 +66,13 @@ class StateOptions:
             options.report("'url' and 'url-file' are both given: remove one of them", "url-file")
         if isinstance(url, Secret) and (missing := missing_driver()) is not None:
             options.report(missing, "url")
-        return cls(url, url_file)
+        keep_events = options.one(
+            "keep-events",
+            _days,
+            KEEP_EVENTS,
+            meaning="days for which events are kept, at least 1; `acmems events` shows them",
+        )
+        return cls(url, url_file, keep_events)
 
     @property
     def key(self) -> str | None:
@@ -108,6 +121,13 @@ def state_place(value: str) -> StatePlace:
             f"{path!r} is relative; write the whole path: sqlite:////var/lib/acmems/state.sqlite"
         )
     return Path(path)
+
+
+def _days(value: str) -> datetime.timedelta:
+    kept = days(value)
+    if not kept:
+        raise ValueError("must be at least 1")
+    return kept
 
 
 def missing_driver() -> str | None:

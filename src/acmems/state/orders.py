@@ -48,6 +48,8 @@ class OrderRecords:
         StateUnavailable: they cannot be read.
     """
 
+    sharing = None
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._intents: dict[str, tuple[bytes, str | None, int]] = {}
@@ -93,6 +95,10 @@ class OrderRecords:
         csr, block, begun = self._intents[identity]
         return self._write(_OPENED, (identity, csr, block, begun, account, url, int(expires.timestamp())))
 
+    def discard(self, record: OrderRecord) -> None:
+        """Forget an order that was recovered and need not be finished."""
+        self.forget(record.identity)
+
     def forget(self, identity: str) -> None:
         """Forget an order: its chain is safe, or the order is of no use.
 
@@ -120,15 +126,25 @@ class OrderRecords:
 
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
             transaction.execute("DELETE FROM orders WHERE url IS NULL")
-            rows = transaction.execute(
-                "SELECT identity, csr, block, account, url, expires FROM orders ORDER BY begun"
-            )
-            return tuple(
-                OrderRecord(identity, csr, block, account, url, _time(expires))
-                for identity, csr, block, account, url, expires in rows
-            )
+            return select_orders(transaction, "ORDER BY begun")
 
         return self._database.write(change).result()
+
+
+def select_orders(transaction: Transaction, condition: str, *row: Value) -> tuple[OrderRecord, ...]:
+    """Return orders that the CA has.
+
+    Args:
+        transaction: where to look.
+        condition: which, and in which order, in SQL; it MUST NOT find orders without a URL.
+        row: its values.
+    """
+    columns = "orders.identity, orders.csr, orders.block, orders.account, orders.url, orders.expires"
+    rows = transaction.execute(f"SELECT {columns} FROM orders {condition}", row)  # noqa: S608 - constants
+    return tuple(
+        OrderRecord(identity, csr, block, account, url, _time(expires))
+        for identity, csr, block, account, url, expires in rows.fetchall()
+    )
 
 
 def _time(seconds: int) -> datetime.datetime:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -44,6 +45,7 @@ class Chain:
         not_after: the last moment at which it is (aware, UTC).
         serial: the leaf's serial number.
         issuer: who issued the leaf, one line.
+        fingerprint: SHA-256 of the leaf's DER, in hex.
     """
 
     pem: bytes = field(repr=False)
@@ -53,6 +55,7 @@ class Chain:
     not_after: datetime.datetime
     serial: int
     issuer: str
+    fingerprint: str
 
     def is_valid(self, now: datetime.datetime) -> bool:
         """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
@@ -66,16 +69,29 @@ class Chain:
         """Return when this chain is to be replaced.
 
         Args:
-            renew_within: how long before the end; None for a third of the lifetime, or half of one
-                under ten days. More than that share is never used: it would replace new chains.
+            renew_within: as for the function `renewal_time`.
         """
-        lifetime = self.not_after - self.not_before
-        share = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
-        return self.not_after - (share if renew_within is None else min(renew_within, share))
+        return renewal_time(self.not_before, self.not_after, renew_within)
 
     def is_fresh(self, now: datetime.datetime, renew_within: timedelta | None) -> bool:
         """Tell whether the leaf is valid and not yet to be replaced."""
         return self.is_valid(now) and now < self.renewal_time(renew_within)
+
+
+def renewal_time(
+    not_before: datetime.datetime, not_after: datetime.datetime, renew_within: timedelta | None
+) -> datetime.datetime:
+    """Return when a chain is to be replaced that is valid from one time to another.
+
+    Args:
+        not_before: when its leaf becomes valid (aware).
+        not_after: the last moment at which that is (aware).
+        renew_within: how long before the end; None for a third of the lifetime, or half of one under ten
+            days. More than that share is never used: it would replace new chains.
+    """
+    lifetime = not_after - not_before
+    share = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
+    return not_after - (share if renew_within is None else min(renew_within, share))
 
 
 @functools.lru_cache(maxsize=1024)  # some 3 MB, 20 MB if all had a hundred names
@@ -112,6 +128,7 @@ def _chain(certificates: Sequence[x509.Certificate], pem: bytes = b"") -> Chain:
         not_after=leaf.not_valid_after_utc,
         serial=leaf.serial_number,
         issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
+        fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
     )
 
 

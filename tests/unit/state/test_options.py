@@ -112,3 +112,16 @@ def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path
     for way in (open_state, look_at_state):
         with pytest.raises(StateUnavailable, match=r"pip install 'acmems\[postgres\]'"):
             way(config.state, tmp_path)
+
+
+def test_how_long_events_are_kept() -> None:
+    """A year and a month, or as many days as somebody says."""
+    assert Configuration.from_text(TEXT).state.keep_events.days == 400
+    assert Configuration.from_text(f"{TEXT}[state]\nkeep-events = 30\n").state.keep_events.days == 30
+
+
+@pytest.mark.parametrize("days", ["0", "30d", "-1"])
+def test_how_long_they_cannot_be_kept(days: str) -> None:
+    """For ever, or not at all, they are not kept."""
+    with pytest.raises(ConfigurationError, match="keep-events: "):
+        Configuration.from_text(f"{TEXT}[state]\nkeep-events = {days}\n")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from acmems.auth import Block
 from acmems.frontends.metrics.counting import EventCounters
 from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
 from acmems.frontends.metrics.readings import Readings
+from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.metrics.survey import CertificateSurvey
 from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
 from acmems.net.http import HttpResponse
@@ -22,7 +25,24 @@ FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 KEPT_SECONDS = 1.0
 """For so long a scrape is the answer to further ones, so that those cost nothing."""
 
+UNANSWERED = "the supervisor does not answer"
+
 _UNCACHED = {"Cache-Control": "no-store"}
+
+
+class _Collected(Collector):
+    """Metrics that were collected already.
+
+    Args:
+        metrics: the metrics.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._metrics
 
 
 class Monitoring:
@@ -30,13 +50,18 @@ class Monitoring:
 
     Args:
         monitored: the server.
+        everyone: returns what all processes of the server know together, where it has several; None where
+            they cannot be asked.
 
     Attributes:
         front_end: the application of the listeners.
     """
 
-    def __init__(self, monitored: Monitored) -> None:
+    def __init__(self, monitored: Monitored, everyone: Callable[[], Snapshot | None] | None = None) -> None:
         self._monitored = monitored
+        self._everyone = everyone or self.snapshot
+        # A scrape of all processes is kept where it is the same for whichever is asked next.
+        self._kept_seconds = KEPT_SECONDS if everyone is None else 0.0
         self._is_stopping = False
         self._expected: tuple[Block, ...] | None = None
         self._scraped, self._scraped_until = b"", -math.inf
@@ -78,23 +103,36 @@ class Monitoring:
                 [block.name for block in blocks], self._monitored.issuer.options.directory_url
             )
 
+    def snapshot(self) -> Snapshot:
+        """Return what this process knows; its metrics are read as they are looked through."""
+        self._expect()
+        unhealthy = [each.name for each in self._monitored.watched if not each.is_healthy()]
+        return Snapshot(unhealthy, list(self._lacking()), self._registry.collect(), self._is_stopping)
+
     def _metrics(self) -> HttpResponse:
         now = self._monitored.clock.monotonic()
         if now >= self._scraped_until:
-            self._expect()
-            self._scraped = generate_latest(self._registry)
-            self._scraped_until = now + KEPT_SECONDS
+            snapshot = self._everyone()
+            if snapshot is None:
+                return _answer(503, UNANSWERED)
+            self._scraped = generate_latest(_Collected(snapshot.metrics))
+            self._scraped_until = now + self._kept_seconds
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)
 
     def _health(self) -> HttpResponse:
-        if self._is_stopping:
+        snapshot = self._everyone()
+        if snapshot is None:
+            return _answer(503, UNANSWERED)
+        if snapshot.is_stopping:
             return _answer(200, "stopping")
-        ended = [each.name for each in self._monitored.watched if not each.is_healthy()]
-        return _answer(503, *(f"ended or hanging: {name}" for name in ended)) if ended else _answer(200, "ok")
+        ended = [f"ended or hanging: {name}" for name in snapshot.unhealthy]
+        return _answer(503, *ended) if ended else _answer(200, "ok")
 
     def _readiness(self) -> HttpResponse:
-        lacking = list(self._lacking())
-        return _answer(503, *lacking) if lacking else _answer(200, "ready")
+        snapshot = self._everyone()
+        if snapshot is None:
+            return _answer(503, UNANSWERED)
+        return _answer(503, *snapshot.lacking) if snapshot.lacking else _answer(200, "ready")
 
     def _lacking(self) -> Iterator[str]:
         """Yield what the server lacks to serve, in words that tell a stranger no path and no reason."""

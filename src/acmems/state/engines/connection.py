@@ -34,10 +34,11 @@ _DEFAULTS: dict[str, str | int] = {
     "tcp_user_timeout": 10_000,
 }
 # For the transaction alone: what holds for a session would hold for others behind a pooler of connections. A
-# server that is stopped in the middle of a transaction must not hold its locks for others for ever.
+# server that is stopped in the middle of a transaction must not hold its locks for ever: the database ends it
+# before whoever waits for them gives up.
 _LIMITS = (
-    "SELECT set_config('statement_timeout', '8s', true), set_config('lock_timeout', '4s', true), "
-    "set_config('idle_in_transaction_session_timeout', '10s', true)"
+    "SELECT set_config('statement_timeout', '8s', true), set_config('lock_timeout', '6s', true), "
+    "set_config('idle_in_transaction_session_timeout', '4s', true)"
 )
 _PLACEHOLDER = re.compile(r"'[^']*'|[?%]")
 

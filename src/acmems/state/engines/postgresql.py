@@ -87,6 +87,20 @@ class PostgresDatabase:
             connections.give_back(connection)
         return cls(connections)
 
+    @classmethod
+    def revision_of(cls, url: Secret, clock: Clock = SYSTEM) -> int:
+        """Return how many migrations a database has seen.
+
+        Raises:
+            StateUnavailable: it cannot be used; the text says what to do.
+        """
+        found: list[int] = []
+        opened = cls._opened(
+            url, clock, lambda connection, target: found.append(_revision(connection, target))
+        )
+        opened.close()
+        return found[0]
+
     @property
     def failure(self) -> StateUnavailable | None:
         """Why the last change could not be made, None where it could."""

@@ -19,7 +19,8 @@ from acmems.events import DeliveredEvent, Event, NotIssuedEvent, RefusedEvent
 from acmems.exceptions import CAUnavailable, RateLimited, StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics import monitoring as module
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
-from acmems.issuing import pauses
+from acmems.frontends.metrics.snapshot import Family, Snapshot, unpacked
+from acmems.issuing.subjects import EverythingSubject
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
 from acmems.net.listening import Listener, ListenerLimits
@@ -27,6 +28,7 @@ from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage, IssuerIdentity
 
 KNOWN: dict[str, Any] = {"reference": "r", "client": "192.0.2.1"}
+FAMILY: Family = ("sum", "gauge", "Sum.", [("sum", {}, 7.0)])
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -48,6 +50,27 @@ def monitoring(stand: Stand) -> Iterator[Monitoring]:
 
 def ask(monitoring: Monitoring, path: str) -> HttpResponse:
     return monitoring.front_end._pages[path]()
+
+
+class TestSeveralProcesses:
+    """What is answered where the server has several processes."""
+
+    def test_all_are_asked(self, stand: Stand) -> None:
+        """Whoever is asked says what all of them know, and keeps no scrape of its own."""
+        known = Snapshot(["acmems-mgmt of process 2"], ["the disk"], unpacked([FAMILY]))
+        monitoring = Monitoring(stand, lambda: known)
+        assert ask(monitoring, METRICS).body == b"# HELP sum Sum.\n# TYPE sum gauge\nsum 7.0\n"
+        assert ask(monitoring, HEALTHZ).body == b"ended or hanging: acmems-mgmt of process 2\n"
+        assert ask(monitoring, READYZ).body == b"the disk\n"
+        known = Snapshot([], [], unpacked([(*FAMILY[:3], [("sum", {}, 8.0)])]), is_stopping=True)
+        assert b"sum 8.0\n" in ask(monitoring, METRICS).body
+        assert ask(monitoring, HEALTHZ).body == b"stopping\n"
+
+    @pytest.mark.parametrize("path", [METRICS, HEALTHZ, READYZ])
+    def test_they_cannot_be_asked(self, stand: Stand, path: str) -> None:
+        """Where nobody knows how all of them are, that is the answer."""
+        answer = ask(Monitoring(stand, lambda: None), path)
+        assert (answer.status, answer.body) == (503, b"the supervisor does not answer\n")
 
 
 def samples(stand: Stand, monitoring: Monitoring) -> Samples:
@@ -242,7 +265,7 @@ class TestMetrics:
     def test_pauses_and_work(self, stand: Stand, monitoring: Monitoring) -> None:
         """Pauses are counted by what they stop, issuances by what becomes of them."""
         overall = RateLimited("too many", is_overall=True, retry_after=60)
-        stand.issuance.pauses._cooldown.note(pauses._Everything(), overall, 60)
+        stand.issuance.pauses._cooldown.note(EverythingSubject().text(""), overall, 60)
         found = samples(stand, monitoring)
         assert value(found, "acmems_pauses", subject="everything") == 1
         assert value(found, "acmems_pauses", subject="name") == 0

@@ -364,7 +364,7 @@ class TestAway:
         with opened(postgres, name) as state:
             limits = "SELECT current_setting('idle_in_transaction_session_timeout')"
             for way in (state.read, lambda query: state.write(query).result(20)):
-                assert way(lambda transaction: transaction.execute(limits).fetchone()) == ("10s",)
+                assert way(lambda transaction: transaction.execute(limits).fetchone()) == ("4s",)
 
     def test_round_trips(self, postgres: Postgres, name: str) -> None:
         """A batch of changes takes no more of them than one change."""
