@@ -18,7 +18,9 @@ from acmems.x509.csr import CertificateRequest
 class IssuanceMemory(Protocol):
     """Remembers over a restart what has begun."""
 
-    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
+    def intend(
+        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
+    ) -> Future[None] | None:
         """Remember that an order is going to be placed, or an open one to be continued.
 
         Args:
@@ -28,7 +30,7 @@ class IssuanceMemory(Protocol):
             now: the time.
 
         Returns:
-            a future; it has a `StateUnavailable` where nothing could be remembered.
+            a future to wait for, None where there is no need to.
         """
 
     def end(self, identity: str) -> None:

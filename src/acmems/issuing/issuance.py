@@ -350,8 +350,11 @@ class Issuance:
         """
         if self.memory is not None:
             csr, now = accepted.request.pem, self.clock.now()
+            written = self.memory.intend(key.digest, csr, accepted.block, now)
+            if written is None:
+                return
             try:
-                yield from outcome(self.memory.intend(key.digest, csr, accepted.block, now))
+                yield from outcome(written)
             except StateUnavailable as error:
                 self.memory.end(key.digest)
                 raise copy.copy(error) from None  # others have the same one: with a traceback of its own

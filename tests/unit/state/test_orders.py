@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.peers import wait_until
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.orders import OrderRecord, OrderRecords
+from acmems.state.orders import CHECKED_SECONDS, OrderRecord, OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(days=1)
@@ -44,22 +46,45 @@ def test_an_order_that_the_ca_has(database: SqliteDatabase, records: OrderRecord
 
 def test_an_order_that_was_never_placed(database: SqliteDatabase, records: OrderRecords) -> None:
     """An intent alone leaves nothing: the CA has nothing to finish."""
-    records.intend("one", b"csr", "block", NOW).result(20)
+    records.intend("one", b"csr", "block", NOW)
     assert OrderRecords(database).recovered == ()
 
 
 def test_a_state_that_cannot_be_written(database: SqliteDatabase, records: OrderRecords) -> None:
     """Each intent fails, until the state can be written again."""
-    records.intend("one", b"csr", "block", NOW).result(20)
+    records.intend("one", b"csr", "block", NOW)
     database._connection.execute("PRAGMA query_only = ON")
     with pytest.raises(StateUnavailable):
         records.opened("one", "account", URL, LATER).result(20)
-    with pytest.raises(StateUnavailable):
-        records.intend("two", b"csr", "block", NOW).result(20)
-    database._connection.execute("PRAGMA query_only = OFF")
-    records.intend("two", b"csr", "block", NOW).result(20)
+    for is_writable in (False, False, True):
+        if is_writable:
+            database._connection.execute("PRAGMA query_only = OFF")
+        tried = records.intend("two", b"csr", "block", NOW)
+        assert tried is not None
+        assert (tried.exception(20) is None) == is_writable
     records.opened("one", "account", URL, LATER).result(20)
     assert OrderRecords(database).recovered == (FOUND,)
+
+
+def test_when_the_state_is_tried(database: SqliteDatabase) -> None:
+    """Before an order, once for all who begin together, and not right after a change."""
+    moment = 1000.0
+    records = OrderRecords(database, lambda: moment)
+    go = threading.Event()
+    database.write(lambda _: go.wait(20))
+    tried = [records.intend(str(number), b"csr", "block", NOW) for number in range(100)]
+    assert len(set(map(id, tried))) == 1
+    go.set()
+    assert tried[0] is not None
+    tried[0].result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("one", b"csr", "block", NOW) is None
+    moment += CHECKED_SECONDS
+    assert records.intend("one", b"csr", "block", NOW) is not None
+    moment += CHECKED_SECONDS
+    records.opened("one", "account", URL, LATER).result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("two", b"csr", "block", NOW) is None
 
 
 def test_an_order_that_takes_the_place_of_another(database: SqliteDatabase, records: OrderRecords) -> None:
