@@ -27,7 +27,7 @@ from tests.peers import (
 )
 from tests.peers.disk import BROKEN, FULL, READ_ONLY, SLOW, UNSYNCED, UNSYNCED_ONCE, Call, Disk, DiskFault
 
-from acmems.state.engines.group_commit import CHECKED_SECONDS
+from acmems.state.orders import CHECKED_SECONDS
 
 UNWRITABLE = (FULL, BROKEN, UNSYNCED, READ_ONLY)
 METRICS = """

@@ -61,7 +61,7 @@ class IssuanceMemory(Protocol):
             now: the time.
 
         Returns:
-            a future; it has a `StateUnavailable` where nothing could be remembered.
+            a future to wait for, None where there is no need to.
         """
 
     def end(self, identity: str) -> None:

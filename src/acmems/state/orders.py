@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.state.engines.contract import Database, Transaction, Value
+
+CHECKED_SECONDS = 1.0
+"""For so long after a change the state is taken to be writable."""
 
 _OPENED = """
     INSERT INTO orders (identity, csr, block, begun, account, url, expires) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -43,6 +48,7 @@ class OrderRecords:
 
     Args:
         database: where they are kept.
+        monotonic: a clock, in seconds.
 
     Raises:
         StateUnavailable: they cannot be read.
@@ -50,8 +56,11 @@ class OrderRecords:
 
     sharing = None
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
+        self._written = -CHECKED_SECONDS  # when the last change had been made
+        self._check: Future[None] | None = None  # the last one
         self._intents: dict[str, tuple[bytes, str | None, int]] = {}
         self._recovered = {each.identity: each for each in self._load()}
 
@@ -63,11 +72,14 @@ class OrderRecords:
         """
         return tuple(self._recovered.values())
 
-    def intend(self, identity: str, csr: bytes, block: str | None, now: datetime.datetime) -> Future[None]:
+    def intend(
+        self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
+    ) -> Future[None] | None:
         """Note that an order is going to be placed, or an open one for the same to be continued.
 
         It is written together with the CA's answer: before there is an order, there is nothing to find again.
-        But whether the state can be written is tried before, so that nothing is ordered in vain.
+        But whether the state can be written is tried before, so that nothing is ordered in vain; what was
+        written less than a second ago has shown it.
 
         Args:
             identity: what makes two requests the same, as a digest.
@@ -75,9 +87,16 @@ class OrderRecords:
             block: the auth block that grants it.
             now: the time.
 
+        Returns:
+            a future to wait for, None where there is no need to.
         """
         self._intents[identity] = (csr, block, int(now.timestamp()))
-        return self._database.check()
+        if self._database.failure is None and self._monotonic() - self._written < CHECKED_SECONDS:
+            return None
+        if self._check is None or self._check.done():  # one is enough for all who begin at the same time
+            self._check = self._database.check()
+            self._check.add_done_callback(self._note_outcome)
+        return self._check
 
     def end(self, identity: str) -> None:
         """Take note that no order is going to be placed for now, until the next `intend`."""
@@ -119,7 +138,13 @@ class OrderRecords:
         def change(transaction: Transaction) -> None:
             transaction.execute(statement, row)
 
-        return self._database.write(change, soon=soon)
+        written = self._database.write(change, soon=soon)
+        written.add_done_callback(self._note_outcome)
+        return written
+
+    def _note_outcome(self, written: Future[None]) -> None:
+        if written.exception() is None:
+            self._written = self._monotonic()
 
     def _load(self) -> tuple[OrderRecord, ...]:
         """Return the orders that the CA has, and forget the others: nothing was issued for those."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
+from tests.peers import wait_until
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
-from acmems.state.orders import OrderRecord, OrderRecords
+from acmems.state.orders import CHECKED_SECONDS, OrderRecord, OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(days=1)
@@ -37,7 +39,7 @@ def test_an_order_that_the_ca_has(database: Database, records: OrderRecords) -> 
 
 def test_an_order_that_was_never_placed(database: Database, records: OrderRecords) -> None:
     """An intent alone leaves nothing: the CA has nothing to finish."""
-    records.intend("one", b"csr", "block", NOW).result(20)
+    records.intend("one", b"csr", "block", NOW)
     assert OrderRecords(database).recovered == ()
 
 
@@ -45,15 +47,40 @@ def test_a_state_that_cannot_be_written(
     database: Database, records: OrderRecords, unwritable: Callable[[], AbstractContextManager[None]]
 ) -> None:
     """Each intent fails, until the state can be written again."""
-    records.intend("one", b"csr", "block", NOW).result(20)
+    records.intend("one", b"csr", "block", NOW)
     with unwritable():
         with pytest.raises(StateUnavailable):
             records.opened("one", "account", URL, LATER).result(20)
-        with pytest.raises(StateUnavailable):
-            records.intend("two", b"csr", "block", NOW).result(20)
-    records.intend("two", b"csr", "block", NOW).result(20)
+        for _ in range(2):
+            tried = records.intend("two", b"csr", "block", NOW)
+            assert tried is not None
+            assert isinstance(tried.exception(20), StateUnavailable)
+    tried = records.intend("two", b"csr", "block", NOW)
+    assert tried is not None
+    tried.result(20)
     records.opened("one", "account", URL, LATER).result(20)
     assert OrderRecords(database).recovered == (FOUND,)
+
+
+def test_when_the_state_is_tried(database: Database) -> None:
+    """Before an order, once for all who begin together, and not right after a change."""
+    moment = 1000.0
+    records = OrderRecords(database, lambda: moment)
+    go = threading.Event()
+    database.write(lambda _: go.wait(20))
+    tried = [records.intend(str(number), b"csr", "block", NOW) for number in range(100)]
+    assert len(set(map(id, tried))) == 1
+    go.set()
+    assert tried[0] is not None
+    tried[0].result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("one", b"csr", "block", NOW) is None
+    moment += CHECKED_SECONDS
+    assert records.intend("one", b"csr", "block", NOW) is not None
+    moment += CHECKED_SECONDS
+    records.opened("one", "account", URL, LATER).result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("two", b"csr", "block", NOW) is None
 
 
 def test_an_order_that_takes_the_place_of_another(database: Database, records: OrderRecords) -> None:

@@ -88,7 +88,7 @@ class Database(Protocol):
         """
 
     def check(self) -> Future[None]:
-        """Write a little to see whether that works; what was written less than a second ago has shown it.
+        """Write a little to see whether that works.
 
         Returns:
             a future; it has a `StateUnavailable` where it does not.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,6 @@ from acmems.state.engines.contract import Change, Transaction
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-CHECKED_SECONDS = 1.0
-"""For so long after a change the state is taken to be writable."""
 
 Transact = Callable[[Sequence[Change[Any]]], list[Any]]
 """Makes changes in one transaction, and returns what each returns once that is durable.
@@ -40,16 +36,12 @@ class GroupCommit:
 
     Args:
         transact: makes changes, in that thread.
-        monotonic: a clock, in seconds.
     """
 
-    def __init__(self, transact: Transact, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, transact: Transact) -> None:
         self._transact = transact
-        self._monotonic = monotonic
         self.failure: StateUnavailable | None = None
         """Why the last change could not be made, None where it could."""
-        self._made = -CHECKED_SECONDS  # when the last change had been made
-        self._check: Future[None] | None = None  # the last one
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
         self._lock = threading.Lock()  # guards what follows
         self._queued: list[_QueuedChange] = []
@@ -68,18 +60,6 @@ class GroupCommit:
             except RuntimeError:
                 future.set_exception(StateUnavailable("the state is closed: this server is stopping"))
         return future
-
-    def check(self) -> Future[None]:
-        """Write a row to see whether that works, unless a change was made less than a second ago."""
-        check = self._check
-        if check is not None and not check.done():
-            return check  # one is enough for all who want to know at the same time
-        if self.failure is None and self._monotonic() - self._made < CHECKED_SECONDS:
-            check = Future()
-            check.set_result(None)
-        else:
-            check = self._check = self.write(probe)
-        return check
 
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one, if there are any."""
@@ -107,7 +87,6 @@ class GroupCommit:
 
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
         outcomes = self._transact([change.apply for change in changes])
-        self._made = self._monotonic()
         if self.failure is not None:
             self.failure = None
             logger.info("the state can be written again")
