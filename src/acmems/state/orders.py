@@ -139,7 +139,8 @@ class OrderRecords:
             transaction.execute(statement, row)
 
         written = self._database.write(change, soon=soon)
-        written.add_done_callback(self._note_outcome)
+        if soon:  # others may be written at any time, and tell nothing of when this was asked for
+            written.add_done_callback(self._note_outcome)
         return written
 
     def _note_outcome(self, written: Future[None]) -> None:
