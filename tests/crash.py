@@ -94,7 +94,7 @@ def _points() -> Iterator[CrashPoint]:
         yield CrashPoint("state written", after, "", Call.WRITE, STATE, NEW_ORDER, most=4, places_anew=True)
         yield CrashPoint("order noted", after, "", Call.SYNC, STATE, NEW_ORDER, places_anew=True)
         yield CrashPoint("authorization", after, AUTHORIZATION, most=2, places_anew=True)
-        yield CrashPoint("proof noted", after, file="account/presented/*")
+        yield CrashPoint("proof noted", after, "", Call.SYNC, STATE, AUTHORIZATION, places_anew=True)
         yield CrashPoint("challenge", after, CHALLENGE, most=2, places_anew=True)
         yield CrashPoint("finalize", after, FINALIZE)
         yield CrashPoint("order ready", after, ORDER)
@@ -104,7 +104,7 @@ def _points() -> Iterator[CrashPoint]:
         )
         yield CrashPoint("index renamed", after, file="storage/identities/*")
         yield CrashPoint("cert.pem renamed", after, file="storage/??/*/cert.pem")
-        yield CrashPoint("proof withdrawn", after, call=Call.REMOVE, file="account/presented/*")
+        yield CrashPoint("end noted", after, "", Call.SYNC, STATE, CERTIFICATE)
 
 
 _NAMES = [each.name for each in _points()]
