@@ -1,59 +1,143 @@
-"""Kill a server at every point of an order, many times over, and print what came of it."""
+"""Kill a server at every point of a start and an order, many times over, and print what came of it."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import itertools
+import random
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash import POINTS, Crashes, CrashOutcome, CrashPoint
-from tests.fault_proxy import FaultProxy
-from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Settings
+from tests.crash import ANY_TIME, FAILING, POINTS, STATE, Crashes, CrashOutcome, CrashPoint
+from tests.peers import PeerFailed, Postgres
+from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
 
-HEADINGS = ("killed", "kills", "lost", "issued twice", "ordered twice", "torn files", "recovered in")
+HEADINGS = (
+    *("kills", "lost", "issued twice", "ordered twice", "accounts lost", "torn files", "left in DNS"),
+    *("placed anew", "recovered in"),
+)
+FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
+PLACES = {"state": STATE, "storage": "storage", "all files": "*"}
+
+STATE_SECTION = """
+[state]
+url = {url}
+"""
+
+
+@contextlib.contextmanager
+def _in_postgresql() -> Iterator[str]:
+    with Postgres() as server:
+        yield STATE_SECTION.format(url=server.url_of(server.make_database()))
+
+
+STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "sqlite": lambda: contextlib.nullcontext(""),
+    "postgresql": _in_postgresql,
+}
+"""Where the state may be kept: what starts a database, and returns the lines of a configuration for it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Args:
+        name: how it begins.
+        point: where the server is killed.
+        kill: kills it there once.
+        is_about_file: whether it needs a state that is a file.
+    """
+
+    name: str
+    point: CrashPoint
+    kill: Callable[[Crashes], CrashOutcome]
+    is_about_file: bool = False
 
 
 def main() -> int:
     """Kill as often as the command line asks for, and return whether anything was lost."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="kills at each point (50)")
-    kills = parser.parse_args().kills
-    print("".join(f"{heading:>15}" for heading in HEADINGS).replace(" " * 9, "", 1))
+    parser.add_argument("--only", metavar="POINT", help="points that have this in their names")
+    parser.add_argument(
+        "--faults", action="store_true", help="kills while the disk fails, in place of points"
+    )
+    parser.add_argument("--state", choices=STATES, default="sqlite", help="where the state is kept (sqlite)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the dice")  # noqa: S311 - no secret
+    options = parser.parse_args()
+    rows = [
+        row
+        for row in (_faults() if options.faults else _points())
+        if (options.only is None or options.only in row.name)
+        and (options.state == "sqlite" or not row.is_about_file)
+    ]
+    if not rows:
+        parser.error(f"there is no point {options.only!r}: {', '.join(map(str, POINTS))}")
+    print(f"seed {options.seed}")
+    print(f"{'killed':32}" + "".join(f"{heading:>15}" for heading in HEADINGS))
+    dice = random.Random(options.seed)  # noqa: S311 - no secret
     is_clean = True
-    for point in POINTS:
-        outcomes = kill(point, kills)
-        is_clean = is_clean and tell(point, outcomes)
+    with STATES[options.state]() as state:
+        for row in rows:
+            is_clean = _tell(row, options.kills, dice, state) and is_clean
     return 0 if is_clean else 1
 
 
-def kill(point: CrashPoint, kills: int) -> list[CrashOutcome]:
-    """Return what came of so many kills at one point."""
+def _points() -> Iterator[Row]:
+    for point in POINTS:
+        yield Row(str(point), point, functools.partial(_kill_at, point), point.file == STATE)
+    yield Row(ANY_TIME.name, ANY_TIME, functools.partial(_kill_at, ANY_TIME))
+
+
+def _faults() -> Iterator[Row]:
+    for fault, (name, place) in itertools.product(FAULTS, PLACES.items()):
+        kill = functools.partial(_kill_while, fault, place)
+        yield Row(f"{fault}, {name}", FAILING, kill, place == STATE)
+
+
+def _kill_at(point: CrashPoint, crashes: Crashes) -> CrashOutcome:
+    return crashes.kill(point)
+
+
+def _kill_while(fault: DiskFault, place: str, crashes: Crashes) -> CrashOutcome:
+    return crashes.kill_while(fault, place)
+
+
+def _tell(row: Row, kills: int, dice: random.Random, state: str) -> bool:
+    """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
     with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as name,
-        ChallTestSrv() as dns,
-        Pebble(dns.address, env=CALM) as pebble,
-        FaultProxy(pebble) as proxy,
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        Crashes(Path(folder), dice, state) as crashes,
     ):
-        folder = Path(name)
-        (folder / "acmems").mkdir()
-        settings = proxy.before(Settings.of(pebble, folder / "acmems"))
-        with Acmems(settings) as acmems:
-            crashes = Crashes(pebble, proxy, settings, acmems, folder)
-            return [crashes.kill(point) for _ in range(kills)]
+        outcomes: list[CrashOutcome] = []
+        try:
+            outcomes.extend(row.kill(crashes) for _ in range(kills))
+        except (PeerFailed, AssertionError) as error:
+            print(f"{row.name:32} {error}", flush=True)
+            return False
+    counts = (
+        sum(outcome.is_lost for outcome in outcomes),
+        sum(outcome.issued > 1 for outcome in outcomes),
+        sum(outcome.placed > 1 + row.point.places_anew for outcome in outcomes),
+        sum(outcome.accounts > 1 for outcome in outcomes),
+        sum(outcome.torn for outcome in outcomes),
+        sum(outcome.left for outcome in outcomes),
+    )
+    anew = sum(outcome.placed > 1 for outcome in outcomes)
+    seconds = f"{statistics.median(outcome.seconds for outcome in outcomes):.2f} s"
+    _print_row(row.name, (len(outcomes), *counts, anew, seconds))
+    return not any(counts)
 
 
-def tell(point: CrashPoint, outcomes: list[CrashOutcome]) -> bool:
-    """Print one row, and return whether nothing was lost and nothing made twice."""
-    lost = sum(outcome.is_lost for outcome in outcomes)
-    issued = sum(outcome.issued > 1 for outcome in outcomes)
-    placed = sum(outcome.placed > 1 + point.places_anew for outcome in outcomes)
-    torn = max(outcome.torn for outcome in outcomes)
-    seconds = statistics.median(outcome.seconds for outcome in outcomes)
-    cells = (len(outcomes), lost, issued, placed, torn, f"{seconds:.2f} s")
-    print(f"{point!s:24}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
-    return not (lost or issued or placed or torn)
+def _print_row(name: str, cells: Sequence[object]) -> None:
+    print(f"{name:32}" + "".join(f"{cell!s:>15}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ THREATS: Mapping[str, Mapping[str, str]] = {
     "disk": {
         "a disk that is full": "200, and the old file intact; an error is logged, storing tried again",
         "a storage that cannot be written": "503 before an order is placed",
+        "a state that cannot be written": "503 before an order is placed; 200 for what is stored",
+        "a damaged state": "refused at the start, with words",
         "something else in a chain's place": "200 with a new chain; what was there is moved aside and logged",
         "a key file open to others, or a link": "refused at the start",
         "another CA or account than before": "no chain of the one is delivered as the other's",

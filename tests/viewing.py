@@ -68,7 +68,7 @@ class StateToLookAt:
 
     def place(self, identity: str, *names: str, block: str = "web") -> str:
         """Keep an open order; return its URL."""
-        orders = OrderRecords(self.database, self.now)
+        orders = OrderRecords(self.database)
         orders.intend(identity, make_request(*names).pem, block, self.now - MINUTE)
         orders.opened(identity, "account", f"https://ca.example/{identity}", self.now + DAY).result()
         return f"https://ca.example/{identity}"

@@ -16,7 +16,7 @@ from tests.peers import Acmems, Pebble, Settings, curl_sign, make_key_and_csr, r
 from tests.peers.terminals import run_at_terminal
 
 NAME = "www.example.org"
-POINTS = [CrashPoint("revokeCert", REVOKE, is_answered) for is_answered in (False, True)]
+POINTS = [CrashPoint("revokeCert", after, REVOKE) for after in (False, True)]
 
 
 def serial_of(chain: str | bytes) -> str:
@@ -225,14 +225,14 @@ def test_a_kill(acmems: Acmems, desk: Desk, proxy: FaultProxy, point: CrashPoint
         process.wait()
 
     rule = proxy.when(path=REVOKE, nth=1)
-    (rule.call_after if point.is_answered else rule.call_before)(kill)
+    (rule.call_after if point.after else rule.call_before)(kill)
     assert desk.revoke(NAME).returncode == 1
     proxy.heal()
     acmems.restart()
     assert serial_of(desk.sign(acmems)) != serial_of(chain)
     again = desk.revoke(serial_of(chain), "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["was_revoked_before"] is point.is_answered
+    assert json.loads(again.stdout)["was_revoked_before"] is point.after
     assert desk.status(chain)["Status"] == "Revoked"
 
 

@@ -31,7 +31,7 @@ from tests.peers.process import PeerFailed, wait_until
 
 from acmems.issuers.acme.account import AccountDirectory
 
-POINTS = [CrashPoint("keyChange", KEY_CHANGE, is_answered) for is_answered in (False, True)]
+POINTS = [CrashPoint("keyChange", after, KEY_CHANGE) for after in (False, True)]
 
 
 class Desk:
@@ -179,7 +179,7 @@ class TestRunningServer:
             process.wait()
 
         rule = proxy.when(path=KEY_CHANGE, nth=1)
-        (rule.call_after if point.is_answered else rule.call_before)(kill)
+        (rule.call_after if point.after else rule.call_before)(kill)
         done = desk.rotate()
         assert done.returncode == 1
         assert "the server ended before it told" in done.stderr
@@ -189,8 +189,8 @@ class TestRunningServer:
         desk.sign(acmems, "after.example.org", pebble)
         shown = desk.show()
         assert shown["account"] == url
-        assert (shown["thumbprint"] != before) == point.is_answered
-        assert desk.directory.has_next_key() != point.is_answered
+        assert (shown["thumbprint"] != before) == point.after
+        assert desk.directory.has_next_key() != point.after
 
 
 class TestCommandAlone:
@@ -221,15 +221,15 @@ class TestCommandAlone:
             processes[0].wait()
 
         rule = proxy.when(path=KEY_CHANGE, nth=1)
-        (rule.call_after if point.is_answered else rule.call_before)(kill)
+        (rule.call_after if point.after else rule.call_before)(kill)
         processes.append(subprocess.Popen(command, env=environment()))
         started.set()
         assert processes[0].wait() == -9
         proxy.heal()
         shown = desk.show()
         assert shown["account"] == before["account"]
-        assert (shown["thumbprint"] != before["thumbprint"]) == point.is_answered
-        assert desk.directory.has_next_key() != point.is_answered
+        assert (shown["thumbprint"] != before["thumbprint"]) == point.after
+        assert desk.directory.has_next_key() != point.after
 
     def test_a_key_that_is_dropped(self, desk: Desk, proxy: FaultProxy) -> None:
         """A key that the CA does not know is dropped once its change cannot arrive any more."""

@@ -83,7 +83,7 @@ class StateMemory:
             self.threads = (self._node.thread,)
             self.look_seconds = SHARED_SECONDS
         else:
-            self.orders = OrderRecords(database, clock.now())
+            self.orders = OrderRecords(database)
 
     def history(self, issuer: IssuerIdentity, bus: Bus) -> RecordedHistory:
         """Return what notes chains as they are issued and delivered.

@@ -42,7 +42,7 @@ class Resumption:
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
         history: told of chains that were stored before the last process could note them.
-        clock: for the time between two tries.
+        clock: for dates, and for the time between two tries.
     """
 
     RETRY_SECONDS = 30.0
@@ -65,7 +65,10 @@ class Resumption:
         self._next: dict[str, float] = {}  # when each may be tried again
 
     def run(self) -> None:
-        """Begin what is left and is not running, and write what waits for that; called from time to time."""
+        """Begin what is left and is not running, and write what waits for that; called from time to time.
+
+        What seems to have expired is left to whoever asks for it again: by then, the clock may be set right.
+        """
         self._orders.flush()
         left = {each.identity: each for each in self._orders.recovered}
         self._running = {identity: each for identity, each in self._running.items() if identity in left}
@@ -73,6 +76,8 @@ class Resumption:
         now = self._clock.monotonic()
         for identity, record in left.items():
             running = self._running.get(identity)
+            if record.expires <= self._clock.now():
+                continue
             if (running is None or running.done()) and self._next.get(identity, now) <= now:
                 self._next[identity] = now + self.RETRY_SECONDS
                 self._begin(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -118,8 +119,13 @@ class OrderClaims:
         if self.memory is not None:
             csr, now = accepted.request.pem, self._clock.now()
             written = self.memory.intend(key.digest, csr, accepted.block, now)
-            if written is not None:
+            if written is None:
+                return
+            try:
                 yield from outcome(written)
+            except StateUnavailable as error:
+                self._end(key.digest)
+                raise copy.copy(error) from None  # others have the same one: with a traceback of its own
 
     def forget(self, key: IssuanceKey) -> None:
         """Forget what has begun: its chain is safe, or of no use."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.state.engines.contract import Database, Transaction, Value
 
-_INTEND = """
-    INSERT INTO orders (identity, csr, block, begun) VALUES (?, ?, ?, ?)
-    ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun
-"""
+CHECKED_SECONDS = 1.0
+"""For so long after a change the state is taken to be writable."""
+
 _OPENED = """
     INSERT INTO orders (identity, csr, block, begun, account, url, expires) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
@@ -49,7 +50,7 @@ class OrderRecords:
 
     Args:
         database: where they are kept.
-        now: the time; what has expired is forgotten.
+        monotonic: a clock, in seconds.
 
     Raises:
         StateUnavailable: they cannot be read.
@@ -57,15 +58,20 @@ class OrderRecords:
 
     sharing = None
 
-    def __init__(self, database: Database, now: datetime.datetime) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
+        self._written = -CHECKED_SECONDS  # when the last change had been made
+        self._check: Future[None] | None = None  # the last one
         self._intents: dict[str, tuple[bytes, str | None, int]] = {}
-        self._is_failing = False  # whether the last change could not be made
-        self._recovered = {each.identity: each for each in self._load(now)}
+        self._recovered = {each.identity: each for each in self._load()}
 
     @property
     def recovered(self) -> tuple[OrderRecord, ...]:
-        """Those that the last process has left at the CA, oldest first, and that are not forgotten since."""
+        """Those that the last process has left at the CA, oldest first, and that are not forgotten since.
+
+        Also those that seem to have expired: this machine's clock may be wrong, and the CA knows better.
+        """
         return tuple(self._recovered.values())
 
     def intend(
@@ -74,7 +80,8 @@ class OrderRecords:
         """Note that an order is going to be placed, or an open one for the same to be continued.
 
         It is written together with the CA's answer: before there is an order, there is nothing to find again.
-        Only where the state could not be written lately it is tried now, so that nothing is ordered in vain.
+        But whether the state can be written is tried before, so that nothing is ordered in vain; what was
+        written less than a second ago has shown it.
 
         Args:
             identity: what makes two requests the same, as a digest.
@@ -86,7 +93,12 @@ class OrderRecords:
             a future to wait for, None where there is no need to.
         """
         self._intents[identity] = (csr, block, int(now.timestamp()))
-        return self._write(_INTEND, (identity, *self._intents[identity])) if self._is_failing else None
+        if self._database.failure is None and self._monotonic() - self._written < CHECKED_SECONDS:
+            return None
+        if self._check is None or self._check.done():  # one is enough for all who begin at the same time
+            self._check = self._database.check()
+            self._check.add_done_callback(self._note_outcome)
+        return self._check
 
     def end(self, identity: str) -> None:
         """Take note that no order is going to be placed for now, until the next `intend`."""
@@ -120,26 +132,28 @@ class OrderRecords:
         self._write("DELETE FROM orders WHERE identity = ?", (identity,), soon=False)
 
     def flush(self) -> None:
-        """Write what has waited for another change."""
+        """Write what has waited for another change, and see whether the state can be written."""
         self._database.flush()
+        self._database.check()
 
     def _write(self, statement: str, row: tuple[Value, ...], *, soon: bool = True) -> Future[None]:
         def change(transaction: Transaction) -> None:
             transaction.execute(statement, row)
 
         written = self._database.write(change, soon=soon)
-        written.add_done_callback(self._note_outcome)
+        if soon:  # others may be written at any time, and tell nothing of when this was asked for
+            written.add_done_callback(self._note_outcome)
         return written
 
     def _note_outcome(self, written: Future[None]) -> None:
-        self._is_failing = written.exception() is not None
+        if written.exception() is None:
+            self._written = self._monotonic()
 
-    def _load(self, now: datetime.datetime) -> tuple[OrderRecord, ...]:
+    def _load(self) -> tuple[OrderRecord, ...]:
         """Return the orders that the CA has, and forget the others: nothing was issued for those."""
-        past = int(now.timestamp())
 
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
-            transaction.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
+            transaction.execute("DELETE FROM orders WHERE url IS NULL")
             return select_orders(transaction, "ORDER BY begun")
 
         return self._database.write(change).result()

@@ -54,6 +54,7 @@ class Operator:
         with closing(sqlite3.connect(self.state)) as connection:
             connection.execute(statement)
             connection.commit()
+        self.state.chmod(0o600)
 
     def newest(self) -> bytes | None:
         with closing(SqliteDatabase.open(self.state)) as database:

@@ -35,7 +35,7 @@ class LastProcess:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
-        self.records = OrderRecords(database, NOW)
+        self.records = OrderRecords(database)
         self.chains = ChainRecords(database)
         self.history = RecordedHistory(self.chains, IDENTITY, SYSTEM)
         self.house = House(memory=self.records, history=self.history)
@@ -61,7 +61,7 @@ class LastProcess:
 
     def restart(self, *pairs: tuple[str, str], name: str = "b", storage: Storage | None = None) -> None:
         """Begin what is left, under a policy of one block, and wait for the end of it."""
-        records = OrderRecords(self.database, NOW)
+        records = OrderRecords(self.database)
         self.house.issuance.claims.memory = records
         place = OneOfEach()
         place.default_storage = storage or self.house.storage
@@ -81,7 +81,7 @@ class LastProcess:
     @property
     def left(self) -> int:
         """How many orders another restart would find."""
-        return len(OrderRecords(self.database, NOW).recovered)
+        return len(OrderRecords(self.database).recovered)
 
 
 @pytest.fixture

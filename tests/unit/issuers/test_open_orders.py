@@ -156,6 +156,23 @@ class TestRecovered:
         assert at.count(NEW_ORDER) == 0
         assert memory.forgotten == []
 
+    @pytest.mark.parametrize("years", [-50, 50])
+    def test_one_that_was_noted_by_a_wrong_clock(self, years: int) -> None:
+        """Whether it has expired the CA knows: a certificate that exists is downloaded."""
+        expires = EPOCH.replace(year=EPOCH.year + years)
+        at = desk(Memory((Recovered(expires=expires),)))
+        at.say(ORDER, order("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 0
+
+    def test_one_that_has_expired(self) -> None:
+        """Where the CA does not show it either, another is placed."""
+        memory = Memory((Recovered(expires=EPOCH - datetime.timedelta(days=1)),))
+        at = desk(memory)
+        at.say(ORDER, *[problem("malformed", status=404)] * 5, order("ready"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 1
+
     def test_one_of_another_account(self) -> None:
         """What another account has ordered is none of this one's business."""
         at = desk(Memory((Recovered(account="another"),)))

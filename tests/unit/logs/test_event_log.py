@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from acmems.events import DeliveredEvent, Event, RefusedEvent
+from acmems.events import DeliveredEvent, Event, FailedEvent, RefusedEvent
 from acmems.logs.events import EventLog
 
 
@@ -89,3 +89,33 @@ def test_whoever_is_no_stranger_has_lines(lines: Lines) -> None:
             DeliveredEvent(reference="-", client="192.0.2.66", status=200, source="stored", seconds=0.1)
         )
     assert len(lines.events) == 100
+
+
+def test_failures_for_one_reason(lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk is not told for each machine that asks; another reason, and the next minute, are."""
+
+    def fail(reason: str, times: int = 1, bug: Exception | None = None) -> None:
+        for number in range(times):
+            client = f"192.0.2.{number % 250}"
+            lines.log(
+                FailedEvent(reference="-", client=client, stage="request", status=503, reason=reason, bug=bug)
+            )
+
+    fail("the disk is full", 3000)
+    fail("the CA is down")
+    fail("a bug", 20, ValueError("each has its traceback"))
+    assert len(lines.events) == 10 + 1 + 20
+    lines.log.tell()
+    assert caplog.messages == ["failed for the same reason without a line each"]
+    assert sums(caplog) == [{"count": 2990, "stage": "request", "reason": "the disk is full"}]
+    assert caplog.records[0].levelno == logging.ERROR
+    fail("the disk is full")
+    assert len(lines.events) == 10 + 1 + 20 + 1
+
+
+def test_failures_for_many_reasons(lines: Lines) -> None:
+    """So many reasons are remembered and no more; what fails for others has a line each."""
+    for number in range(1500):
+        for _ in range(11):
+            lines.log(FailedEvent(reference="-", client="", stage="request", status=502, reason=str(number)))
+    assert len(lines.events) == 1000 * 10 + 500 * 11

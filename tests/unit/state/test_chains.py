@@ -93,7 +93,7 @@ def test_a_chain_that_comes_again(records: ChainRecords) -> None:
 
 def test_the_order_of_a_chain(database: Database, records: ChainRecords) -> None:
     """Its URL is found where the order is noted, and stays when that is forgotten."""
-    orders = OrderRecords(database, NOW)
+    orders = OrderRecords(database)
     orders.intend("one", b"csr", None, NOW)
     orders.opened("one", "account", "https://ca.example/order/1", NOW + DAY)
     records.add(made(), soon=False)

@@ -32,7 +32,7 @@ def test_a_sound_state(database: Database) -> None:
     records.add(
         ChainRecord.of(newer, identity="one", directory="https://ca.example/d", profile=None, issued=NOW)
     ).result(30)
-    orders = OrderRecords(database, NOW)
+    orders = OrderRecords(database)
     orders.intend("two", REQUEST.pem, None, NOW)
     orders.opened("two", "account", "https://ca.example/o/1", NOW + datetime.timedelta(days=1)).result(30)
     found = examine(database)
@@ -98,7 +98,7 @@ def test_a_damaged_order(database: Database) -> None:
 
 def test_what_cannot_be_read(database: Database) -> None:
     """A table that is gone is a fault, and the others are looked at all the same."""
-    OrderRecords(database, NOW)
+    OrderRecords(database)
     execute(database, "DROP TABLE chains")
     found = examine(database)
     assert not found.is_sound

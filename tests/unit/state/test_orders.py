@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
+from tests.peers import wait_until
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
-from acmems.state.orders import OrderRecord, OrderRecords
+from acmems.state.orders import CHECKED_SECONDS, OrderRecord, OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(days=1)
@@ -20,7 +22,7 @@ FOUND = OrderRecord("one", b"csr", "block", "account", URL, LATER, NOW)
 
 @pytest.fixture
 def records(database: Database) -> OrderRecords:
-    return OrderRecords(database, NOW)
+    return OrderRecords(database)
 
 
 def place(records: OrderRecords, identity: str = "one", *, expires: datetime.datetime = LATER) -> None:
@@ -32,31 +34,53 @@ def test_an_order_that_the_ca_has(database: Database, records: OrderRecords) -> 
     """It is found with all that is needed to finish it."""
     place(records)
     assert records.recovered == ()  # this process has left nothing yet
-    assert OrderRecords(database, NOW).recovered == (FOUND,)
+    assert OrderRecords(database).recovered == (FOUND,)
 
 
 def test_an_order_that_was_never_placed(database: Database, records: OrderRecords) -> None:
     """An intent alone leaves nothing: the CA has nothing to finish."""
-    assert records.intend("one", b"csr", "block", NOW) is None
-    assert OrderRecords(database, NOW).recovered == ()
+    records.intend("one", b"csr", "block", NOW)
+    assert OrderRecords(database).recovered == ()
 
 
 def test_a_state_that_cannot_be_written(
     database: Database, records: OrderRecords, unwritable: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """After a failure each intent is tried first, until one can be written; none is found again."""
+    """Each intent fails, until the state can be written again."""
+    records.intend("one", b"csr", "block", NOW)
     with unwritable():
-        records.intend("one", b"csr", "block", NOW)
         with pytest.raises(StateUnavailable):
             records.opened("one", "account", URL, LATER).result(20)
-        tried = records.intend("two", b"csr", "block", NOW)
-        assert tried is not None
-        assert isinstance(tried.exception(20), StateUnavailable)
+        for _ in range(2):
+            tried = records.intend("two", b"csr", "block", NOW)
+            assert tried is not None
+            assert isinstance(tried.exception(20), StateUnavailable)
     tried = records.intend("two", b"csr", "block", NOW)
     assert tried is not None
-    assert tried.exception(20) is None
-    assert records.intend("three", b"csr", "block", NOW) is None
-    assert OrderRecords(database, NOW).recovered == ()
+    tried.result(20)
+    records.opened("one", "account", URL, LATER).result(20)
+    assert OrderRecords(database).recovered == (FOUND,)
+
+
+def test_when_the_state_is_tried(database: Database) -> None:
+    """Before an order, once for all who begin together, and not right after a change."""
+    moment = 1000.0
+    records = OrderRecords(database, lambda: moment)
+    go = threading.Event()
+    database.write(lambda _: go.wait(20))
+    tried = [records.intend(str(number), b"csr", "block", NOW) for number in range(100)]
+    assert len(set(map(id, tried))) == 1
+    go.set()
+    assert tried[0] is not None
+    tried[0].result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("one", b"csr", "block", NOW) is None
+    moment += CHECKED_SECONDS
+    assert records.intend("one", b"csr", "block", NOW) is not None
+    moment += CHECKED_SECONDS
+    records.opened("one", "account", URL, LATER).result(20)
+    wait_until(lambda: records._written == moment, "that is known")
+    assert records.intend("two", b"csr", "block", NOW) is None
 
 
 def test_an_order_that_takes_the_place_of_another(database: Database, records: OrderRecords) -> None:
@@ -65,13 +89,15 @@ def test_an_order_that_takes_the_place_of_another(database: Database, records: O
     records.forget("one")
     records.opened("one", "account", f"{URL}/next", LATER).result()
     records.end("one")
-    assert [each.url for each in OrderRecords(database, NOW).recovered] == [f"{URL}/next"]
+    assert [each.url for each in OrderRecords(database).recovered] == [f"{URL}/next"]
 
 
-def test_an_order_that_has_expired(database: Database, records: OrderRecords) -> None:
-    """The CA has forgotten it, too."""
-    place(records, expires=NOW)
-    assert OrderRecords(database, NOW).recovered == ()
+@pytest.mark.parametrize("years", [-50, 50])
+def test_an_order_that_seems_to_have_expired(database: Database, records: OrderRecords, years: int) -> None:
+    """It is kept, however wrong the clock may be: the CA knows whether it is there."""
+    expires = LATER.replace(year=LATER.year + years)
+    place(records, expires=expires)
+    assert [each.expires for each in OrderRecords(database).recovered] == [expires]
 
 
 def test_an_order_that_is_continued(database: Database, records: OrderRecords) -> None:
@@ -79,7 +105,7 @@ def test_an_order_that_is_continued(database: Database, records: OrderRecords) -
     place(records)
     records.intend("one", b"other csr", None, NOW)
     records.opened("one", "account", URL, LATER).result()
-    (found,) = OrderRecords(database, NOW).recovered
+    (found,) = OrderRecords(database).recovered
     assert (found.csr, found.block, found.url) == (b"other csr", None, URL)
 
 
@@ -87,7 +113,7 @@ def test_an_order_that_is_done(database: Database, records: OrderRecords) -> Non
     """It is forgotten, also among those that were recovered."""
     for identity in ("one", "two"):
         place(records, identity)
-    again = OrderRecords(database, NOW)
+    again = OrderRecords(database)
     again.forget("one")
     assert [each.identity for each in again.recovered] == ["two"]
-    assert [each.identity for each in OrderRecords(database, NOW).recovered] == ["two"]
+    assert [each.identity for each in OrderRecords(database).recovered] == ["two"]

@@ -47,7 +47,7 @@ def keep(
 
 
 def place(database: Database, identity: str, block: str | None = "web") -> None:
-    orders = OrderRecords(database, NOW)
+    orders = OrderRecords(database)
     orders.intend(identity, b"csr", block, NOW)
     orders.opened(identity, "account", f"https://ca.example/{identity}", NOW + DAY).result()
 

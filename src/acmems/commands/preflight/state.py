@@ -10,7 +10,7 @@ from acmems.config import Configuration
 from acmems.exceptions import StateUnavailable
 from acmems.settings.findings import Finding
 from acmems.state.engines.places import unsafe_place
-from acmems.state.engines.sqlite import HEADER
+from acmems.state.engines.soundness import HEADER, exposure
 from acmems.state.options import StateOptions, missing_driver
 from acmems.system.permissions import denial
 from acmems.text import Secret
@@ -55,10 +55,14 @@ def _fault_of_file(path: Path, *, is_own: bool) -> str | None:
         if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):  # noqa: PTH110 - the same
             return f"the state cannot be used: {file}: {denial(file)}"
     if os.path.exists(path):  # noqa: PTH110 - the same
+        if not os.path.isfile(path):  # noqa: PTH113 - the same
+            return f"{path} is no file: move it away, or set 'url' in [state] to another place"
         with path.open("rb") as opened:
             begins = opened.read(len(HEADER))
         if begins and begins != HEADER:
             return f"{path} is no SQLite file: restore the state from a backup, or move the file away"
+        if (reason := exposure(path)) is not None:
+            return reason
     elif is_own and not os.access(folder, os.W_OK | os.X_OK):
         return f"the state {path} cannot be made: {denial(folder)}"
     return unsafe_place(path)

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from datetime import timedelta
 from typing import TypeVar
 
@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 # What a CA may say of a request that is signed with a key that the account has not got any more.
 _OF_KEY = frozenset({"malformed", "unauthorized"})
+_SLICE_SECONDS = 0.5
 
 
 class AcmeIssuer:
@@ -459,6 +460,9 @@ class AcmeIssuer:
             future = self.loop.submit(steps)
         except RuntimeError:
             raise _stopping() from None
+        # In slices: a signal that comes right before a wait without end is heard of only after it.
+        while not wait([future], _SLICE_SECONDS).done:
+            pass
         try:
             return future.result()
         except CancelledError:

@@ -199,17 +199,19 @@ class Ordering:
         opened = self._open.resume(identity)
         if opened is None:
             return None
-        if self._clock.monotonic() >= opened.until:
+        has_expired = self._clock.monotonic() >= opened.until
+        # When an order of the last process ends is known by the wall clock, which may be wrong.
+        if has_expired and not opened.is_unknown:
             logger.info("an unfinished order has expired, a new one takes its place")
         else:
             may_be_finalized = opened.is_finalized or opened.is_unknown
             read = self._read if may_be_finalized else self._fetch
             try:
                 order, _ = yield from read(opened.url, request, deadline)
-            except CAProblem as problem:
-                if may_be_finalized:
+            except (CAProblem, CAProtocolError) as error:
+                if not has_expired and (may_be_finalized or isinstance(error, CAProtocolError)):
                     raise
-                logger.info("an unfinished order is gone, a new one takes its place: %s", problem)
+                logger.info("an unfinished order is gone, a new one takes its place: %s", error)
             else:
                 if opened.is_unknown:
                     opened.is_unknown = False

@@ -2,6 +2,7 @@
 
 - `contract`: what the rest of `acmems.state` speaks to
 - `sqlite`: one file, for the servers of one machine
+- `soundness`: what makes such a file unusable, and what to do about it
 - `postgresql`: a database of PostgreSQL, for any number of servers
 - `connection`, `pool`: connections to that which never hang, and how long until the next attempt
 - `copying`: backups of such a file, and what can be saved of a damaged one

@@ -20,13 +20,11 @@ from acmems.state.engines import migrations
 from acmems.state.engines.contract import Change
 from acmems.state.engines.group_commit import GroupCommit, probe
 from acmems.state.engines.places import unsafe_place
+from acmems.state.engines.soundness import concerns_file, exposure, refuse_damaged, told
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-HEADER = b"SQLite format 3\0"
-"""What every file begins with that is not empty."""
 
 _DIALECT = migrations.Dialect(octets="BLOB")
 _READERS = 4  # connections that are kept for reading
@@ -93,9 +91,12 @@ class SqliteDatabase:
                 stack.callback(os.close, mine)
             with _describing(path):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                if (reason := exposure(path)) is not None:
+                    raise StateUnavailable(reason)
                 connection = _connected(str(path))
                 stack.callback(connection.close)
                 found = _revision(connection, path)
+                refuse_damaged(connection, path)
                 uses_log = not is_shared or is_log_safe(sqlite3.sqlite_version_info)
                 connection.execute(f"PRAGMA journal_mode = {'WAL' if uses_log else 'TRUNCATE'}")
                 connection.execute("PRAGMA synchronous = FULL")
@@ -195,13 +196,13 @@ class SqliteDatabase:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            if len(changes) > 1:
+            if len(changes) > 1 and not concerns_file(error):
                 raise
             raise self._unavailable("written", error) from error
         return outcomes
 
     def _unavailable(self, done: str, error: sqlite3.Error) -> StateUnavailable:
-        words = f"the state cannot be {done}: {self._path}: {error}"
+        words = f"the state cannot be {done}: {told(self._path, error)}"
         return StateUnavailable(words, retry_after=_RETRY_SECONDS)
 
     def _reader(self) -> sqlite3.Connection:
@@ -279,10 +280,7 @@ def _describing(path: Path) -> Iterator[None]:
         words = f"the state cannot be opened: {error.filename or path}: {error.strerror}"
         raise StateUnavailable(words) from error
     except sqlite3.Error as error:
-        raise StateUnavailable(
-            f"{path} cannot be used as the state: {error}. Restore it from a backup, or move it "
-            f"away: a new one is made then, which does not know the orders that are open"
-        ) from error
+        raise StateUnavailable(f"the state cannot be used: {told(path, error)}") from error
 
 
 def _revision(connection: sqlite3.Connection, path: Path) -> int:

@@ -212,7 +212,8 @@ class OpenOrders:
             self._memory.forget(identity)
 
     def _recovered(self, found: RecoveredOrder) -> OpenOrder:
-        left = (found.expires - self._clock.now()).total_seconds()
+        # Not more than it had when it was placed: the clock may be wrong.
+        left = min(_OPEN_SECONDS[-1], (found.expires - self._clock.now()).total_seconds())
         until = self._clock.monotonic() + left
         return OpenOrder(found.url, until, found.expires, is_recovered=True, is_unknown=True)
 
