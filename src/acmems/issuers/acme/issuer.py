@@ -363,8 +363,7 @@ class AcmeIssuer:
                 break
             except AcmeException as other:
                 # Another process may be between the CA's answer and the renaming of the key.
-                is_busy = isinstance(other, AccountError) and other.retry_after is not None
-                if not is_busy or looking.passed:
+                if not isinstance(other, AccountError) or other.retry_after is None or looking.passed:
                     logger.debug("whether the account has another key cannot be told: %s", other)
                     break
             yield pause(_KEY_LOOK_SECONDS)
