@@ -16,6 +16,8 @@ from acmems.exceptions import ActFailed
 from acmems.frontends.control import place
 from acmems.frontends.control.client import hand_over
 from acmems.frontends.control.listener import who_is
+from acmems.state.engines.sqlite import StateInUse
+from acmems.state.opening import claim_state
 from acmems.system.clock import SYSTEM
 
 _START_SECONDS = 10.0  # for which a server may take from its lock to its socket, or another command to act
@@ -43,12 +45,26 @@ def act(
         if answer is not None:
             return answer
         with _sole(directory) as is_sole:
-            if is_sole:
+            if is_sole and _is_state_free(config):
                 with app.acting(config, proves=proves) as server:
                     return server.perform(name, arguments, who_is(os.geteuid()), _progress)
         if deadline.passed:
-            raise ActFailed(f"another command acts with the account in {directory}: try again")
+            raise ActFailed(
+                f"a server or another command uses the account in {directory}, and takes no acts at the "
+                f"moment: try again"
+            )
         time.sleep(_LOOK_SECONDS)
+
+
+def _is_state_free(config: Configuration) -> bool:
+    """Tell whether no server has the state, which may just be about to take acts."""
+    try:
+        claim = claim_state(config.state, config.account.dir)
+    except StateInUse:
+        return False
+    if claim.lock is not None:
+        os.close(claim.lock)
+    return True
 
 
 @contextlib.contextmanager

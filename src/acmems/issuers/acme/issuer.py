@@ -27,7 +27,7 @@ from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import StepLoop, Steps
+from acmems.system.steps import StepLoop, Steps, pause
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ T = TypeVar("T")
 # What a CA may say of a request that is signed with a key that the account has not got any more.
 _OF_KEY = frozenset({"malformed", "unauthorized"})
 _SLICE_SECONDS = 0.5
+_KEY_SECONDS, _KEY_LOOK_SECONDS = 10.0, 0.2  # for another process to end its change of the key
 
 
 class AcmeIssuer:
@@ -355,13 +356,21 @@ class AcmeIssuer:
     def _has_another_key(self, client: Client, error: AcmeException, deadline: Deadline) -> Steps[bool]:
         """Tell whether an error is by an account key that was changed meanwhile, here or elsewhere."""
         problem = error if isinstance(error, CAProblem) else error.__cause__
-        if self._client is client and isinstance(problem, CAProblem) and problem.code in _OF_KEY:
+        if not isinstance(problem, CAProblem) or problem.code not in _OF_KEY:
+            return self._client is not client
+        looking = deadline.within(_KEY_SECONDS)
+        while self._client is client:
             try:
                 if self.directory.has_next_key():
-                    yield from self._settle(deadline.within(self._timeout))
+                    yield from self._settle(looking)
                 self.load_key()
+                break
             except AcmeException as other:
-                logger.debug("whether the account has another key cannot be told: %s", other)
+                # Another process may be between the CA's answer and the renaming of the key.
+                if not isinstance(other, AccountError) or other.retry_after is None or looking.passed:
+                    logger.debug("whether the account has another key cannot be told: %s", other)
+                    break
+            yield pause(_KEY_LOOK_SECONDS)
         return self._client is not client
 
     def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
