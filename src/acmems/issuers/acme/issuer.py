@@ -255,10 +255,9 @@ class AcmeIssuer:
             self.refresh(register=False)
         with self.directory.changing_key():
             if self.directory.has_next_key():
-                raise AccountError(
-                    f"{self.directory.next_key_file} is of a change whose answer was lost, and which may be "
-                    f"late: try again in some minutes"
-                )
+                file = self.directory.next_key_file
+                words = f"{file} is of a change whose answer was lost, and which may be late"
+                raise AccountError(f"{words}: try again in some minutes")
             self.run(self._rotation().url(self.client.session, self.clock.deadline(self._timeout)))
             key = AccountKey.generate(key_type or self.options.key_type)
             self.directory.save_next_key(key)
@@ -269,10 +268,8 @@ class AcmeIssuer:
         return self._described()
 
     def _change_key(self, key: AccountKey) -> Steps[None]:
-        before = self.client
-        yield from self._rotation().change(
-            before.session, before.key, key, self.clock.deadline(self._timeout)
-        )
+        before, deadline = self.client, self.clock.deadline(self._timeout)
+        yield from self._rotation().change(before.session, before.key, key, deadline)
         client = self._client_with(key)
         client.account, client.session.kid = before.account, before.session.kid
         self._replace_client(client)
@@ -290,12 +287,7 @@ class AcmeIssuer:
             return account
 
     def _rotation(self) -> KeyRotation:
-        return KeyRotation(
-            self.options,
-            self.directory,
-            self._session_with,
-            self.clock.now,
-        )
+        return KeyRotation(self.options, self.directory, self._session_with, self.clock.now)
 
     def _settle(self, deadline: Deadline) -> Steps[None]:
         """Find out which key the account has, where a change of it was begun and not ended."""
