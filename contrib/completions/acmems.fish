@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --address --block --csr --key-type --method --name --reason --resolver --storage
+set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' state 'state check' 'state migrate' 'state import' 'state backup'
+set -g _shtab_acmems_opts_with_value --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -77,6 +77,38 @@ complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac" -d 'wh
 complete -c acmems -n '_shtab_acmems_using explain' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using explain' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using explain; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a list -d 'List the certificates that are current, soonest end first.'
+complete -c acmems -n '_shtab_acmems_using list' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using list' -l name -x -d 'only those with such a name, as in '"'"'domain'"'"''
+complete -c acmems -n '_shtab_acmems_using list' -l block -x -d 'only those of this auth block'
+complete -c acmems -n '_shtab_acmems_using list' -l expires-within -x -d 'only those that end in this time or have ended, such as 14d'
+complete -c acmems -n '_shtab_acmems_using list' -l all -d 'also those of which there is a newer one'
+complete -c acmems -n '_shtab_acmems_using list' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using list' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using list; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a show -d 'Show one certificate or open order, whole: history, who asked, and why it failed.'
+complete -c acmems -n '_shtab_acmems_using show' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using show' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using show' -l pem -d 'print the chain, leaf first'
+complete -c acmems -n '_shtab_acmems_using show' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using show; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a events -d 'Show what happened: grants, refusals, failures, deliveries, and acts of administrators.'
+complete -c acmems -n '_shtab_acmems_using events' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using events' -l since -x -d 'from then on: 2d, 3h, 2026-11-01, 2026-11-01T12:00:00Z'
+complete -c acmems -n '_shtab_acmems_using events' -l client -x -d 'only of this address or network'
+complete -c acmems -n '_shtab_acmems_using events' -l name -x -d 'only about such a name, as in '"'"'domain'"'"''
+complete -c acmems -n '_shtab_acmems_using events' -l block -x -d 'only of this auth block'
+complete -c acmems -n '_shtab_acmems_using events' -l word -x -d 'only this event, such as refused'
+complete -c acmems -n '_shtab_acmems_using events' -l limit -x -d 'only the last N; 100 unless --since or --limit is given'
+complete -c acmems -n '_shtab_acmems_using events' -l follow -d 'go on with what happens, until it is interrupted'
+complete -c acmems -n '_shtab_acmems_using events' -l json -d 'print one JSON document; with --follow, one for each event'
+complete -c acmems -n '_shtab_acmems_using events' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using events; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a limits -d 'Show what is not ordered for now, and which rate limits the CA has told of lately.'
+complete -c acmems -n '_shtab_acmems_using limits' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using limits' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using limits' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using limits; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a renew -d 'Order a certificate anew, although one is stored.'
 complete -c acmems -n '_shtab_acmems_using renew' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using renew' -l block -x -d 'the auth block that grants it, for a certificate of which that is not known'

@@ -303,7 +303,7 @@ class TestSections:
                 'a.ini:3: [storage "a"] is given twice, first at a.ini:1',
             ),
             ('[storage "a"]', "a.ini:1: [storage \"a\"] needs 'type = …'"),
-            ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file"),
+            ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file, sql"),
             (
                 '[verification "a"]\ntype = tls',
                 f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}",
@@ -346,7 +346,7 @@ class TestSections:
             '[mgmt]\ndefault-storage = a\n[storage "a"]\ntype = disk\n'
             '[auth "x"]\nall = yes\ndomain = a.b\nstorage = a'
         )
-        assert found == ["a.ini:4: type: 'disk' is not one of none, file"]
+        assert found == ["a.ini:4: type: 'disk' is not one of none, file, sql"]
 
 
 class TestFindings:

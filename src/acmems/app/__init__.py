@@ -9,8 +9,8 @@
 - `changes`: what a reload may change
 - `memory`: what a server remembers in its state
 - `founding`: how it gets its account
-- `limits`: what a process sets up for itself
 - `plans`: what a configuration lets a server listen on
+- `tuning`: how a process is set up for a long run
 - `listeners`: the listeners of one configuration after the other
 """
 

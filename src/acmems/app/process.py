@@ -6,11 +6,11 @@ import logging
 import signal
 
 from acmems import logs
-from acmems.app.limits import tune_interpreter
 from acmems.app.listeners import tell_unused
 from acmems.app.reloading import ConfigurationSource, tell_reloaded
 from acmems.app.server import Server
 from acmems.app.signals import StoppedEarly, taking
+from acmems.app.tuning import tune_interpreter
 from acmems.app.workers import Assignment, Supervisor, work
 from acmems.config import Configuration
 from acmems.frontends.control.place import await_command
@@ -42,6 +42,7 @@ def run(config: Configuration, source: ConfigurationSource | None = None) -> int
         AcmeException, OSError: it cannot start, as `Server.start`.
     """
     source = source or ConfigurationSource()
+    await_command(config.account.dir, SYSTEM, COMMAND_SECONDS)
     if config.mgmt.processes == 1:
         _serve(config, source)
         return 0
@@ -56,7 +57,6 @@ def _serve(config: Configuration, source: ConfigurationSource) -> None:
     """Be a server, all in this process."""
     notifier = Notifier()
     inherited = inherited_sockets()
-    await_command(config.account.dir, SYSTEM, COMMAND_SECONDS)
     server = Server(config, sockets=SocketPool(each.socket for each in inherited))
     with taking(*([signal.SIGCHLD] if reaps_orphans() else [])) as signals:
         try:

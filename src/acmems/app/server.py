@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.founding import AccountFounding
-from acmems.app.limits import raise_file_limit
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
+from acmems.app.tuning import raise_file_limit
 from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from tests.chains import make_chain, make_request
@@ -165,6 +167,26 @@ def test_more_than_a_page(records: ChainRecords) -> None:
     records.adopt(chains).result()
     found = [(each.not_after, each.fingerprint) for each in records.all()]
     assert found == sorted((each.not_after, each.fingerprint) for each in chains)
+
+
+def test_a_chain_that_cannot_be_noted(
+    database: Database, records: ChainRecords, unwritable: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """It is noted once that works again, and is history if there is a newer one by then."""
+    first, other, second = made(), made("two"), made(begins=NOW + DAY)
+    with unwritable():
+        for each in (first, other):
+            records.add(each, soon=False)
+        database.flush()
+        assert isinstance(records.add(first).exception(30), StateUnavailable)
+        records.keep_up()
+        assert isinstance(database.check().exception(30), StateUnavailable)
+    records.add(second).result(30)
+    records.keep_up()
+    database.check().result(30)
+    assert (records.newest("one"), records.newest("two")) == (second, other)
+    assert len(records.find(first.fingerprint)) == 1
+    assert not records._unwritten
 
 
 def test_deliveries_are_summed_up(records: ChainRecords) -> None:

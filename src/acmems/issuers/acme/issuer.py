@@ -25,6 +25,7 @@ from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
+from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
@@ -155,13 +156,16 @@ class AcmeIssuer:
     def _client_with(self, key: AccountKey) -> Client:
         return make_client(
             key,
+            self._session_with(key),
             self.options,
-            self.loop,
             self._proofs,
             self._open_orders,
+            loop=self.loop,
             exchange_seconds=self._timeout,
-            processes=self._processes,
         )
+
+    def _session_with(self, key: AccountKey) -> Session:
+        return session_with(key, self.options, self.loop, self._processes)
 
     def _replace_client(self, client: Client) -> None:
         """Speak to the CA by this client from now on, unless another thread has made one with its key."""
@@ -287,7 +291,7 @@ class AcmeIssuer:
         return KeyRotation(
             self.options,
             self.directory,
-            lambda key: session_with(key, self.options, self.loop),
+            self._session_with,
             self.clock.now,
         )
 

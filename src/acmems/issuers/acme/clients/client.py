@@ -42,7 +42,7 @@ def session_with(key: AccountKey, options: AccountOptions, loop: StepLoop, proce
         key: signs the requests.
         options: say where the CA is.
         loop: runs the steps.
-        processes: how many processes share the CA's rates.
+        processes: that speak to the CA from the same address, this one among them.
 
     Raises:
         AccountError: there is none as the options say.
@@ -62,29 +62,25 @@ def session_with(key: AccountKey, options: AccountOptions, loop: StepLoop, proce
 
 def make_client(
     key: AccountKey,
+    session: Session,
     options: AccountOptions,
-    loop: StepLoop,
     proofs: PresentedProofs,
     open_orders: OpenOrders,
     *,
+    loop: StepLoop,
     exchange_seconds: float,
-    processes: int = 1,
 ) -> Client:
     """Return what speaks to the CA by a key.
 
     Args:
         key: the account's.
+        session: the way to the CA by this key.
         options: the account and its CA.
-        loop: runs the steps.
         proofs: what is presented to the CA at this moment.
         open_orders: those that can be continued.
+        loop: runs the steps.
         exchange_seconds: how long one request about an order may take, repetitions included.
-        processes: how many processes share the CA's rates.
-
-    Raises:
-        AccountError: the CA cannot be spoken to as the options say.
     """
-    session = session_with(key, options, loop, processes)
     proving = Proving(session, key, loop, proofs, exchange_seconds=exchange_seconds)
     ordering = Ordering(
         session,

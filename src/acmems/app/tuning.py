@@ -1,4 +1,4 @@
-"""What a process sets up for itself, so that it can serve many clients for long."""
+"""How this process is set up for a long run with many threads and files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 import resource
 import sys
 
-_SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
+SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 
 
 def tune_interpreter() -> None:
@@ -17,7 +17,7 @@ def tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
     # Whoever waits for the interpreter waits for as long as this at every step of its way.
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def raise_file_limit() -> None:
