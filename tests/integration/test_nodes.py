@@ -23,6 +23,7 @@ from tests.peers import (
     curl_sign,
     free_port,
     make_key_and_csr,
+    run_acmems,
     verify_chain,
     wait_until,
 )
@@ -174,6 +175,17 @@ def test_the_account(cluster: Cluster, tmp_path: Path) -> None:
     keys = {file.read_bytes() for file in tmp_path.glob("node*/account/account.pem")}
     assert len(keys) == 1
     assert "registered a new account" not in cluster.servers[1].log
+
+
+def test_another_key_for_the_account(cluster: Cluster, tmp_path: Path) -> None:
+    """The other server takes it by itself, and both go on."""
+    done = run_acmems("account", "rotate-key", cluster.servers[0].folder / "acmems.ini")
+    assert done.returncode == 0, done.stderr
+    files = [tmp_path / f"node{number}/account/account.pem" for number in range(2)]
+    wait_until(lambda: files[0].read_bytes() == files[1].read_bytes(), "the other one has it as well", 60)
+    for number in range(2):
+        _, csr = make_key_and_csr(tmp_path, [f"k{number}.example.org"], stem=f"k{number}")
+        assert cluster.ask(number, csr).status == 200
 
 
 def test_a_server_that_stops(cluster: Cluster, ca: FaultProxy, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,10 +89,8 @@ def pair(ca: Pebble, server: Postgres, folder: Path, verification: str, port: in
         made = Settings.of(ca, folder / name)
         made.verification, made.auth = verification.format(port=where), AUTH.format(url=url)
         settings.append(made)
-    with Acmems(settings[0]) as first:
-        shutil.copytree(settings[0].folder / "account", settings[1].folder / "account")
-        with Acmems(settings[1]) as second:
-            yield Pair(first, second)
+    with Acmems(settings[0]) as first, Acmems(settings[1]) as second:
+        yield Pair(first, second)
 
 
 def test_http01(ca: Pebble, postgres: Postgres, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.chains import make_request
@@ -18,6 +19,7 @@ from acmems.exceptions import CAUnavailable, ChallengeFailed, DeadlinePassed, Pa
 from acmems.frontends.history import RecordedHistory
 from acmems.issuing.requests import Delivery
 from acmems.state.chains import ChainRecords
+from acmems.state.sharing.shared_orders import OrderClaim
 from acmems.storages import NoStorage
 from acmems.system.clock import SYSTEM
 
@@ -114,6 +116,28 @@ class TestOneOrder:
         assert third.house.ask(request, NOWHERE).chain.serial != serial
         assert [server.orders for server in servers] == [1, 0, 1]
 
+    def test_a_chain_that_is_wanted_anew(
+        self, servers: list[Server], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A renewal is content with what another server gets meanwhile, not with what was there before."""
+        first, second, _ = servers
+        request = make_request(NAME)
+        before = first.house.ask(request).chain.serial
+        ordered = frozen(second, lambda: second.house.begin(request, NOWHERE))
+        claim, claims = first.sharer.orders.claim, list[Future[OrderClaim]]()
+
+        def noting(*arguments: Any) -> Future[OrderClaim]:
+            claims.append(claim(*arguments))
+            return claims[-1]
+
+        monkeypatch.setattr(first.sharer.orders, "claim", noting)
+        renewal = first.house.issuance.issue(first.house.accept(request, is_wanted_anew=True))
+        wait_until(lambda: bool(claims) and claims[0].done(), "it waits for the other server")
+        second.thaw()
+        renewed = renewal.result(30).chain.serial
+        assert renewed == ordered.result(30).chain.serial != before
+        assert [server.orders for server in servers] == [1, 1, 0]
+
     def test_names_that_are_not_granted(self, servers: list[Server]) -> None:
         """A chain with names that a client may not have is not delivered to it."""
         first, second, _ = servers
@@ -170,6 +194,7 @@ class TestFailures:
         assert second.orders == 0
         first.house.authority.error = None
         first.house.issuance.pauses.clear(first.house.accept(request))
+        first.sharer.database.write(lambda _: None).result(20)  # it comes behind
         assert second.house.ask(request, NOWHERE).source == "issued"
 
 
