@@ -75,12 +75,15 @@ class Http01:
         """Return the URLs that the CA will fetch."""
         return {proof: _url(*_place(proof)) for proof in proofs}
 
-    def look_elsewhere(self, asked: Sequence[tuple[str, str]], found: Callable[[str | None], None]) -> bool:
+    def look_elsewhere(
+        self, asked: Sequence[tuple[str, str]], found: Callable[[str | None, bool], None]
+    ) -> bool:
         """Look up what other nodes present; return False where there is nothing to look up.
 
         Args:
             asked: hosts and paths, of which the first that is found counts.
-            found: called with the answer, in another thread or at once; None if there is none.
+            found: called in another thread or at once, with the answer, None if there is none; and with
+                whether that is certain.
         """
         urls = [_url(host, path) for host, path in asked if _is_plausible(host, path)]
         if not urls or not self._lookups.is_active:
@@ -88,7 +91,8 @@ class Http01:
 
         def choose(proofs: Found | None) -> None:
             known = proofs or {}
-            found(next((known[url][-1].key_authorization for url in urls if url in known), None))
+            answer = next((known[url][-1].key_authorization for url in urls if url in known), None)
+            found(answer, proofs is not None)
 
         self._lookups.find(urls, choose)
         return True

@@ -60,15 +60,21 @@ class Http01FrontEnd(FrontEnd):
             self._send(exchange, value)
             return
 
-        def send(value: str | None) -> None:
-            exchange.hand_over(lambda: self._send(exchange, value))
+        def send(value: str | None, is_certain: bool) -> None:  # noqa: FBT001 - as it is called
+            exchange.hand_over(lambda: self._send(exchange, value, is_certain=is_certain))
 
         if not self.validator.look_elsewhere(asked, send):
             self._send(exchange, None)
 
-    def _send(self, exchange: Exchange, value: str | None) -> None:
+    def _send(self, exchange: Exchange, value: str | None, *, is_certain: bool = True) -> None:
         accept = str(exchange.headers.get("Accept", ""))
-        self.send(exchange, challenge_response(value, exchange.reference, accept))
+        if value is None and not is_certain:
+            # A balancer asks another server then, which may know.
+            words = "whether there is such a challenge cannot be told at the moment: ask again"
+            refusal = HttpRefusal(503, words, {"Retry-After": "5"})
+            self.send(exchange, problem_response(refusal, exchange.reference, accept))
+        else:
+            self.send(exchange, challenge_response(value, exchange.reference, accept))
 
     def _forwarded_hosts(self, exchange: Exchange) -> list[str]:
         """Return the hosts that proxies were asked for, the one of the last proxy first."""

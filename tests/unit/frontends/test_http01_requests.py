@@ -171,15 +171,15 @@ class TestOtherNodes:
         assert data.startswith(b"HTTP/1.1 200")
         assert data.endswith(b"\r\n\r\nelse.thumbprint")
 
-    @pytest.mark.parametrize("is_known", [True, False])
-    def test_nothing_anywhere(self, door: Door, others: OtherNode, is_known: bool) -> None:
-        """It is 404, also where nobody knows whether there is something."""
+    @pytest.mark.parametrize(("is_known", "status"), [(True, b"404"), (False, b"503")])
+    def test_nothing_anywhere(self, door: Door, others: OtherNode, is_known: bool, status: bytes) -> None:
+        """It is 404, and 503 where nobody knows whether there is something: a balancer asks another server."""
         client = door.connect()
         client.client.send(door.request(f"{PATH[:-5]}else"))
         door.bench.go()
         others.answer(is_known=is_known)
         door.bench.go()
-        assert client.client.socket.recv(65536).startswith(b"HTTP/1.1 404")
+        assert client.client.socket.recv(65536).startswith(b"HTTP/1.1 " + status)
 
     def test_a_client_that_has_gone(self, door: Door, others: OtherNode) -> None:
         """What is found too late hurts nobody."""
