@@ -60,7 +60,7 @@ class Http01FrontEnd(FrontEnd):
             self._send(exchange, value)
             return
 
-        def send(value: str | None, is_certain: bool) -> None:  # noqa: FBT001 - as it is called
+        def send(value: str | None, is_certain: bool) -> None:
             exchange.hand_over(lambda: self._send(exchange, value, is_certain=is_certain))
 
         if not self.validator.look_elsewhere(asked, send):

@@ -173,7 +173,7 @@ class TestOtherNodes:
 
     @pytest.mark.parametrize(("is_known", "status"), [(True, b"404"), (False, b"503")])
     def test_nothing_anywhere(self, door: Door, others: OtherNode, is_known: bool, status: bytes) -> None:
-        """It is 404, and 503 where nobody knows whether there is something: a balancer asks another server."""
+        """It is 404, and 503 where nobody knows: then a balancer asks another server."""
         client = door.connect()
         client.client.send(door.request(f"{PATH[:-5]}else"))
         door.bench.go()
