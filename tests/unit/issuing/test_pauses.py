@@ -119,6 +119,7 @@ NOT_OF_ORDERS = {
     exceptions.HttpRefusal,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    exceptions.LimitReached,
     exceptions.QueueFull,
     exceptions.ClientGone,
 }

@@ -139,9 +139,21 @@ _ACCOUNTS = """
     )
 """
 
+_BUCKETS = """
+    CREATE TABLE buckets (          -- how far the limits of CAs are used
+        name TEXT PRIMARY KEY,
+        account TEXT NOT NULL,
+        limited TEXT NOT NULL,      -- the name of the limit
+        subject TEXT NOT NULL,      -- what is counted; empty for the account
+        instant BIGINT NOT NULL,    -- when it will be empty, in milliseconds since 1970
+        used_by TEXT                -- the auth block that took the last place
+    )
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
+    _BUCKETS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 
