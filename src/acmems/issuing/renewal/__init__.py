@@ -1,0 +1,4 @@
+"""When certificates are renewed.
+
+- `due`: the moment at which a chain is to be renewed, and when its CA is asked about that again
+"""
