@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -44,6 +45,7 @@ class Chain:
         not_after: the last moment at which it is (aware, UTC).
         serial: the leaf's serial number.
         issuer: who issued the leaf, one line.
+        fingerprint: SHA-256 of the leaf's DER, in hex.
     """
 
     pem: bytes = field(repr=False)
@@ -53,6 +55,7 @@ class Chain:
     not_after: datetime.datetime
     serial: int
     issuer: str
+    fingerprint: str
 
     def is_valid(self, now: datetime.datetime) -> bool:
         """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
@@ -112,6 +115,7 @@ def _chain(certificates: Sequence[x509.Certificate], pem: bytes = b"") -> Chain:
         not_after=leaf.not_valid_after_utc,
         serial=leaf.serial_number,
         issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
+        fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
     )
 
 

@@ -104,6 +104,7 @@ def make_short(chain: Chain) -> Chain:
         not_after=now + day,
         serial=chain.serial,
         issuer=chain.issuer,
+        fingerprint=chain.fingerprint,
     )
 
 

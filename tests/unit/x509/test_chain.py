@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import ipaddress
 import itertools
+import ssl
 from datetime import timedelta
 
 import pytest
@@ -90,6 +92,7 @@ class TestParse:
             not_after=NOW - timedelta(hours=1) + 90 * DAY,
             serial=0x1234,
             issuer="CN=CA",
+            fingerprint=hashlib.sha256(ssl.PEM_cert_to_DER_cert(LEAF.decode())).hexdigest(),
         )
 
     @pytest.mark.parametrize(

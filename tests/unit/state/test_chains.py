@@ -1,0 +1,207 @@
+"""Chains in the state: which one is delivered, and what is history."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.chains import make_chain, make_request
+
+from acmems.exceptions import StateUnavailable
+from acmems.state.chains import _MOST_ASKED, _PAGE, ChainRecord, ChainRecords
+from acmems.state.engines.contract import Database
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.orders import OrderRecords
+
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+DAY = datetime.timedelta(days=1)
+REQUEST = make_request("a.example.org", "b.example.org")
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = SqliteDatabase.open(tmp_path / "state.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def records(database: Database) -> ChainRecords:
+    return ChainRecords(database)
+
+
+def made(identity: str = "one", *, begins: datetime.datetime = NOW) -> ChainRecord:
+    """Return a record like that of a chain that was issued when it begins."""
+    number = next(NUMBERS)
+    return ChainRecord(
+        fingerprint=f"{number:064x}",
+        identity=identity,
+        directory="https://ca.example/directory",
+        names=("a.example.org",),
+        serial=f"{number:x}",
+        key_digest="key",
+        pem=b"pem",
+        not_before=begins,
+        not_after=begins + 90 * DAY,
+        issued=begins,
+    )
+
+
+def test_a_chain_is_found_again_with_all_that_is_known(records: ChainRecords) -> None:
+    """Whatever is kept comes back the same, and the times are aware."""
+    chain = make_chain(REQUEST)
+    record = ChainRecord.of(
+        chain,
+        identity="one",
+        directory="https://ca.example/directory",
+        profile="shortlived",
+        issued=NOW,
+        block="block",
+        storage="storage",
+        client="192.0.2.1",
+        reference="abc",
+        csr=REQUEST.pem,
+    )
+    records.add(record).result()
+    assert records.newest("one") == record
+    assert record.names == ("a.example.org", "b.example.org")
+    assert (record.fingerprint, record.key_digest) == (chain.fingerprint, REQUEST.key_digest)
+    assert records.newest("two") is None
+
+
+def test_a_newer_chain_takes_the_place(records: ChainRecords) -> None:
+    """The last one that was issued is delivered, even if it ends sooner; others are left alone."""
+    other, first, second = made("two"), made(), made(begins=NOW - DAY)
+    for each in (other, first, second):
+        records.add(each).result()
+    assert records.newest("one") == second
+    assert records.newest("two") == other
+    assert [each.superseded for each in records.find(first.fingerprint)] == [second.issued]
+    assert set(records.all()) == {other, second}
+    assert len(list(records.all(current_only=False))) == 3
+
+
+def test_a_chain_that_comes_again(records: ChainRecords) -> None:
+    """It does not take the place of its successor, and only what was not known is added."""
+    first, second = made(), made(begins=NOW + DAY)
+    records.add(dataclasses.replace(first, storage="kept")).result()
+    records.add(second).result()
+    records.add(dataclasses.replace(first, storage="other", block="block")).result()
+    assert records.newest("one") == second
+    (found,) = records.find(first.fingerprint)
+    assert (found.storage, found.block, found.superseded) == ("kept", "block", second.issued)
+
+
+def test_the_order_of_a_chain(database: Database, records: ChainRecords) -> None:
+    """Its URL is found where the order is noted, and stays when that is forgotten."""
+    orders = OrderRecords(database, NOW)
+    orders.intend("one", b"csr", None, NOW)
+    orders.opened("one", "account", "https://ca.example/order/1", NOW + DAY)
+    records.add(made(), soon=False)
+    orders.forget("one")
+    records.add(made("two")).result()
+    found = {each.identity: each.order_url for each in records.all()}
+    assert found == {"one": "https://ca.example/order/1", "two": None}
+
+
+def test_what_is_not_urgent_waits_for_other_changes(records: ChainRecords) -> None:
+    """A chain that its own storage keeps costs no transaction of its own."""
+    waiting = records.add(made(), soon=False)
+    assert not waiting.done()
+    records.add(made("two")).result()
+    assert waiting.done()
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["begun", "done"])
+def test_a_revoked_chain_is_never_delivered(records: ChainRecords, *, is_done: bool) -> None:
+    """From the intent on it is history, and older ones do not come back; a new one is delivered."""
+    older, chain = made(), made(begins=NOW + DAY)
+    records.adopt([older, chain]).result()
+    assert records.is_current(chain.fingerprint)
+    records.revoking(chain.fingerprint, "keyCompromise").result()
+    if is_done:
+        records.revoked(chain.fingerprint, NOW + 2 * DAY, "keyCompromise").result()
+        records.revoking(chain.fingerprint, "superseded").result()  # too late
+    records.add(chain).result()
+    assert records.newest("one") is None
+    assert not records.is_current(chain.fingerprint)
+    assert list(records.all()) == []
+    (found,) = records.find(chain.fingerprint)
+    assert (found.revoked, found.reason) == (NOW + 2 * DAY if is_done else None, "keyCompromise")
+    assert not found.is_current
+    new = made(begins=NOW + 3 * DAY)
+    records.add(new).result()
+    assert records.newest("one") == new
+
+
+def test_chains_of_a_tree_in_any_order(records: ChainRecords) -> None:
+    """The newest is delivered, whatever comes first and however often."""
+    for order in itertools.permutations(range(3)):
+        identity = str(order)
+        chains = [made(identity, begins=NOW + day * DAY) for day in range(3)]
+        assert [records.adopt([chains[each]]).result() for each in order] == [1, 1, 1]
+        assert records.adopt(chains).result() == 0
+        assert records.newest(identity) == chains[2]
+
+
+def test_what_a_person_looks_for(records: ChainRecords) -> None:
+    """A name is all of a name; numbers may be written as openssl and browsers do."""
+    first = dataclasses.replace(made(), names=("a.example.org", "b.example.org"), serial="a0b1")
+    second = dataclasses.replace(made(begins=NOW + DAY), names=("a.example.org",))
+    third = dataclasses.replace(made("two"), names=("*.example.org",))
+    for each in (first, second, third):
+        records.add(each).result()
+
+    def found(wanted: str) -> list[str]:
+        return [each.fingerprint for each in records.find(wanted)]
+
+    assert found("A.example.org") == [second.fingerprint, first.fingerprint]
+    assert found("b.example.org") == found("00:A0:B1") == [first.fingerprint]
+    assert found("*.example.org") == [third.fingerprint]
+    assert found(":".join([first.fingerprint[:2], first.fingerprint[2:]])) == [first.fingerprint]
+    assert found("example.org") == found("%.example.org") == found("_.example.org") == []
+
+
+def test_more_than_a_page(records: ChainRecords) -> None:
+    """All are seen, each once, soonest end first, also where many end at the same moment."""
+    chains = [made(str(number), begins=NOW - (number % 3) * DAY) for number in range(2 * _PAGE + 7)]
+    records.adopt(chains).result()
+    found = [(each.not_after, each.fingerprint) for each in records.all()]
+    assert found == sorted((each.not_after, each.fingerprint) for each in chains)
+
+
+def test_deliveries_are_summed_up(records: ChainRecords) -> None:
+    """How often, whom and when is written in sums; a chain that is not kept is not an error."""
+    chain = made()
+    records.add(chain).result()
+    for number in range(3):
+        records.asked(chain.fingerprint, f"192.0.2.{number}", NOW + number * DAY)
+    records.asked("unknown", "192.0.2.9", NOW)
+    records.save_asked(soon=True)
+    records.asked(chain.fingerprint, "192.0.2.7", NOW + 7 * DAY)
+    records.save_asked()
+    records.save_asked()  # there is nothing more
+    records.add(made("two")).result()
+    (found,) = records.find(chain.fingerprint)
+    assert (found.asked, found.asked_by, found.last_asked) == (4, "192.0.2.7", NOW + 7 * DAY)
+
+
+def test_deliveries_of_very_many_chains(records: ChainRecords) -> None:
+    """They are written before they fill the memory."""
+    for number in range(_MOST_ASKED):
+        records.asked(str(number), "192.0.2.1", NOW)
+    assert not records._asked
+
+
+def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
+    """Whoever asks hears of it."""
+    database = SqliteDatabase.open(tmp_path / "state.sqlite")
+    database.write(lambda transaction: transaction.execute("DROP TABLE chains")).result()
+    with pytest.raises(StateUnavailable):
+        ChainRecords(database).newest("one")
+    database.close()
