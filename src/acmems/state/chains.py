@@ -201,6 +201,20 @@ class ChainRecords:
         )
         return rows[0] if rows else None
 
+    def of(self, fingerprints: Sequence[str]) -> list[ChainRecord]:
+        """Return some chains, in any order; those that are not kept are left out.
+
+        Args:
+            fingerprints: of at most some hundred chains.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        if not fingerprints:
+            return []
+        places = ", ".join("?" for _ in fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+
     def is_current(self, fingerprint: str) -> bool:
         """Tell whether a chain may still be delivered, which costs less than to read it.
 

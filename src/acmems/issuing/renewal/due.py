@@ -16,6 +16,8 @@ _SHORT_LIVED = datetime.timedelta(days=10)
 _JITTER = 20
 """Part of the time that is left to renew, over which renewals without a CA's word are spread."""
 
+_LAST_ALARM = datetime.timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -87,3 +89,32 @@ def next_question(now: datetime.datetime, retry_after: float | None, share: floa
         seconds=min(MOST_ASKING.total_seconds(), max(LEAST_ASKING.total_seconds(), seconds))
     )
     return now + wanted + wanted / 10 * share
+
+
+def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:
+    """Return when to tell that a chain is overdue: after a third of the time that is left, and at each halving.
+
+    Args:
+        due: when it was to be renewed (aware).
+        end: when it expires (aware).
+    """
+    left = (end - due) * 2 / 3
+    moments = []
+    while left >= _LAST_ALARM:
+        moments.append(end - left)
+        left /= 2
+    return moments
+
+
+def is_to_be_told(
+    due: datetime.datetime, end: datetime.datetime, told: datetime.datetime | None, now: datetime.datetime
+) -> bool:
+    """Tell whether it is time to tell, perhaps again, that a chain is overdue.
+
+    Args:
+        due: as for `alarms`.
+        end: as for `alarms`.
+        told: when it was told last, None while it was not.
+        now: the time (aware).
+    """
+    return any(moment <= now and (told is None or told < moment) for moment in alarms(due, end))

@@ -150,10 +150,30 @@ _BUCKETS = """
     )
 """
 
+_RENEWALS = """
+    CREATE TABLE renewals (         -- of the chains that are current
+        fingerprint TEXT PRIMARY KEY,
+        directory TEXT NOT NULL,    -- the CA's
+        certificate TEXT,           -- what the CA calls it, NULL where it has no name for it
+        ends_at BIGINT NOT NULL,    -- when the chain expires
+        due BIGINT NOT NULL,
+        starts BIGINT,              -- the CA's window, NULL where it has told none
+        ends BIGINT,
+        explanation TEXT,
+        next_question BIGINT NOT NULL, -- when to ask the CA about it again
+        next_try BIGINT NOT NULL,   -- due, or later after a failure
+        failures BIGINT NOT NULL DEFAULT 0,
+        reason TEXT,                -- why the last try has failed
+        told BIGINT                 -- when it was told last that it is overdue
+    );
+    CREATE INDEX renewals_question ON renewals (next_question);
+    CREATE INDEX renewals_try ON renewals (next_try)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
-    _BUCKETS,
+    f"{_BUCKETS};{_RENEWALS}",
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 
