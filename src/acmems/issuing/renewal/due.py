@@ -92,7 +92,9 @@ def next_question(now: datetime.datetime, retry_after: float | None, share: floa
 
 
 def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:
-    """Return when to tell that a chain is overdue: after a third of the time that is left, and at each halving.
+    """Return when to tell that a chain is overdue.
+
+    That is after a third of the time that is left, and at each halving of the rest.
 
     Args:
         due: when it was to be renewed (aware).

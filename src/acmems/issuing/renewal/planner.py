@@ -1,4 +1,4 @@
-"""Renews chains before their clients ask: plans each, asks its CA about it, and orders anew when it is due."""
+"""Renews chains before their clients ask: plans each, asks its CA about it, and orders it when it is due."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.exceptions import AcmeException
+from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.issuing.renewal.due import Window, by_lifetime, is_to_be_told, moved, next_question
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.renewals import RenewalRecord, RenewalRecords
@@ -46,14 +47,16 @@ class RenewalAnswer(Protocol):
         """Seconds after which the CA wants to be asked again, None where it does not say."""
 
 
-Asking = Callable[[Sequence[ChainRecord]], Iterable[tuple[ChainRecord, RenewalAnswer | AcmeException | None]]]
-"""Asks CAs about chains, and yields what each says; None where a CA says nothing about renewal."""
+Asking = Callable[
+    [Sequence[RenewalRecord]], Iterable[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]
+]
+"""Asks CAs about planned chains, and yields what they say; None where a CA says nothing about renewal."""
 
 Renewing = Callable[[ChainRecord, bool], Future[None]]
-"""Orders a chain anew, and whether its CA's window is open, so that the order names its predecessor.
+"""Orders a chain anew; it is told whether the CA's window is open, so that the order names its predecessor.
 
-The future is done when the new chain is kept. It holds a `NotRenewable` where nobody may have it any more, and
-another `AcmeException` where that has failed.
+The future is done when the new chain is kept. It holds a `NotRenewable` where nobody may have it any more,
+and another `AcmeException` where that has failed.
 """
 
 
@@ -97,9 +100,9 @@ class RenewalPlanner:
         plans: RenewalRecords,
         ask: Asking,
         renew: Renewing,
+        *,
         tell: Callable[[OverdueChain], None],
         clock: Clock,
-        *,
         share: Callable[[], float] = random.random,
         most_questions: int = 500,
         most_at_once: int = 32,
@@ -128,33 +131,26 @@ class RenewalPlanner:
     def _plan(self) -> None:
         """Make plans for chains that have none, and forget those of chains that are history."""
         now = self._clock.now()
-        for fingerprint in self._plans.unplanned(_PAGE):
-            for chain in self._chains.find(fingerprint):
-                self._plans.put([first_plan(chain, now, self._share())])
+        chains = self._chains.of(self._plans.unplanned(_PAGE))
+        if chains:
+            self._plans.put([first_plan(chain, now, self._share()) for chain in chains])
         self._plans.forget(_PAGE)
 
     def _ask_about(self) -> None:
         now = self._clock.now()
-        plans = {each.fingerprint: each for each in self._plans.to_ask(now, self._most_questions)}
-        chains = [chain for fingerprint in plans for chain in self._chains.find(fingerprint)]
-        answered = [
-            after_answer(plans[chain.fingerprint], answer, now, self._share())
-            for chain, answer in self._ask(chains)
-        ]
+        plans = self._plans.to_ask(now, self._most_questions)
+        answered = [after_answer(plan, answer, now, self._share()) for plan, answer in self._ask(plans)]
         if answered:
             self._plans.put(answered)
 
     def _renew_due(self) -> None:
         now = self._clock.now()
         self._running = {name: each for name, each in self._running.items() if not each.done()}
+        due = self._plans.to_try(now, self._most_at_once + len(self._running))
         room = self._most_at_once - len(self._running)
-        for plan in self._plans.to_try(now, self._most_at_once + len(self._running)) if room > 0 else ():
-            if room <= 0:
-                break
-            if plan.fingerprint not in self._running:
-                for chain in self._chains.find(plan.fingerprint):
-                    self._begin(chain, plan, now)
-                    room -= 1
+        plans = {each.fingerprint: each for each in due if each.fingerprint not in self._running}
+        for chain in self._chains.of(list(plans)[:room]):
+            self._begin(chain, plans[chain.fingerprint], now)
 
     def _begin(self, chain: ChainRecord, plan: RenewalRecord, now: datetime.datetime) -> None:
         window = window_of(plan)
@@ -189,6 +185,9 @@ def first_plan(chain: ChainRecord, now: datetime.datetime, share: float) -> Rene
     due = by_lifetime(chain.not_before, chain.not_after, share)
     return RenewalRecord(
         fingerprint=chain.fingerprint,
+        directory=chain.directory,
+        certificate=certificate_id(chain.pem),
+        ends_at=chain.not_after,
         due=due,
         next_try=due,
         next_question=now + datetime.timedelta(minutes=5) * share,
@@ -228,6 +227,8 @@ def after_failure(
 ) -> RenewalRecord:
     """Return a plan after a renewal has failed.
 
+    The less time is left, the shorter the pause.
+
     Args:
         plan: the plan.
         error: why; its `retry_after` counts where it is longer than the pause.
@@ -235,6 +236,7 @@ def after_failure(
         share: a number from 0 to 1, uniformly distributed.
     """
     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(plan.failures, 10))
+    pause = min(pause, max(_FIRST_PAUSE, (plan.ends_at - now) / 8))
     wanted = getattr(error, "retry_after", None)
     if wanted is not None:
         pause = max(pause, datetime.timedelta(seconds=wanted))
