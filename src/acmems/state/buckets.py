@@ -16,6 +16,7 @@ _TAKE = """
     ON CONFLICT (name) DO UPDATE SET subject = excluded.subject
     RETURNING instant
 """
+_LOOK = "SELECT instant FROM buckets WHERE name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,18 @@ class BucketRecords:
         self,
         buckets: Sequence[BucketRecord],
         decide: Callable[[Mapping[str, int]], tuple[Mapping[str, int], T]],
+        *,
+        watched: Sequence[str] = (),
         used_by: str | None = None,
     ) -> Future[T]:
         """Read instants and write others, while nobody else changes them.
 
         Args:
-            buckets: those that are read.
+            buckets: those that may be changed.
             decide: returns the instants to write, given those that are there, by the names of buckets, and
                 what comes of it. It MUST be a pure function, and SHOULD NOT raise: the changes that share its
                 transaction would be made one by one then.
+            watched: the names of further buckets, which are only read.
             used_by: the auth block that is the reason.
 
         Returns:
@@ -77,6 +81,9 @@ class BucketRecords:
                 ).fetchone()[0]
                 for each in wanted
             }
+            for name in watched:
+                found = transaction.execute(_LOOK, (name,)).fetchone()
+                before[name] = 0 if found is None else found[0]
             after, outcome = decide(before)
             for name, instant in after.items():
                 transaction.execute(

@@ -132,6 +132,11 @@ _SUPERSEDE_OTHERS = """
     UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
     AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
 """
+_FORGET_PLANS = """
+    DELETE FROM renewals WHERE fingerprint IN (
+        SELECT fingerprint FROM chains WHERE identity = ? AND superseded = ?
+    )
+"""
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
 """
@@ -331,10 +336,12 @@ class ChainRecords:
 def _add(transaction: Transaction, record: ChainRecord) -> None:
     transaction.execute(_INSERT, _row(record))
     transaction.execute(_FIND_ORDER, (record.fingerprint,))
-    transaction.execute(
+    superseded = transaction.execute(
         _SUPERSEDE_OTHERS,
         (_seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),
     )
+    if superseded.rowcount:
+        transaction.execute(_FORGET_PLANS, (record.identity, _seconds(record.issued)))
 
 
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:

@@ -55,15 +55,6 @@ _PUT = (
     "ON CONFLICT (fingerprint) DO UPDATE SET "
     + ", ".join(f"{each} = excluded.{each}" for each in _COLUMNS[1:])
 )
-# A chain that is not current any more needs no plan.
-_FORGET = """
-    DELETE FROM renewals WHERE fingerprint IN (
-        SELECT renewals.fingerprint FROM renewals
-        LEFT JOIN chains ON chains.fingerprint = renewals.fingerprint
-        WHERE chains.superseded IS NOT NULL OR chains.reason IS NOT NULL OR chains.fingerprint IS NULL
-        LIMIT ?
-    )
-"""
 
 
 class RenewalRecords:
@@ -130,27 +121,39 @@ class RenewalRecords:
         return found
 
     def unplanned(self, most: int) -> list[str]:
-        """Return the fingerprints of current chains that have no plan.
+        """Return the fingerprints of chains that have never had a plan, history included.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
-        statement = (
-            "SELECT chains.fingerprint FROM chains LEFT JOIN renewals "
-            "ON chains.fingerprint = renewals.fingerprint WHERE renewals.fingerprint IS NULL "
-            "AND chains.superseded IS NULL AND chains.reason IS NULL LIMIT ?"
-        )
+        statement = "SELECT fingerprint FROM chains WHERE is_planned = 0 LIMIT ?"
         return self._database.read(
             lambda transaction: [row[0] for row in transaction.execute(statement, (most,)).fetchall()]
         )
 
-    def forget(self, most: int) -> Future[int]:
-        """Forget plans for chains that are not current any more.
+    def begin(self, fingerprints: Sequence[str], plans: Sequence[RenewalRecord]) -> Future[None]:
+        """Take note of chains that were looked at for the first time, and keep their plans.
 
-        Returns:
-            a future with the number of those that were forgotten.
+        Args:
+            fingerprints: of all chains that were looked at.
+            plans: of those that are current.
         """
-        return self._database.write(lambda transaction: transaction.execute(_FORGET, (most,)).rowcount)
+        rows = [_row(each) for each in plans]
+        looked_at = [(each,) for each in fingerprints]
+
+        def change(transaction: Transaction) -> None:
+            transaction.executemany("UPDATE chains SET is_planned = 1 WHERE fingerprint = ?", looked_at)
+            transaction.executemany(_PUT, rows)
+
+        return self._database.write(change)
+
+    def remove(self, fingerprint: str) -> Future[None]:
+        """Remove the plan for a chain that was renewed."""
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute("DELETE FROM renewals WHERE fingerprint = ?", (fingerprint,))
+
+        return self._database.write(change, soon=False)
 
     def _select(self, statement: str, *row: Value) -> list[RenewalRecord]:
         return self._database.read(

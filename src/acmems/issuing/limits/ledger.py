@@ -97,7 +97,7 @@ class Ledger:
             done: Future[Reservation | LimitReached] = Future()
             done.set_result(Reservation(()))
             return done
-        return self._update((*wanted, *watched), decide, block)
+        return self._update(wanted, decide, block, watched=[each.bucket for each in watched])
 
     def give_back(self, reservation: Reservation, block: str | None) -> None:
         """Give places back that were not used, such as those of a certificate that was not issued."""
@@ -125,12 +125,17 @@ class Ledger:
             self._update(charged, decide, block)
 
     def _update(
-        self, charged: Sequence[Charge], decide: Callable[[Instants], tuple[Instants, T]], block: str | None
+        self,
+        charged: Sequence[Charge],
+        decide: Callable[[Instants], tuple[Instants, T]],
+        block: str | None,
+        *,
+        watched: Sequence[str] = (),
     ) -> Future[T]:
         buckets = [
             BucketRecord(each.bucket, self._account, each.limit.name, each.subject) for each in charged
         ]
-        return self._buckets.update(buckets, decide, block)
+        return self._buckets.update(buckets, decide, watched=watched, used_by=block)
 
     @property
     def _now(self) -> int:

@@ -24,7 +24,7 @@ _FIRST_PAUSE = datetime.timedelta(minutes=5)  # after a failure; twice as long a
 _LONGEST_PAUSE = datetime.timedelta(hours=6)
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
 _UNKNOWN_PAUSE = datetime.timedelta(hours=1)  # where the CA could not be asked
-_PAGE = 1000
+_PAGE = 500
 
 
 class RenewalAnswer(Protocol):
@@ -89,6 +89,7 @@ class RenewalPlanner:
         renew: orders a chain anew.
         tell: told of chains whose renewal fails, before it hurts.
         clock: for dates.
+        identify: returns what CAs call a chain (RFC 9773 section 4.1), None where they have no name for it.
         share: returns a number from 0 to 1, uniformly distributed.
         most_questions: how many chains are asked about in one run.
         most_at_once: how many are ordered anew at once.
@@ -103,6 +104,7 @@ class RenewalPlanner:
         *,
         tell: Callable[[OverdueChain], None],
         clock: Clock,
+        identify: Callable[[ChainRecord], str | None] = lambda chain: certificate_id(chain.pem),
         share: Callable[[], float] = random.random,
         most_questions: int = 500,
         most_at_once: int = 32,
@@ -113,6 +115,7 @@ class RenewalPlanner:
         self._renew = renew
         self._tell = tell
         self._clock = clock
+        self._identify = identify
         self._share = share
         self._most_questions = most_questions
         self._most_at_once = most_at_once
@@ -129,12 +132,12 @@ class RenewalPlanner:
         self._renew_due()
 
     def _plan(self) -> None:
-        """Make plans for chains that have none, and forget those of chains that are history."""
-        now = self._clock.now()
-        chains = self._chains.of(self._plans.unplanned(_PAGE))
-        if chains:
-            self._plans.put([first_plan(chain, now, self._share()) for chain in chains])
-        self._plans.forget(_PAGE)
+        """Make plans for chains that have none yet."""
+        now, fingerprints = self._clock.now(), self._plans.unplanned(_PAGE)
+        if fingerprints:
+            current = [chain for chain in self._chains.of(fingerprints) if chain.is_current]
+            plans = [first_plan(each, self._identify(each), now, self._share()) for each in current]
+            self._plans.begin(fingerprints, plans).result()
 
     def _ask_about(self) -> None:
         now = self._clock.now()
@@ -150,7 +153,8 @@ class RenewalPlanner:
         room = self._most_at_once - len(self._running)
         plans = {each.fingerprint: each for each in due if each.fingerprint not in self._running}
         for chain in self._chains.of(list(plans)[:room]):
-            self._begin(chain, plans[chain.fingerprint], now)
+            if chain.is_current:
+                self._begin(chain, plans[chain.fingerprint], now)
 
     def _begin(self, chain: ChainRecord, plan: RenewalRecord, now: datetime.datetime) -> None:
         window = window_of(plan)
@@ -158,9 +162,11 @@ class RenewalPlanner:
         future.add_done_callback(lambda done: self._note(chain, plan, done))
 
     def _note(self, chain: ChainRecord, plan: RenewalRecord, done: Future[None]) -> None:
-        """Take note of how a renewal has ended; after a success the plan is that of a chain of history."""
+        """Take note of how a renewal has ended."""
         error = done.exception()
         if error is None:
+            # Written after the new chain: until then this one still seems to be due.
+            self._running[chain.fingerprint] = self._plans.remove(chain.fingerprint)
             return
         now = self._clock.now()
         if isinstance(error, NotRenewable):
@@ -174,11 +180,14 @@ class RenewalPlanner:
         self._plans.put([failed])
 
 
-def first_plan(chain: ChainRecord, now: datetime.datetime, share: float) -> RenewalRecord:
+def first_plan(
+    chain: ChainRecord, certificate: str | None, now: datetime.datetime, share: float
+) -> RenewalRecord:
     """Return the plan for a chain about which its CA was not asked yet.
 
     Args:
         chain: the chain.
+        certificate: what the CA calls it, None where it has no name for it.
         now: the time (aware).
         share: a number from 0 to 1, uniformly distributed.
     """
@@ -186,7 +195,7 @@ def first_plan(chain: ChainRecord, now: datetime.datetime, share: float) -> Rene
     return RenewalRecord(
         fingerprint=chain.fingerprint,
         directory=chain.directory,
-        certificate=certificate_id(chain.pem),
+        certificate=certificate,
         ends_at=chain.not_after,
         due=due,
         next_try=due,

@@ -167,7 +167,9 @@ _RENEWALS = """
         told BIGINT                 -- when it was told last that it is overdue
     );
     CREATE INDEX renewals_question ON renewals (next_question);
-    CREATE INDEX renewals_try ON renewals (next_try)
+    CREATE INDEX renewals_try ON renewals (next_try);
+    ALTER TABLE chains ADD COLUMN is_planned BIGINT NOT NULL DEFAULT 0;
+    CREATE INDEX chains_unplanned ON chains (fingerprint) WHERE is_planned = 0
 """
 
 MIGRATIONS = (
