@@ -144,7 +144,7 @@ class RenewalPlanner:
         plans = self._plans.to_ask(now, self._most_questions)
         answered = [after_answer(plan, answer, now, self._share()) for plan, answer in self._ask(plans)]
         if answered:
-            self._plans.put(answered)
+            self._plans.put(answered, soon=True)
 
     def _renew_due(self) -> None:
         now = self._clock.now()

@@ -1,7 +1,7 @@
 """Simulate a year of a fleet of certificates: with the real planner, ledger and state, and a CA that counts.
 
-That CA counts by the rules that Let's Encrypt publishes, and not by the code of acmems, so that an order which
-the ledger should not have let pass is seen.
+That CA counts by the rules that Let's Encrypt publishes, and not by the code of acmems, so that an order is
+seen that the ledger should not have let pass.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class CountingCA:
         return self.outage[0] <= self.time.now < self.outage[1]
 
     def window(self, fingerprint: str, issued: datetime.datetime, ends: datetime.datetime) -> Window:
-        """Return when to renew: at two thirds of the lifetime, half of a short one, a hundredth more or less."""
+        """Return when to renew: about two thirds of the lifetime, or half of a short one."""
         if self.is_revoked(fingerprint, issued):
             return Window(self.revocation - HOUR, self.revocation + DAY, "https://ca.example/incident")
         lifetime = ends - issued
