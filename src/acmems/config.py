@@ -25,6 +25,8 @@ from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuing.limits.limit import Limit
+from acmems.issuing.limits.options import limits_of, read_limit
 from acmems.logs.options import LoggingOptions
 from acmems.net.address import Address, parse_address
 from acmems.settings import values
@@ -40,7 +42,7 @@ __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions"
 T = TypeVar("T")
 
 _SINGLE = ("account", "mgmt", "logging", "state", "metrics")
-_NAMED = ("verification", "storage", "auth")
+_NAMED = ("verification", "storage", "limit", "auth")
 _LISTENER_KEYS = ("listener", "mgmt")
 _EMPTY = (
     "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
@@ -69,6 +71,7 @@ class Configuration:
         metrics: where monitoring systems ask.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
+        limits: the limits of the account's CA that are counted.
         default_validators: for auth blocks that name none, best first.
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
@@ -104,6 +107,12 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
+        described = {
+            name: limit
+            for name, limit in _limits(_of_kind("limit", kept), found).items()
+            if limit is not None
+        }
+        self.limits = limits_of(self.account.limits, self.account.directory_url, described, account)
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
         validators = _built(
@@ -395,6 +404,15 @@ def _keep_unchanged(
         name = section.name or ""
         if known.get(section.name) == section.content:
             built[name] = before[name]
+
+
+def _limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, Limit | None]:
+    limits = {}
+    for section in sections:
+        options = Options(section, found)
+        limits[section.name or ""] = read_limit(section.name or "", options)
+        options.finish()
+    return limits
 
 
 def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:

@@ -73,6 +73,19 @@ def days(value: str) -> datetime.timedelta:
     return datetime.timedelta(days=int(value))
 
 
+def period(value: str) -> datetime.timedelta:
+    """Parse a time with its unit, such as `90s`, `30m`, `3h` or `7d`; at most ten years."""
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhd])", value)
+    length = datetime.timedelta()
+    if match is not None:
+        length = int(match[1]) * datetime.timedelta(
+            seconds={"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        )
+    if not datetime.timedelta() < length <= datetime.timedelta(days=3650):
+        raise ValueError(f"{value!r} is not a time, such as 90s, 30m, 3h or 7d")
+    return length
+
+
 def choice(*words: str) -> Callable[[str], str]:
     """Return a parser that takes one of some words."""
 
