@@ -107,11 +107,7 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
-        described = {
-            name: limit
-            for name, limit in _limits(_of_kind("limit", kept), found).items()
-            if limit is not None
-        }
+        described = _limits(_of_kind("limit", kept), found)
         self.limits = limits_of(self.account.limits, self.account.directory_url, described, account)
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
@@ -407,6 +403,7 @@ def _keep_unchanged(
 
 
 def _limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, Limit | None]:
+    """Return what the sections describe, by name; None for those that have mistakes."""
     limits = {}
     for section in sections:
         options = Options(section, found)

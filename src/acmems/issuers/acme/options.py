@@ -146,8 +146,8 @@ class AccountOptions:
             limits=options.many(
                 "limits",
                 values.text,
-                meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, or the "
-                'name of a `[limit "NAME"]`; without it, those that are known of the CA at `acme-server`',
+                meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, "
+                'or the name of a `[limit "NAME"]`; without it, those that are known of the CA at `acme-server`',
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):

@@ -39,22 +39,24 @@ def read_limit(name: str, options: Options) -> Limit | None:
 
 
 def limits_of(
-    wanted: Sequence[str], directory: str, sections: Mapping[str, Limit], options: Options
+    wanted: Sequence[str], directory: str, sections: Mapping[str, Limit | None], options: Options
 ) -> tuple[Limit, ...]:
     """Return the limits that an account has; a name that means nothing becomes a finding.
 
     Args:
         wanted: the values of `limits` in the account's section; none: those that are known of its CA.
         directory: the URL of the CA's directory.
-        sections: the limits that `[limit]` sections describe, by name.
+        sections: the limits that `[limit]` sections describe, by name; None for those that have mistakes.
         options: the account's section.
     """
     if not wanted:
         return BY_DIRECTORY.get(directory, ())
     found: list[Limit] = []
     for name in wanted:
-        if name in sections:
-            found.append(sections[name])
+        if (limit := sections.get(name)) is not None:
+            found.append(limit)
+        elif name in sections:
+            continue  # it has mistakes, which are findings already
         elif name in BY_NAME:
             found += BY_NAME[name]
         else:

@@ -41,7 +41,7 @@ def test_limits(tmp_path: Path, account: str, expected: tuple[Limit, ...]) -> No
 @pytest.mark.parametrize(
     ("account", "sections", "words"),
     [
-        ("limits = our", OURS, "there is no [limit \"our\"]; did you mean 'ours'?"),
+        ("limits = our", OURS, "there is no [limit \"our\"], did you mean 'ours'?"),
         ("", '[limit "x"]\ncount = 0\nper = 7d\ncounts = orders', "count: '0' is not a whole number above 0"),
         ("", '[limit "x"]\ncount = 5\nper = week\ncounts = orders', "per: 'week' is not a time"),
         ("", '[limit "x"]\ncount = 5\nper = 0d\ncounts = orders', "per: '0d' is not a time"),
