@@ -147,7 +147,7 @@ class AccountOptions:
                 "limits",
                 values.text,
                 meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, "
-                'or the name of a `[limit "NAME"]`; without it, those that are known of the CA at `acme-server`',
+                'or the name of a `[limit "NAME"]`; without it, those that are known of its CA',
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):
