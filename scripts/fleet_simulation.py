@@ -26,10 +26,10 @@ from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.ledger import Ledger
 from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
-from acmems.state.buckets import BucketRecords
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.renewals import RenewalRecord, RenewalRecords
+from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from tests.peers import CALM, ChallTestSrv, Pebble, Settings
+from tests.peers import CALM, ChallTestSrv, Pebble, Postgres, Settings
 
 pytest_plugins = ["pytester", "tests.threat_markers"]
 
@@ -28,6 +28,13 @@ def pebble(dns: ChallTestSrv) -> Iterator[Pebble]:
     """A CA without delays; other behaviour needs a `Pebble` of the test's own."""
     with Pebble(dns.address, env=CALM) as ca:
         yield ca
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A database server; a test that stops or holds it needs a `Postgres` of its own."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.chains import make_chain
 from tests.steps import DirectLoop
 
 from acmems.challenges import Proof, ValidatorContext
-from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.note_files import NoteFiles
 from acmems.exceptions import CAProblem
 from acmems.issuers.acme.directory import Directory
 from acmems.issuers.acme.key import AccountKey
@@ -173,7 +173,7 @@ def headers_of(fields: Mapping[str, str]) -> Headers:
     return Headers((name.encode(), value.encode()) for name, value in fields.items())
 
 
-NO_JOURNAL = Journal(Path("/nonexistent"))
+NO_JOURNAL = NoteFiles(Path("/nonexistent"))
 
 
 class FakeValidator:

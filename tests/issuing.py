@@ -86,6 +86,7 @@ class Memory:
     name: str = "memory"
     renew_within: datetime.timedelta | None = None
     is_immediate: bool = False
+    is_local: bool = True
     is_durable: bool = True
     check_error: Exception | None = None
     store_error: Exception | None = None
@@ -146,18 +147,20 @@ class House:
     """An issuance with everything around it.
 
     Args:
+        clock: one that runs, None for one that stands still.
         options: those of the issuance.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:
         self.time = StandingTime()
-        self.loop = StepLoop(self.time.clock())
+        self.clock = clock or self.time.clock()
+        self.loop = StepLoop(self.clock)
         self.authority = Authority(self.loop)
         self.storage = Memory()
         self.events: list[Event] = []
         bus = Bus()
         bus.subscribe(self.events.append)
-        self.issuance = Issuance(self.authority, IDENTITY, bus, clock=self.time.clock(), **options)
+        self.issuance = Issuance(self.authority, IDENTITY, bus, clock=self.clock, **options)
 
     def begin(
         self,
@@ -188,7 +191,7 @@ class House:
         """End what goes on."""
         self.authority.go.set()
         self.storage.write.set()
-        self.issuance.close(self.time.clock().deadline(0))
+        self.issuance.close(self.clock.deadline(0))
         self.loop.close()
 
 

@@ -15,6 +15,7 @@ from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.issuance import Issuance
 from acmems.net.listening import Listener
+from acmems.state.engines.contract import Database
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Clock
 from acmems.system.steps import StepLoop
@@ -115,6 +116,7 @@ class Stand:
         self.issuer = cast("AcmeIssuer", self.stub)
         identity = IssuerIdentity(self.config.account.directory_url)
         self.issuance = Issuance(self.issuer, identity, self.bus, clock=self.clock)
+        self.state: Database | None = None
         self.listeners: list[Listener] = []
         self.health = Health("mgmt")
         self.watched: list[HealthCheck] = [self.health]

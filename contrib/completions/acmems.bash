@@ -6,7 +6,8 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_acmems_account_subparsers=(show register deactivate)
-_shtab_acmems_subparsers=(serve check explain account)
+_shtab_acmems_state_subparsers=(check migrate import backup)
+_shtab_acmems_subparsers=(serve check explain account state)
 
 _shtab_acmems_serve_option_strings=(-h --help --debug)
 _shtab_acmems_check_option_strings=(-h --help --records --resolver --debug)
@@ -15,6 +16,11 @@ _shtab_acmems_account_show_option_strings=(-h --help --debug)
 _shtab_acmems_account_register_option_strings=(-h --help --debug)
 _shtab_acmems_account_deactivate_option_strings=(-h --help --yes --debug)
 _shtab_acmems_account_option_strings=(-h --help)
+_shtab_acmems_state_check_option_strings=(-h --help --repair --json --debug)
+_shtab_acmems_state_migrate_option_strings=(-h --help --json --debug)
+_shtab_acmems_state_import_option_strings=(-h --help --storage --json --debug)
+_shtab_acmems_state_backup_option_strings=(-h --help --json --debug)
+_shtab_acmems_state_option_strings=(-h --help)
 _shtab_acmems_option_strings=(-h --help --version)
 
 _shtab_acmems_serve_pos_0_COMPGEN=_shtab_compgen_files
@@ -24,10 +30,16 @@ _shtab_acmems_explain___csr_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_show_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_register_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_account_deactivate_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_state_check_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_state_migrate_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_state_import_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_state_backup_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_acmems_state_backup_pos_1_COMPGEN=_shtab_compgen_files
 
 _shtab_acmems_explain___method_choices=(hmac)
 _shtab_acmems_account_pos_0_choices=(show register deactivate)
-_shtab_acmems_pos_0_choices=(serve check explain account)
+_shtab_acmems_state_pos_0_choices=(check migrate import backup)
+_shtab_acmems_pos_0_choices=(serve check explain account state)
 
 _shtab_acmems_serve_pos_0_nargs=+
 _shtab_acmems_serve__h_nargs=0
@@ -59,6 +71,30 @@ _shtab_acmems_account_deactivate___debug_nargs=0
 _shtab_acmems_account_pos_0_nargs=A...
 _shtab_acmems_account__h_nargs=0
 _shtab_acmems_account___help_nargs=0
+_shtab_acmems_state_check_pos_0_nargs=+
+_shtab_acmems_state_check__h_nargs=0
+_shtab_acmems_state_check___help_nargs=0
+_shtab_acmems_state_check___repair_nargs=0
+_shtab_acmems_state_check___json_nargs=0
+_shtab_acmems_state_check___debug_nargs=0
+_shtab_acmems_state_migrate_pos_0_nargs=+
+_shtab_acmems_state_migrate__h_nargs=0
+_shtab_acmems_state_migrate___help_nargs=0
+_shtab_acmems_state_migrate___json_nargs=0
+_shtab_acmems_state_migrate___debug_nargs=0
+_shtab_acmems_state_import_pos_0_nargs=+
+_shtab_acmems_state_import__h_nargs=0
+_shtab_acmems_state_import___help_nargs=0
+_shtab_acmems_state_import___json_nargs=0
+_shtab_acmems_state_import___debug_nargs=0
+_shtab_acmems_state_backup_pos_1_nargs=+
+_shtab_acmems_state_backup__h_nargs=0
+_shtab_acmems_state_backup___help_nargs=0
+_shtab_acmems_state_backup___json_nargs=0
+_shtab_acmems_state_backup___debug_nargs=0
+_shtab_acmems_state_pos_0_nargs=A...
+_shtab_acmems_state__h_nargs=0
+_shtab_acmems_state___help_nargs=0
 _shtab_acmems_pos_0_nargs=A...
 _shtab_acmems__h_nargs=0
 _shtab_acmems___help_nargs=0

@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain account 'account show' 'account register' 'account deactivate'
-set -g _shtab_acmems_opts_with_value --address --csr --method --name --resolver
+set -g _shtab_acmems_commands serve check explain account 'account show' 'account register' 'account deactivate' state 'state check' 'state migrate' 'state import' 'state backup'
+set -g _shtab_acmems_opts_with_value --address --csr --method --name --resolver --storage
 
 complete -c acmems -e
 complete -c acmems -f
@@ -92,3 +92,28 @@ complete -c acmems -n '_shtab_acmems_using account deactivate' -s h -l help -d '
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l yes -d 'do not ask'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account deactivate; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a state -d 'Check the state, bring it up to date, take chains into it, or copy it.'
+complete -c acmems -n '_shtab_acmems_using state' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using state; and test $_shtab_acmems_npos -eq 0' -a check -d 'See whether all that the state keeps can be read and is what it should be.'
+complete -c acmems -n '_shtab_acmems_using state check' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using state check' -l repair -d 'put right what can be: rows from their certificates, chains from the CA, and what can be read of a damaged SQLite file into a new one'
+complete -c acmems -n '_shtab_acmems_using state check' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using state check' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using state check; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using state; and test $_shtab_acmems_npos -eq 0' -a migrate -d 'Make the state if there is none, and bring its tables up to date.'
+complete -c acmems -n '_shtab_acmems_using state migrate' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using state migrate' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using state migrate' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using state migrate; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using state; and test $_shtab_acmems_npos -eq 0' -a import -d 'Take the chains of file storages into the state, again and again without harm.'
+complete -c acmems -n '_shtab_acmems_using state import' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using state import' -l storage -x -d 'the file storage to take chains from; all of them unless given'
+complete -c acmems -n '_shtab_acmems_using state import' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using state import' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using state import; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using state; and test $_shtab_acmems_npos -eq 0' -a backup -d 'Copy the state as it is at one moment, also while a server uses it.'
+complete -c acmems -n '_shtab_acmems_using state backup' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using state backup' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using state backup' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using state backup; and test $_shtab_acmems_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'where the copy goes; must not exist yet'
+complete -c acmems -n '_shtab_acmems_using state backup; and test $_shtab_acmems_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'

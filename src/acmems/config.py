@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from acmems.auth import Authenticator, Block
+from acmems.auth.methods import HmacAuthMethod
 from acmems.challenges import (
     VALIDATORS,
     ChallengeResponses,
@@ -23,7 +24,7 @@ from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import DEFAULT_LISTENERS
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
-from acmems.frontends.options import MgmtOptions
+from acmems.frontends.options import MgmtOptions, part
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.limits.limit import Limit
 from acmems.issuing.limits.options import limits_of, read_limit
@@ -134,6 +135,7 @@ class Configuration:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
+        found += self._unshared()
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)
@@ -203,6 +205,17 @@ class Configuration:
                 return given[0] if given else section.location
         return self._location
 
+    def take_share(self, position: int) -> None:
+        """Let limits be those of one of several processes, so that all of them together keep the given ones.
+
+        Args:
+            position: its place among them, from 0 on.
+        """
+        for block in self.auth.blocks:
+            if block.max_orders is not None:
+                block.max_orders = part(block.max_orders, self.mgmt.processes, position)
+        self.mgmt = self.mgmt.share(position)
+
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self.context)
 
@@ -216,6 +229,27 @@ class Configuration:
                     f"propagation-timeout ({longest:g} s) exceeds request-timeout "
                     f"({self.mgmt.request_timeout:g} s): clients get 504 meanwhile, and their certificate "
                     f"when they ask again",
+                    warning=True,
+                )
+
+    def _unshared(self) -> Iterator[Finding]:
+        """Yield what each of several processes would have for itself, where one for all is meant."""
+        if self.mgmt.processes == 1:
+            return
+        if any(block.storage is PROCESS_MEMORY for block in self.auth.blocks):
+            yield Finding(
+                self.where("mgmt", None, "processes"),
+                f"chains are kept in memory, which {self.mgmt.processes} processes do not share: each orders "
+                f"a certificate of its own for the same request; add a [storage] with 'type = sql' or "
+                f"'type = file'",
+                warning=True,
+            )
+        for block in self.auth.blocks:
+            if any(isinstance(each, HmacAuthMethod) and each.freshness is not None for each in block.methods):
+                yield Finding(
+                    self.where("auth", block.name, "hmac-fresh"),
+                    f"each of {self.mgmt.processes} processes remembers by itself who used an HMAC first: "
+                    f"whoever has seen one on its way may use it at another process while it is fresh",
                     warning=True,
                 )
 

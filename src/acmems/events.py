@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
+from acmems.exceptions import AcmeException
+
 logger = logging.getLogger(__name__)
 
 Source = Literal["stored", "issued", "joined", "stale"]
@@ -122,6 +124,14 @@ class NotIssuedEvent(Event):
     error: Exception = field(repr=False, compare=False)
     seconds: float
 
+    @property
+    def reason(self) -> str:
+        """Why, in words for the operator."""
+        if not isinstance(self.error, AcmeException):
+            return f"a bug: {type(self.error).__name__}"
+        advice = getattr(self.error, "advice", "")
+        return f"{self.error}; {advice}" if advice else str(self.error)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredEvent(Event):
@@ -132,6 +142,7 @@ class DeliveredEvent(Event):
         source: `stored`, newly `issued`, `joined` to an issuance that was running already, or
             `stale`: stored, due for renewal, and still valid while the CA is failing.
         seconds: from the request's arrival to the answer.
+        fingerprint: SHA-256 of the leaf, in hex.
     """
 
     word = "delivered"
@@ -139,6 +150,7 @@ class DeliveredEvent(Event):
     status: int
     source: Source
     seconds: float
+    fingerprint: str | None = field(default=None, metadata=NOT_LOGGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ AcmeException
 ├── ValidatorUnavailable          a DNS server or program that a validator needs fails
 ├── StorageUnavailable            chains cannot be read or kept
 │   └── StateUnavailable          what must survive a crash cannot be read or kept
+├── LeaseLost                     another server has taken over what this one was at
 └── CAError                       the CA fails, or cannot be understood
     ├── CAUnavailable             it does not answer, or says it is overloaded
     │   ├── FateUnknown           a request was sent and its answer was lost
@@ -310,6 +311,18 @@ class StorageUnavailable(_Retryable):
 
 class StateUnavailable(StorageUnavailable):
     """What must survive a crash cannot be read or kept at the moment, so that nothing is ordered."""
+
+
+class LeaseLost(_Retryable):
+    """Another server that shares the state has taken over what this one was at, since it seemed to be dead.
+
+    Args:
+        name: what this was: the name of the lease.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("another server goes on with this order: ask again", retry_after=10.0)
+        self.name = name
 
 
 class CAError(_Retryable):

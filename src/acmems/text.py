@@ -13,6 +13,8 @@ def one_line(text: object, longest: int = _LONGEST) -> str:
 
 def printable(text: str) -> str:
     """Return a text with a space in the place of each character that a terminal might act on."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " for c in text)
 
 

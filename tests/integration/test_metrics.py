@@ -35,7 +35,7 @@ from acmems.frontends.metrics import trials
 from acmems.frontends.metrics.outcomes import OrderOutcome, RequestOutcome
 from acmems.frontends.metrics.survey import CertificateState
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.pauses import PausedSubject
+from acmems.issuing.subjects import PausedSubject
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "contrib" / "prometheus-alerts.yml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,21 @@ from pathlib import Path
 import dns.query
 import dns.rcode
 import dns.update
+import psycopg
 import pytest
-from tests.peers import Bind, ChallTestSrv, Nginx, Pebble, PeerFailed, curl, free_port, make_key_and_csr, run
+from tests.peers import (
+    Bind,
+    ChallTestSrv,
+    Nginx,
+    Pebble,
+    PeerFailed,
+    Postgres,
+    curl,
+    free_port,
+    make_key_and_csr,
+    run,
+)
+from tests.relay import Relay
 
 
 def test_pebble_serves_a_directory(pebble: Pebble) -> None:
@@ -86,3 +100,62 @@ def test_requests_carry_names_as_told(tmp_path: Path, kind: str) -> None:
     _, csr = make_key_and_csr(tmp_path, ["a.example.org"], kind=kind, san=False)
     assert b"CN = a.example.org" in run(*text, csr)
     assert b"DNS:" not in run(*text, csr)
+
+
+def rows(postgres: Postgres, database: str) -> list[tuple[int]]:
+    return postgres.execute("SELECT number FROM noted ORDER BY number", database)
+
+
+def test_postgresql_keeps_what_is_written(postgres: Postgres) -> None:
+    """A database of a test is empty, wants the password, and is another one than that of the next test."""
+    first, second = postgres.make_database(), postgres.make_database()
+    postgres.execute("CREATE TABLE noted (number int)", first)
+    assert rows(postgres, first) == []
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        rows(postgres, second)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.url, password="wrong")  # noqa: S106 - it is none
+
+
+def test_postgresql_is_stopped_killed_and_held() -> None:
+    """What was committed is there after each of these; what is held does not answer."""
+    with Postgres() as server:
+        name = server.make_database()
+        server.execute("CREATE TABLE noted (number int)", name)
+        for number, end in enumerate((signal.SIGINT, signal.SIGKILL)):
+            server.execute(f"INSERT INTO noted VALUES ({number})", name)  # noqa: S608 - a number
+            with psycopg.connect(server.url_of(name)):  # does not keep it from ending
+                server.restart(end)
+        assert rows(server, name) == [(0,), (1,)]
+        with server.paused(), pytest.raises(psycopg.OperationalError):
+            psycopg.connect(server.url, connect_timeout=2)
+        assert rows(server, name) == [(0,), (1,)]
+        data = server.data
+        server.stop()
+        with Postgres(copy_of=data) as standby:
+            assert rows(standby, name) == [(0,), (1,)]
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                standby.execute("INSERT INTO noted VALUES (2)", name)
+
+
+def test_a_relay_stalls_cuts_and_loses_an_answer(postgres: Postgres) -> None:
+    """The server hears what it is to hear, and the client what it is to hear."""
+    name = postgres.make_database()
+    with Relay(postgres.port) as relay:
+        url = postgres.url_of(name, port=relay.port)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE noted (number int)")
+            relay.lose_answer_to(b"VALUES (1)")
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("INSERT INTO noted VALUES (1)")
+        assert rows(postgres, name) == [(1,)]
+        for hold, heal in ((relay.stall, relay.heal), (relay.cut, relay.heal)):
+            with psycopg.connect(url, autocommit=True) as connection:
+                hold()
+                if hold == relay.cut:
+                    with pytest.raises(psycopg.OperationalError):
+                        connection.execute("SELECT 1")
+                with pytest.raises(psycopg.OperationalError):
+                    psycopg.connect(url, connect_timeout=2)
+                heal()
+        assert relay.connections >= 4

@@ -5,6 +5,7 @@ Every peer is a context manager and starts when entered:
 - `Pebble`: a CA (RFC 8555), and `ChallTestSrv`: the DNS that it asks
 - `Bind` and `Knot`: name servers that take dynamic updates, with a TSIG `Key` or without
 - `Nginx`: a web server that forwards challenges
+- `Postgres`: a database server, and `PgBouncer`: a pooler of connections to it
 - `Prometheus`: a monitoring system
 - `Acmems`: this project's own server, as a process of its own
 - `make_key_and_csr`, `curl_sign`, `verify_chain` ...: openssl and curl, as a client machine has them
@@ -25,6 +26,7 @@ from tests.peers.client import (
 )
 from tests.peers.dns import Bind, Key, Knot, Resolver
 from tests.peers.monitoring import Prometheus
+from tests.peers.postgresql import PgBouncer, Postgres
 from tests.peers.process import Peer, PeerFailed, environment, free_port, program, wait_until
 from tests.peers.server import Acmems, Settings, run_acmems
 from tests.peers.web import Nginx
@@ -40,6 +42,8 @@ __all__ = [
     "Pebble",
     "Peer",
     "PeerFailed",
+    "PgBouncer",
+    "Postgres",
     "Prometheus",
     "Reply",
     "Resolver",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -107,6 +108,7 @@ class Peer:
 
     Attributes:
         pass_fds: descriptors that it inherits, beside the usual three.
+        user: who runs it, None for the user of the tests.
     """
 
     name = ""
@@ -117,6 +119,7 @@ class Peer:
         self._cleanup = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self.pass_fds: Sequence[int] = ()
+        self.user: pwd.struct_passwd | None = None
 
     def prepare(self) -> None:
         """Choose ports and write configuration into `folder`."""
@@ -163,6 +166,9 @@ class Peer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=self.pass_fds,
+                user=self.user and self.user.pw_uid,
+                group=self.user and self.user.pw_gid,
+                extra_groups=self.user and [],
                 # A Ctrl-C at the terminal is for whoever runs the peers, who then stops them in order.
                 start_new_session=True,
             )
@@ -207,11 +213,12 @@ class Peer:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Hold the program: connections reach it, answers do not come."""
-        self.process.send_signal(signal.SIGSTOP)
+        process = self.process
+        process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self.process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)  # which does nothing where it has ended
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -182,6 +182,7 @@ class TestDefaults:
             csr_rules=csr.Rules(),
             default_verification=None,
             default_storage=None,
+            processes=1,
         )
 
     def test_logging(self) -> None:
@@ -302,7 +303,7 @@ class TestSections:
                 'a.ini:3: [storage "a"] is given twice, first at a.ini:1',
             ),
             ('[storage "a"]', "a.ini:1: [storage \"a\"] needs 'type = …'"),
-            ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file"),
+            ('[storage "a"]\ntype = disk', "a.ini:2: type: 'disk' is not one of none, file, sql"),
             (
                 '[verification "a"]\ntype = tls',
                 f"a.ini:2: type: 'tls' is not one of {', '.join(VALIDATORS)}",
@@ -345,7 +346,7 @@ class TestSections:
             '[mgmt]\ndefault-storage = a\n[storage "a"]\ntype = disk\n'
             '[auth "x"]\nall = yes\ndomain = a.b\nstorage = a'
         )
-        assert found == ["a.ini:4: type: 'disk' is not one of none, file"]
+        assert found == ["a.ini:4: type: 'disk' is not one of none, file, sql"]
 
 
 class TestFindings:
@@ -402,6 +403,43 @@ class TestFindings:
         place = f"a.ini:{len(text.splitlines())}: warning: propagation-timeout (121 s) exceeds"
         assert [warning.startswith(place) for warning in warnings] == [True] * is_told
         assert all("request-timeout (120 s)" in warning for warning in warnings)
+
+    @pytest.mark.parametrize(
+        ("section", "line", "words"),
+        [
+            ("", 4, "chains are kept in memory, which 2 processes do not share"),
+            ('[storage "disk"]\ntype = file\ndirectory = /s\n', None, ""),
+            ('[storage "none"]\ntype = none\n', None, ""),
+        ],
+        ids=["memory", "file", "none"],
+    )
+    def test_what_processes_do_not_share(self, section: str, line: int | None, words: str) -> None:
+        """Chains that each process would keep for itself are a warning where the number of them stands."""
+        text = '[account]\ndir = /a\n[mgmt]\nprocesses = 2\n[auth "all"]\nall = yes\ndomain = **\n' + section
+        warnings = [str(warning) for warning in Configuration.from_text(text, "a.ini").warnings]
+        assert [each.startswith(f"a.ini:{line}: warning: {words}") for each in warnings] == [True] * bool(
+            line
+        )
+        assert Configuration.from_text(text.replace("processes = 2", "processes = 1")).warnings == ()
+
+    def test_hmacs_of_several_processes(self) -> None:
+        """That each process remembers HMACs by itself is a warning where that is wanted."""
+        text = (
+            '[account]\ndir = /a\n[mgmt]\nprocesses = 2\n[storage "none"]\ntype = none\n'
+            '[auth "one"]\nhmac_key = secret-enough-for-tests\nhmac-fresh = 60\ndomain = **\n'
+        )
+        (warning,) = Configuration.from_text(text, "a.ini").warnings
+        assert str(warning).startswith("a.ini:9: warning: each of 2 processes remembers by itself")
+
+    def test_a_share_of_the_limits(self) -> None:
+        """One of several processes goes by its part of all limits, those of blocks as well."""
+        config = Configuration.from_text(
+            "[account]\ndir = /a\n[mgmt]\nprocesses = 2\nmax-orders = 9\n"
+            '[auth "one"]\nall = yes\ndomain = **\nmax-orders = 5\n[auth "other"]\nall = yes\ndomain = *\n'
+        )
+        config.take_share(1)
+        assert config.mgmt.max_orders == 4
+        assert [block.max_orders for block in config.auth.blocks] == [2, None]
 
     def test_problems_of_auth_blocks_are_among_them(self) -> None:
         """What an auth block finds wrong with its options is reported with its line."""

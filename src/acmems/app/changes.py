@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from acmems.auth.methods import HmacAuthMethod
 from acmems.challenges.dns01_server import DnsServer
@@ -17,7 +18,9 @@ def restart_needed(before: Configuration, after: Configuration) -> list[Finding]
         before: what it goes by.
         after: what it is to go by.
     """
-    return sorted([*_account(before, after), *_state(before, after), *_zones(before, after)])
+    return sorted(
+        [*_account(before, after), *_state(before, after), *_processes(before, after), *_zones(before, after)]
+    )
 
 
 def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
@@ -30,9 +33,18 @@ def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
 
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
-    if before.state != after.state:
+    if replace(before.state, keep_events=after.state.keep_events) != after.state:
+        key = after.state.key or "url"
         yield Finding(
-            after.where("state", None, "url"), "'url' cannot be changed by a reload: restart acmems"
+            after.where("state", None, key), f"'{key}' cannot be changed by a reload: restart acmems"
+        )
+
+
+def _processes(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    if before.mgmt.processes != after.mgmt.processes:
+        yield Finding(
+            after.where("mgmt", None, "processes"),
+            "'processes' cannot be changed by a reload: restart acmems",
         )
 
 

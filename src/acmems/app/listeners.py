@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acmems.app.plans import PlannedListener
 from acmems.challenges import Validator
-from acmems.net.listening import Binder, BoundSocket, BoundSockets, Listener, ListenerPlan, SocketPool
+from acmems.net.address import Address
+from acmems.net.listening import Binder, BoundSocket, BoundSockets, Listener, SocketPool
 from acmems.system.clock import SYSTEM, Clock, Deadline
+from acmems.system.systemd import InheritedSocket
 
+logger = logging.getLogger(__name__)
+
+BoundByName = Mapping[str, Sequence[BoundSocket]]
+"""Sockets by the names of their listeners."""
 LEAVING_SECONDS = 30.0
 """Within which requests are finished at a listener that no section has any more."""
 GRACE_SECONDS = 2.0
 """For which sockets that are not needed any more stay open: who is about to be connected is not reset."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedListener:
-    """What a listener is to be, and whose proofs are found there.
-
-    Args:
-        plan: the plan.
-        validator: what presents the proofs; None where there are none.
-        is_for_clients: whether clients ask there for certificates.
-    """
-
-    plan: ListenerPlan
-    validator: Validator | None = None
-    is_for_clients: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +32,51 @@ class PreparedChange:
     Args:
         planned: what the listeners are to be.
         bound: their sockets, by the names of the listeners.
-        binder: has bound those that are new.
+        binder: has bound those that are new; None where nothing is.
     """
 
     planned: Sequence[PlannedListener]
     bound: dict[str, BoundSockets]
-    binder: Binder
+    binder: Binder | None = None
 
     def abort(self) -> None:
         """Let go of the new sockets: nothing changes."""
-        self.binder.abort()
+        if self.binder is not None:
+            self.binder.abort()
+
+
+def prepare(
+    planned: Iterable[PlannedListener],
+    running: BoundByName,
+    pool: SocketPool,
+    leaving: Sequence[BoundSocket] = (),
+) -> PreparedChange:
+    """Bind what is to be listened on and is not yet; nothing else changes.
+
+    Args:
+        planned: what the listeners are to be.
+        running: the sockets of the listeners that there are.
+        pool: sockets to take instead of new ones.
+        leaving: sockets that no listener has any more, and that are still open.
+
+    Raises:
+        OSError: an address cannot be listened on; `filename` names it.
+    """
+    binder = Binder(pool, [*leaving, *(each for sockets in running.values() for each in sockets)])
+    change = PreparedChange([each for each in planned if each.plan.addresses], {}, binder)
+    try:
+        for each in change.planned:
+            plan = each.plan
+            change.bound[plan.name] = binder.bind(
+                plan.addresses,
+                defaults=plan.defaults,
+                datagrams=plan.datagrams is not None,
+                own=running.get(plan.name, ()),
+            )
+    except OSError:
+        change.abort()
+        raise
+    return change
 
 
 @dataclass(slots=True, eq=False)
@@ -117,22 +145,18 @@ class Listeners:
             OSError: an address cannot be listened on; `filename` names it.
         """
         with self._lock:
-            running = dict(self._running)
-        binder = Binder(self.pool, [each for one in running.values() for each in one.listener.bound])
-        change = PreparedChange([each for each in planned if each.plan.addresses], {}, binder)
-        try:
-            for each in change.planned:
-                plan = each.plan
-                change.bound[plan.name] = binder.bind(
-                    plan.addresses,
-                    defaults=plan.defaults,
-                    datagrams=plan.datagrams is not None,
-                    own=running[plan.name].listener.bound if plan.name in running else (),
-                )
-        except OSError:
-            change.abort()
-            raise
-        return change
+            running = {name: each.listener.bound for name, each in self._running.items()}
+        return prepare(planned, running, self.pool)
+
+    def use(self, planned: Iterable[PlannedListener], bound: BoundByName) -> None:
+        """Listen at sockets that another process has bound, from `start` on.
+
+        Args:
+            planned: what the listeners are to be.
+            bound: all their sockets.
+        """
+        given = {name: BoundSockets(self.pool, list(sockets)) for name, sockets in bound.items()}
+        self.commit(PreparedChange([one for one in planned if one.plan.name in given], given), start=False)
 
     def commit(self, change: PreparedChange, *, start: bool = True) -> None:
         """Make a prepared change.
@@ -228,3 +252,26 @@ class Listeners:
         """Stop serving, and close every connection."""
         for listener in self.all:
             listener.close()
+
+
+def tell_unused(unused: Collection[socket.socket], inherited: Iterable[InheritedSocket]) -> None:
+    """Tell of sockets that systemd has opened for nothing: who connects there waits in vain.
+
+    Args:
+        unused: sockets that no listener has.
+        inherited: those that systemd has opened.
+    """
+    for each in inherited:
+        if each.socket in unused:
+            logger.warning(
+                "systemd has opened the socket %s at %s, where no listener is configured: nobody is answered",
+                each.name,
+                _place(each.socket),
+            )
+
+
+def _place(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return str(name)
+    return f"{Address(*name[:2])}{' (UDP)' if sock.type == socket.SOCK_DGRAM else ''}"

@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import resource
 import socket
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
-from acmems.app.listeners import GRACE_SECONDS, Listeners, PlannedListener
-from acmems.challenges import Http01, Listening
-from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
+from acmems.app.memory import attach_storages, open_memory
+from acmems.app.plans import PlannedListener, planned
+from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import AccountError, CAError, ConfigurationError, DeadlinePassed, RateLimited
-from acmems.frontends.http01 import CHALLENGE_LIMITS, Http01FrontEnd
+from acmems.exceptions import (
+    AccountError,
+    CAError,
+    ConfigurationError,
+    DeadlinePassed,
+    RateLimited,
+)
+from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
-from acmems.frontends.options import MGMT_LISTENERS
+from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
+from acmems.net.address import IPNetwork
 from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
-from acmems.net.listening import Descriptors, Listener, ListenerLimits, ListenerPlan, SocketPool
+from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.engines.contract import Database
-from acmems.state.engines.sqlite import StateInUse
-from acmems.state.opening import open_state
-from acmems.state.orders import OrderRecords
+from acmems.state.opening import StateClaim
 from acmems.storages import IssuerIdentity
-from acmems.system.clock import SYSTEM, Clock
+from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.threads import HealthCheck, PeriodicThread
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
-METRICS_CONNECTIONS = 64
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
+SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
 
@@ -71,6 +80,25 @@ class Generation:
         return cls(config, policy, HttpLimits(request_seconds=seconds, unfinished_bytes=unfinished))
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What a server has of a whole, as one of several processes.
+
+    Args:
+        position: its place among them, from 0 on.
+        sockets: where it listens; bound, and listened on by all of them.
+        balance: tells whether another of them is to accept.
+        everyone: returns how all of them are, for monitoring systems; None where that cannot be known.
+        state: the claim to the state, for all of them; None where another server uses it.
+    """
+
+    position: int
+    sockets: BoundByName
+    balance: AcceptBalance
+    everyone: Callable[[], Snapshot | None]
+    state: StateClaim | None = None
+
+
 class Server:
     """A running acmems.
 
@@ -78,6 +106,7 @@ class Server:
         config: what to run.
         clock: time.
         sockets: those that this process was started with.
+        share: what it has of a whole; None where it is alone.
 
     Raises:
         StateUnavailable: the state cannot be used.
@@ -87,21 +116,41 @@ class Server:
     """
 
     def __init__(
-        self, config: Configuration, clock: Clock = SYSTEM, *, sockets: SocketPool | None = None
+        self,
+        config: Configuration,
+        clock: Clock = SYSTEM,
+        *,
+        sockets: SocketPool | None = None,
+        share: WorkerShare | None = None,
     ) -> None:
         self.clock = clock
+        self._share = share
+        if share is not None:
+            config.take_share(share.position)
         self.bus = Bus()
         self._log = EventLog(log_event)
         self.bus.subscribe(self._log)
         self._generation = Generation.of(config)
-        self._database = _open_state(config)
-        orders = None if self._database is None else OrderRecords(self._database, clock.now())
-        self.issuer = AcmeIssuer(config.account, config.mgmt.request_timeout, clock, orders)
-        identity = IssuerIdentity(config.account.directory_url, config.account.profile)
+        self._memory = None
+        if share is None or share.state is not None:
+            self._memory = open_memory(config, clock, None if share is None else share.state)
+        orders = None if self._memory is None else self._memory.orders
+        attach_storages(config, self._memory)
+        if self._memory is not None:
+            self._memory.attach_lookups(config.context.lookups)
+        history = None if self._memory is None else self._memory.history(_identity(config), self.bus)
+        self.issuer = AcmeIssuer(
+            config.account,
+            config.mgmt.request_timeout,
+            clock,
+            memory=orders,
+            journal=None if self._memory is None else self._memory.journal,
+            processes=config.mgmt.processes,
+        )
         policy = self._generation.policy
         self.issuance = Issuance(
             self.issuer,
-            identity,
+            _identity(config),
             self.bus,
             seconds=policy.seconds,
             clock=clock,
@@ -109,7 +158,11 @@ class Server:
             most_waiting=config.mgmt.max_waiting,
             subject=policy.subject,
             memory=orders,
+            pauses=None if self._memory is None else self._memory.pauses,
+            history=history,
         )
+        if self._memory is not None:
+            self.issuance.pauses.restore(self._memory.pauses.load())
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
         self._signing = HttpService(
             front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
@@ -121,22 +174,36 @@ class Server:
         self._is_stopping = False
         # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
         self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
-        self._saving = PeriodicThread("acmems-save", self.issuance.save_kept, UPKEEP_SECONDS, clock=clock)
+        self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
         self._summing = PeriodicThread(
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
         self._threads = [self._sweeping, self._saving, self._summing]
-        if orders is not None:
-            resumption = Resumption(orders, lambda: self._generation.policy, self.issuance)
-            self._threads.append(PeriodicThread("acmems-resume", resumption.run, UPKEEP_SECONDS, clock=clock))
+        if self._memory is not None and history is not None:
+            self._memory.record_events(self.bus, lambda: self.config.state.keep_events)
+            self._threads += self._memory.threads
+            resumption = Resumption(
+                self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
+            )
+            seconds = self._memory.look_seconds
+            self._threads.append(
+                PeriodicThread(
+                    "acmems-resume", resumption.run, seconds, longest_pause=UPKEEP_SECONDS, clock=clock
+                )
+            )
         self._checking: threading.Thread | None = None  # asks the CA about the account
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Where it listens."""
         return self._listeners.all
+
+    @property
+    def state(self) -> Database | None:
+        """What must survive, None where another server uses the file for it."""
+        return None if self._memory is None else self._memory.database
 
     @property
     def unused_sockets(self) -> tuple[socket.socket, ...]:
@@ -160,10 +227,14 @@ class Server:
             CAError, RateLimited, DeadlinePassed: there is no account yet, and the CA does not give one.
             OSError: an address cannot be listened on; `filename` names it.
         """
-        _raise_file_limit()
+        raise_file_limit()
         for storage in self.config.storages.values():
             storage.check()
-        self._listeners.commit(self._listeners.prepare(self._planned(self.config)), start=False)
+        listeners = self._planned(self.config)
+        if self._share is None:
+            self._listeners.commit(self._listeners.prepare(listeners), start=False)
+        else:
+            self._listeners.use(listeners, self._share.sockets)
         try:
             with self.issuer.directory.founding():
                 is_known = self._find_account()
@@ -199,6 +270,7 @@ class Server:
         findings = restart_needed(before, config)
         if findings:
             raise ConfigurationError(findings)
+        attach_storages(config, self._memory)
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
@@ -217,6 +289,22 @@ class Server:
         self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
         self._check_account_behind()
 
+    def retire(self, deadline: Deadline) -> None:
+        """Stop accepting, let running requests finish, and keep what could not be kept; `stop` is to follow.
+
+        Args:
+            deadline: when to give up.
+        """
+        for thread in self._threads:
+            if thread is not self._saving:
+                thread.close()
+        for listener in self._listeners.for_clients:
+            listener.stop_accepting()
+        for listener in self._listeners.for_clients:
+            listener.drain(deadline)
+        while self.issuance.workload.unsaved and not deadline.passed:
+            self.clock.sleep(min(UNSAVED_SECONDS, deadline.remaining))
+
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
@@ -233,6 +321,8 @@ class Server:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuance.drain(deadline)
+        if self._memory is not None:
+            self._memory.leave()
         self.issuer.stop()
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
@@ -252,14 +342,27 @@ class Server:
             logger.error("ended or hanging: %s", ", ".join(unhealthy))
         return not unhealthy
 
+    def snapshot(self) -> Snapshot:
+        """Return how it is."""
+        if self._monitoring is not None:
+            return self._monitoring.snapshot()
+        return Snapshot([each.name for each in self.watched if not each.is_healthy()], (), ())
+
     @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
 
+    def _save(self) -> None:
+        """Store what could not be stored, and keep what is known of chains up to date."""
+        self.issuance.save_kept()
+        if self._memory is not None:
+            self._memory.keep_up()
+
     def _close_state(self) -> None:
-        if self._database is not None:
-            self._database.close()
+        self.config.context.lookups.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def _find_account(self) -> bool:
         """Load the account's key, or make an account; tell whether one was known before."""
@@ -292,48 +395,40 @@ class Server:
                 # The first order asks again.
                 logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
-    def _planned(self, config: Configuration) -> Iterator[PlannedListener]:
-        """Yield what a configuration lets the server listen on."""
-        mgmt = config.mgmt
-        public = [
-            validator
-            for validator in config.validators.values()
-            if isinstance(validator, Http01 | Listening) and validator.listeners
-        ]
-        descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
-        limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
-        if limits.connections < mgmt.max_connections:
-            logger.warning(
-                "at most %d clients are served at the same time, not %d: raise the limit of open files "
-                "(LimitNOFILE)",
-                *(limits.connections, mgmt.max_connections),
-            )
-        proxies = mgmt.trusted_proxies
-        plan = ListenerPlan("mgmt", mgmt.listeners, self._signing, limits, MGMT_LISTENERS, proxies)
-        yield PlannedListener(plan, is_for_clients=True)
-        for validator in public:
-            if isinstance(validator, Http01):
-                proxies = validator.trusted_proxies or mgmt.trusted_proxies
-                answering = Http01FrontEnd(validator, self.bus, self.clock, proxies)
-                plan = ListenerPlan(
-                    f"http01 {validator.name}",
-                    validator.listeners,
-                    HttpService(answering, trusted_proxies=proxies),
-                    CHALLENGE_LIMITS.within(descriptors.public),
-                    DEFAULT_LISTENERS,
-                    proxies,
+    @property
+    def signing(self) -> StreamService:
+        """Answers clients."""
+        return self._signing
+
+    def challenges(self, validator: Http01, proxies: tuple[IPNetwork, ...]) -> StreamService:
+        """Return what answers the CA by HTTP.
+
+        Args:
+            validator: what presents the proofs.
+            proxies: whose `X-Forwarded-For` is believed.
+        """
+        front_end = Http01FrontEnd(validator, self.bus, self.clock, proxies)
+        return HttpService(front_end, trusted_proxies=proxies)
+
+    def monitoring(self) -> StreamService:
+        """Return what answers monitoring systems."""
+        return HttpService(self._lazy_monitoring().front_end)
+
+    def _planned(self, config: Configuration) -> list[PlannedListener]:
+        """Return what a configuration lets it listen on."""
+        listeners = list(planned(config, self, None if self._share is None else self._share.balance))
+        for plan in (each.plan for each in listeners if each.is_for_clients):
+            if plan.limits.connections < config.mgmt.max_connections:
+                logger.warning(
+                    "at most %d clients are served at the same time, not %d: raise the limit of open files "
+                    "(LimitNOFILE)",
+                    *(plan.limits.connections, config.mgmt.max_connections),
                 )
-                yield PlannedListener(plan, validator)
-            else:
-                yield PlannedListener(validator.plan(descriptors.public), validator)
-        if config.metrics.listeners:
-            service = HttpService(self._lazy_monitoring().front_end)
-            limits = ListenerLimits(connections=METRICS_CONNECTIONS)
-            yield PlannedListener(ListenerPlan("metrics", config.metrics.listeners, service, limits))
+        return listeners
 
     def _lazy_monitoring(self) -> Monitoring:
         if self._monitoring is None:
-            self._monitoring = Monitoring(self)
+            self._monitoring = Monitoring(self, None if self._share is None else self._share.everyone)
         return self._monitoring
 
     def _watch_over(self) -> None:
@@ -361,24 +456,21 @@ class Server:
         retiring.start()
 
 
-def _open_state(config: Configuration) -> Database | None:
-    """Open the state; None where another server uses it.
-
-    Raises:
-        StateUnavailable: it cannot be used.
-    """
-    try:
-        return open_state(config.state, config.account.dir)
-    except StateInUse as error:
-        logger.warning(
-            "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its "
-            "own",
-            error,
-        )
-        return None
+def _identity(config: Configuration) -> IssuerIdentity:
+    return IssuerIdentity(config.account.directory_url, config.account.profile)
 
 
-def _raise_file_limit() -> None:
+def tune_interpreter() -> None:
+    """Set up the interpreter for many threads and a long run, once all that stays has been made."""
+    # What the start has made is kept out of later garbage collections, and those come less often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    # Whoever waits for the interpreter waits for as long as this at every step of its way.
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
+def raise_file_limit() -> None:
     """Allow as many open files as the system lets us: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

@@ -11,6 +11,7 @@ from acmems.challenges.programs.program import program_slots
 from acmems.challenges.responses import ChallengeResponses
 from acmems.dns.server import TxtTable
 from acmems.net.tlsalpn import ChallengeCertificates
+from acmems.state.proofs import ProofLookups
 from acmems.system.locks import KeyedLocks
 
 
@@ -27,6 +28,7 @@ class ValidatorContext:
         records: the records that are presented in the zones of `dns01-server`, by zone.
         zone_locks: one is held, by provider and zone, while a zone at a DNS provider is changed. Two
             sections may name the same account of a provider.
+        lookups: finds what other nodes present, for which the CA comes to this one.
         program_slots: one is held while a program runs, so that not too many run at the same time, however
             many orders need them.
     """
@@ -35,4 +37,5 @@ class ValidatorContext:
     certificates: ChallengeCertificates = field(default_factory=ChallengeCertificates)
     records: dict[dns.name.Name, TxtTable] = field(default_factory=dict)
     zone_locks: KeyedLocks = field(default_factory=KeyedLocks)
+    lookups: ProofLookups = field(default_factory=ProofLookups)
     program_slots: threading.BoundedSemaphore = field(default_factory=program_slots)

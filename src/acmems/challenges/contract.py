@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
@@ -63,8 +63,8 @@ def is_token(text: str) -> bool:
 class Validator(Protocol):
     """What proves names to the CA by one type of challenge: a `[verification "NAME"]`.
 
-    Further methods are there where they are needed: those of `Waiter`, `Waiting`, `SelfChecking` and
-    `Listening`.
+    Further methods are there where they are needed: those of `Locating`, `Recalling`, `Waiter`, `Waiting`,
+    `SelfChecking` and `Listening`.
     """
 
     @property
@@ -122,6 +122,37 @@ class Validator(Protocol):
         Raises:
             ValidatorUnavailable: they cannot be taken away now.
         """
+
+
+@runtime_checkable
+class Locating(Protocol):
+    """A validator that knows where its proofs are found."""
+
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Find where proofs belong that are about to be presented, and remember it until they are withdrawn.
+
+        The places are noted before anything is presented. Where the nodes of a shared state answer the CA,
+        one finds by them what another presents.
+
+        Raises:
+            ValidatorUnavailable: that cannot be found out now, or they must not be there.
+            NoChallengeMethodsSupported: one of these names can never be proved so.
+        """
+
+
+@runtime_checkable
+class Recalling(Locating, Protocol):
+    """A validator whose proofs are found somewhere else, and stay there until they are withdrawn."""
+
+    def recall(self, places: Mapping[Proof, str]) -> None:
+        """Take over where proofs were put, which this process may not have presented, to withdraw them.
+
+        Args:
+            places: as `locate` has returned them, perhaps in an earlier process; an empty one is not known.
+        """
+
+    def forget(self, proofs: Sequence[Proof]) -> None:
+        """Remember no more where proofs are: another server withdraws them."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar
 
@@ -17,7 +17,7 @@ import dns.update
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof
 from acmems.challenges.dns_options import label_option, longest_wait, propagation_from, tsig_key_from
-from acmems.challenges.txt import TxtRecord, possible_records, record_of
+from acmems.challenges.txt import TxtRecord, place_text, possible_records, read_place, record_of
 from acmems.dns.client.delegations import Delegations
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.resolver import Resolver
@@ -151,16 +151,44 @@ class DnsUpdate:
         if self.servers.key is not None and self.servers.key.file is not None:
             yield NamedFile("tsig-key-file", self.servers.key.file, is_secret=True)
 
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Find where the records belong."""
+        records = {proof: record_of(proof, self.challenge_type) for proof in proofs}
+        places = self._take(list(dict.fromkeys(records.values())))
+        return {
+            proof: place_text(places[record].name, places[record].zone) for proof, record in records.items()
+        }
+
+    def recall(self, places: Mapping[Proof, str]) -> None:
+        """Take over where records were added."""
+        for record, proof in possible_records(places, self.challenge_type):
+            name, zone = read_place(places[proof]) or (None, None)
+            if name is not None and zone is not None:
+                with self._lock:
+                    self._places[record] = Place(zone, name)
+
+    def forget(self, proofs: Sequence[Proof]) -> None:
+        """Remember no more where records are."""
+        with self._lock:
+            for record, _ in possible_records(proofs, self.challenge_type):
+                self._places.pop(record, None)
+
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records, those of one zone in one message."""
         records = list(dict.fromkeys(record_of(proof, self.challenge_type) for proof in proofs))
+        with self._lock:
+            places = {record: place for record in records if (place := self._places.get(record)) is not None}
+        places.update(self._take([record for record in records if record not in places]))
+        self._update(places, add=True)
+
+    def _take(self, records: Sequence[TxtRecord]) -> dict[TxtRecord, Place]:
         with self._lock:
             for record in records:
                 self._places.setdefault(record, None)
         places = self._look_up(records)
         with self._lock:
             self._places.update(places)
-        self._update(places, add=True)
+        return places
 
     @property
     def longest_wait(self) -> float:
@@ -182,20 +210,15 @@ class DnsUpdate:
         """Delete exactly these TXT records; other values of their names stay (RFC 2136 section 2.5.4)."""
         known: dict[TxtRecord, Place] = {}
         unknown: list[TxtRecord] = []
-        nowhere: list[TxtRecord] = []
         for record, _ in possible_records(proofs, self.challenge_type):
             with self._lock:
                 if record not in self._places:
                     unknown.append(record)
-                elif (place := self._places[record]) is None:
-                    nowhere.append(record)
-                else:
+                elif (place := self._places[record]) is not None:
                     known[record] = place
         known.update(self._look_up(list(dict.fromkeys(unknown))))
         self._update(known, add=False)
-        with self._lock:
-            for record in (*known, *nowhere):
-                self._places.pop(record, None)
+        self.forget(proofs)
 
     def _look_up(self, records: Sequence[TxtRecord]) -> dict[TxtRecord, Place]:
         names = list(dict.fromkeys(record.name for record in records))

@@ -7,7 +7,7 @@ import os
 import shlex
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,8 +21,10 @@ from acmems.challenges.dns_options import (
     aliases_from,
     environment_option,
     label_option,
+    locate,
     longest_wait,
     propagation_from,
+    recall,
 )
 from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
@@ -155,10 +157,22 @@ class DnsExec:
         """Name the program, which whoever can change it runs as acmems."""
         yield NamedFile("command", Path(self.command[0]))
 
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Find where the CNAMEs of the records' names lead."""
+        return locate(self._aliases, proofs, self.challenge_type)
+
+    def recall(self, places: Mapping[Proof, str]) -> None:
+        """Take over where records were added."""
+        recall(self._aliases, places, self.challenge_type)
+
+    def forget(self, proofs: Sequence[Proof]) -> None:
+        """Remember no more where records are."""
+        self._aliases.forget(record.pair for record, _ in possible_records(proofs, self.challenge_type))
+
     def present(self, proofs: Sequence[Proof]) -> None:
         """Have the TXT records added, each where the CNAME of its name leads."""
         jobs = {record_of(proof, self.challenge_type): proof for proof in proofs}
-        ends = self._aliases.take([record.pair for record in jobs])
+        ends = self._aliases.known([record.pair for record in jobs])
         self._each("present", [_Job(record, ends[record.pair].name, jobs[record]) for record in jobs])
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
@@ -169,7 +183,7 @@ class DnsExec:
             "withdraw",
             [_Job(record, ends[record.pair].name, jobs[record]) for record in jobs if record.pair in ends],
         )
-        self._aliases.forget(record.pair for record in jobs)
+        self.forget(proofs)
 
     @property
     def longest_wait(self) -> float:

@@ -25,8 +25,10 @@ from acmems.challenges.dns_options import (
     aliases_from,
     environment_option,
     label_option,
+    locate,
     longest_wait,
     propagation_from,
+    recall,
 )
 from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
@@ -213,16 +215,28 @@ class DnsProvider:
             if option.file is not None:
                 yield NamedFile("option", option.file, is_secret=True)
 
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Find where the CNAMEs of the records' names lead."""
+        return locate(self._aliases, proofs, self.challenge_type)
+
+    def recall(self, places: Mapping[Proof, str]) -> None:
+        """Take over where records were added."""
+        recall(self._aliases, places, self.challenge_type)
+
+    def forget(self, proofs: Sequence[Proof]) -> None:
+        """Remember no more where records are."""
+        self._aliases.forget(record.pair for record, _ in possible_records(proofs, self.challenge_type))
+
     def present(self, proofs: Sequence[Proof]) -> None:
         """Add the TXT records where the CNAMEs of their names lead, those of one zone in one process."""
         records = dict.fromkeys(record_of(proof, self.challenge_type).pair for proof in proofs)
-        self._change("present", self._aliases.take(tuple(records)))
+        self._change("present", self._aliases.known(tuple(records)))
 
     def withdraw(self, proofs: Sequence[Proof]) -> None:
         """Remove exactly these TXT records from where they were added."""
         records = dict.fromkeys(record.pair for record, _ in possible_records(proofs, self.challenge_type))
         self._change("withdraw", self._aliases.recall(records))
-        self._aliases.forget(records)
+        self.forget(proofs)
 
     @property
     def longest_wait(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import dns.exception
@@ -20,9 +20,38 @@ from acmems.net.address import Address, parse_address
 from acmems.net.listening import ListenerPlan
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
-from acmems.x509.identifiers import Identifier, IdentifierType
+from acmems.state.proofs import Found, ProofLookups
+from acmems.x509.identifiers import Identifier, IdentifierType, is_name
 
 DEFAULT_LISTENERS = (Address("0.0.0.0", 1353), Address("::", 1353))  # noqa: S104 - resolvers ask from anywhere
+
+
+class _SharedTexts:
+    """Values that other nodes present in a zone: `OtherTexts`."""
+
+    def __init__(self, lookups: ProofLookups, origin: dns.name.Name) -> None:
+        self._lookups = lookups
+        self._origin = origin
+
+    @property
+    def is_active(self) -> bool:
+        return self._lookups.is_active
+
+    def find(self, name: dns.name.Name, found: Callable[[Sequence[str] | None], None]) -> bool:
+        base = name.relativize(self._origin).to_text().lower()
+        if not self._lookups.is_active or not is_name(base):
+            return False
+        place = _place(name)
+
+        def choose(proofs: Found | None) -> None:
+            found(
+                None
+                if proofs is None
+                else [txt_value(each.key_authorization) for each in proofs.get(place, ())]
+            )
+
+        self._lookups.find([place], choose)
+        return True
 
 
 class DnsServer:
@@ -90,7 +119,7 @@ class DnsServer:
         )
         origin = origin or dns.name.from_text("invalid")
         table = context.records.setdefault(origin, TxtTable(origin, int(time.time())))
-        zone = Zone(origin, nameservers, table=table)
+        zone = Zone(origin, nameservers, table=table, others=_SharedTexts(context.lookups, origin))
         return cls(name, zone, listeners, rate_limit, label_option(options))
 
     @property
@@ -120,6 +149,10 @@ class DnsServer:
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether it is a DNS name, wildcard or not."""
         return identifier.type is IdentifierType.DNS
+
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Return the names of the records."""
+        return {proof: _place(self.target(proof.identifier.base)) for proof in proofs}
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Answer with these records from now on."""
@@ -152,6 +185,10 @@ class DnsServer:
 
     def __repr__(self) -> str:
         return f"DnsServer({self.name!r}, {self.zone.to_text(omit_final_dot=True)})"
+
+
+def _place(name: dns.name.Name) -> str:
+    return f"dns:{name.canonicalize().to_text()}"
 
 
 def _dns_name(text: str) -> dns.name.Name:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dns.name
 
-from acmems.challenges.txt import TYPES
-from acmems.dns.client.aliases import Aliases
+from acmems.challenges.contract import Proof
+from acmems.challenges.txt import TYPES, place_text, possible_records, read_place, record_of
+from acmems.dns.client.aliases import AliasEnd, Aliases
 from acmems.dns.client.propagation import MODES, Propagation
 from acmems.dns.client.tsig import ALGORITHMS, TsigKey, dns_name, key_text, tsig_algorithm
 from acmems.net.address import parse_address
@@ -89,6 +90,35 @@ def aliases_from(
         "the name itself",
     )
     return Aliases(propagation.delegations, zones, follow=follow, strict=strict)
+
+
+def locate(aliases: Aliases, proofs: Sequence[Proof], challenge_type: str) -> Mapping[Proof, str]:
+    """Find where records belong that are about to be added; as `Locating.locate`.
+
+    Args:
+        aliases: finds them.
+        proofs: what is going to be presented.
+        challenge_type: `dns-01` or `dns-account-01`.
+    """
+    records = {proof: record_of(proof, challenge_type).pair for proof in proofs}
+    ends = aliases.take(tuple(dict.fromkeys(records.values())))
+    return {proof: place_text(ends[pair].name, ends[pair].zone) for proof, pair in records.items()}
+
+
+def recall(aliases: Aliases, places: Mapping[Proof, str], challenge_type: str) -> None:
+    """Take over where records were added; as `Recalling.recall`.
+
+    Args:
+        aliases: remembers it.
+        places: the proofs, and what was noted of where they are.
+        challenge_type: `dns-01` or `dns-account-01`.
+    """
+    ends = {}
+    for record, proof in possible_records(places, challenge_type):
+        place = read_place(places[proof])
+        if place is not None:
+            ends[record.pair] = AliasEnd(*place)
+    aliases.restore(ends)
 
 
 def longest_wait(propagation: Propagation) -> float:

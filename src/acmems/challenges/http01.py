@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from acmems.challenges.context import ValidatorContext
-from acmems.challenges.contract import Proof
+from acmems.challenges.contract import Proof, is_token
 from acmems.challenges.responses import ChallengeResponses
 from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings.options import Options
-from acmems.x509.identifiers import Identifier
+from acmems.state.proofs import Found, ProofLookups
+from acmems.x509.identifiers import Identifier, is_name
 
 __all__ = ["ChallengeResponses", "Http01"]
 
@@ -25,6 +26,7 @@ class Http01:
         listeners: where requests for this table are taken; the server opens them.
         responses: the table.
         trusted_proxies: whose `X-Forwarded-Host` and `X-Forwarded-For` are believed; none: those of `[mgmt]`.
+        lookups: finds what other nodes present; nothing by default.
     """
 
     challenge_type = "http-01"
@@ -39,11 +41,13 @@ class Http01:
         listeners: Sequence[Address],
         responses: ChallengeResponses,
         trusted_proxies: Sequence[IPNetwork] = (),
+        lookups: ProofLookups | None = None,
     ) -> None:
         self.name = name
         self.trusted_proxies = tuple(trusted_proxies)
         self.listeners = tuple(listeners)
         self.responses = responses
+        self._lookups = lookups or ProofLookups()
 
     @classmethod
     def from_options(cls, name: str, options: Options, context: ValidatorContext) -> Self:
@@ -61,11 +65,33 @@ class Http01:
             meaning="address or network of a web server that forwards challenges, whose `X-Forwarded-Host` "
             "and `X-Forwarded-For` are trusted; without this key: those of `[mgmt]`",
         )
-        return cls(name, listeners, context.responses, proxies)
+        return cls(name, listeners, context.responses, proxies, context.lookups)
 
     def proves(self, identifier: Identifier) -> bool:
         """Tell whether the CA takes http-01 for a name: for all but wildcards (section 8.3, RFC 8738)."""
         return not identifier.is_wildcard
+
+    def locate(self, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+        """Return the URLs that the CA will fetch."""
+        return {proof: _url(*_place(proof)) for proof in proofs}
+
+    def look_elsewhere(self, asked: Sequence[tuple[str, str]], found: Callable[[str | None], None]) -> bool:
+        """Look up what other nodes present; return False where there is nothing to look up.
+
+        Args:
+            asked: hosts and paths, of which the first that is found counts.
+            found: called with the answer, in another thread or at once; None if there is none.
+        """
+        urls = [_url(host, path) for host, path in asked if _is_plausible(host, path)]
+        if not urls or not self._lookups.is_active:
+            return False
+
+        def choose(proofs: Found | None) -> None:
+            known = proofs or {}
+            found(next((known[url][-1].key_authorization for url in urls if url in known), None))
+
+        self._lookups.find(urls, choose)
+        return True
 
     def present(self, proofs: Sequence[Proof]) -> None:
         """Answer requests for the proofs from now on."""
@@ -85,3 +111,12 @@ class Http01:
 
 def _place(proof: Proof) -> tuple[str, str]:
     return proof.identifier.base.lower(), CHALLENGE_PATH + proof.token
+
+
+def _url(host: str, path: str) -> str:
+    return f"http://{host}{path}"
+
+
+def _is_plausible(host: str, path: str) -> bool:
+    """Tell whether a CA may ask so, which most strangers do not."""
+    return is_token(path.removeprefix(CHALLENGE_PATH)) and is_name(host)

@@ -89,6 +89,25 @@ def possible_records(proofs: Iterable[Proof], challenge_type: str) -> list[tuple
     return found
 
 
+def place_text(name: dns.name.Name, zone: dns.name.Name | None) -> str:
+    """Return what is noted of where a record is put.
+
+    Args:
+        name: its name there.
+        zone: the zone, None where it is not known.
+    """
+    return name.to_text() if zone is None else f"{name.to_text()} {zone.to_text()}"
+
+
+def read_place(text: str) -> tuple[dns.name.Name, dns.name.Name | None] | None:
+    """Return the name and the zone of what `place_text` has returned, None for anything else."""
+    try:
+        name, *zone = map(dns.name.from_text, text.split())
+    except (ValueError, dns.exception.DNSException):
+        return None
+    return name, (zone[0] if zone else None)
+
+
 def plain(name: dns.name.Name) -> str:
     """Return a DNS name as people write it."""
     return name.to_text(omit_final_dot=True)

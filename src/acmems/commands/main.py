@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, serve
+from acmems.commands import account, check, explain, serve, state
+from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
+from acmems.commands.views import certificate, certificates, events, limits
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
@@ -31,6 +34,8 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
         """Declare what the command takes beside configuration files.
 
+        Configuration files come last, unless they are declared here, before what follows them.
+
         Returns:
             the parsers of its actions, if it has actions.
         """
@@ -43,7 +48,12 @@ COMMANDS: Mapping[str, Command] = {
     "serve": serve,
     "check": check,
     "explain": explain,
+    "list": certificates,
+    "show": certificate,
+    "events": events,
+    "limits": limits,
     "account": account,
+    "state": state,
 }
 
 
@@ -69,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.UNUSABLE
     except AcmeException as error:
         complain(_words(config, error))
+    except BrokenPipeError:
+        # Whoever reads has read enough; Python would complain when it writes the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         complain(f"acmems: {place}{error.strerror or error}")
@@ -141,9 +154,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         const=_DEBUGGING,
         help="log everything to stderr, whatever the configuration says",
     )
-    parser.add_argument(
-        "config", nargs="+", metavar="CONFIG", help="configuration file; several are read as one"
-    )
+    if not has_configuration(parser):
+        add_configuration(parser)
 
 
 def _sentence(words: str) -> str:

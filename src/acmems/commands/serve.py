@@ -35,7 +35,8 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
 
     try:
         with logs.uncaught():
-            app.run(config, reread, options.logging, preflight.refused_listener)
+            source = app.ConfigurationSource(reread, options.logging, preflight.refused_listener)
+            return ExitCode(app.run(config, source))
     except OSError as error:
         finding = preflight.refused_listener(config, error)
         if finding is None:
@@ -43,4 +44,3 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         complain(str(finding))
         # Another program may end, and an address may come; a missing right will be missing again.
         return ExitCode.UNUSABLE if error.errno == errno.EACCES else ExitCode.FAILED
-    return ExitCode.DONE

@@ -117,8 +117,10 @@ class ACMEHTTPHandler(ACMEAbstractHandler):
 
     def do_GET(self) -> None:
         """Send the response to a challenge, found by exact host and path; else 404."""
-        hosts, accept = self.headers.get_all("Host", []), str(self.headers.get("Accept", ""))
-        self._send(http01.challenge_response(self.validator, self.path, hosts, self.reference, accept))
+        asked = http01.asked_answers(self.path, self.headers.get_all("Host", []))
+        value = http01.fetch(self.validator, asked)
+        accept = str(self.headers.get("Accept", ""))
+        self._send(http01.challenge_response(value, self.reference, accept))
 
     do_HEAD = do_GET  # noqa: N815 - the base's naming
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from acmems.challenges import Http01
 from acmems.challenges.http01 import CHALLENGE_PATH
@@ -52,15 +52,23 @@ class Http01FrontEnd(FrontEnd):
         return Handling(0, lambda: self._answer(exchange))
 
     def _answer(self, exchange: Exchange) -> None:
-        response = challenge_response(
-            self.validator,
-            exchange.target,
-            exchange.headers.get_all("Host", []),
-            exchange.reference,
-            str(exchange.headers.get("Accept", "")),
-            forwarded=self._forwarded_hosts(exchange),
+        asked = asked_answers(
+            exchange.target, exchange.headers.get_all("Host", []), self._forwarded_hosts(exchange)
         )
-        self.send(exchange, response)
+        value = fetch(self.validator, asked)
+        if value is not None:
+            self._send(exchange, value)
+            return
+
+        def send(value: str | None) -> None:
+            exchange.hand_over(lambda: self._send(exchange, value))
+
+        if not self.validator.look_elsewhere(asked, send):
+            self._send(exchange, None)
+
+    def _send(self, exchange: Exchange, value: str | None) -> None:
+        accept = str(exchange.headers.get("Accept", ""))
+        self.send(exchange, challenge_response(value, exchange.reference, accept))
 
     def _forwarded_hosts(self, exchange: Exchange) -> list[str]:
         """Return the hosts that proxies were asked for, the one of the last proxy first."""
@@ -71,42 +79,38 @@ class Http01FrontEnd(FrontEnd):
         return hosts[: -_MOST_HOSTS - 1 : -1]
 
 
-def challenge_response(
-    validator: Http01,
-    target: str,
-    hosts: list[str],
-    reference: str,
-    accept: str,
-    *,
-    forwarded: Sequence[str] = (),
-) -> HttpResponse:
-    """Return the response to a challenge, found by exact host and path; else 404.
+def asked_answers(target: str, hosts: list[str], forwarded: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return what a request asks for, as hosts and paths, of which the first counts that is there.
 
     Args:
-        validator: whose table is asked.
         target: the request's target: a path, or a URL, whose host then counts and not that of the header.
         hosts: the values of its `Host` headers.
-        reference: names the request in the log.
-        accept: the client's `Accept` header.
         forwarded: hosts that trusted proxies were asked for.
     """
-    value = None
     absolute = _ABSOLUTE.fullmatch(target)
     path = absolute[2] if absolute else target
-    if path.startswith(CHALLENGE_PATH) and len(hosts) == 1:
-        asked = [*forwarded, absolute[1] if absolute else str(hosts[0])]
-        value = next(_found(validator, asked, path), None)
+    if not path.startswith(CHALLENGE_PATH) or len(hosts) != 1:
+        return []
+    return [(host_of(host), path) for host in (*forwarded, absolute[1] if absolute else str(hosts[0]))]
+
+
+def fetch(validator: Http01, asked: Sequence[tuple[str, str]]) -> str | None:
+    """Return the answer of a validator's own table, and tell who has put it; None if there is none."""
+    found = (validator.responses.fetch(host, path) for host, path in asked)
+    return next((value for value in found if value is not None), None)
+
+
+def challenge_response(value: str | None, reference: str, accept: str) -> HttpResponse:
+    """Return the response to a challenge.
+
+    Args:
+        value: the answer; None: there is none, so that the response is 404.
+        reference: names the request in the log.
+        accept: the client's `Accept` header.
+    """
     if value is None:
         return problem_response(HttpRefusal(404, "there is no such challenge here"), reference, accept)
     return HttpResponse(200, value.encode(), "application/octet-stream")
-
-
-def _found(validator: Http01, hosts: Sequence[str], path: str) -> Iterator[str]:
-    """Yield the answers for some hosts; who put one is told only if it is taken."""
-    for host in hosts:
-        value = validator.responses.fetch(host_of(host), path)
-        if value is not None:
-            yield value
 
 
 def host_of(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from acmems.auth import MAX_SIZE
@@ -10,11 +10,12 @@ from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings import values
 from acmems.settings.options import Options
 from acmems.x509 import csr
+from acmems.x509.keys import EXTRA_CURVES
 
 MGMT_LISTENERS = (Address("127.0.0.1", 1313), Address("::1", 1313))
 MAX_ORDERS = 256
 MAX_WAITING = 2000
-EXTRA_CURVES = ("secp256k1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1")
+MOST_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class MgmtOptions:
         csr_rules: what a CSR may hold.
         default_verification: the name given, empty for none, None if nothing is given.
         default_storage: the same.
+        processes: that serve; the limits are those of all of them together.
     """
 
     listeners: tuple[Address, ...]
@@ -44,6 +46,7 @@ class MgmtOptions:
     csr_rules: csr.Rules
     default_verification: str | None
     default_storage: str | None
+    processes: int
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -126,4 +129,42 @@ class MgmtOptions:
                 meaning="storage for auth blocks that name none; empty: nothing is kept. Without this key: "
                 "the only one that is defined, otherwise memory, until a restart",
             ),
+            processes=options.one(
+                "processes",
+                _processes,
+                1,
+                meaning="processes that serve, so that a burst uses as many processors: 1 to 64. All limits "
+                "are those of all processes together",
+            ),
         )
+
+    def share(self, position: int) -> Self:
+        """Return what one of the processes goes by: its part of what they may do together.
+
+        Args:
+            position: its place among them, from 0 on.
+        """
+        return replace(
+            self,
+            max_connections=part(self.max_connections, self.processes, position),
+            max_orders=part(self.max_orders, self.processes, position),
+            max_waiting=part(self.max_waiting, self.processes, position),
+        )
+
+
+def part(whole: int, processes: int, position: int) -> int:
+    """Return a process's part of a number, at least 1; the parts differ by 1 at most.
+
+    Args:
+        whole: the number.
+        processes: among how many it is divided.
+        position: which of them, from 0 on.
+    """
+    return max(1, whole // processes + (position < whole % processes))
+
+
+def _processes(value: str) -> int:
+    number = values.positive_int(value)
+    if number > MOST_PROCESSES:
+        raise ValueError(f"{number} is more than {MOST_PROCESSES}; one for each processor is enough")
+    return number

@@ -34,6 +34,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.ValidatorUnavailable: 421,
     exceptions.StateUnavailable: 503,
     exceptions.StorageUnavailable: 503,
+    exceptions.LeaseLost: 503,
     exceptions.CAUnavailable: 503,
     exceptions.FateUnknown: 503,
     exceptions.ClocksDiffer: 503,

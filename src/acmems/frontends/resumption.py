@@ -3,40 +3,77 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from typing import Protocol
 
 from acmems.exceptions import AcmeException
 from acmems.frontends.sign import SigningPolicy
+from acmems.issuing.contract import ChainHistory
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
-from acmems.state.orders import OrderRecord, OrderRecords
+from acmems.state.orders import OrderRecord
+from acmems.system.clock import SYSTEM, Clock
 from acmems.x509 import csr
 
 logger = logging.getLogger(__name__)
 
 
+class LeftOrders(Protocol):
+    """What is known of orders that processes have left which have ended."""
+
+    @property
+    def recovered(self) -> Iterable[OrderRecord]:
+        """Those that are left, oldest first."""
+
+    def discard(self, record: OrderRecord) -> None:
+        """Forget one that need not be finished."""
+
+    def flush(self) -> None:
+        """Write what waits for that, and look for more."""
+
+
 class Resumption:
-    """Finishes the orders of the last process, so that their chains are there when clients ask again.
+    """Finishes orders of processes that have ended, so that their chains are there when clients ask again.
 
     Args:
         orders: what is known of them.
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuance: finishes them.
+        history: told of chains that were stored before the last process could note them.
+        clock: for the time between two tries.
     """
 
-    def __init__(self, orders: OrderRecords, policy: Callable[[], SigningPolicy], issuance: Issuance) -> None:
+    RETRY_SECONDS = 30.0
+
+    def __init__(
+        self,
+        orders: LeftOrders,
+        policy: Callable[[], SigningPolicy],
+        issuance: Issuance,
+        history: ChainHistory,
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
         self._orders = orders
         self._policy = policy
         self._issuance = issuance
+        self._clock = clock
+        self._history = history
         self._running: dict[str, Future[Delivery]] = {}
+        self._next: dict[str, float] = {}  # when each may be tried again
 
     def run(self) -> None:
         """Begin what is left and is not running, and write what waits for that; called from time to time."""
         self._orders.flush()
-        for record in self._orders.recovered:
-            running = self._running.get(record.identity)
-            if running is None or running.done():
+        left = {each.identity: each for each in self._orders.recovered}
+        self._running = {identity: each for identity, each in self._running.items() if identity in left}
+        self._next = {identity: at for identity, at in self._next.items() if identity in left}
+        now = self._clock.monotonic()
+        for identity, record in left.items():
+            running = self._running.get(identity)
+            if (running is None or running.done()) and self._next.get(identity, now) <= now:
+                self._next[identity] = now + self.RETRY_SECONDS
                 self._begin(record)
 
     def _begin(self, record: OrderRecord) -> None:
@@ -45,13 +82,13 @@ class Resumption:
             names = ", ".join(accepted.request.names)
             future = self._running[record.identity] = self._issuance.issue(accepted)
         except ValueError as error:
-            logger.warning("an order of the last process is not finished: %s", error)
-            self._orders.forget(record.identity)
+            logger.warning("an order that was left is not finished: %s", error)
+            self._orders.discard(record)
         except AcmeException as error:
-            logger.warning("an order of the last process cannot be finished now: %s", error)
+            logger.warning("an order that was left cannot be finished now: %s", error)
         else:
-            logger.info("going on with the order of the last process for %s", names)
-            future.add_done_callback(lambda future: self._note_end(record, future))
+            logger.info("going on with the order that was left for %s", names)
+            future.add_done_callback(lambda future: self._note_end(record, accepted, future))
 
     def _accepted(self, record: OrderRecord) -> AcceptedRequest:
         """Return what was granted, if policy still grants it.
@@ -79,7 +116,8 @@ class Resumption:
             subject=policy.subject,
         )
 
-    def _note_end(self, record: OrderRecord, future: Future[Delivery]) -> None:
+    def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""
         if future.exception() is None and future.result().source == "stored":
-            self._orders.forget(record.identity)
+            self._history.issued(record.identity, accepted, future.result().chain)
+            self._orders.discard(record)

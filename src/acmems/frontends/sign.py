@@ -226,7 +226,9 @@ def chain_response(chain: Chain, storage: Storage, now: datetime.datetime, heade
 
 def delivered_event(delivery: Delivery, status: int, **known: Any) -> DeliveredEvent:
     """Return what the operator is told of a chain that is sent."""
-    return DeliveredEvent(status=status, source=delivery.source, **known)
+    return DeliveredEvent(
+        status=status, source=delivery.source, fingerprint=delivery.chain.fingerprint, **known
+    )
 
 
 def known_of(processor: Processor, reference: str) -> dict[str, Any]:

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.challenges import Validator
 from acmems.exceptions import PayloadInvalid
+from acmems.issuing.requests import AcceptedRequest
+from acmems.state.chains import ChainRecord
+from acmems.state.shared_orders import OrderClaim
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
+from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
+
+
+class OrderSharing(Protocol):
+    """Has several servers order each thing once."""
+
+    def claim(
+        self, identity: str, subjects: Sequence[str], is_wanted: Callable[[ChainRecord], bool]
+    ) -> Future[OrderClaim]:
+        """Let no other server order the same until `IssuanceMemory.end`, unless one does already.
+
+        Args:
+            identity: what makes two requests the same.
+            subjects: what may stop a request, as texts.
+            is_wanted: tells whether a chain makes an order needless.
+        """
+
+    def issued(self, identity: str, record: ChainRecord) -> Future[None]:
+        """Keep the chain that an order has brought, where every server finds it.
+
+        Args:
+            identity: what makes two requests the same.
+            record: the chain.
+        """
 
 
 class IssuanceMemory(Protocol):
     """Remembers over a restart what has begun."""
+
+    @property
+    def sharing(self) -> OrderSharing | None:
+        """How it is shared with other servers, None where it is not."""
 
     def intend(
         self, identity: str, csr: bytes, block: str | None, now: datetime.datetime
@@ -38,6 +69,25 @@ class IssuanceMemory(Protocol):
 
     def forget(self, identity: str) -> None:
         """Forget what has begun: its chain is safe, or of no use."""
+
+
+class ChainHistory(Protocol):
+    """Keeps what is known of every chain that was issued, wherever it is delivered from."""
+
+    def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
+        """Take note of a chain that was issued, without a wait.
+
+        Args:
+            identity: what makes two requests the same.
+            accepted: the request that it was ordered for.
+            chain: the chain.
+        """
+
+    def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
+        """Return what `issued` notes, for whoever writes it together with something else."""
+
+    def is_revoked(self, chain: Chain) -> bool:
+        """Tell whether a chain is revoked, or being revoked, so that it must not be delivered."""
 
 
 @dataclass(frozen=True, slots=True)

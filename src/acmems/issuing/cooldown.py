@@ -5,11 +5,23 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from acmems.exceptions import AcmeException
+from acmems.state.limits.pauses import PauseRecord
 from acmems.system.clock import Clock
+
+
+class PauseMemory(Protocol):
+    """Remembers pauses over a restart, and shares them with other servers; its methods return at once."""
+
+    def put(self, pause: PauseRecord) -> None:
+        """Remember a pause, in place of the last one of its subject."""
+
+    def remove(self, subjects: Sequence[str]) -> None:
+        """Forget the failures of some subjects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +47,27 @@ class Cooldown:
         first: the first pause, in seconds.
         longest: the longest, in seconds.
         most: how many subjects are remembered.
+        memory: remembers them over a restart, None for nothing.
     """
 
     def __init__(
-        self, clock: Clock, *, first: float = 30.0, longest: float = 3600.0, most: int = 10_000
+        self,
+        clock: Clock,
+        *,
+        first: float = 30.0,
+        longest: float = 3600.0,
+        most: int = 10_000,
+        memory: PauseMemory | None = None,
     ) -> None:
+        self._memory = memory
         self.clock = clock
         self.first = first
         self.longest = longest
         self._most = most
-        self._pauses: OrderedDict[Hashable, _Pause] = OrderedDict()
+        self._pauses: OrderedDict[str, _Pause] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, subjects: Iterable[Hashable]) -> None:
+    def check(self, subjects: Iterable[str]) -> None:
         """Raise what was wrong with one of these, while its pause lasts.
 
         Args:
@@ -63,7 +83,7 @@ class Cooldown:
             if pause.until > now:
                 raise _again(pause.error, pause.until - now)
 
-    def failures(self, subject: Hashable) -> int:
+    def failures(self, subject: str) -> int:
         """Return how often something has failed in a row, whether that led to a pause or not."""
         with self._lock:
             pause = self._pauses.get(subject)
@@ -73,7 +93,7 @@ class Cooldown:
 
     def note(
         self,
-        subject: Hashable,
+        subject: str,
         error: AcmeException,
         seconds: float | None = None,
         *,
@@ -109,23 +129,43 @@ class Cooldown:
                     length if seconds is None else max(seconds, 1.0),
                 )
             # A copy: the traceback of the first one would keep all that its raiser had at hand.
-            self._pauses[subject] = _Pause(now + length, length, failures, copy.copy(error))
-            while len(self._pauses) > self._most:
-                self._pauses.popitem(last=False)
+            self._put(subject, _Pause(now + length, length, failures, copy.copy(error)))
+        if self._memory is not None:
+            self._memory.put(PauseRecord(subject, error, failures, length, length))
 
-    def lasting(self) -> list[Hashable]:
+    def lasting(self) -> list[str]:
         """Return what is paused at the moment."""
         now = self.clock.monotonic()
         with self._lock:
             pauses = list(self._pauses.items())
         return [subject for subject, pause in pauses if pause.until > now]
 
-    def clear(self, subjects: Iterable[Hashable]) -> None:
+    def clear(self, subjects: Iterable[str]) -> None:
         """Forget the failures of these: they work.
 
         Args:
             subjects: what succeeded.
         """
         with self._lock:
+            found = [subject for subject in subjects if self._pauses.pop(subject, None) is not None]
+        if found and self._memory is not None:
+            self._memory.remove(found)
+
+    def replace(self, subjects: Iterable[str], records: Iterable[PauseRecord]) -> None:
+        """Go by what is remembered of some subjects: another server may have changed it.
+
+        Args:
+            subjects: the subjects.
+            records: what is remembered of them, and nothing else.
+        """
+        now = self.clock.monotonic()
+        with self._lock:
             for subject in subjects:
                 self._pauses.pop(subject, None)
+            for each in records:
+                self._put(each.subject, _Pause(now + each.left, each.length, each.failures, each.error))
+
+    def _put(self, subject: str, pause: _Pause) -> None:
+        self._pauses[subject] = pause
+        while len(self._pauses) > self._most:
+            self._pauses.popitem(last=False)

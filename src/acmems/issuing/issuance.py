@@ -14,19 +14,29 @@ from acmems.exceptions import (
     AcmeException,
     CertificateUnusable,
     ClocksDiffer,
-    DeadlinePassed,
 )
-from acmems.issuing.contract import IssuanceMemory, Issuer, Workload, refuse_key_of_account
+from acmems.issuing.claims import OrderClaims
+from acmems.issuing.contract import ChainHistory, IssuanceMemory, Issuer, Workload, refuse_key_of_account
+from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
-from acmems.issuing.running import RunningIssuance, WaitingClient, hung_up, queue_full, stopping, tell
+from acmems.issuing.running import (
+    RunningIssuance,
+    WaitingClient,
+    hung_up,
+    late,
+    not_begun,
+    queue_full,
+    stopping,
+    tell,
+)
 from acmems.issuing.storing import StorageAccess
 from acmems.issuing.table import IssuanceTable, Leavers
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
-from acmems.system.steps import OWNER, Steps, outcome, pause
+from acmems.system.steps import OWNER, Steps, pause
 from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
@@ -56,6 +66,8 @@ class Issuance:
         most_behind: how many may go on that nobody waits for.
         subject: what the subject of an issued certificate may hold beside names.
         memory: remembers over a restart what has begun, None for nothing.
+        pauses: remembers pauses over a restart, None for nothing.
+        history: keeps what is known of chains that were issued, None for nothing.
     """
 
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
@@ -75,8 +87,10 @@ class Issuance:
         most_behind: int = 1000,
         subject: SubjectPolicy = "dropped",
         memory: IssuanceMemory | None = None,
+        pauses: PauseMemory | None = None,
+        history: ChainHistory | None = None,
     ) -> None:
-        self.memory = memory
+        self._history = history
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
         self.identity = identity
@@ -84,9 +98,17 @@ class Issuance:
         self.seconds = seconds
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
-        self.pauses = Pauses(clock)
+        self.pauses = Pauses(clock, identity.directory, pauses)
+        self.claims = OrderClaims(memory, history, self.pauses, clock)
         self._storages = StorageAccess(issuer.loop, identity)
-        self._chains = KeptChains(self._storages, identity, clock, self._report_unsaved, self._forget)
+        self._chains = KeptChains(
+            self._storages,
+            identity,
+            clock,
+            is_revoked=self._is_revoked,
+            report=self._report_unsaved,
+            on_release=self.claims.forget,
+        )
         queue: FairQueue[RunningIssuance] = FairQueue(
             most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
         )
@@ -107,20 +129,13 @@ class Issuance:
         request = accepted.request
         refuse_key_of_account(request, self.issuer.key_digest)
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
-        key = self.key(request)
-        future: Future[Delivery] = Future()
-        ended = self._table.ended
-        fresh = self._chains.fresh(key, accepted)
-        if fresh is not None:
-            future.set_result(Delivery(fresh, "stored"))
-            return future
-        arrived = self.clock.monotonic() if accepted.arrived is None else accepted.arrived
-        seconds = accepted.seconds or self.seconds
-        self._shortest = min(self._shortest, seconds)
-        deadline = Deadline(arrived + seconds, self.clock.monotonic)
-        self._dismiss(self._table.enter(key, WaitingClient(accepted, future, deadline), ended))
-        self._begin_next(key)
-        return future
+        key, ended = self.key(request), self._table.ended
+        client = self._waiting(accepted)
+        if accepted.storage.is_local:
+            self._answer(key, client, self._chains.fresh(key, accepted), ended)
+        else:
+            self._submit(self._look_up(key, client, ended), [client])
+        return client.future
 
     @property
     def workload(self) -> Workload:
@@ -142,7 +157,7 @@ class Issuance:
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
-        return IssuanceKey(self.identity, request.names, request.key_digest, request.must_staple)
+        return IssuanceKey(self.identity, request.identifiers, request.key_digest, request.must_staple)
 
     def save_kept(self) -> None:
         """Try again to store the chains that could not be stored; called from time to time."""
@@ -172,6 +187,29 @@ class Issuance:
         while len(self._table) and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
+
+    def _waiting(self, accepted: AcceptedRequest) -> WaitingClient:
+        arrived = self.clock.monotonic() if accepted.arrived is None else accepted.arrived
+        seconds = self._seconds(accepted)
+        self._shortest = min(self._shortest, seconds)
+        return WaitingClient(accepted, Future(), Deadline(arrived + seconds, self.clock.monotonic))
+
+    def _look_up(self, key: IssuanceKey, client: WaitingClient, ended: int) -> Steps[None]:
+        """Answer a client by what a storage has that may take long to tell."""
+        OWNER.set(client.owner)
+        try:
+            fresh = yield from self._storages.look_up(lambda: self._chains.fresh(key, client.accepted))
+            self._answer(key, client, fresh, ended)
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
+            tell([client], stopping() if isinstance(error, CancelledError) else error)
+
+    def _answer(self, key: IssuanceKey, client: WaitingClient, fresh: Chain | None, ended: int) -> None:
+        """Deliver the chain that is stored, or let a client wait for one."""
+        if fresh is not None:
+            client.future.set_result(Delivery(fresh, "stored"))
+        else:
+            self._dismiss(self._table.enter(key, client, ended))
+            self._begin_next(key)
 
     def _begin_next(self, new: IssuanceKey | None = None) -> None:
         """Begin issuances as their turns come, as far as there is room.
@@ -206,7 +244,10 @@ class Issuance:
         """Tell clients that wait no longer why; those that have not hung up may get their stored chain."""
         for each in leavers.gone:
             each.future.set_exception(hung_up())
-        told = [*leavers.told, *((each, self._not_begun(each.accepted)) for each in leavers.late)]
+        told = [
+            *leavers.told,
+            *((each, not_begun(each.accepted, self._seconds(each.accepted))) for each in leavers.late),
+        ]
         told += [(each, queue_full()) for each in leavers.refused]
         for each, error in told:
             if each.is_gone:
@@ -271,21 +312,14 @@ class Issuance:
             # Who joins meanwhile waits for as long at least from then on, so that it is not missed.
             if (yield running.ended.wait(max(0.001, left))):
                 return
-            late = self._table.leave_late(running)
-            yield from self._tell_failure([(each, self._late(each.accepted)) for each in late])
+            leavers = self._table.leave_late(running)
+            yield from self._tell_failure(
+                [(each, late(each.accepted, self._seconds(each.accepted))) for each in leavers]
+            )
             self._begin_next()
 
-    def _late(self, accepted: AcceptedRequest) -> DeadlinePassed:
-        return self._no_certificate(accepted, "the order goes on, and the same request gets its certificate")
-
-    def _not_begun(self, accepted: AcceptedRequest) -> DeadlinePassed:
-        return self._no_certificate(
-            accepted, "its turn has not come: too many others were before it; ask again"
-        )
-
-    def _no_certificate(self, accepted: AcceptedRequest, reason: str) -> DeadlinePassed:
-        names, seconds = ", ".join(accepted.request.names), accepted.seconds or self.seconds
-        return DeadlinePassed(f"no certificate for {names} after {seconds:.0f} s; {reason}", retry_after=10.0)
+    def _seconds(self, accepted: AcceptedRequest) -> float:
+        return accepted.seconds or self.seconds
 
     def _obtain(self, running: RunningIssuance) -> Steps[Delivery]:
         key, accepted = running.key, running.accepted
@@ -295,7 +329,7 @@ class Issuance:
             )
             if fresh is not None:
                 return Delivery(fresh, "stored")
-        return Delivery((yield from self._order(key, accepted)), "issued")
+        return (yield from self.claims.obtain(running, lambda: self._order(key, accepted)))
 
     def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid."""
@@ -312,7 +346,7 @@ class Issuance:
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
-        yield from self._intend(key, accepted)
+        yield from self.claims.intend(key, accepted)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
@@ -327,35 +361,17 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        try:
-            pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
-        finally:
-            if self.memory is not None:
-                self.memory.end(key.digest)
+        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
         try:
             return read_issued(
                 pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
             )
         except CertificateUnusable:
-            self._forget(key)
+            self.claims.forget(key)
             raise
 
-    def _intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
-        """Remember what is going to be ordered; nothing is ordered that a crash would lose.
-
-        Raises:
-            StateUnavailable: it cannot be remembered.
-        """
-        if self.memory is not None:
-            csr, now = accepted.request.pem, self.clock.now()
-            written = self.memory.intend(key.digest, csr, accepted.block, now)
-            if written is not None:
-                yield from outcome(written)
-
-    def _forget(self, key: IssuanceKey) -> None:
-        """Forget what has begun: its chain is safe, or of no use."""
-        if self.memory is not None:
-            self.memory.forget(key.digest)
+    def _is_revoked(self, chain: Chain) -> bool:
+        return self._history is not None and self._history.is_revoked(chain)
 
     def _check_dates(self, accepted: AcceptedRequest, chain: Chain) -> None:
         """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
@@ -383,7 +399,7 @@ class Issuance:
             asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
             places = {accepted.storage: accepted for accepted in reversed(asked)}
             missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
-            if delivery.source == "issued" and missing:
+            if delivery.source != "stored" and missing:
                 return False
             if done:  # an older chain must not replace the new one
                 self._chains.forget(running.key)
@@ -391,7 +407,7 @@ class Issuance:
             if unsaved or (done and not is_taken):
                 self._chains.keep(running.key, delivery.chain, unsaved)
             if done and (is_taken or is_safe):
-                self._forget(running.key)
+                self.claims.forget(running.key)
             return True
 
         while (waiting := self._table.end_if(running, is_kept)) is None:

@@ -31,6 +31,7 @@ class KeptChains:
         storages: how storages are used.
         identity: whose chains these are.
         clock: for dates.
+        is_revoked: tells of a chain whether it must not be delivered any more.
         report: told of each chain that could not be stored, and why.
         on_release: told what is kept in memory no longer, because it is stored or taken.
     """
@@ -42,12 +43,15 @@ class KeptChains:
         storages: StorageAccess,
         identity: IssuerIdentity,
         clock: Clock,
+        *,
+        is_revoked: Callable[[Chain], bool],
         report: Callable[[AcceptedRequest, Exception], None],
         on_release: Callable[[IssuanceKey], None],
     ) -> None:
         self._storages = storages
         self._identity = identity
         self._clock = clock
+        self._is_revoked = is_revoked
         self._report = report
         self._on_release = on_release
         self._lock = threading.Lock()  # guards what follows
@@ -65,19 +69,17 @@ class KeptChains:
         Raises:
             StorageUnavailable: the storage cannot tell what it holds.
         """
-        now, renew_within = self._clock.now(), accepted.storage.renew_within
+        now = self._clock.now()
         with self._lock:
             kept = self._kept.get(key)
-        if kept is not None and kept.chain.is_fresh(now, renew_within) and not accepted.refusal(kept.chain):
+        if kept is not None and self._is_fresh(kept.chain, accepted, now):
             if not kept.unsaved:
                 self._release(key, kept)
             else:
                 self._save_there_too(kept, accepted)
             return kept.chain
         stored = accepted.storage.find(accepted.request, self._identity)
-        if stored is None or not stored.is_fresh(now, renew_within) or accepted.refusal(stored):
-            return None
-        return stored
+        return stored if stored is not None and self._is_fresh(stored, accepted, now) else None
 
     def usable(self, accepted: AcceptedRequest, now: datetime.datetime) -> Chain | None:
         """Return a stored chain that has not expired, None if there is none."""
@@ -85,7 +87,7 @@ class KeptChains:
             stored = accepted.storage.find(accepted.request, self._identity)
         except StorageUnavailable:
             return None
-        if stored is None or stored.has_expired(now) or accepted.refusal(stored):
+        if stored is None or stored.has_expired(now) or not self._may_be_sent(stored, accepted):
             return None
         return stored
 
@@ -111,6 +113,12 @@ class KeptChains:
                 kept.unsaved = [each for each in kept.unsaved if id(each) not in saved]
             if not kept.unsaved:
                 self._release(key, kept)
+
+    def _is_fresh(self, chain: Chain, accepted: AcceptedRequest, now: datetime.datetime) -> bool:
+        return chain.is_fresh(now, accepted.storage.renew_within) and self._may_be_sent(chain, accepted)
+
+    def _may_be_sent(self, chain: Chain, accepted: AcceptedRequest) -> bool:
+        return not accepted.refusal(chain) and not self._is_revoked(chain)
 
     def _save_there_too(self, kept: _KeptChain, accepted: AcceptedRequest) -> None:
         """Keep a chain in one more storage: a reload may have brought it where that of before is broken."""

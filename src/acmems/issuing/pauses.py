@@ -6,10 +6,9 @@ The table in docs/operations.md says the same for operators.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol, get_args
 
 from acmems.challenges import Validator
 from acmems.exceptions import (
@@ -22,12 +21,26 @@ from acmems.exceptions import (
     ChallengeFailed,
     DeadlinePassed,
     InvalidDomainName,
+    LeaseLost,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
     ValidatorUnavailable,
 )
-from acmems.issuing.cooldown import Cooldown
+from acmems.issuing.cooldown import Cooldown, PauseMemory
+from acmems.issuing.subjects import (
+    BlockSubject,
+    CsrSubject,
+    DomainSubject,
+    EverythingSubject,
+    NamesSubject,
+    NameSubject,
+    PausedSubject,
+    Subject,
+    VerificationSubject,
+    kind_of,
+)
+from acmems.state.limits.pauses import PauseRecord
 from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.x509.csr import CertificateRequest
@@ -40,6 +53,7 @@ _PASSING = (
     AuthorizationNotYetRequested,
     CAUnavailable,
     DeadlinePassed,
+    LeaseLost,
     StorageUnavailable,
     ValidatorUnavailable,
 )
@@ -68,87 +82,13 @@ class Asked(Protocol):
         """Where its chain is kept."""
 
 
-PausedSubject = Literal["csr", "block", "names", "name", "verification", "domain", "everything"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Csr:
-    """A CSR as it is, even if it is signed again."""
-
-    content_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class _BlockAndNames:
-    """Whatever one auth block's clients ask for exactly these names.
-
-    Args:
-        block: the auth block.
-        names: the names.
-        after: what stops them: `failure`, `csrs` (several that were refused) or `limit`.
-    """
-
-    block: str | None
-    names: tuple[str, ...]
-    after: str = "failure"
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """Certificates for exactly these names."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """Certificates with this name among others, however it is proved."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _ProvedName:
-    """Certificates with a name that would be proved as it was when that failed.
-
-    Args:
-        name: the name.
-        verifications: the beginning of a block's list, up to the verification that is used. The CA offers no
-            challenge for those before it.
-    """
-
-    name: str
-    verifications: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Domain:
-    """Certificates with this name or any name below it."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Everything:
-    """Whatever is ordered with the account."""
-
-
-_SUBJECTS: Mapping[type, PausedSubject] = {
-    _Csr: "csr",
-    _BlockAndNames: "block",
-    _Names: "names",
-    _Name: "name",
-    _ProvedName: "verification",
-    _Domain: "domain",
-    _Everything: "everything",
-}
-
-
 class Pauses:
     """Pauses after failures of requests.
 
     Args:
         clock: for the pauses.
+        directory: the URL of the CA's directory; what one CA refuses says nothing of another.
+        memory: remembers pauses over a restart, and shares them with other servers; None for nothing.
     """
 
     REFUSED_CSRS = 3
@@ -156,8 +96,9 @@ class Pauses:
     LONGEST_OVERALL = 300.0
     """Seconds of the longest pause that stops everybody, so that an absurd `Retry-After` is tried again."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._cooldown = Cooldown(clock)
+    def __init__(self, clock: Clock, directory: str = "", memory: PauseMemory | None = None) -> None:
+        self._directory = directory
+        self._cooldown = Cooldown(clock, memory=memory)
 
     def check(self, asked: Asked) -> None:
         """Raise what stops a request at the moment.
@@ -165,11 +106,28 @@ class Pauses:
         Raises:
             AcmeException: the error that began the pause, its `retry_after` set to the seconds left.
         """
-        self._cooldown.check([*_own(asked), *_shared(asked)])
+        self._cooldown.check(self.subjects(asked))
+
+    def subjects(self, asked: Asked) -> list[str]:
+        """Return what may stop a request, as texts."""
+        return self._texts([*_own(asked), *_shared(asked)])
+
+    def replace(self, asked: Asked, records: Iterable[PauseRecord]) -> None:
+        """Go by what is remembered of the subjects of a request, and by nothing else.
+
+        Args:
+            asked: the request.
+            records: what is remembered.
+        """
+        self._cooldown.replace(self.subjects(asked), records)
+
+    def restore(self, records: Iterable[PauseRecord]) -> None:
+        """Go on with pauses of the last process."""
+        self._cooldown.replace((), records)
 
     def lasting(self) -> Mapping[PausedSubject, int]:
         """Return how many pauses last at the moment, by what they stop."""
-        found = Counter(_SUBJECTS[type(subject)] for subject in self._cooldown.lasting())
+        found = Counter(kind_of(subject) for subject in self._cooldown.lasting())
         return {subject: found[subject] for subject in get_args(PausedSubject)}
 
     def clear(self, asked: Asked) -> None:
@@ -177,7 +135,7 @@ class Pauses:
 
         What the CA counts for others as well goes on: a limit is not lifted by a certificate.
         """
-        self._cooldown.clear(_own(asked))
+        self._cooldown.clear(self._texts(_own(asked)))
 
     def places(self, asked: Asked) -> int:
         """Return how many orders of one auth block for exactly these names may run at once.
@@ -185,7 +143,7 @@ class Pauses:
         As many as may fail until further ones wait: they are counted when they begin, so that not all who
         come at the same moment cost an order.
         """
-        refused = self._cooldown.failures(_BlockAndNames(asked.block, asked.request.names, "csrs"))
+        refused = self._cooldown.failures(self._text(BlockSubject(asked.block, asked.request.names, "csrs")))
         return max(1, self.REFUSED_CSRS - refused)
 
     def answer(self, failed: Asked, error: Exception, other: Asked) -> Exception | None:
@@ -230,71 +188,78 @@ class Pauses:
         elif isinstance(error, RateLimited):
             longest = self.LONGEST_OVERALL if error.is_overall else None
             for subject in _limited(asked, error):
-                self._cooldown.note(subject, error, error.retry_after, longest=longest)
+                self._cooldown.note(self._text(subject), error, error.retry_after, longest=longest)
         else:
             seconds = error.retry_after if isinstance(error, CertificateUnusable) else None
             for subject in _failed(asked, error):
-                self._cooldown.note(subject, error, seconds)
+                self._cooldown.note(self._text(subject), error, seconds)
 
     def _note_csr(self, asked: Asked, error: PayloadInvalid) -> None:
         """Stop a CSR that the CA refused, and a client that makes one after another."""
-        self._cooldown.note(_Csr(asked.request.content_digest), error)
+        self._cooldown.note(self._text(CsrSubject(asked.request.content_digest)), error)
         names = asked.request.names
         stopped = RateLimited(f"the CA refused several CSRs for these names, so it is not asked now: {error}")
-        self._cooldown.note(_BlockAndNames(asked.block, names, "csrs"), stopped, free=self.REFUSED_CSRS - 1)
+        several = self._text(BlockSubject(asked.block, names, "csrs"))
+        self._cooldown.note(several, stopped, free=self.REFUSED_CSRS - 1)
+
+    def _text(self, subject: Subject) -> str:
+        return subject.text(self._directory)
+
+    def _texts(self, subjects: Iterable[Subject]) -> list[str]:
+        return [self._text(subject) for subject in subjects]
 
 
-def _own(asked: Asked) -> Iterator[Hashable]:
+def _own(asked: Asked) -> Iterator[Subject]:
     """Yield what a request that works shows to work."""
     request = asked.request
-    yield _Csr(request.content_digest)
-    yield _BlockAndNames(asked.block, request.names)
-    yield _BlockAndNames(asked.block, request.names, "csrs")
+    yield CsrSubject(request.content_digest)
+    yield BlockSubject(asked.block, request.names)
+    yield BlockSubject(asked.block, request.names, "csrs")
     for identifier in request.identifiers:
-        yield _Name(identifier.value)
+        yield NameSubject(identifier.value)
         for verifications in _beginnings(asked, identifier):
-            yield _ProvedName(identifier.value, verifications)
+            yield VerificationSubject(identifier.value, verifications)
 
 
-def _shared(asked: Asked) -> Iterator[Hashable]:
+def _shared(asked: Asked) -> Iterator[Subject]:
     """Yield what the CA counts a request for; a certificate does not lift such a limit."""
-    yield _Everything()
-    yield _Names(asked.request.names)
-    yield _BlockAndNames(asked.block, asked.request.names, "limit")
+    yield EverythingSubject()
+    yield NamesSubject(asked.request.names)
+    yield BlockSubject(asked.block, asked.request.names, "limit")
     domains = {domain for name in asked.request.names for domain in _domains(name)}
-    yield from map(_Domain, domains)
+    yield from map(DomainSubject, domains)
 
 
-def _failed(asked: Asked, error: AcmeException) -> list[Hashable]:
+def _failed(asked: Asked, error: AcmeException) -> list[Subject]:
     """Return what an error shows not to work, for each name that it tells of."""
     each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed) else (error,)
     return list(dict.fromkeys(subject for one in each for subject in _failed_name(asked, one)))
 
 
-def _failed_name(asked: Asked, error: AcmeException) -> list[Hashable]:
+def _failed_name(asked: Asked, error: AcmeException) -> list[Subject]:
     names = asked.request.names
     if isinstance(error, InvalidDomainName) and error.domain in names:
-        return [_Name(error.domain)]
+        return [NameSubject(error.domain)]
     if isinstance(error, ChallengeFailed) and error.verification:
         # Whoever prefers this verification to others would be given it as well: the CA offers its challenge.
         ways: set[tuple[str, ...]] = {(error.verification,)}
         for identifier in asked.request.identifiers:
             if identifier.value == error.domain:
                 ways.update(way for way in _beginnings(asked, identifier) if way[-1] == error.verification)
-                return [_ProvedName(error.domain, way) for way in ways]
-    return [_BlockAndNames(asked.block, names)]
+                return [VerificationSubject(error.domain, way) for way in ways]
+    return [BlockSubject(asked.block, names)]
 
 
-def _limited(asked: Asked, error: RateLimited) -> list[Hashable]:
+def _limited(asked: Asked, error: RateLimited) -> list[Subject]:
     """Return what the CA counts, as far as it says so."""
     names = asked.request.names
     if error.is_overall:
-        return [_Everything()]
+        return [EverythingSubject()]
     counted = {identifier.lower().rstrip(".") for identifier in error.identifiers}
     if counted == set(names):
-        return [_Names(names)]
+        return [NamesSubject(names)]
     domains = counted.intersection(above for name in names for above in _domains(name))
-    return [_Domain(domain) for domain in domains] or [_BlockAndNames(asked.block, names, "limit")]
+    return [DomainSubject(domain) for domain in domains] or [BlockSubject(asked.block, names, "limit")]
 
 
 def _beginnings(asked: Asked, identifier: Identifier) -> Iterator[tuple[str, ...]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,9 +11,10 @@ from typing import Any
 from acmems.challenges import Validator
 from acmems.events import Source
 from acmems.exceptions import CertificateUnusable
-from acmems.storages import IssuerIdentity, Storage
+from acmems.storages import IssuerIdentity, Storage, identity_digest
 from acmems.x509.chain import Chain, check_names
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 from acmems.x509.leaf import Grants, SubjectPolicy
 
 _IPV4 = 4
@@ -95,15 +94,14 @@ class IssuanceKey:
     """What makes two requests the same: the same names and key of the same account and profile."""
 
     issuer: IssuerIdentity
-    names: tuple[str, ...]
+    identifiers: tuple[Identifier, ...]
     public_key: str
     must_staple: bool
 
     @property
     def digest(self) -> str:
         """The same as a text of fixed length, for what must be found again after a restart."""
-        parts = [self.issuer.directory, self.issuer.profile, self.public_key, self.must_staple, *self.names]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return identity_digest(self.issuer, self.public_key, self.must_staple, self.identifiers)
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from acmems.exceptions import CAUnavailable, ClientGone, QueueFull
+from acmems.exceptions import CAUnavailable, ClientGone, DeadlinePassed, QueueFull
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.storages import Storage
 from acmems.system.clock import Deadline
@@ -123,6 +123,23 @@ def tell(waiting: Sequence[WaitingClient], outcome: Delivery | Exception) -> Non
 def stopping() -> CAUnavailable:
     """Return what whoever asks a server that stops is told."""
     return CAUnavailable("this server is stopping; ask again", retry_after=5.0)
+
+
+def late(accepted: AcceptedRequest, seconds: float) -> DeadlinePassed:
+    """Return what a client is told whose time is over while its order goes on."""
+    return _no_certificate(accepted, seconds, "the order goes on, and the same request gets its certificate")
+
+
+def not_begun(accepted: AcceptedRequest, seconds: float) -> DeadlinePassed:
+    """Return what a client is told whose time is over before its order has begun."""
+    return _no_certificate(
+        accepted, seconds, "its turn has not come: too many others were before it; ask again"
+    )
+
+
+def _no_certificate(accepted: AcceptedRequest, seconds: float, reason: str) -> DeadlinePassed:
+    names = ", ".join(accepted.request.names)
+    return DeadlinePassed(f"no certificate for {names} after {seconds:.0f} s; {reason}", retry_after=10.0)
 
 
 def hung_up() -> ClientGone:

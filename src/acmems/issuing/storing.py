@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _THREADS = 4  # they wait for the disk most of the time; more would wait for each other
+_LOOKING_THREADS = 8  # they wait for a database
 _CHECKED_SECONDS = 1.0  # for which a storage that could be written to is not tried again
 
 
@@ -54,6 +55,7 @@ class StorageAccess:
         self._loop = loop
         self._identity = identity
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="acmems-storing")
+        self._looking = ThreadPoolExecutor(_LOOKING_THREADS, thread_name_prefix="acmems-looking")
         # By the storage as an object: after a reload, another one may have its name.
         self._checks: dict[Storage, _StorageCheck] = {}  # those that go on
         self._checked: dict[Storage, float] = {}  # when a storage could last be written to
@@ -64,6 +66,14 @@ class StorageAccess:
         if storage.is_immediate:
             return function()
         return (yield from in_thread(function, self._pool))
+
+    def look_up(self, function: Callable[[], T]) -> Steps[T]:
+        """Call a function that looks a chain up, in a thread that waits for nothing else.
+
+        A database that hangs keeps no chain from a storage on this machine, and a disk that hangs none from a
+        database.
+        """
+        return (yield from in_thread(function, self._looking))
 
     def check(self, storage: Storage) -> Steps[None]:
         """See that a storage can be written to, or could be less than a second ago.

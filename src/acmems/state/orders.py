@@ -53,6 +53,8 @@ class OrderRecords:
         StateUnavailable: they cannot be read.
     """
 
+    sharing = None
+
     def __init__(self, database: Database, now: datetime.datetime) -> None:
         self._database = database
         self._intents: dict[str, tuple[bytes, str | None, int]] = {}
@@ -100,6 +102,10 @@ class OrderRecords:
         csr, block, begun = self._intents[identity]
         return self._write(_OPENED, (identity, csr, block, begun, account, url, int(expires.timestamp())))
 
+    def discard(self, record: OrderRecord) -> None:
+        """Forget an order that was recovered and need not be finished."""
+        self.forget(record.identity)
+
     def forget(self, identity: str) -> None:
         """Forget an order: its chain is safe, or the order is of no use.
 
@@ -132,15 +138,25 @@ class OrderRecords:
 
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
             transaction.execute("DELETE FROM orders WHERE url IS NULL OR expires <= ?", (past,))
-            rows = transaction.execute(
-                "SELECT identity, csr, block, account, url, expires FROM orders ORDER BY begun"
-            )
-            return tuple(
-                OrderRecord(identity, csr, block, account, url, _time(expires))
-                for identity, csr, block, account, url, expires in rows
-            )
+            return select_orders(transaction, "ORDER BY begun")
 
         return self._database.write(change).result()
+
+
+def select_orders(transaction: Transaction, condition: str, *row: Value) -> tuple[OrderRecord, ...]:
+    """Return orders that the CA has.
+
+    Args:
+        transaction: where to look.
+        condition: which, and in which order, in SQL; it MUST NOT find orders without a URL.
+        row: its values.
+    """
+    columns = "orders.identity, orders.csr, orders.block, orders.account, orders.url, orders.expires"
+    rows = transaction.execute(f"SELECT {columns} FROM orders {condition}", row)  # noqa: S608 - constants
+    return tuple(
+        OrderRecord(identity, csr, block, account, url, _time(expires))
+        for identity, csr, block, account, url, expires in rows.fetchall()
+    )
 
 
 def _time(seconds: int) -> datetime.datetime:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from acmems.storages.contract import Enumerable, IssuerIdentity, Storage
+from acmems.storages.contract import Enumerable, IssuerIdentity, Storage, digest_of, identity_digest
 from acmems.storages.file import FileStorage
 from acmems.storages.memory import PROCESS_MEMORY, MemoryStorage
 from acmems.storages.none import NoStorage
+from acmems.storages.sql import SqlStorage
 
 __all__ = [
     "PROCESS_MEMORY",
@@ -18,10 +19,14 @@ __all__ = [
     "IssuerIdentity",
     "MemoryStorage",
     "NoStorage",
+    "SqlStorage",
     "Storage",
+    "digest_of",
+    "identity_digest",
 ]
 
 STORAGES: Final[Mapping[str, type[Storage]]] = {
     "none": NoStorage,
     "file": FileStorage,
+    "sql": SqlStorage,
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
@@ -10,6 +13,7 @@ from typing import Protocol, Self, runtime_checkable
 from acmems.settings.options import Options
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,30 @@ class IssuerIdentity:
 
     directory: str
     profile: str | None = None
+
+
+@functools.lru_cache(maxsize=1024)
+def identity_digest(
+    issuer: IssuerIdentity, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]
+) -> str:
+    """Return the digest of what makes two requests the same: one chain serves both.
+
+    Storages and the state name chains and orders by it, so it must stay what it is.
+
+    Args:
+        issuer: whose chain is asked for.
+        key_digest: SHA-256 of the public key, in hex.
+        must_staple: whether a must-staple certificate is asked for.
+        identifiers: the names, sorted.
+    """
+    names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
+    identity = [issuer.directory, issuer.profile, key_digest, must_staple, names]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def digest_of(request: CertificateRequest, issuer: IssuerIdentity) -> str:
+    """Return the `identity_digest` of a request."""
+    return identity_digest(issuer, request.key_digest, request.must_staple, request.identifiers)
 
 
 class Storage(Protocol):
@@ -47,6 +75,10 @@ class Storage(Protocol):
     @property
     def is_immediate(self) -> bool:
         """Whether its methods return at once, without I/O."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether looking a chain up takes no longer than reading a file: it waits for no other process."""
 
     def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong outside with what its section names, as pairs of a key and a reason.
@@ -106,6 +138,9 @@ class Enumerable(Protocol):
         """Yield what names each chain that is kept, and a number that changes with the chain.
 
         It MUST NOT read the chains, and SHOULD skip what cannot be listed.
+
+        Raises:
+            StorageUnavailable: nothing can be listed.
         """
 
     def read_entry(self, key: str) -> Chain | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -32,18 +31,17 @@ from typing import Self
 from acmems.exceptions import StorageUnavailable
 from acmems.settings import values
 from acmems.settings.options import Options
-from acmems.storages import listing
-from acmems.storages.contract import IssuerIdentity
+from acmems.storages import listing, renewal
+from acmems.storages.contract import IssuerIdentity, digest_of
 from acmems.system import files
 from acmems.system.permissions import NamedFile, closed_directories, denial, reason
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
-from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
-_IDENTITIES = "identities"
+_IDENTITIES = listing.INDEX
 _LARGEST_CHAIN = 256 * 1024
 _LARGEST_ORIGIN = 16 * 1024
 _DAY = 86400.0
@@ -73,6 +71,7 @@ class FileStorage:
 
     is_immediate = False
     is_durable = True
+    is_local = True
 
     def __init__(
         self,
@@ -94,14 +93,7 @@ class FileStorage:
     def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
         directory = options.required("directory", values.path, meaning="directory for the chains; must exist")
-        renew_within = options.one(
-            "renew-within",
-            values.days,
-            None,
-            meaning="how many days before it expires a certificate is replaced; at most, and without this "
-            "key, a third of its lifetime (half for lifetimes under ten days)",
-        )
-        return cls(name, directory or Path(), renew_within)
+        return cls(name, directory or Path(), renewal.renew_within(options))
 
     def self_check(self) -> Iterator[tuple[str, str]]:
         """Say whether the directory is missing, or not writable for this user."""
@@ -135,7 +127,7 @@ class FileStorage:
 
     def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:
         """Look under what is asked for, then under the CSR, and return what expires last."""
-        indexed = self._sound(f"{self._identities}/{self._identity(request, issuer)}.pem", request)
+        indexed = self._sound(f"{self._identities}/{digest_of(request, issuer)}.pem", request)
         entry = self._entry(request)
         kept = self._sound(f"{entry}/cert.pem", request)
         if kept is None or (indexed is not None and indexed.not_after >= kept.not_after):
@@ -151,7 +143,7 @@ class FileStorage:
 
         The tree need not survive a crash of the machine, because the index does.
         """
-        index = {f"{self._identity(request, issuer)}.pem": chain.pem for request, chain in entries}
+        index = {f"{digest_of(request, issuer)}.pem": chain.pem for request, chain in entries}
         try:
             try:
                 files.write_together(self._identities, index)
@@ -215,9 +207,6 @@ class FileStorage:
     def _entry(self, request: CertificateRequest) -> str:
         digest = request.body_digest
         return f"{self.directory}/{digest[:2]}/{digest[2:]}"
-
-    def _identity(self, request: CertificateRequest, issuer: IssuerIdentity) -> str:
-        return _identity(issuer, request.key_digest, request.must_staple, request.identifiers)
 
     def _sound(self, path: str, request: CertificateRequest) -> Chain | None:
         """Return the chain in a file; move the file aside if it holds none, or not this request's."""
@@ -304,13 +293,3 @@ class FileStorage:
 def _asides(path: str) -> itertools.chain[str]:
     numbered = (f"{path}.damaged-{number}" for number in itertools.count(1))
     return itertools.chain([f"{path}.damaged"], numbered)
-
-
-@functools.lru_cache(maxsize=1024)
-def _identity(
-    issuer: IssuerIdentity, key_digest: str, must_staple: bool, identifiers: tuple[Identifier, ...]
-) -> str:
-    """Return the digest of what makes requests the same, which names the file of the index."""
-    names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
-    identity = [issuer.directory, issuer.profile, key_digest, must_staple, names]
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

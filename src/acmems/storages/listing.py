@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHAIN = "cert.pem"
+REQUEST = "csr.pem"
 DESCRIPTION = "acmems.json"
+INDEX = "identities"
 
 _FOLDER = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _INDEXED = re.compile(r"[0-9a-f]{64}\.pem", re.ASCII)
@@ -31,6 +33,19 @@ def entries(directory: Path, index: str) -> Iterator[tuple[str, int]]:
         for name in _names(f"{directory}/{folder}", _ENTRY):
             if not os.path.exists(f"{directory}/{folder}/{name}/{DESCRIPTION}"):  # noqa: PTH110 - a hot path
                 yield from _entry(directory, f"{folder}/{name}/{CHAIN}")
+
+
+def folders(directory: Path) -> Iterator[str]:
+    """Yield where each folder of the tree has its chain, if it has one."""
+    for folder in _names(str(directory), _FOLDER):
+        for name in _names(f"{directory}/{folder}", _ENTRY):
+            yield f"{directory}/{folder}/{name}/{CHAIN}"
+
+
+def indexed(directory: Path) -> Iterator[str]:
+    """Yield the files of the index."""
+    for name in _names(f"{directory}/{INDEX}", _INDEXED):
+        yield f"{directory}/{INDEX}/{name}"
 
 
 def _names(folder: str, form: re.Pattern[str]) -> Iterator[str]:

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from typing import Self
 
 from acmems.settings.options import Options
-from acmems.storages.contract import IssuerIdentity
+from acmems.storages.contract import IssuerIdentity, digest_of
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
-
-_Key = tuple[IssuerIdentity, tuple[str, ...], str, bool]
 
 
 class MemoryStorage:
@@ -31,13 +29,14 @@ class MemoryStorage:
     renew_within: datetime.timedelta | None = None
     is_immediate = True
     is_durable = False
+    is_local = True
 
     def __init__(self, name: str, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self.name = name
         self._most = most
         self._most_bytes = most_bytes
         self._lock = threading.Lock()  # guards what follows
-        self._chains: OrderedDict[_Key, Chain] = OrderedDict()
+        self._chains: OrderedDict[str, Chain] = OrderedDict()
         self._bytes = 0
 
     @classmethod
@@ -55,7 +54,7 @@ class MemoryStorage:
     def find(self, request: CertificateRequest, issuer: IssuerIdentity) -> Chain | None:
         """Return the chain that was stored last for the same."""
         with self._lock:
-            return self._chains.get(_key(request, issuer))
+            return self._chains.get(digest_of(request, issuer))
 
     def store(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         """Keep a chain until the process ends, or until there are too many."""
@@ -65,19 +64,15 @@ class MemoryStorage:
         """Keep several chains."""
         with self._lock:
             for request, chain in entries:
-                key = _key(request, issuer)
+                identity = digest_of(request, issuer)
                 self._bytes += len(chain.pem)
-                before = self._chains.pop(key, None)
+                before = self._chains.pop(identity, None)
                 if before is not None:
                     self._bytes -= len(before.pem)
-                self._chains[key] = chain
+                self._chains[identity] = chain
             while len(self._chains) > self._most or self._bytes > self._most_bytes:
                 self._bytes -= len(self._chains.popitem(last=False)[1].pem)
 
 
 PROCESS_MEMORY = MemoryStorage('"memory"')
 """What configurations without a storage have, so that a reload forgets nothing; no section has its name."""
-
-
-def _key(request: CertificateRequest, issuer: IssuerIdentity) -> _Key:
-    return issuer, request.names, request.key_digest, request.must_staple

@@ -18,6 +18,7 @@ class NoStorage:
     renew_within: datetime.timedelta | None = None
     is_immediate = True
     is_durable = False
+    is_local = True
 
     def __init__(self, name: str) -> None:
         self.name = name

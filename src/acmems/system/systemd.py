@@ -74,7 +74,7 @@ class Notifier:
             return
         self._watchdog = PeriodicThread(
             "acmems-watchdog",
-            lambda: self._give_sign(healthy),
+            lambda: self.give_sign(healthy),
             self._interval,
             longest_pause=self._interval,
             delay=self._interval,
@@ -82,7 +82,8 @@ class Notifier:
         )
         self._watchdog.start()
 
-    def _give_sign(self, healthy: Callable[[], bool]) -> None:
+    def give_sign(self, healthy: Callable[[], bool]) -> None:
+        """Give a sign of life, if the service is healthy or stops."""
         if self._stopping or _is_well(healthy):
             self.notify("WATCHDOG=1")
         else:

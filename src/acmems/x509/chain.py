@@ -69,16 +69,29 @@ class Chain:
         """Return when this chain is to be replaced.
 
         Args:
-            renew_within: how long before the end; None for a third of the lifetime, or half of one
-                under ten days. More than that share is never used: it would replace new chains.
+            renew_within: as for the function `renewal_time`.
         """
-        lifetime = self.not_after - self.not_before
-        share = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
-        return self.not_after - (share if renew_within is None else min(renew_within, share))
+        return renewal_time(self.not_before, self.not_after, renew_within)
 
     def is_fresh(self, now: datetime.datetime, renew_within: timedelta | None) -> bool:
         """Tell whether the leaf is valid and not yet to be replaced."""
         return self.is_valid(now) and now < self.renewal_time(renew_within)
+
+
+def renewal_time(
+    not_before: datetime.datetime, not_after: datetime.datetime, renew_within: timedelta | None
+) -> datetime.datetime:
+    """Return when a chain is to be replaced that is valid from one time to another.
+
+    Args:
+        not_before: when its leaf becomes valid (aware).
+        not_after: the last moment at which that is (aware).
+        renew_within: how long before the end; None for a third of the lifetime, or half of one under ten
+            days. More than that share is never used: it would replace new chains.
+    """
+    lifetime = not_after - not_before
+    share = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
+    return not_after - (share if renew_within is None else min(renew_within, share))
 
 
 @functools.lru_cache(maxsize=1024)  # some 3 MB, 20 MB if all had a hundred names

@@ -59,6 +59,8 @@ class Rules:
 
 
 PUBLIC = Rules()
+LENIENT = Rules(must_staple=True, extra_curves=frozenset(keys.EXTRA_CURVES), max_names=1000)
+"""For requests that were accepted once, by whatever rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,28 @@ class Identifier:
         return self.value
 
 
+def named(text: str) -> Identifier:
+    """Return the identifier that a text stands for: an IP address, or else a DNS name.
+
+    Raises:
+        ValueError: it is neither; the reason is safe to print.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return Identifier.dns(text)
+    return Identifier.ip(text)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text is an identifier in normal form, and no wildcard."""
+    try:
+        found = named(text)
+    except ValueError:
+        return False
+    return found.value == text and not found.is_wildcard
+
+
 @dataclass(frozen=True, slots=True)
 class Glob:
     """A pattern of DNS names, matched label by label: make it with `parse`.

@@ -19,6 +19,8 @@ from acmems.x509 import der, oids
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 PUBLIC_CURVES = frozenset({"secp256r1", "secp384r1"})
+EXTRA_CURVES = ("secp256k1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1")
+"""Those that operators can allow besides, for private CAs."""
 _RSA_SIZES = (2048, 3072, 4096)
 _RSA_EXPONENT = 65537
 _OTHER_TYPE = "make an RSA key of 2048 bits or an EC key on prime256v1"

@@ -38,6 +38,7 @@ domain = **
         ("dir = /account", "dir = /account\nacme-host = api.example", 4, "'acme-host' cannot be changed"),
         ("dir = /account", "dir = /account\npreferred-chain = X", 4, "'preferred-chain' cannot be changed"),
         ("zone = acme.example.org", "zone = other.example.org", 8, "'zone' cannot be changed"),
+        ("[verification", "[mgmt]\nprocesses = 2\n[verification", 7, "'processes' cannot be changed"),
     ],
 )
 def test_what_needs_a_restart(old: str, new: str, line: int, words: str) -> None:
@@ -56,6 +57,7 @@ def test_what_needs_a_restart(old: str, new: str, line: int, words: str) -> None
         ('[verification "dns"]', '[verification "other"]'),
         ("ns = ns.example.org", "ns = ns2.example.org"),
         ("all = yes", "ip = 192.0.2.0/24"),
+        ("domain = **", "domain = **\n[state]\nkeep-events = 30"),
     ],
 )
 def test_what_needs_none(old: str, new: str) -> None:

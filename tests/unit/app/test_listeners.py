@@ -10,7 +10,8 @@ from tests.fake_ca import FakeValidator
 from tests.listening import Application, Client, Time, later, post, reply
 from tests.peers import free_port, wait_until
 
-from acmems.app.listeners import GRACE_SECONDS, LEAVING_SECONDS, Listeners, PlannedListener
+from acmems.app.listeners import GRACE_SECONDS, LEAVING_SECONDS, Listeners
+from acmems.app.plans import PlannedListener
 from acmems.challenges import Validator
 from acmems.net.address import Address
 from acmems.net.http import HttpService

@@ -14,6 +14,8 @@ import pytest
 from tests.peers import wait_until
 
 from acmems.app import process
+from acmems.app.reloading import ConfigurationSource
+from acmems.app.signals import StoppedEarly, taking
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException, ConfigurationError
 from acmems.logs.options import LoggingOptions
@@ -102,7 +104,7 @@ def test_a_reload(monkeypatch: pytest.MonkeyPatch, told: list[str], config: Conf
         seen.append(running)
         return config
 
-    process.run(config, reread)
+    process.run(config, ConfigurationSource(reread))
     once = ["reloading", "reload", "log info", "ready"]
     assert told == ["start", "ready", *once, *once, "stopping", "stop"]
     assert seen == [config, config]
@@ -113,7 +115,7 @@ def test_the_log_of_the_command_line_stays(
 ) -> None:
     """What the command line says of the log holds after a reload, too."""
     hear(monkeypatch, signal.SIGHUP)
-    process.run(config, lambda _: config, LoggingOptions("debug", "stderr", "text"))
+    process.run(config, ConfigurationSource(logging_options=LoggingOptions("debug", "stderr", "text")))
     assert "log debug" in told
 
 
@@ -149,7 +151,7 @@ def test_a_reload_that_fails(
         return config
 
     monkeypatch.setattr(Server, "error", error if where == "reload" else None)
-    process.run(config, reread)
+    process.run(config, ConfigurationSource(reread))
     assert told == ["start", "ready", "reloading", "ready", "stopping", "stop"]
     found = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert found[:-1] == lines[:-1]
@@ -173,6 +175,20 @@ def test_a_stop_while_starting(
     monkeypatch.setattr(Server, "is_serving", True)
     process.run(config)
     assert told == ["start", "start", "stopping", "stop"]
+
+
+def test_a_stop_before_the_start() -> None:
+    """A signal that came before something could be interrupted interrupts it at once, and only that."""
+    with taking() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        with signals.interrupting():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StoppedEarly), signals.interrupting():
+            pytest.fail("nothing is begun")
+        assert list(signals.until_stop()) == []
+        with signals.interrupting():
+            pass
 
 
 def test_a_reload_while_starting(

@@ -14,12 +14,13 @@ import pytest
 from tests.listening import WithoutFamily
 from tests.running import ACCOUNT, LINES, Issuer, configuration, is_open, running
 
-from acmems.app import process
+from acmems.app import plans, process
 from acmems.app import server as servers
 from acmems.challenges import http01
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
 from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuing.contract import Workload
 from acmems.issuing.issuance import Issuance
 from acmems.net.address import Address
 from acmems.storages import FileStorage
@@ -144,9 +145,9 @@ class TestStart:
         """Default listeners of both kinds do without IPv6 where the machine has none."""
         defaults = (Address("127.0.0.1", 0), Address("::1", 0))
         for module, name in (
-            (servers, "MGMT_LISTENERS"),
+            (plans, "MGMT_LISTENERS"),
             (options, "MGMT_LISTENERS"),
-            (servers, "DEFAULT_LISTENERS"),
+            (plans, "DEFAULT_LISTENERS"),
             (http01, "DEFAULT_LISTENERS"),
         ):
             monkeypatch.setattr(module, name, defaults)
@@ -221,6 +222,19 @@ class TestStop:
             addresses = server.addresses
         assert not any(is_open(address) for address in addresses)
         assert issuer.told[-2:] == ["stop", "close"]
+
+    def test_who_leaves_waits_for_storages(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server whose place another one has takes nobody on, and ends when all chains are kept."""
+        unsaved = [2, 1, 0]
+        monkeypatch.setattr(
+            Issuance, "workload", property(lambda _: Workload(0, 0, 0, unsaved=unsaved.pop(0), most=1))
+        )
+        with running(configuration(folder)) as server:
+            client, challenge = server.addresses
+            server.retire(Clock().deadline(60))
+            assert not is_open(client)
+            assert is_open(challenge)
+            assert unsaved == []
 
     def test_challenges_are_answered_to_the_end(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """While running issuances end, clients are not taken any more, but the CA still is."""

@@ -35,6 +35,11 @@ def config(tmp_path: Path) -> Path:
 def serving(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
     """What would be served, if anything were."""
     served: list[Configuration] = []
-    monkeypatch.setattr("acmems.app.run", lambda config, *_: served.append(config))
+
+    def serve(config: Configuration, *_: object) -> int:
+        served.append(config)
+        return 0
+
+    monkeypatch.setattr("acmems.app.run", serve)
     monkeypatch.setattr("acmems.logs.configure", lambda _: None)
     return served

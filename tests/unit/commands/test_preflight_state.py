@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,54 @@ def test_a_network_file_system(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(places, "file_system", lambda _: "nfs4")
     [finding] = look(folder)
     assert "network file system (nfs4)" in finding
+
+
+def test_postgresql(folder: Path) -> None:
+    """A database is not connected to; the file that holds its URL must be there, and its owner's alone."""
+    assert look(folder, "[state]\nurl = postgresql://127.0.0.1:1/state\n") == []
+    more = f"[state]\nurl-file = {folder}/url\n"
+    [finding] = look(folder, more)
+    assert (
+        finding == f"a.ini:11: the URL of the state cannot be read: {folder}/url: No such file or directory"
+    )
+    (folder / "url").write_text("postgresql://user:S3CRET@127.0.0.1:1/state\n", encoding="utf-8")
+    (folder / "url").chmod(0o644)
+    [finding] = look(folder, more)
+    assert finding.startswith(
+        f"a.ini:11: warning: every user of this machine can read the secrets in {folder}/url"
+    )
+    (folder / "url").chmod(0o600)
+    assert look(folder, more) == []
+    (folder / "url").write_text("postgresql://user:S3/CRET@127.0.0.1:1/state\n", encoding="utf-8")
+    [finding] = look(folder, more)
+    assert "CRET" not in finding
+    assert f"what {folder}/url holds is no URL of a database" in finding
+
+
+def test_postgresql_without_its_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be installed is told once, at the line that wants it."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    (folder / "url").write_text("postgresql://127.0.0.1:1/state", encoding="utf-8")
+    (folder / "url").chmod(0o600)
+    [finding] = look(folder, f"[state]\nurl-file = {folder}/url\n")
+    assert finding.startswith("a.ini:11: ")
+    assert "pip install 'acmems[postgres]'" in finding
+
+
+@pytest.mark.parametrize(
+    ("url", "is_secret"),
+    [
+        ("postgresql://user:S3CRET@host/state", True),
+        ("postgresql://user@host/state?password=S3CRET", True),
+        ("postgresql://user@host:5432/state", False),
+        ("postgresql://host:5432/state", False),
+        ("sqlite:////x/a:b@c", False),
+    ],
+)
+def test_a_configuration_with_a_password(folder: Path, url: str, is_secret: bool) -> None:
+    """A file of the configuration with a password must be read by its owner alone."""
+    file = folder / "acmems.ini"
+    file.write_text(TEXT.format(folder=folder) + f"[state]\nurl = {url}\n", encoding="utf-8")
+    file.chmod(0o644)
+    found = [str(each) for each in preflight.check(Configuration.load(file))]
+    assert any(f"can read the secrets in {file}" in each for each in found) == is_secret

@@ -8,6 +8,7 @@ import pytest
 from tests.sections import ACCOUNT, AUTH, load, wrong
 
 from acmems.config import Configuration, MgmtOptions
+from acmems.exceptions import ConfigurationError
 from acmems.net.address import Address
 from acmems.storages import NoStorage
 from acmems.x509 import csr
@@ -32,7 +33,35 @@ class TestMgmt:
             csr_rules=csr.Rules(must_staple=True, extra_curves=frozenset({"secp521r1"})),
             default_verification=None,
             default_storage=None,
+            processes=1,
         )
+
+    @pytest.mark.parametrize("processes", [1, 2, 3, 64])
+    def test_processes_share_its_limits(self, processes: int) -> None:
+        """The parts of several processes make up what is configured, and differ by 1 at most."""
+        mgmt = load(f"[mgmt]\nprocesses = {processes}\nmax-connections = 1000\n").mgmt
+        shares = [mgmt.share(position) for position in range(processes)]
+        for whole, parts in (
+            (1000, [each.max_connections for each in shares]),
+            (256, [each.max_orders for each in shares]),
+            (2000, [each.max_waiting for each in shares]),
+        ):
+            assert sum(parts) == whole
+            assert max(parts) - min(parts) <= 1
+
+    def test_no_process_is_left_without(self) -> None:
+        """Where there is less of something than there are processes, each has one."""
+        mgmt = load("[mgmt]\nprocesses = 3\nmax-orders = 2\n").mgmt
+        assert [mgmt.share(position).max_orders for position in range(3)] == [1, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [("0", "is not a whole number above 0"), ("65", "65 is more than 64"), ("two", "is not a whole")],
+    )
+    def test_how_many_processes(self, given: str, words: str) -> None:
+        """There are 1 to 64 processes."""
+        with pytest.raises(ConfigurationError, match=words):
+            load(f"[mgmt]\nprocesses = {given}\n")
 
     def test_requests_are_judged_by_it(self) -> None:
         """What authenticates requests knows the limits that are configured."""

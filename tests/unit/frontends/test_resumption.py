@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 from tests.auth_blocks import OneOfEach
 from tests.fake_ca import make_request
-from tests.issuing import House
+from tests.issuing import IDENTITY, House
 
 from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
+from acmems.frontends.history import RecordedHistory
 from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SigningPolicy
+from acmems.state.chains import ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 from acmems.storages import NoStorage, Storage
+from acmems.system.clock import SYSTEM
 from acmems.x509.csr import CertificateRequest
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -32,7 +35,9 @@ class LastProcess:
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.records = OrderRecords(database, NOW)
-        self.house = House(memory=self.records)
+        self.chains = ChainRecords(database)
+        self.history = RecordedHistory(self.chains, IDENTITY, SYSTEM)
+        self.house = House(memory=self.records, history=self.history)
         self.request = make_request(NAME)
         self.leave(self.request)
 
@@ -46,12 +51,14 @@ class LastProcess:
     def restart(self, *pairs: tuple[str, str], name: str = "b", storage: Storage | None = None) -> None:
         """Begin what is left, under a policy of one block, and wait for the end of it."""
         records = OrderRecords(self.database, NOW)
-        self.house.issuance.memory = records
+        self.house.issuance.claims.memory = records
         place = OneOfEach()
         place.default_storage = storage or self.house.storage
         auth = Authenticator((Block(name, pairs or DOMAINS, place),))
         policy = SigningPolicy(auth, 60.0, "dropped")
-        self.resumption = Resumption(records, lambda: policy, self.house.issuance)
+        self.resumption = Resumption(
+            records, lambda: policy, self.house.issuance, self.history, clock=self.house.time.clock()
+        )
         self.run()
 
     def run(self) -> None:
@@ -85,11 +92,13 @@ def test_an_order_is_finished(last: LastProcess) -> None:
 
 def test_a_chain_that_was_stored_already(last: LastProcess) -> None:
     """Where only the note was left, nothing is ordered."""
-    last.house.issuance.memory = None
-    last.house.ask(last.request)
+    last.house.issuance.claims.memory = last.house.issuance.claims.history = None
+    chain = last.house.ask(last.request).chain
     last.restart()
     assert len(last.house.authority.orders) == 1
     assert last.left == 0
+    (found,) = last.chains.find(chain.fingerprint)  # though the last process could not note it any more
+    assert (found.block, found.client, found.order_url) == ("b", None, "https://ca.example/order/1")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +137,9 @@ def test_a_ca_that_is_down(last: LastProcess) -> None:
     last.restart()
     assert last.left == 1
     last.house.authority.error = None
+    last.run()
+    assert last.left == 1  # it is not tried again at once
+    last.house.time.seconds += Resumption.RETRY_SECONDS
     last.run()
     assert last.left == 0
 

@@ -40,6 +40,7 @@ class Recovered:
 class Memory:
     """Remembers at once, or fails as told."""
 
+    sharing = None
     recovered: tuple[Recovered, ...] = ()
     errors: list[Exception | None] = field(default_factory=list)
     opened_urls: list[str] = field(default_factory=list)

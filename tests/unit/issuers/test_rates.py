@@ -18,6 +18,12 @@ class TestReserve:
         assert waits[:11] == [0.0] * 11
         assert waits[11:] == pytest.approx([0.05 * number for number in range(1, 90)])
 
+    def test_processes_share_a_rate(self) -> None:
+        """Each of several processes sends its part of what the CA takes from their address."""
+        rates = RequestRates(LETS_ENCRYPT[0], processes=4)
+        waits = [rates.reserve("newNonce", 1000.0) for _ in range(20)]
+        assert waits[-1] - waits[-2] == pytest.approx(4 * 0.05)
+
     def test_no_second_has_more_than_the_ca_takes(self) -> None:
         """However requests arrive, no second sees more than a burst and a second's worth of them."""
         rates = RequestRates(LETS_ENCRYPT[0])

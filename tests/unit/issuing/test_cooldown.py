@@ -7,7 +7,6 @@ import datetime
 import gc
 import threading
 import weakref
-from collections.abc import Hashable
 
 import pytest
 
@@ -66,7 +65,7 @@ ERRORS = [
 ]
 
 
-def left(cooldown: Cooldown, *subjects: Hashable) -> float | None:
+def left(cooldown: Cooldown, *subjects: str) -> float | None:
     """Return the seconds that these must wait, None if they need not."""
     try:
         cooldown.check(subjects)

@@ -108,6 +108,7 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (ValidatorUnavailable("no DNS"), NOBODY),
     (StateUnavailable("full"), NOBODY),
     (StorageUnavailable("full"), NOBODY),
+    (exceptions.LeaseLost("order:one"), NOBODY),
     (AccountError("deactivated"), NOBODY),
     (NeedToAgreeToTOS("https://ca.example/terms"), NOBODY),
 ]

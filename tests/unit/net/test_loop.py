@@ -75,6 +75,17 @@ class TestTurns:
         assert bell.called == ["again", "tick", "again"]
 
 
+class TestLater:
+    def test_it_is_called_when_it_is_due(self, bell: Bell) -> None:
+        """What is to be done later is done once, not before, and without the timer."""
+        bell.loop.later(0.25, lambda: bell.called.append("later"))
+        assert not bell.loop.turn(0)
+        bell.time.now += 0.25
+        assert bell.loop.turn()
+        assert not bell.loop.turn(0)
+        assert bell.called == ["later"]
+
+
 class TestTimer:
     def test_it_comes_once(self, bell: Bell) -> None:
         """The timer calls once, a tick after it was set, however often it was set meanwhile."""

@@ -161,6 +161,22 @@ def test_members_of_explain_are_documented(capsys: pytest.CaptureFixture[str], t
     assert re.findall(r"`(\w+)`", row) == list(document["blocks"][0])
 
 
+def test_members_of_state_check_are_documented(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The page of operations has a row for each member of the JSON document, in the same order."""
+    (tmp_path / "account").mkdir(mode=0o700)
+    config = tmp_path / "acmems.ini"
+    config.write_text(f'[account]\ndir = {tmp_path}/account\n[auth "web"]\nall = yes\ndomain = **\n')
+    cli.main(["state", "migrate", str(config)])
+    capsys.readouterr()
+    cli.main(["state", "check", str(config), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## Looking at the state")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^\| `(\w+)` \|", section) == list(document)
+    shown = re.findall(r"(?m)^(\w+)  ", section)
+    assert shown == ["state", "revision", "database", *document["rows"], "damaged"]
+
+
 def test_explain_prints_what_the_page_shows(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

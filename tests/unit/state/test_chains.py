@@ -5,29 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.chains import make_chain, make_request
 
 from acmems.exceptions import StateUnavailable
-from acmems.state.chains import _MOST_ASKED, _PAGE, ChainRecord, ChainRecords
+from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.deliveries import MOST_COUNTED
+from acmems.state.chains.records import PAGE
 from acmems.state.engines.contract import Database
-from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
 REQUEST = make_request("a.example.org", "b.example.org")
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = SqliteDatabase.open(tmp_path / "state.sqlite")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -87,14 +79,14 @@ def test_a_newer_chain_takes_the_place(records: ChainRecords) -> None:
 
 
 def test_a_chain_that_comes_again(records: ChainRecords) -> None:
-    """It does not take the place of its successor, and only what was not known is added."""
+    """It does not take the place of its successor, and what is known of it stays but for the storage."""
     first, second = made(), made(begins=NOW + DAY)
-    records.add(dataclasses.replace(first, storage="kept")).result()
+    records.add(dataclasses.replace(first, storage="kept", block="block")).result()
     records.add(second).result()
-    records.add(dataclasses.replace(first, storage="other", block="block")).result()
+    records.add(dataclasses.replace(first, storage="other", block="wrong")).result()
     assert records.newest("one") == second
     (found,) = records.find(first.fingerprint)
-    assert (found.storage, found.block, found.superseded) == ("kept", "block", second.issued)
+    assert (found.storage, found.block, found.superseded) == ("other", "block", second.issued)
 
 
 def test_the_order_of_a_chain(database: Database, records: ChainRecords) -> None:
@@ -169,7 +161,7 @@ def test_what_a_person_looks_for(records: ChainRecords) -> None:
 
 def test_more_than_a_page(records: ChainRecords) -> None:
     """All are seen, each once, soonest end first, also where many end at the same moment."""
-    chains = [made(str(number), begins=NOW - (number % 3) * DAY) for number in range(2 * _PAGE + 7)]
+    chains = [made(str(number), begins=NOW - (number % 3) * DAY) for number in range(2 * PAGE + 7)]
     records.adopt(chains).result()
     found = [(each.not_after, each.fingerprint) for each in records.all()]
     assert found == sorted((each.not_after, each.fingerprint) for each in chains)
@@ -182,10 +174,10 @@ def test_deliveries_are_summed_up(records: ChainRecords) -> None:
     for number in range(3):
         records.asked(chain.fingerprint, f"192.0.2.{number}", NOW + number * DAY)
     records.asked("unknown", "192.0.2.9", NOW)
-    records.save_asked(soon=True)
+    records._deliveries.save(soon=True)
     records.asked(chain.fingerprint, "192.0.2.7", NOW + 7 * DAY)
-    records.save_asked()
-    records.save_asked()  # there is nothing more
+    records.keep_up()
+    records.keep_up()  # there is nothing more
     records.add(made("two")).result()
     (found,) = records.find(chain.fingerprint)
     assert (found.asked, found.asked_by, found.last_asked) == (4, "192.0.2.7", NOW + 7 * DAY)
@@ -193,15 +185,13 @@ def test_deliveries_are_summed_up(records: ChainRecords) -> None:
 
 def test_deliveries_of_very_many_chains(records: ChainRecords) -> None:
     """They are written before they fill the memory."""
-    for number in range(_MOST_ASKED):
+    for number in range(MOST_COUNTED):
         records.asked(str(number), "192.0.2.1", NOW)
-    assert not records._asked
+    assert not records._deliveries._sums
 
 
-def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read(database: Database) -> None:
     """Whoever asks hears of it."""
-    database = SqliteDatabase.open(tmp_path / "state.sqlite")
     database.write(lambda transaction: transaction.execute("DROP TABLE chains")).result()
     with pytest.raises(StateUnavailable):
         ChainRecords(database).newest("one")
-    database.close()

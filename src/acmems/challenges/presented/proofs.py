@@ -6,12 +6,18 @@ import copy
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from acmems.challenges.contract import Proof, Validator, Waiter
-from acmems.challenges.presented.journal import AbandonedNote, Journal, JournalNote
-from acmems.exceptions import AcmeException, DeadlinePassed, ValidatorUnavailable
+from acmems.challenges.contract import Locating, Proof, Recalling, Validator, Waiter
+from acmems.challenges.presented.journal import AbandonedNote, ProofJournal, ProofNote
+from acmems.exceptions import (
+    AcmeException,
+    CAUnavailable,
+    DeadlinePassed,
+    StateUnavailable,
+    ValidatorUnavailable,
+)
 from acmems.system.clock import Clock, Deadline
 
 logger = logging.getLogger(__name__)
@@ -32,7 +38,7 @@ class _Presentation:
     gone: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
     ending: bool = False  # it is being withdrawn, so nobody joins any more
-    note: JournalNote | None = None
+    note: ProofNote | None = None
 
     def notify(self) -> None:
         """Tell every order that shares the proof that the CA came for it."""
@@ -48,20 +54,27 @@ class PresentedProofs:
 
     Args:
         clock: for waits.
-        journal: where proofs are noted that outlive this process.
+        journal: where proofs are noted that outlive this process, or that other servers answer for.
+        others: journals that nothing is noted in any more, but in which something may be left.
     """
 
     SWEEPS = (30.0, 3600.0)  # seconds between tries to withdraw what is abandoned: at first, at most
+    LOOKS = (0.05, 1.0)  # seconds between looks whether another server is done: at first, at most
 
-    def __init__(self, clock: Clock, journal: Journal) -> None:
+    def __init__(self, clock: Clock, journal: ProofJournal, *others: ProofJournal) -> None:
         self.stopping = threading.Event()
         """Set when nobody shall wait any more until proofs can be seen."""
         self._clock = clock
         self._journal = journal
+        self._journals = (journal, *others)
         self._lock = threading.Lock()  # guards what follows; never held while a validator works
         self._presentations: dict[_Key, _Presentation] = {}
         self._next_sweep = 0.0
         self._sweep_pause = self.SWEEPS[0]
+
+    def is_immediate(self, validator: Validator) -> bool:
+        """Tell whether presenting and withdrawing the proofs of a validator takes no time."""
+        return validator.is_immediate and not self._journal.keeps(validator)
 
     def present(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> None:
         """Present proofs, or share those that are presented, and return when the CA can see them.
@@ -73,6 +86,7 @@ class PresentedProofs:
 
         Raises:
             AcmeException: what the validator raised; then there is nothing to withdraw.
+            StateUnavailable: the proofs cannot be noted.
             DeadlinePassed: others were not done in time.
         """
         joined: list[Proof] = []
@@ -109,14 +123,30 @@ class PresentedProofs:
                     ending[key] = presentation
         if not ending:
             return
-        withdrawn = False
+        by_note: dict[int, tuple[ProofNote | None, list[Proof]]] = {}
+        for presentation in ending.values():
+            note = presentation.note
+            by_note.setdefault(id(note), (note, []))[1].append(presentation.proof)
         try:
-            withdrawn = _withdraw(validator, [presentation.proof for presentation in ending.values()])
+            self._withdraw_noted(validator, by_note.values())
         finally:
             self._end(ending)
-            for presentation in ending.values():
-                if presentation.note is not None:
-                    presentation.note.settle(withdrawn=withdrawn)
+
+    def _withdraw_noted(
+        self, validator: Validator, noted: Collection[tuple[ProofNote | None, list[Proof]]]
+    ) -> None:
+        """Withdraw proofs, each unless another server presents it, and take note of that."""
+        leaving = [(note, _leave(note, proofs)) for note, proofs in noted]
+        proofs = [proof for _, each in leaving for proof in each]
+        withdrawn = False
+        try:
+            withdrawn = not proofs or _withdraw(validator, proofs)
+        finally:
+            for note, each in leaving:
+                if note is not None:
+                    note.settle(each, withdrawn=withdrawn)
+        if isinstance(validator, Recalling):
+            validator.forget([proof for _, each in noted for proof in each if proof not in proofs])
 
     def sweep(
         self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
@@ -131,27 +161,31 @@ class PresentedProofs:
         if now < self._next_sweep:
             return
         done = True
-        with self._journal.abandoned() as notes:
-            for note in notes:
-                done = self._clear(note, validators.get(note.verification)) and done
-                on_progress()
+        for journal in self._journals:
+            with journal.abandoned() as notes:
+                for note in notes:
+                    done = self._clear(note, validators.get(note.verification)) and done
+                    on_progress()
         self._sweep_pause = self.SWEEPS[0] if done else min(self.SWEEPS[1], self._sweep_pause * 2)
         self._next_sweep = now + self._sweep_pause
 
     def _clear(self, note: AbandonedNote, validator: Validator | None) -> bool:
         """Withdraw the proofs of an abandoned note, and remove it; return False where that failed."""
+        proofs = tuple(note.places)
         if validator is None:
             logger.warning(
                 "proofs for %s may still be in DNS: there is no [verification %s] any more",
-                _names(note.proofs),
+                _names(proofs),
                 note.verification,
             )
         else:
-            ending = self._claim(validator, note.proofs)
+            ending = self._claim(validator, proofs)
             if ending is None:
                 return True  # an order presents one of them at this moment; the next sweep comes soon
+            if isinstance(validator, Recalling):
+                validator.recall(note.places)
             try:
-                if not _withdraw(validator, note.proofs):
+                if not _withdraw(validator, proofs):
                     return False
             finally:
                 self._end(ending)
@@ -202,15 +236,41 @@ class PresentedProofs:
         if not firsts:
             return
         proofs = [presentation.proof for presentation in firsts]
-        if validator.leaves_traces:
-            note = self._journal.note(validator.name, proofs)
+        if self._journal.keeps(validator):
+            places = (
+                validator.locate(proofs) if isinstance(validator, Locating) else dict.fromkeys(proofs, "")
+            )
+            note = self._noted(validator, places, deadline)
             for presentation in firsts:
                 presentation.note = note
+            self._look_until(note.is_free, deadline)
         validator.present(proofs)
         if isinstance(validator, Waiter):
             validator.wait(proofs, deadline, self.stopping)
         for presentation in firsts:
             presentation.ready.set()
+
+    def _noted(self, validator: Validator, places: Mapping[Proof, str], deadline: Deadline) -> ProofNote:
+        """Note proofs as soon as no other server has its turn with one of their names."""
+        notes: list[ProofNote] = []
+
+        def try_to_note() -> bool:
+            note = self._journal.note(validator, places)
+            notes.extend([] if note is None else [note])
+            return note is not None
+
+        self._look_until(try_to_note, deadline)
+        return notes[0]
+
+    def _look_until(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
+        """Return when another server is done, which tells nobody."""
+        pause, longest = self.LOOKS
+        while not is_done():
+            if deadline.passed:
+                raise _late()
+            if self._clock.wait(self.stopping, min(pause, deadline.remaining)):
+                raise CAUnavailable("this server is stopping; ask again")
+            pause = min(2 * pause, longest)
 
     def _fail(self, firsts: Sequence[_Presentation], error: BaseException) -> None:
         """Tell those who wait for proofs that these could not be presented."""
@@ -241,6 +301,19 @@ def _withdraw(validator: Validator, proofs: Sequence[Proof]) -> bool:
     else:
         return True
     return False
+
+
+def _leave(note: ProofNote | None, proofs: Sequence[Proof]) -> Sequence[Proof]:
+    """Return which proofs are to be withdrawn now."""
+    if note is None:
+        return proofs
+    try:
+        return note.leave(proofs)
+    except StateUnavailable as error:
+        # Whether another server needs them is not known, so they stay until somebody sweeps.
+        logger.warning("the proof for %s is withdrawn later: %s", _names(proofs), error)
+        note.settle(proofs, withdrawn=False)
+        return ()
 
 
 def _names(proofs: Iterable[Proof]) -> str:

@@ -16,7 +16,7 @@ from acmems.exceptions import ConfigurationError
 from acmems.settings.findings import Finding
 from acmems.storages import MemoryStorage
 
-__all__ = ["check", "refused_listener", "require", "require_account"]
+__all__ = ["check", "refused_listener", "require", "require_account", "require_state"]
 
 
 def require(config: Configuration) -> None:
@@ -37,6 +37,15 @@ def require_account(config: Configuration) -> None:
         ConfigurationError: with all that is wrong.
     """
     _judge([*account.check_access(config), *logging.check(config)])
+
+
+def require_state(config: Configuration) -> None:
+    """Make sure that the state can be where the configuration says, and tell what there is to warn of.
+
+    Raises:
+        ConfigurationError: with all that is wrong.
+    """
+    _judge(state.check(config))
 
 
 def check(config: Configuration) -> list[Finding]:

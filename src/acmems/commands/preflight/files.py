@@ -14,6 +14,7 @@ from acmems.system.permissions import NamedFile, NamesFiles, exposures
 
 # The keys whose values are secrets; `option` of a DNS provider may only say where one is.
 _SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option"})
+_PASSWORD = re.compile(r"postgres(ql)?://([^/@]*:[^/@]+@|.*[?&]password=)")
 _COMMENT = re.compile(r"\s([#;])")
 _ELSEWHERE = ("file:", "env:")
 
@@ -57,6 +58,8 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
     if isinstance(config.logging.destination, Path):
         where = config.where("logging", None, "destination")
         yield where, NamedFile("destination", config.logging.destination)
+    for named in config.state.named_files():
+        yield config.where("state", None, named.key), named
     for kind, plug_ins in (("storage", config.storages), ("verification", config.validators)):
         for name, plug_in in plug_ins.items():
             if isinstance(plug_in, NamesFiles):
@@ -65,6 +68,8 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
 
 
 def _is_secret(option: Option) -> bool:
+    if option.key == "url":
+        return _PASSWORD.match(option.value) is not None
     if option.key != "option":
         return option.key in _SECRETS
     return not option.value.partition("=")[2].lstrip().startswith(_ELSEWHERE)

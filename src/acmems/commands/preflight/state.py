@@ -7,26 +7,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from acmems.config import Configuration
+from acmems.exceptions import StateUnavailable
 from acmems.settings.findings import Finding
 from acmems.state.engines.places import unsafe_place
 from acmems.state.engines.sqlite import HEADER
+from acmems.state.options import StateOptions, missing_driver
 from acmems.system.permissions import denial
+from acmems.text import Secret
 
 _BESIDE = ("", ".lock", "-wal", "-shm")  # what SQLite and acmems add to the name of the file
 
 
 def check(config: Configuration) -> Iterator[Finding]:
-    """Yield what is wrong with the file of the state, or with where it is to be made."""
-    path = config.state.file_for(config.account.dir)
-    is_own = config.state.file is not None
-    text = _fault(path, is_own=is_own)
+    """Yield what is wrong with the file of the state, or with where it is to be made.
+
+    A database of PostgreSQL is not connected to.
+    """
+    key = config.state.key
+    text = _fault(config.state, config.account.dir)
     if text is not None:
-        section, key = ("state", "url") if is_own else ("account", "dir")
+        section, key = ("state", key) if key is not None else ("account", "dir")
         yield Finding(config.where(section, None, key), text)
 
 
-def _fault(path: Path, *, is_own: bool) -> str | None:
-    """Return what is wrong with a state, None if nothing is.
+def _fault(options: StateOptions, account: Path) -> str | None:
+    try:
+        place = options.place(account)
+    except StateUnavailable as error:
+        return str(error)
+    if isinstance(place, Secret):
+        # Where the URL stands in the configuration itself, reading that has told it already.
+        return missing_driver() if options.url_file is not None else None
+    return _fault_of_file(place, is_own=options.key is not None)
+
+
+def _fault_of_file(path: Path, *, is_own: bool) -> str | None:
+    """Return what is wrong with a SQLite file, None if nothing is.
 
     Args:
         path: its file.

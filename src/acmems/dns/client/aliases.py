@@ -79,6 +79,21 @@ class Aliases:
             self._ends.update(found)
         return found
 
+    def restore(self, ends: Mapping[Record, AliasEnd]) -> None:
+        """Remember where another process has put records."""
+        with self._lock:
+            self._ends.update(ends)
+
+    def known(self, records: Sequence[Record]) -> dict[Record, AliasEnd]:
+        """Return where records belong that are about to be added; those not taken yet are taken.
+
+        Raises:
+            ValidatorUnavailable: one of them must not go there.
+        """
+        with self._lock:
+            ends = {record: end for record in records if (end := self._ends.get(record)) is not None}
+        return {**ends, **self.take([record for record in records if record not in ends])}
+
     def recall(self, records: Iterable[Record]) -> dict[Record, AliasEnd]:
         """Return where records were put, by this process or another; without those that never were.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import dns.exception
 import dns.flags
 import dns.message
@@ -22,10 +25,75 @@ _PLAIN_UDP = 512  # where the client says nothing (RFC 1035 section 4.2.1)
 _HEADER = 12
 _LONGEST_QUESTION = 255 + 4
 _TRANSFERS = frozenset({dns.rdatatype.AXFR, dns.rdatatype.IXFR})
+# Whatever dnspython makes of a stranger's bytes, it is the stranger's fault.
+_FAULTS = (
+    dns.exception.DNSException,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A query that is one, and how it came.
+
+    Args:
+        message: the query.
+        query: its bytes.
+        zone: what is answered for.
+        limit: octets that its answer may have.
+    """
+
+    message: dns.message.Message
+    query: bytes
+    zone: Zone
+    limit: int
+
+    @property
+    def text_name(self) -> dns.name.Name | None:
+        """The name in the zone whose TXT records are asked for, None where something else is asked for."""
+        question = self.message.question[0]
+        wants_texts = question.rdtype in {dns.rdatatype.TXT, dns.rdatatype.ANY}
+        return question.name if wants_texts and self.is_answerable else None
+
+    @property
+    def is_answerable(self) -> bool:
+        """Whether it is about the zone."""
+        question = self.message.question[0]
+        return (
+            question.rdclass == dns.rdataclass.IN
+            and question.rdtype not in _TRANSFERS
+            and question.name.is_subdomain(self.zone.origin)
+        )
+
+    def answer(self, elsewhere: Sequence[str] | None = ()) -> bytes:
+        """Return the answer; it never raises for what is in the query.
+
+        Args:
+            elsewhere: TXT values of the name that other servers present; None where that is not known.
+        """
+        try:
+            return _encoded(_respond(self, elsewhere), self.limit)
+        except _FAULTS:
+            return _bare(self.query, dns.rcode.FORMERR)
 
 
 def answer(query: bytes, zone: Zone, *, stream: bool = False) -> bytes | None:
-    """Return the answer to a query, None where silence is best; it never raises for what is in the bytes.
+    """Return the answer to a query by what this server presents, None where silence is best.
+
+    Args are those of `read_query`.
+    """
+    inquiry = read_query(query, zone, stream=stream)
+    return inquiry.answer() if isinstance(inquiry, Inquiry) else inquiry
+
+
+def read_query(query: bytes, zone: Zone, *, stream: bool = False) -> Inquiry | bytes | None:
+    """Read a query; return the answer where it is none, and None where silence is best.
+
+    It never raises for what is in the bytes.
 
     Args:
         query: one message.
@@ -40,18 +108,8 @@ def answer(query: bytes, zone: Zone, *, stream: bool = False) -> bytes | None:
         return _bare(query, dns.rcode.FORMERR)
     try:
         asked = dns.message.from_wire(query)
-        response = _respond(asked, zone)
-        limit = 65535 if stream else _limit(asked)
-        return _encoded(response, limit)
-    except (
-        dns.exception.DNSException,
-        ValueError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-    ):
-        # Whatever dnspython makes of a stranger's bytes, it is the stranger's fault.
+        return Inquiry(asked, query, zone, 65535 if stream else _limit(asked))
+    except _FAULTS:
         return _bare(query, dns.rcode.FORMERR)
 
 
@@ -70,22 +128,23 @@ def truncated(query: bytes) -> bytes | None:
     return bytes(header) + query[_HEADER:end]
 
 
-def _respond(asked: dns.message.Message, zone: Zone) -> dns.message.Message:
+def _respond(inquiry: Inquiry, elsewhere: Sequence[str] | None) -> dns.message.Message:
+    asked, zone = inquiry.message, inquiry.zone
     response = dns.message.make_response(asked, our_payload=MOST_UDP)
     question = asked.question[0]
     if asked.edns > 0:
         response.use_edns(0, payload=MOST_UDP)
         response.set_rcode(dns.rcode.BADVERS)
         return response
-    if (
-        question.rdclass != dns.rdataclass.IN
-        or question.rdtype in _TRANSFERS
-        or not question.name.is_subdomain(zone.origin)
-    ):
+    if not inquiry.is_answerable:
         response.set_rcode(dns.rcode.REFUSED)
         return response
     response.flags |= dns.flags.AA
-    found = zone.find(question.name)
+    found = zone.find(question.name, elsewhere or ())
+    if elsewhere is None and (found is None or dns.rdatatype.TXT not in found[0]):
+        response.flags &= ~dns.flags.AA
+        response.set_rcode(dns.rcode.SERVFAIL)  # which sends a resolver to another name server
+        return response
     if found is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
         response.authority.append(_rrset(zone.origin, zone.soa))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from acmems.dns.server.answer import answer, truncated
+from acmems.dns.server.answer import Inquiry, read_query, truncated
 from acmems.dns.server.rates import Rates, Verdict
 from acmems.dns.server.zone import Zone
 from acmems.net.address import Address
@@ -95,10 +97,33 @@ class NameService:
             verdict = self._rates.take(client[0])
             if client[1] == 0:
                 continue
-            reply = truncated(query) if verdict is Verdict.TRUNCATE else answer(query, self.zone)
-            if reply is not None:
-                with contextlib.suppress(OSError):
-                    udp.sendto(reply, client)
+            if verdict is Verdict.TRUNCATE:
+                _send(udp, client, truncated(query))
+                continue
+            inquiry = read_query(query, self.zone)
+            if not isinstance(inquiry, Inquiry):
+                _send(udp, client, inquiry)
+            elif not self.look_elsewhere(inquiry, functools.partial(_send, udp, client)):
+                _send(udp, client, inquiry.answer())
+
+    def look_elsewhere(self, query: Inquiry, send: Callable[[bytes], None]) -> bool:
+        """Answer a query with what other servers present as well; return False where they present nothing.
+
+        Args:
+            query: the query.
+            send: called with the answer, by another thread or at once.
+        """
+        name, others = query.text_name, self.zone.others
+        if name is None or others is None:
+            return False
+        return others.find(name, lambda values: send(query.answer(values)))
+
+
+def _send(udp: socket.socket, client: Any, reply: bytes | None) -> None:
+    """Send a datagram, from any thread; None sends none."""
+    if reply is not None:
+        with contextlib.suppress(OSError):
+            udp.sendto(reply, client)
 
 
 class NameConnection(Connection):
@@ -111,7 +136,7 @@ class NameConnection(Connection):
         service: answers for the zone.
     """
 
-    __slots__ = ("_received", "_service")
+    __slots__ = ("_is_waiting", "_received", "_reply", "_service")
 
     def __init__(
         self, host: Host, channel: ClientSocket, peer: tuple[str, int], service: NameService
@@ -120,6 +145,8 @@ class NameConnection(Connection):
         self.deadline = self.since + _IDLE
         self._service = service
         self._received = bytearray()
+        self._is_waiting = False  # for an answer that other servers know
+        self._reply: bytes | None = None  # that answer, once it is there
 
     def proceed(self) -> None:
         """Answer what has come, as far as the client takes the answers."""
@@ -127,14 +154,20 @@ class NameConnection(Connection):
         left = _MESSAGES_AT_ONCE
         try:
             self.channel.flush()
+            if self._reply is not None:
+                self._send(self._reply)
+                self._is_waiting, self._reply = False, None
             left -= self._answer(left)
-            if left and not self.channel.pending:
+            if left and not self.channel.pending and not self._is_waiting:
                 self._receive()
                 self._answer(left)
         except OSError:
             self.close()
         if self.channel.pending:
             self.awaits, self.occupancy = Readiness.WRITABLE, Occupancy.UNREAD
+            return
+        if self._is_waiting:
+            self.awaits, self.occupancy = Readiness.NOTHING, Occupancy.ASKING
             return
         # It is writable: what is left has its turn after all others have had theirs.
         self.awaits = Readiness.WRITABLE if self._has_message() else Readiness.READABLE
@@ -157,7 +190,7 @@ class NameConnection(Connection):
             most: messages to answer.
         """
         done = 0
-        while done < most and not self.is_closed and not self.channel.pending:
+        while done < most and not (self.is_closed or self.channel.pending or self._is_waiting):
             query = self._message()
             if query is None:
                 break
@@ -166,10 +199,23 @@ class NameConnection(Connection):
             self.since = self.host.clock.monotonic()
             self.deadline = self.since + _IDLE
             self.occupancy = Occupancy.SERVED
-            reply = answer(query, self._service.zone, stream=True)
-            if reply is not None:
-                self.channel.send(len(reply).to_bytes(_PREFIX, "big") + reply)
+            inquiry = read_query(query, self._service.zone, stream=True)
+            if not isinstance(inquiry, Inquiry):
+                self._send(inquiry)
+            elif self._service.look_elsewhere(inquiry, self._take_reply):
+                self._is_waiting = True
+            else:
+                self._send(inquiry.answer())
         return done
+
+    def _take_reply(self, reply: bytes) -> None:
+        """Send an answer when it is the turn of this connection; by any thread."""
+        self._reply = reply
+        self.host.wake(self)
+
+    def _send(self, reply: bytes | None) -> None:
+        if reply is not None:
+            self.channel.send(len(reply).to_bytes(_PREFIX, "big") + reply)
 
     def _has_message(self) -> bool:
         return len(self._received) >= _PREFIX + int.from_bytes(self._received[:_PREFIX], "big")

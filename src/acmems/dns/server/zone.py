@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import dns.name
 import dns.rdata
@@ -127,6 +128,22 @@ class TxtTable:
         self._serial = (self._serial + 1) % 2**32
 
 
+class OtherTexts(Protocol):
+    """Looks up TXT values that other servers of the zone present."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there may be other servers."""
+
+    def find(self, name: dns.name.Name, found: Callable[[Sequence[str] | None], None]) -> bool:
+        """Look up a name; return False where there is nothing to look up.
+
+        Args:
+            name: a name in the zone.
+            found: called with the values, in another thread or at once; with None where they are not known.
+        """
+
+
 class Zone:
     """The zone. Safe to use from several threads.
 
@@ -135,6 +152,7 @@ class Zone:
         nameservers: its name servers, the first one named in the SOA.
         serial: the serial number to begin with.
         table: the TXT records that are presented; none by default.
+        others: looks up what other servers present; None: there are none.
     """
 
     def __init__(
@@ -143,9 +161,11 @@ class Zone:
         nameservers: Sequence[NameServer],
         serial: int = 1,
         table: TxtTable | None = None,
+        others: OtherTexts | None = None,
     ) -> None:
         self.origin = origin
         self.nameservers = tuple(nameservers)
+        self.others = others
         self._table = table or TxtTable(origin, serial)
         self._inner: set[dns.name.Name] = set()  # names that only exist because of a name server below
         self._fixed: dict[dns.name.Name, dict[RdataType, dns.rdataset.Rdataset]] = {origin: {}}
@@ -174,20 +194,24 @@ class Zone:
         self._table.remove(name, value, on_request)
 
     def find(
-        self, name: dns.name.Name
+        self, name: dns.name.Name, elsewhere: Sequence[str] = ()
     ) -> tuple[Mapping[RdataType, dns.rdataset.Rdataset], tuple[Callable[[], None], ...]] | None:
         """Return the records of a name by type, and who wants to know of it; None if there is no such name.
 
         Args:
             name: a name in the zone.
+            elsewhere: TXT values of the name that other servers present.
         """
         fixed = self._fixed.get(name, {})
         records = {dns.rdatatype.SOA: self.soa, **fixed} if name == self.origin else fixed
         presented = self._table.find(name)
-        if presented is not None:
-            texts, watchers = presented
+        if presented is not None or elsewhere:
+            texts, watchers = presented or (None, ())
+            if elsewhere:
+                texts = _united(texts, elsewhere)
             return ({**records, dns.rdatatype.TXT: texts} if texts is not None else records), watchers
-        if records or name in self._inner:
+        # Another server may present a record at a name below, so that none can be denied.
+        if records or name in self._inner or (self.others is not None and self.others.is_active):
             return records, ()
         return None
 
@@ -215,6 +239,14 @@ def _between(name: dns.name.Name, origin: dns.name.Name) -> list[dns.name.Name]:
         found.append(name)
         name = name.parent()
     return found
+
+
+def _united(own: dns.rdataset.Rdataset | None, values: Sequence[str]) -> dns.rdataset.Rdataset:
+    """Return TXT records together with further values."""
+    united = _rdataset("TXT", [f'"{value}"' for value in values], TTL)
+    for record in own or ():
+        united.add(record)
+    return united
 
 
 def _rdataset(kind: str, texts: Sequence[str], ttl: int) -> dns.rdataset.Rdataset:

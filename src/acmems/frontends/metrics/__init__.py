@@ -6,6 +6,7 @@
 - `counting`: counts what happens, as it happens
 - `survey`: when the certificates of each auth block are due, found out in the background
 - `trials`: whether storages can be written and the CA answers, found out in the background
+- `snapshot`: what one process knows at one moment, and several of them together
 - `readings`: all that is known at the moment of a scrape
 - `front_end`: answers `/metrics`, `/healthz` and `/readyz`
 - `monitoring`: all of them together

@@ -10,6 +10,7 @@ from acmems.events import Bus
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.net.listening import Listener
+from acmems.state.engines.contract import Database
 from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.system.threads import HealthCheck
@@ -49,6 +50,10 @@ class Monitored(Protocol):
     @property
     def issuance(self) -> Issuance:
         """Turns requests into chains."""
+
+    @property
+    def state(self) -> Database | None:
+        """What must survive, None where it is not kept."""
 
     @property
     def listeners(self) -> Sequence[Listener]:

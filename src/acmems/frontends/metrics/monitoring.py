@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from acmems.auth import Block
 from acmems.frontends.metrics.counting import EventCounters
 from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
 from acmems.frontends.metrics.readings import Readings
+from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.metrics.survey import CertificateSurvey
-from acmems.frontends.metrics.trials import CATrials, StorageTrials
+from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
 from acmems.net.http import HttpResponse
 
 METRICS, HEALTHZ, READYZ = "/metrics", "/healthz", "/readyz"
@@ -22,7 +25,24 @@ FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 KEPT_SECONDS = 1.0
 """For so long a scrape is the answer to further ones, so that those cost nothing."""
 
+UNANSWERED = "the supervisor does not answer"
+
 _UNCACHED = {"Cache-Control": "no-store"}
+
+
+class _Collected(Collector):
+    """Metrics that were collected already.
+
+    Args:
+        metrics: the metrics.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._metrics
 
 
 class Monitoring:
@@ -30,23 +50,31 @@ class Monitoring:
 
     Args:
         monitored: the server.
+        everyone: returns what all processes of the server know together, where it has several; None where
+            they cannot be asked.
 
     Attributes:
         front_end: the application of the listeners.
     """
 
-    def __init__(self, monitored: Monitored) -> None:
+    def __init__(self, monitored: Monitored, everyone: Callable[[], Snapshot | None] | None = None) -> None:
         self._monitored = monitored
+        self._everyone = everyone or self.snapshot
+        # A scrape of all processes is kept where it is the same for whichever is asked next.
+        self._kept_seconds = KEPT_SECONDS if everyone is None else 0.0
         self._is_stopping = False
         self._expected: tuple[Block, ...] | None = None
         self._scraped, self._scraped_until = b"", -math.inf
         self._survey = CertificateSurvey(monitored)
         self._storages = StorageTrials(monitored)
+        self._state = StateTrials(monitored)
         self._ca = CATrials(monitored)
         self._registry = CollectorRegistry()
         self._counters = EventCounters(self._registry)
-        threads = (self._survey.thread, self._storages.thread, self._ca.thread)
-        self._registry.register(Readings(monitored, self._survey, self._storages, self._ca, threads))
+        threads = (self._survey.thread, self._storages.thread, self._state.thread, self._ca.thread)
+        self._registry.register(
+            Readings(monitored, self._survey, self._storages, self._state, self._ca, own=threads)
+        )
         pages = {METRICS: self._metrics, HEALTHZ: self._health, READYZ: self._readiness}
         self.front_end = MetricsFrontEnd(pages, monitored.bus, monitored.clock)
 
@@ -55,7 +83,7 @@ class Monitoring:
         self._expect()
         self._monitored.bus.subscribe(self._counters.count)
         self._monitored.bus.subscribe(self._ca.hear)
-        for each in (self._survey, self._storages, self._ca):
+        for each in (self._survey, self._storages, self._state, self._ca):
             each.thread.start()
 
     def stop(self) -> None:
@@ -63,6 +91,7 @@ class Monitoring:
         self._is_stopping = True
         self._survey.close()
         self._storages.thread.close()
+        self._state.thread.close()
         self._ca.thread.close()
 
     def _expect(self) -> None:
@@ -74,29 +103,44 @@ class Monitoring:
                 [block.name for block in blocks], self._monitored.issuer.options.directory_url
             )
 
+    def snapshot(self) -> Snapshot:
+        """Return what this process knows; its metrics are read as they are looked through."""
+        self._expect()
+        unhealthy = [each.name for each in self._monitored.watched if not each.is_healthy()]
+        return Snapshot(unhealthy, list(self._lacking()), self._registry.collect(), self._is_stopping)
+
     def _metrics(self) -> HttpResponse:
         now = self._monitored.clock.monotonic()
         if now >= self._scraped_until:
-            self._expect()
-            self._scraped = generate_latest(self._registry)
-            self._scraped_until = now + KEPT_SECONDS
+            snapshot = self._everyone()
+            if snapshot is None:
+                return _answer(503, UNANSWERED)
+            self._scraped = generate_latest(_Collected(snapshot.metrics))
+            self._scraped_until = now + self._kept_seconds
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)
 
     def _health(self) -> HttpResponse:
-        if self._is_stopping:
+        snapshot = self._everyone()
+        if snapshot is None:
+            return _answer(503, UNANSWERED)
+        if snapshot.is_stopping:
             return _answer(200, "stopping")
-        ended = [each.name for each in self._monitored.watched if not each.is_healthy()]
-        return _answer(503, *(f"ended or hanging: {name}" for name in ended)) if ended else _answer(200, "ok")
+        ended = [f"ended or hanging: {name}" for name in snapshot.unhealthy]
+        return _answer(503, *ended) if ended else _answer(200, "ok")
 
     def _readiness(self) -> HttpResponse:
-        lacking = list(self._lacking())
-        return _answer(503, *lacking) if lacking else _answer(200, "ready")
+        snapshot = self._everyone()
+        if snapshot is None:
+            return _answer(503, UNANSWERED)
+        return _answer(503, *snapshot.lacking) if snapshot.lacking else _answer(200, "ready")
 
     def _lacking(self) -> Iterator[str]:
         """Yield what the server lacks to serve, in words that tell a stranger no path and no reason."""
         if self._is_stopping:
             yield "the server is stopping"
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
+        if (failure := self._state.failure) is not None:
+            yield failure
         if not self._monitored.issuer.is_account_known:
             yield "the account at the CA is not known: the log says why"
 

@@ -65,6 +65,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.DeadlinePassed: "unavailable",
     exceptions.StateUnavailable: "storage",
     exceptions.StorageUnavailable: "storage",
+    exceptions.LeaseLost: "unavailable",
     exceptions.CAUnavailable: "unavailable",
     exceptions.FateUnknown: "unavailable",
     exceptions.ClocksDiffer: "clock",

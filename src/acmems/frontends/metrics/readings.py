@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from acmems import __version__
 from acmems.frontends.metrics.monitored import Monitored
 from acmems.frontends.metrics.survey import STATES, CertificateSurvey
-from acmems.frontends.metrics.trials import CATrials, StorageTrials
+from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
 from acmems.system.threads import HealthCheck
 
 _START = "process_start_time_seconds"
@@ -24,6 +24,7 @@ class Readings(Collector):
         monitored: the server.
         survey: what is known of its certificates.
         storages: whether its storages can be written.
+        state: whether what must survive can be written.
         ca: whether its CA answers.
         own: further threads that are shown, beside those that the server needs.
     """
@@ -33,12 +34,15 @@ class Readings(Collector):
         monitored: Monitored,
         survey: CertificateSurvey,
         storages: StorageTrials,
+        state: StateTrials,
         ca: CATrials,
+        *,
         own: Iterable[HealthCheck],
     ) -> None:
         self._monitored = monitored
         self._survey = survey
         self._storages = storages
+        self._state = state
         self._ca = ca
         self._own = tuple(own)
         self._started = monitored.clock.now().timestamp()
@@ -72,6 +76,13 @@ class Readings(Collector):
         for name, failure in self._storages.failures():
             storages.add_metric([name], failure is None)
         yield storages
+        state = GaugeMetricFamily(
+            "acmems_state_writable",
+            "Whether what must survive a crash could be written when it was last tried.",
+        )
+        if self._monitored.state is not None:
+            state.add_metric([], self._state.failure is None)
+        yield state
 
     def _of_ca(self) -> Iterator[Metric]:
         issuer = self._monitored.issuer

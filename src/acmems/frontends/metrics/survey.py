@@ -143,7 +143,11 @@ class CertificateSurvey:
 
     def _turn(self) -> None:
         if self._clock.monotonic() >= self._next:
-            worked = self.look()
+            try:
+                worked = self.look()
+            except StorageUnavailable as error:
+                logger.debug("certificates are not counted anew: %s", error)
+                return
             self._next = self._clock.monotonic() + _SHARE * worked
 
     def look(self) -> float:

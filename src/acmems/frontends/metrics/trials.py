@@ -1,10 +1,11 @@
-"""Whether storages can be written and the CA answers: tried in the background, not when somebody asks."""
+"""Whether storages and the state can be written and the CA answers, as it is tried in the background."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.events import Event, IssuedEvent, NotIssuedEvent
@@ -17,9 +18,9 @@ from acmems.system.threads import PeriodicThread
 logger = logging.getLogger(__name__)
 
 STORAGE_SECONDS = 15.0
-"""Seconds between two trials of a storage."""
+"""Seconds between two trials of a storage, and of the state."""
 PATIENCE_SECONDS = 30.0
-"""Seconds after which a storage that has not answered counts as one that cannot be written."""
+"""Seconds after which one that has not answered counts as one that cannot be written."""
 CA_SECONDS = 300.0
 """Seconds between two looks at a CA that answers."""
 DOUBT_SECONDS = 60.0
@@ -89,6 +90,35 @@ class StorageTrials:
         elif error is None and not trial.is_writable:
             logger.info("storage '%s' can be written again", name)
         trial.is_writable, trial.began = error is None, None
+
+
+class StateTrials:
+    """Writes to the state from time to time, so that a fault, and its end, show before an order does."""
+
+    def __init__(self, monitored: Monitored) -> None:
+        self._monitored = monitored
+        self._clock: Clock = monitored.clock
+        self._trial: Future[None] | None = None
+        self._began = self._clock.monotonic()
+        self.thread = PeriodicThread("acmems-state-trials", self.turn, STORAGE_SECONDS, clock=self._clock)
+
+    def turn(self) -> None:
+        """Begin a trial if none goes on."""
+        state = self._monitored.state
+        if state is not None and (self._trial is None or self._trial.done()):
+            self._began, self._trial = self._clock.monotonic(), state.check()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the state is not ready in words for strangers, None if it is."""
+        state, seconds = self._monitored.state, self._clock.monotonic() - self._began
+        if state is None:
+            return None
+        if state.failure is not None:
+            return "the state cannot be written: nothing is ordered"
+        if self._trial is not None and not self._trial.done() and seconds > PATIENCE_SECONDS:
+            return f"the state has not answered for {seconds:.0f} seconds: nothing is ordered"
+        return None
 
 
 class CATrials:

@@ -172,7 +172,7 @@ class AccountDirectory:
                 yield f"the account directory {self.path} is not writable: {denial(self.path)}"
             presented = self.path / "presented"
             if presented in closed_directories(self.path):
-                yield f"proofs in DNS cannot be noted: {denial(presented)}"
+                yield f"proofs in DNS that are noted there cannot be withdrawn: {denial(presented)}"
         except AccountError as error:
             yield str(error)
         except OSError as error:

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from acmems.challenges import Validator
-from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.journal import ProofJournal
+from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
@@ -72,6 +73,8 @@ class AcmeIssuer:
             seconds.
         clock: for deadlines, waits and dates.
         memory: remembers unfinished orders over a restart, None for nothing.
+        journal: where proofs are noted that are presented; None: in files in the directory of the account.
+        processes: that speak to the CA from the same address, this one among them.
 
     Attributes:
         directory: where the account's key and registration lie.
@@ -84,6 +87,9 @@ class AcmeIssuer:
         timeout: float,
         clock: Clock = SYSTEM,
         memory: OrderMemory | None = None,
+        *,
+        journal: ProofJournal | None = None,
+        processes: int = 1,
     ) -> None:
         self.options = options
         self.clock = clock
@@ -91,7 +97,9 @@ class AcmeIssuer:
         self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
         self._memory = memory
-        self._proofs = PresentedProofs(clock, Journal(options.dir / "presented"))
+        self._processes = processes
+        files = NoteFiles(options.dir / "presented")  # in which an earlier version may have left something
+        self._proofs = PresentedProofs(clock, *([files] if journal is None else [journal, files]))
         self._opening: _Opening | None = None  # for the loop's thread
         self._lock = threading.Lock()  # guards what follows
         self._client: Client | None = None
@@ -174,6 +182,7 @@ class AcmeIssuer:
                 self.loop,
                 ca_file=self.options.ca_file,
                 hosts=self.options.hosts,
+                processes=self._processes,
             )
         except ValueError as error:
             raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error

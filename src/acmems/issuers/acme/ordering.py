@@ -18,6 +18,7 @@ from acmems.exceptions import (
     ChallengeFailed,
     DeadlinePassed,
     FateUnknown,
+    LeaseLost,
     PayloadInvalid,
     RateLimited,
     StateUnavailable,
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # After these an order stays open: it can still be finished, by whoever asks next.
-_PASSING = (DeadlinePassed, CAUnavailable, RateLimited, StateUnavailable, ValidatorUnavailable)
+_PASSING = (DeadlinePassed, CAUnavailable, LeaseLost, RateLimited, StateUnavailable, ValidatorUnavailable)
 _ODD_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds until the next look after an answer that tells nothing
 _ODD_RETRY_AFTER = 30.0  # seconds after which to ask again when all of these looks have told nothing
 _MOST_FINALIZES = 5  # that one request for a certificate sends, where the CA does not take them
@@ -127,6 +128,7 @@ class Ordering:
             PayloadInvalid: the CA does not accept the CSR.
             AccountError: the CA does not accept the account.
             StateUnavailable, ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
+            LeaseLost: another server goes on with it.
         """
         try:
             resumed = yield from self._resume(request, deadline, identity)
@@ -192,7 +194,7 @@ class Ordering:
     def _resume(
         self, request: CertificateRequest, deadline: Deadline, identity: str
     ) -> Steps[tuple[Order, OpenOrder] | None]:
-        opened = self._open.get(identity)
+        opened = self._open.resume(identity)
         if opened is None:
             return None
         if self._clock.monotonic() >= opened.until:

@@ -262,8 +262,8 @@ class Proving:
             register(attempt)
 
     def _act(self, validator: Validator, act: Callable[[], None]) -> Steps[None]:
-        """Have a validator do something, in a thread unless it does it at once."""
-        if validator.is_immediate:
+        """Have a validator do something, in a thread unless it takes no time."""
+        if self.proofs.is_immediate(validator):
             act()
         else:
             yield from self._threads.call(act)

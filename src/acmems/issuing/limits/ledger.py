@@ -12,7 +12,7 @@ from acmems.exceptions import LimitReached
 from acmems.issuing.limits import gcra
 from acmems.issuing.limits.charges import Charge, Renewal, charges, failures
 from acmems.issuing.limits.limit import Counted, Limit
-from acmems.state.buckets import BucketRecord, BucketRecords
+from acmems.state.limits.buckets import BucketRecord, BucketRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 

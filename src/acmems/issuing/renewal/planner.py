@@ -15,7 +15,7 @@ from acmems.exceptions import AcmeException
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.issuing.renewal.due import Window, by_lifetime, is_to_be_told, moved, next_question
 from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.renewals import RenewalRecord, RenewalRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)

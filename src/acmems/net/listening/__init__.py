@@ -12,6 +12,7 @@ uses its place.
 - `shares`: who has how much of it by address, and whose turn it is, as pure rules
 - `limits`: how much is taken on, and who goes first, as pure rules
 - `loop`: the thread, what it waits for, its timer
+- `balance`: which of several processes accepts
 - `acceptor`: taking clients on within the limits
 - `plan`: what a listener is to be
 - `listener`: all of them together
@@ -19,6 +20,7 @@ uses its place.
 
 from __future__ import annotations
 
+from acmems.net.listening.balance import AcceptBalance, ConnectionCounts
 from acmems.net.listening.binder import Binder
 from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Host, Occupancy, StreamService
@@ -28,11 +30,13 @@ from acmems.net.listening.plan import ListenerPlan
 from acmems.net.listening.sockets import BoundSocket, BoundSockets, SocketPool
 
 __all__ = [
+    "AcceptBalance",
     "Binder",
     "BoundSocket",
     "BoundSockets",
     "ClientSocket",
     "Connection",
+    "ConnectionCounts",
     "Descriptors",
     "Hangup",
     "Host",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from acmems.net.address import IPNetwork
+from acmems.net.listening.balance import AcceptBalance
 from acmems.net.listening.connection import Connection, Occupancy
 from acmems.net.listening.limits import ListenerLimits, is_spare, rank, spare
 from acmems.net.listening.loop import EventLoop
@@ -26,6 +27,7 @@ _BATCH = 4  # connections accepted before others have their turn; it takes littl
 _MOST_BATCHES = 1024  # of those who wait at a socket that is left
 _COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
 _SUM_SECONDS = 60.0  # between two lines that say how many connections were closed for others
+_WAY_SECONDS = 0.001  # for which other processes have their chance to accept
 _TRIES = 64  # addresses that wait, for which it is tried at once to make room
 _DONE = frozenset({Occupancy.SERVED, Occupancy.LEAVING})  # nobody has to be told that these are closed
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -58,6 +60,7 @@ class Acceptor:
         end: ends a connection to make room for others.
         park: takes the place of a connection on which nothing has come, and returns its socket.
         trusted_proxies: whose connections count for their clients, and not for themselves.
+        balance: tells whether another process is to accept; None where there is none.
 
     Attributes:
         places: who holds how many.
@@ -76,6 +79,7 @@ class Acceptor:
         end: Callable[[Connection], None],
         park: Callable[[Connection], socket.socket],
         trusted_proxies: Sequence[IPNetwork] = (),
+        balance: AcceptBalance | None = None,
     ) -> None:
         self.places = Places(limits.connections)
         self.shed = 0
@@ -88,6 +92,7 @@ class Acceptor:
         self._end = end
         self._park = park
         self._trusted_proxies = tuple(trusted_proxies)
+        self._balance = balance
         self._sockets: deque[socket.socket] = deque()
         self._waiting: WaitingRoom[_Client] = WaitingRoom()
         self._spare: list[tuple[float, Connection]] = []  # since when they were idle as they were found
@@ -127,6 +132,10 @@ class Acceptor:
             return PROXIES
         return share_of(host)
 
+    def begin(self) -> None:
+        """Let other processes know that this one accepts from now on."""
+        self._note_count()
+
     def listen(self, sockets: Sequence[socket.socket]) -> None:
         """Accept what connects to these listening sockets from now on."""
         self._sockets.extend(sockets)
@@ -145,7 +154,7 @@ class Acceptor:
                 for _ in range(_MOST_BATCHES):
                     if self._is_exhausted or not _is_awaited(sock):
                         break
-                    self._accept(sock)
+                    self._take(sock)
                 self._sockets.remove(sock)
                 self._loop.unwatch(sock.fileno())
 
@@ -153,6 +162,9 @@ class Acceptor:
         """Accept nothing more; before the sockets are closed. Who waits is still served."""
         self.leave(tuple(self._sockets))
         self._is_exhausted = False
+        if self._balance is not None:
+            self._balance.note(None)
+            self._balance = None
 
     def close(self) -> None:
         """Send away who waits."""
@@ -162,6 +174,7 @@ class Acceptor:
 
     def note_free_place(self) -> None:
         """Let someone who waits have the place of a connection that has closed."""
+        self._note_count()
         if self._waiting:
             self._resume_soon()
 
@@ -203,7 +216,29 @@ class Acceptor:
         return self._crowded_since
 
     def _accept(self, sock: socket.socket) -> None:
-        """Accept who comes."""
+        """Accept who comes, unless that is rather another process's."""
+        if self._balance is not None and self._balance.is_ahead(self.places.taken + len(self._waiting)):
+            # If all others are busy, it is this one's after all.
+            for each in self._sockets:
+                self._loop.change(each.fileno(), 0)
+            self._loop.later(_WAY_SECONDS, self._come_back)
+        else:
+            self._take(sock)
+
+    def _come_back(self) -> None:
+        """Accept who was left to other processes and still waits."""
+        for sock in self._sockets:
+            if not self._is_exhausted:
+                self._loop.change(sock.fileno(), select.EPOLLIN)
+                self._take(sock)
+
+    def _note_count(self) -> None:
+        """Let other processes know how many clients this one has."""
+        if self._balance is not None:
+            self._balance.note(self.places.taken + len(self._waiting))
+
+    def _take(self, sock: socket.socket) -> None:
+        """Accept some of those who wait at a socket."""
         for _ in range(_BATCH):
             try:
                 connected, peer = sock.accept()
@@ -214,6 +249,7 @@ class Acceptor:
                     self._exhaust(error)
                 break
             self._arrive(_Client(connected, (_unmapped(peer[0]), peer[1])))
+        self._note_count()
 
     def _arrive(self, client: _Client) -> None:
         """Give a newcomer a place, or let it wait for one, even if only until those before it have theirs."""

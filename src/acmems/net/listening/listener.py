@@ -12,6 +12,7 @@ from typing import Self
 
 from acmems.net.address import Address, IPNetwork
 from acmems.net.listening.acceptor import Acceptor
+from acmems.net.listening.balance import AcceptBalance
 from acmems.net.listening.binder import bind
 from acmems.net.listening.channel import ClientSocket, Hangup, Readiness
 from acmems.net.listening.connection import Connection, Occupancy, StreamService
@@ -41,6 +42,8 @@ class Listener:
         trusted_proxies: whose connections count for their clients, and not for themselves.
         datagrams: takes the datagrams that come to a socket on one of the same addresses; None for no such
             sockets.
+        balance: tells whether another process that listens on the same sockets is to accept; None where there
+            is none.
         clock: for deadlines.
 
     Attributes:
@@ -57,6 +60,7 @@ class Listener:
         defaults: Sequence[Address] = (),
         trusted_proxies: Sequence[IPNetwork] = (),
         datagrams: Callable[[socket.socket], None] | None = None,
+        balance: AcceptBalance | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -83,6 +87,7 @@ class Listener:
             end=self._end,
             park=self._park,
             trusted_proxies=trusted_proxies,
+            balance=balance,
         )
 
     @classmethod
@@ -101,6 +106,7 @@ class Listener:
             defaults=plan.defaults,
             trusted_proxies=plan.trusted_proxies,
             datagrams=plan.datagrams,
+            balance=plan.balance,
             clock=clock,
         )
 
@@ -171,6 +177,7 @@ class Listener:
 
     def start(self) -> None:
         """Serve, from now until `close`."""
+        self._loop.soon(self._acceptor.begin)
         self._loop.start()
 
     def open(self) -> Self:

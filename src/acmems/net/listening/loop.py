@@ -56,6 +56,7 @@ class EventLoop:
         self._now = clock.monotonic()  # when the current turn began
         self._progress = Progress(_HANGING_SECONDS, clock)
         self._due: float | None = None
+        self._later: tuple[float, Step] | None = None
         self._steps: dict[int, Step] = {}
         self._submitted: deque[Step] = deque()
         self._queue: TurnQueue[Step] = TurnQueue()
@@ -118,6 +119,10 @@ class EventLoop:
         if self._due is None:
             self._due = self._now + self._tick_seconds
 
+    def later(self, seconds: float, step: Step) -> None:
+        """Make a call in so many seconds, and not the one that was to be made later before."""
+        self._later = self._clock.monotonic() + seconds, step
+
     def soon(self, step: Step) -> None:
         """Make a call after those that are due now."""
         self._submitted.append(step)
@@ -168,6 +173,10 @@ class EventLoop:
         calls = len(self._submitted)  # what these calls submit is for the next turn
         for _ in range(calls):
             _call(self._submitted.popleft())
+        if self._later is not None and self._now >= self._later[0]:
+            (_, step), self._later = self._later, None
+            _call(step)
+            calls += 1
         is_due = self._due is not None and self._now >= self._due
         if is_due:
             self._due = None
@@ -217,9 +226,12 @@ class EventLoop:
     def _timeout(self, timeout: float | None) -> float | None:
         if self._submitted or self._has_turns:
             return 0
-        if self._due is None:
+        dues = [self._due] if self._due is not None else []
+        if self._later is not None:
+            dues.append(self._later[0])
+        if not dues:
             return timeout
-        left = max(0.0, self._due - self._clock.monotonic())
+        left = max(0.0, min(dues) - self._clock.monotonic())
         return left if timeout is None else min(left, timeout)
 
     def _ring(self) -> None:

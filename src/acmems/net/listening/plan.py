@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from acmems.net.address import Address, IPNetwork
+from acmems.net.listening.balance import AcceptBalance
 from acmems.net.listening.connection import StreamService
 from acmems.net.listening.limits import ListenerLimits
 
@@ -25,6 +26,8 @@ class ListenerPlan:
         trusted_proxies: whose connections count for their clients, and not for themselves.
         datagrams: takes the datagrams that come to a socket on one of the same addresses; None for no such
             sockets.
+        balance: tells whether another process that listens on the same sockets is to accept; None where there
+            is none.
     """
 
     name: str
@@ -34,3 +37,4 @@ class ListenerPlan:
     defaults: tuple[Address, ...] = ()
     trusted_proxies: tuple[IPNetwork, ...] = ()
     datagrams: Callable[[socket.socket], None] | None = None
+    balance: AcceptBalance | None = None

@@ -230,9 +230,14 @@ class Places:
         self._most = most
 
     @property
+    def taken(self) -> int:
+        """How many places somebody has."""
+        return self._held.total + self._proxies
+
+    @property
     def free(self) -> int:
         """How many places nobody has."""
-        return self._most - self._held.total - self._proxies
+        return self._most - self.taken
 
     @property
     def largest(self) -> str | None:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from acmems.net.tlsalpn.certificate import server_name
 from acmems.net.tlsalpn.connection import HANDSHAKE_LIMITS, HandshakeService
-from acmems.net.tlsalpn.presented import ChallengeCertificates
+from acmems.net.tlsalpn.presented import ChallengeCertificates, OtherProofs
 
-__all__ = ["HANDSHAKE_LIMITS", "ChallengeCertificates", "HandshakeService", "server_name"]
+__all__ = ["HANDSHAKE_LIMITS", "ChallengeCertificates", "HandshakeService", "OtherProofs", "server_name"]

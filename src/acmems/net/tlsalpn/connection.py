@@ -9,7 +9,8 @@ import ssl
 from acmems.net.listening import ClientSocket, Connection, Host, ListenerLimits, Occupancy, Readiness
 from acmems.net.tlsalpn.certificate import PROTOCOL
 from acmems.net.tlsalpn.hello import Hello, read_hello
-from acmems.net.tlsalpn.presented import ChallengeCertificates, Watcher
+from acmems.net.tlsalpn.presented import ChallengeCertificates, ChallengeContext, OtherProofs, Watcher
+from acmems.x509.identifiers import Identifier
 
 HANDSHAKE_LIMITS = ListenerLimits(connections=200, waiting=2000, crowd_grace_seconds=1.0, tick_seconds=0.1)
 """What a listener for handshakes takes on, each of which is short."""
@@ -24,6 +25,7 @@ class HandshakeState(enum.Enum):
     """How far a connection has come."""
 
     HELLO = enum.auto()
+    LOOKUP = enum.auto()  # whether another server presents a proof is looked up
     HANDSHAKE = enum.auto()
     LINGERING = enum.auto()  # all is said; the client's end of it is waited for
 
@@ -33,14 +35,16 @@ class HandshakeService:
 
     Args:
         certificates: the proofs that are presented.
+        others: looks up what other servers present; None: there are none.
     """
 
-    def __init__(self, certificates: ChallengeCertificates) -> None:
+    def __init__(self, certificates: ChallengeCertificates, others: OtherProofs | None = None) -> None:
         self.certificates = certificates
+        self.others = others
 
     def connection(self, host: Host, channel: ClientSocket, peer: tuple[str, int]) -> HandshakeConnection:
         """Return the server's end of a connection that was accepted."""
-        return HandshakeConnection(host, channel, peer, self.certificates)
+        return HandshakeConnection(host, channel, peer, self)
 
 
 class HandshakeConnection(Connection):
@@ -50,27 +54,29 @@ class HandshakeConnection(Connection):
         host: the listener.
         channel: the client's bytes.
         peer: address and port of the client.
-        certificates: the proofs that are presented.
+        service: knows the proofs that are presented.
     """
 
     __slots__ = (
-        "_certificates",
         "_count",
+        "_found",
         "_incoming",
         "_outgoing",
         "_received",
+        "_service",
         "_tls",
         "_watchers",
         "state",
     )
 
     def __init__(
-        self, host: Host, channel: ClientSocket, peer: tuple[str, int], certificates: ChallengeCertificates
+        self, host: Host, channel: ClientSocket, peer: tuple[str, int], service: HandshakeService
     ) -> None:
         super().__init__(host, channel, peer)
         self.deadline = self.since + _SECONDS
         self.state = HandshakeState.HELLO
-        self._certificates = certificates
+        self._service = service
+        self._found: tuple[ChallengeContext | None] | None = None  # once it has been looked up
         self._received = b""
         self._count = 0
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -81,6 +87,8 @@ class HandshakeConnection(Connection):
         """Go on as far as is possible without waiting."""
         try:
             self._flush()
+            if self.state is HandshakeState.LOOKUP and self._found is not None:
+                self._shake_with(*self._found)
             while not self.is_closed and (data := self.channel.receive()) is not None:
                 self._count += len(data)
                 if not data or self._count > _MOST:
@@ -107,6 +115,8 @@ class HandshakeConnection(Connection):
                 return
             if hello is not None:
                 self._greet(hello)
+        elif self.state is HandshakeState.LOOKUP:
+            self._received += data
         elif self.state is HandshakeState.HANDSHAKE:
             self._incoming.write(data)
             self._shake()
@@ -116,7 +126,23 @@ class HandshakeConnection(Connection):
         if PROTOCOL.encode() not in hello.protocols:
             self._refuse(_NO_PROTOCOL)
             return
-        answer = self._certificates.find(hello.server_name)
+        own = self._service.certificates.find(hello.server_name)
+        others = self._service.others
+        if own is None and others is not None and others.find(hello.server_name, self._find):
+            self.state = HandshakeState.LOOKUP
+        else:
+            self._shake_with(own)
+
+    def _find(self, proof: tuple[Identifier, str] | None) -> None:
+        """Go on with what another server presents; by any thread."""
+        context = None
+        if proof is not None:
+            with contextlib.suppress(OSError):  # no room for it: then there is none
+                context = self._service.certificates.context_of(*proof)
+        self._found = (context,)
+        self.host.wake(self)
+
+    def _shake_with(self, answer: ChallengeContext | None) -> None:
         if answer is None:
             self._refuse(_UNRECOGNIZED_NAME)
             return

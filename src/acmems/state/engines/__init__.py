@@ -2,6 +2,9 @@
 
 - `contract`: what the rest of `acmems.state` speaks to
 - `sqlite`: one file, for the servers of one machine
+- `postgresql`: a database of PostgreSQL, for any number of servers
+- `connection`, `pool`: connections to that which never hang, and how long until the next attempt
+- `copying`: backups of such a file, and what can be saved of a damaged one
 - `group_commit`: changes that share transactions, for each engine
 - `migrations`: the tables, as the steps from one revision to the next
 - `places`: which file systems SQLite is safe on

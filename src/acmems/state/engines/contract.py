@@ -45,8 +45,9 @@ class Transaction(Protocol):
 
 
 Change = Callable[[Transaction], T]
-"""What is done in a transaction. It MUST NOT commit, and MUST do no harm when it is done twice: nobody knows
-whether a transaction was committed when the connection ends meanwhile."""
+"""What is done in a transaction. It MUST NOT commit, and MUST do no harm when it is done again: nobody knows
+whether a transaction was committed when the connection ends meanwhile, and one that others who write get in
+the way of is begun anew."""
 
 
 class Database(Protocol):
@@ -71,7 +72,7 @@ class Database(Protocol):
         waits for the disk a few times and not once each.
 
         Args:
-            change: called in a transaction, perhaps twice.
+            change: called in a transaction, perhaps more than once.
             soon: whether a transaction is begun for it; otherwise it waits for that of another change, or
                 for `flush`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import Any, TypeVar
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Transaction
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -84,12 +87,16 @@ class GroupCommit:
 
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
         outcomes = self._transact([change.apply for change in changes])
-        self.failure = None
+        if self.failure is not None:
+            self.failure = None
+            logger.info("the state can be written again")
         for change, outcome in zip(changes, outcomes, strict=True):
             change.future.set_result(outcome)
 
     def _fail(self, changes: Sequence[_QueuedChange], error: Exception) -> None:
         if isinstance(error, StateUnavailable):
+            if self.failure is None:  # told once, and not for each change
+                logger.error("nothing is ordered until this is mended: %s", error)
             self.failure = error
         for change in changes:
             change.future.set_exception(error)

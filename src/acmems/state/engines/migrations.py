@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,8 +63,6 @@ _CHAINS = """
         reference TEXT,             -- of that request in the log
         serial TEXT NOT NULL,       -- hexadecimal
         key_digest TEXT NOT NULL,   -- SHA-256 of the public key
-        csr {octets},
-        pem {octets} NOT NULL,
         order_url TEXT,
         not_before BIGINT NOT NULL,
         not_after BIGINT NOT NULL,
@@ -73,12 +72,16 @@ _CHAINS = """
         reason TEXT,                -- of the revocation
         last_asked BIGINT,
         asked_by TEXT,
-        asked BIGINT NOT NULL DEFAULT 0 -- how often
+        asked BIGINT NOT NULL DEFAULT 0, -- how often
+        csr {octets},               -- long, and therefore last: what is looked through lies together
+        pem {octets} NOT NULL
     );
     CREATE INDEX chains_identity ON chains (identity, not_after);
     CREATE INDEX chains_serial ON chains (serial);
     CREATE INDEX chains_key ON chains (key_digest);
-    CREATE INDEX chains_end ON chains (not_after)
+    CREATE INDEX chains_end ON chains (not_after, fingerprint);
+    CREATE INDEX chains_current ON chains (storage, fingerprint) WHERE superseded IS NULL AND reason IS NULL;
+    CREATE INDEX chains_revoked ON chains (not_after, fingerprint) WHERE reason IS NOT NULL
 """
 
 _EVENTS = """
@@ -111,11 +114,12 @@ _PROOFS = """
         account_url TEXT NOT NULL,
         is_wildcard BIGINT NOT NULL,
         issuers TEXT NOT NULL,      -- one a line
-        place TEXT,                 -- where the record was put, if not at the usual name
-        node TEXT NOT NULL,
+        place TEXT NOT NULL,        -- where it is found, as its validator spells it
+        stage TEXT NOT NULL,        -- answered (by the nodes), placed (in DNS), leaving (being withdrawn)
+        node TEXT NOT NULL,         -- who presents or withdraws it; '' where that has failed
         presented BIGINT NOT NULL
     );
-    CREATE INDEX proofs_name ON proofs (name)
+    CREATE INDEX proofs_place ON proofs (place)
 """
 
 _PAUSES = """
@@ -178,6 +182,11 @@ MIGRATIONS = (
     f"{_BUCKETS};{_RENEWALS}",
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
+
+TABLES = tuple(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
+"""The tables that these make."""
+PROBES = "probes"
+"""The one of them that holds nothing."""
 
 
 def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:

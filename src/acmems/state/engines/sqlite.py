@@ -165,21 +165,21 @@ class SqliteDatabase:
             while True:
                 self._readers.get_nowait().close()
         self._connection.close()
-        if self._file_lock is not None:
-            os.close(self._file_lock)
+        lock, self._file_lock = self._file_lock, None
+        if lock is not None:
+            os.close(lock)
 
-    def backup(self, target: Path) -> None:
-        """Copy everything, as it is at one moment, to another file; a server that runs goes on meanwhile.
+    @staticmethod
+    def revision_of(path: Path) -> int:
+        """Return how many migrations a file has seen; zero where there is none.
 
         Raises:
-            StateUnavailable: it cannot be read or written.
+            StateUnavailable: it cannot be read, or was written by a newer version; the text says what to do.
         """
-        with _describing(target), contextlib.closing(sqlite3.connect(target)) as copy:
-            reader = self._reader()
-            try:
-                reader.backup(copy)
-            finally:
-                self._give_back(reader)
+        if not path.exists():
+            return 0
+        with _describing(path), contextlib.closing(_reading(path)) as reader:
+            return _revision(reader, path)
 
     def _transact(self, changes: Sequence[Change[Any]]) -> list[Any]:
         connection = self._connection
@@ -236,6 +236,11 @@ def take_lock(path: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether an error says that a file is damaged, and not only that it cannot be used now."""
+    return type(error.__cause__) is sqlite3.DatabaseError  # whose subclasses are about other things
 
 
 def is_log_safe(version: tuple[int, ...]) -> bool:

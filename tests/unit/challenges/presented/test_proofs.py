@@ -13,13 +13,13 @@ import pytest
 from tests.fake_ca import NAME, TOKEN, FakeValidator, Time
 
 from acmems.challenges import Proof
-from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import DeadlinePassed, ValidatorUnavailable
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier
 
-NOWHERE = Journal(Path("/nonexistent/presented"))
+NOWHERE = NoteFiles(Path("/nonexistent/presented"))
 
 
 def proof(on_request: Callable[[], None] = lambda: None) -> Proof:

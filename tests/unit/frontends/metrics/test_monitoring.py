@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +16,19 @@ from tests.monitoring import TEXT, Health, Stand
 from tests.peers import wait_until
 
 from acmems.events import DeliveredEvent, Event, NotIssuedEvent, RefusedEvent
-from acmems.exceptions import CAUnavailable, RateLimited, StorageUnavailable
+from acmems.exceptions import CAUnavailable, RateLimited, StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics import monitoring as module
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
-from acmems.issuing import pauses
+from acmems.frontends.metrics.snapshot import Family, Snapshot, unpacked
+from acmems.issuing.subjects import EverythingSubject
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
 from acmems.net.listening import Listener, ListenerLimits
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage, IssuerIdentity
 
 KNOWN: dict[str, Any] = {"reference": "r", "client": "192.0.2.1"}
+FAMILY: Family = ("sum", "gauge", "Sum.", [("sum", {}, 7.0)])
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -45,6 +50,27 @@ def monitoring(stand: Stand) -> Iterator[Monitoring]:
 
 def ask(monitoring: Monitoring, path: str) -> HttpResponse:
     return monitoring.front_end._pages[path]()
+
+
+class TestSeveralProcesses:
+    """What is answered where the server has several processes."""
+
+    def test_all_are_asked(self, stand: Stand) -> None:
+        """Whoever is asked says what all of them know, and keeps no scrape of its own."""
+        known = Snapshot(["acmems-mgmt of process 2"], ["the disk"], unpacked([FAMILY]))
+        monitoring = Monitoring(stand, lambda: known)
+        assert ask(monitoring, METRICS).body == b"# HELP sum Sum.\n# TYPE sum gauge\nsum 7.0\n"
+        assert ask(monitoring, HEALTHZ).body == b"ended or hanging: acmems-mgmt of process 2\n"
+        assert ask(monitoring, READYZ).body == b"the disk\n"
+        known = Snapshot([], [], unpacked([(*FAMILY[:3], [("sum", {}, 8.0)])]), is_stopping=True)
+        assert b"sum 8.0\n" in ask(monitoring, METRICS).body
+        assert ask(monitoring, HEALTHZ).body == b"stopping\n"
+
+    @pytest.mark.parametrize("path", [METRICS, HEALTHZ, READYZ])
+    def test_they_cannot_be_asked(self, stand: Stand, path: str) -> None:
+        """Where nobody knows how all of them are, that is the answer."""
+        answer = ask(Monitoring(stand, lambda: None), path)
+        assert (answer.status, answer.body) == (503, b"the supervisor does not answer\n")
 
 
 def samples(stand: Stand, monitoring: Monitoring) -> Samples:
@@ -99,7 +125,7 @@ class TestReadiness:
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_all_that_is_lacking(
-        self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch
+        self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """Each thing that is lacking has a line, without paths and reasons."""
 
@@ -108,13 +134,19 @@ class TestReadiness:
 
         monkeypatch.setattr(FileStorage, "check", check)
         stand.stub.account = None
-        monitoring._storages.turn()
-        wait_until(lambda: ask(monitoring, READYZ).body.count(b"\n") == 2, "the storage was tried")
-        reply = ask(monitoring, READYZ)
+        with contextlib.closing(SqliteDatabase.open(tmp_path / "state.sqlite")) as stand.state:
+            assert value(samples(stand, monitoring), "acmems_state_writable") == 1
+            stand.state._commits.failure = StateUnavailable("disk I/O error (/srv/secret)")
+            monitoring._storages.turn()
+            wait_until(lambda: ask(monitoring, READYZ).body.count(b"\n") == 3, "the storage was tried")
+            reply = ask(monitoring, READYZ)
+            assert value(samples(stand, monitoring), "acmems_state_writable") == 0
         assert reply.status == 503
-        assert reply.body == (
-            b"storage 'disk' cannot be written\nthe account at the CA is not known: the log says why\n"
-        )
+        assert reply.body.decode().splitlines() == [
+            "storage 'disk' cannot be written",
+            "the state cannot be written: nothing is ordered",
+            "the account at the CA is not known: the log says why",
+        ]
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
     def test_asking_tries_nothing(
@@ -233,7 +265,7 @@ class TestMetrics:
     def test_pauses_and_work(self, stand: Stand, monitoring: Monitoring) -> None:
         """Pauses are counted by what they stop, issuances by what becomes of them."""
         overall = RateLimited("too many", is_overall=True, retry_after=60)
-        stand.issuance.pauses._cooldown.note(pauses._Everything(), overall, 60)
+        stand.issuance.pauses._cooldown.note(EverythingSubject().text(""), overall, 60)
         found = samples(stand, monitoring)
         assert value(found, "acmems_pauses", subject="everything") == 1
         assert value(found, "acmems_pauses", subject="name") == 0

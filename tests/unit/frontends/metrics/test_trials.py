@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +21,11 @@ from acmems.exceptions import (
     ChallengeFailed,
     ClocksDiffer,
     FateUnknown,
+    StateUnavailable,
     StorageUnavailable,
 )
-from acmems.frontends.metrics.trials import CA_SECONDS, PATIENCE_SECONDS, CATrials, StorageTrials
+from acmems.frontends.metrics.trials import CA_SECONDS, PATIENCE_SECONDS, CATrials, StateTrials, StorageTrials
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage
 
 NOW = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
@@ -114,6 +119,68 @@ class TestStorages:
         (stand.folder / "other").mkdir()
         stand.config = stand.configured(TEXT.replace("disk", "other"))
         assert turn(trials) == {"other": None}
+
+
+class TestState:
+    @pytest.fixture
+    def state(self, stand: Stand, tmp_path: Path) -> Iterator[SqliteDatabase]:
+        opened = SqliteDatabase.open(tmp_path / "state.sqlite")
+        stand.state = opened
+        yield opened
+        opened.close()
+
+    def test_none(self, stand: Stand) -> None:
+        """Where another server has the state, nothing is lacking."""
+        trials = StateTrials(stand)
+        trials.turn()
+        assert trials.failure is None
+
+    def test_one_that_cannot_be_written(
+        self,
+        stand: Stand,
+        state: SqliteDatabase,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """It is told once, without its reason to strangers, and is well again by itself."""
+        caplog.set_level(logging.INFO)
+        trials = StateTrials(stand)
+
+        def turn() -> str | None:
+            trials.turn()
+            assert trials._trial is not None
+            concurrent.futures.wait([trials._trial], 20)
+            return trials.failure
+
+        def fail(_: object) -> list[object]:
+            raise StateUnavailable("disk full: /var/lib/secret")
+
+        assert turn() is None
+        with monkeypatch.context() as patch:
+            patch.setattr(state._commits, "_transact", fail)
+            assert [turn(), turn()] == ["the state cannot be written: nothing is ordered"] * 2
+        assert turn() is None
+        assert caplog.messages[-2:] == [
+            "nothing is ordered until this is mended: disk full: /var/lib/secret",
+            "the state can be written again",
+        ]
+
+    def test_one_that_hangs(self, stand: Stand, state: SqliteDatabase) -> None:
+        """One that does not answer for long is not ready, and is not asked again meanwhile."""
+        go = threading.Event()
+        state.write(lambda _: go.wait(20))
+        trials = StateTrials(stand)
+        trials.turn()
+        first = trials._trial
+        assert trials.failure is None
+        stand.moment.pass_by(seconds=PATIENCE_SECONDS + 1)
+        assert trials.failure == "the state has not answered for 31 seconds: nothing is ordered"
+        trials.turn()
+        assert trials._trial is first
+        go.set()
+        assert first is not None
+        first.result(20)
+        assert trials.failure is None
 
 
 class TestCA:

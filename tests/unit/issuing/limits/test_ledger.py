@@ -12,8 +12,8 @@ from acmems.exceptions import LimitReached
 from acmems.issuing.limits.charges import Renewal
 from acmems.issuing.limits.ledger import Ledger, Reservation
 from acmems.issuing.limits.limit import LETSENCRYPT, Counted
-from acmems.state.buckets import BucketRecords
 from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 

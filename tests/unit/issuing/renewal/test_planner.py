@@ -14,8 +14,8 @@ import pytest
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
 from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.renewals import RenewalRecord, RenewalRecords
 from acmems.system.clock import Clock
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -214,14 +214,6 @@ class TestBeside:
         opened.close()
         os.close(lock)
 
-    def test_a_backup(self, path: Path, state: SqliteDatabase) -> None:
-        """It is a whole state of its own."""
-        state.write(insert).result(20)
-        state.backup(path.with_name("copy.sqlite"))
-        copy = SqliteDatabase.open(path.with_name("copy.sqlite"))
-        assert count(copy) == 1
-        copy.close()
-
 
 class TestWrite:
     """A future is done when a change is durable."""

@@ -42,8 +42,26 @@ class RecoveredOrder(Protocol):
         """When the CA forgets it (aware)."""
 
 
+class OrdersOfOthers(Protocol):
+    """Tells what other servers have made of orders that are shared with them."""
+
+    def found(self, identity: str) -> RecoveredOrder | None:
+        """Return the order to go on with, None if there is none."""
+
+    def held(self, identity: str) -> Future[None]:
+        """Look whether an order is still this server's.
+
+        Returns:
+            a future; it has a `LeaseLost` where another server has taken over.
+        """
+
+
 class OrderMemory(Protocol):
     """Remembers orders over a restart; the future is done once that is certain."""
+
+    @property
+    def sharing(self) -> OrdersOfOthers | None:
+        """What other servers do with the same orders, None where there are none."""
 
     @property
     def recovered(self) -> Iterable[RecoveredOrder]:
@@ -112,17 +130,28 @@ class OpenOrders:
         self._clock = clock
         self._account = account
         self._memory = memory
+        self._others = None if memory is None else memory.sharing
         self._most = most
         self._orders: OrderedDict[str, OpenOrder] = OrderedDict()
         for each in () if memory is None else memory.recovered:
             if each.account == account:
-                left = (each.expires - clock.now()).total_seconds()
-                until = clock.monotonic() + left
-                opened = OpenOrder(each.url, until, each.expires, is_recovered=True, is_unknown=True)
-                self._orders[each.identity] = opened
+                self._orders[each.identity] = self._recovered(each)
 
     def get(self, identity: str) -> OpenOrder | None:
         """Return the open order of an identity, None if there is none."""
+        return self._orders.get(identity)
+
+    def resume(self, identity: str) -> OpenOrder | None:
+        """Return the open order to go on with, None if there is none.
+
+        Where other servers share the orders, what they have left counts, and not what is known here.
+        """
+        if self._others is not None:
+            known, found = self._orders.pop(identity, None), self._others.found(identity)
+            if found is not None and found.account == self._account:
+                opened = known if known is not None and known.url == found.url else self._recovered(found)
+                opened.is_unknown = True
+                self._orders[identity] = opened
         return self._orders.get(identity)
 
     def add(self, identity: str, order: Order) -> OpenOrder:
@@ -141,16 +170,18 @@ class OpenOrders:
         return opened
 
     def remembered(self, identity: str, opened: OpenOrder) -> Steps[None]:
-        """Return once an order would be found again after a crash.
+        """Return once an order would be found again after a crash, and no other server has taken it over.
 
         Raises:
             StateUnavailable: it cannot be remembered.
+            LeaseLost: another server has taken it over.
         """
-        if opened.noted is None:
-            return
-        if opened.noted.done() and opened.noted.exception() is not None:
-            self._note(identity, opened)  # it may work by now
-        yield from outcome(opened.noted)
+        if opened.noted is not None:
+            if opened.noted.done() and opened.noted.exception() is not None:
+                self._note(identity, opened)  # it may work by now
+            yield from outcome(opened.noted)
+        if self._others is not None:
+            yield from outcome(self._others.held(identity))
 
     def finish(self, identity: str) -> None:
         """Let go of an order whose chain is there; it is remembered until `forget`."""
@@ -161,6 +192,11 @@ class OpenOrders:
         self._orders.pop(identity, None)
         if self._memory is not None:
             self._memory.forget(identity)
+
+    def _recovered(self, found: RecoveredOrder) -> OpenOrder:
+        left = (found.expires - self._clock.now()).total_seconds()
+        until = self._clock.monotonic() + left
+        return OpenOrder(found.url, until, found.expires, is_recovered=True, is_unknown=True)
 
     def _note(self, identity: str, opened: OpenOrder) -> None:
         if self._memory is not None:

@@ -18,10 +18,12 @@ class RequestRates:
 
     Args:
         host: the CA's host.
+        processes: that ask from the same address, each of which may send its part.
     """
 
-    def __init__(self, host: str) -> None:
-        self._limits = _PUBLISHED.get(host, {})
+    def __init__(self, host: str, processes: int = 1) -> None:
+        published = _PUBLISHED.get(host, {})
+        self._limits = {resource: limit / processes for resource, limit in published.items()}
         self._next: dict[str, float] = {}  # when the requests so far would have been, evenly spread
 
     def reserve(self, resource: str, now: float) -> float:

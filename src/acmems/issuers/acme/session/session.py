@@ -64,6 +64,7 @@ class Session:
         random: numbers in [0, 1), which spread the retries of many.
         connections: how many connections are made at most to one origin.
         try_limit: seconds that one request may take, however slowly its response drips.
+        processes: that speak to the CA from the same address.
 
     Raises:
         ValueError: the directory URL is not https, or the file cannot be used.
@@ -80,6 +81,7 @@ class Session:
         random: Callable[[], float] = random.random,
         connections: int = 64,
         try_limit: float = 30.0,
+        processes: int = 1,
     ) -> None:
         self.kid: str | None = None
         """The account URL, once known."""
@@ -94,7 +96,7 @@ class Session:
         self._retries = Retries(loop.clock, random)
         self._signer = None if key is None else Signer(key)
         self._nonces = NoncePool(monotonic=loop.clock.monotonic)
-        self._rates = RequestRates(self._origin.host)
+        self._rates = RequestRates(self._origin.host, processes)
         self._nonce_method = "HEAD"
         self._requests = 0
         self._directory: Directory | None = None

@@ -21,7 +21,7 @@ import pytest
 from tests.fake_ca import FakeValidator, Time
 
 from acmems.challenges import Proof
-from acmems.challenges.presented.journal import Journal
+from acmems.challenges.presented.note_files import FileNote, NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import ValidatorUnavailable
 from acmems.system import files
@@ -45,11 +45,14 @@ NOTED = {
 }
 
 
+def note(folder: Path, *proofs: Proof) -> FileNote:
+    """Note proofs, wherever they are."""
+    return NoteFiles(folder).note(Lasting(folder), dict.fromkeys(proofs, ""))
+
+
 def abandon(folder: Path, *proofs: Proof) -> None:
     """Note proofs that are not withdrawn."""
-    note = Journal(folder).note("fake", proofs)
-    for _ in proofs:
-        note.settle(withdrawn=False)
+    note(folder, *proofs).settle(proofs, withdrawn=False)
 
 
 def fail(number: int) -> NoReturn:
@@ -88,7 +91,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_noted_while_on_show(folder: Path) -> None:
     """The note is there before the proof is presented, private, and gone when it is withdrawn."""
-    validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
+    validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), NoteFiles(folder))
     shown = [proof(), proof("b.example.org", "other")]
     proofs.present(validator, shown, Time().within())
     assert validator.noted == [1]
@@ -103,15 +106,15 @@ def test_noted_while_on_show(folder: Path) -> None:
 
 def test_a_proof_that_ends_with_the_process_is_not_noted(folder: Path) -> None:
     """A proof that ends with the process needs no note."""
-    PresentedProofs(Time().clock(), Journal(folder)).present(FakeValidator(), [proof()], Time().within())
+    PresentedProofs(Time().clock(), NoteFiles(folder)).present(FakeValidator(), [proof()], Time().within())
     assert not folder.exists()
 
 
 def test_a_sweep_leaves_notes_of_living_processes_alone(folder: Path) -> None:
     """Whoever sweeps leaves alone what another process has on show."""
-    validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
+    validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), NoteFiles(folder))
     proofs.present(validator, [proof()], Time().within())
-    PresentedProofs(Time().clock(), Journal(folder)).sweep({"fake": validator})
+    PresentedProofs(Time().clock(), NoteFiles(folder)).sweep({"fake": validator})
     assert validator.withdrawn == []
     assert len(list(folder.iterdir())) == 1
 
@@ -121,17 +124,20 @@ def test_proofs_of_a_killed_process_are_withdrawn_once(folder: Path) -> None:
     script = (
         "import os, pathlib, sys\n"
         "from acmems.challenges import Proof\n"
-        "from acmems.challenges.presented.journal import Journal\n"
+        "from acmems.challenges.presented.note_files import NoteFiles\n"
+        "from tests.fake_ca import FakeValidator\n"
         "from acmems.x509.identifiers import Identifier\n"
         "made = Proof(Identifier.dns('a.example.org'), 'token', 'token.thumbprint', lambda: None, "
         "account_url='https://ca/acct/1', is_wildcard=True)\n"
-        "Journal(pathlib.Path(sys.argv[1])).note('fake', [made])\n"
+        "NoteFiles(pathlib.Path(sys.argv[1])).note(FakeValidator(), {made: ''})\n"
         "os._exit(9)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script, folder], check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, folder], check=False, cwd=Path(__file__).parents[4]
+    )
     assert killed.returncode == 9
     validator = Lasting(folder)
-    proofs = PresentedProofs(Time().clock(), Journal(folder))
+    proofs = PresentedProofs(Time().clock(), NoteFiles(folder))
     proofs.sweep({"fake": validator})
     (left,) = validator.withdrawn
     assert (left.identifier.value, left.token, left.key_authorization) == (
@@ -146,7 +152,7 @@ def test_proofs_of_a_killed_process_are_withdrawn_once(folder: Path) -> None:
 def test_a_failed_withdrawal_is_tried_again(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What could not be withdrawn stays noted; it is tried again, ever rarer, until it is gone."""
     time = Time()
-    validator, proofs = Lasting(folder), PresentedProofs(time.clock(), Journal(folder))
+    validator, proofs = Lasting(folder), PresentedProofs(time.clock(), NoteFiles(folder))
     shown = [proof()]
     proofs.present(validator, shown, time.within())
     validator.sticky = True
@@ -166,8 +172,8 @@ def test_a_failed_withdrawal_is_tried_again(folder: Path, caplog: pytest.LogCapt
 
 def test_a_verification_that_is_gone(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where nobody is left who could withdraw, the log names what may have stayed, once."""
-    Journal(folder).note("fake", [proof()]).settle(withdrawn=False)
-    proofs = PresentedProofs(Time().clock(), Journal(folder))
+    note(folder, proof()).settle([proof()], withdrawn=False)
+    proofs = PresentedProofs(Time().clock(), NoteFiles(folder))
     proofs.sweep({})
     assert "a.example.org" in caplog.text
     assert list(folder.iterdir()) == []
@@ -182,7 +188,7 @@ def test_a_file_that_is_no_note_is_moved_aside(folder: Path, caplog: pytest.LogC
         (folder / name).write_text(text, encoding="utf-8")
     (folder / ".half").write_text("", encoding="utf-8")
     for _ in range(2):
-        PresentedProofs(Time().clock(), Journal(folder)).sweep({})
+        PresentedProofs(Time().clock(), NoteFiles(folder)).sweep({})
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         f"{name}.damaged": text for name, text in contents.items()
     }
@@ -197,7 +203,7 @@ def test_folders_pipes_and_links_are_left_and_logged_once(
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe")
     (folder / "link").symlink_to("elsewhere")
-    journal = Journal(folder)
+    journal = NoteFiles(folder)
     for _ in range(2):
         with journal.abandoned() as found:
             assert found == []
@@ -210,7 +216,7 @@ def test_a_note_of_an_older_version(folder: Path) -> None:
     folder.mkdir()
     (folder / "old").write_text(json.dumps({"verification": "fake", "proofs": [NOTED]}))
     validator = Lasting(folder)
-    PresentedProofs(Time().clock(), Journal(folder)).sweep({"fake": validator})
+    PresentedProofs(Time().clock(), NoteFiles(folder)).sweep({"fake": validator})
     assert validator.withdrawn == [proof()]
 
 
@@ -221,7 +227,7 @@ class TestDisk:
         """Where nothing can be noted, orders go on, and the log says what a crash would mean."""
         file = tmp_path / "file"
         file.touch()
-        Journal(file / "presented").note("fake", [proof()]).settle(withdrawn=True)
+        note(file / "presented", proof()).settle([proof()], withdrawn=True)
         assert "a crash now would leave them in DNS" in caplog.text
         assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names alone
 
@@ -238,9 +244,9 @@ class TestDisk:
             is_wildcard=True,
             issuers=("ca.example", "other.example"),
         )
-        Journal(folder).note("fake", [wanted]).settle(withdrawn=False)
-        with Journal(folder).abandoned() as notes:
-            assert [note.proofs for note in notes] == [(wanted,)]
+        note(folder, wanted).settle([wanted], withdrawn=False)
+        with NoteFiles(folder).abandoned() as notes:
+            assert [tuple(note.places) for note in notes] == [(wanted,)]
 
     @pytest.mark.parametrize(
         "fault", ["half of it is written", "nothing is written", "it is not synced", "it is not renamed"]
@@ -264,7 +270,7 @@ class TestDisk:
             "it is not synced": (os, "fsync", lambda *_: fail(errno.ENOSPC)),
             "it is not renamed": (Path, "rename", lambda *_: fail(errno.ENOSPC)),
         }
-        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
+        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), NoteFiles(folder))
         before, presented = descriptors(), proof()
         with monkeypatch.context() as patch:
             patch.setattr(*faults[fault])
@@ -281,17 +287,17 @@ class TestDisk:
         """A note that is there counts, though only its file was synced; it is removed in the end."""
         folder.mkdir()
         monkeypatch.setattr(files, "sync_directory", lambda _: fail(errno.EIO))
-        note = Journal(folder).note("fake", [proof()])
+        noted = note(folder, proof())
         assert "a crash now would leave them in DNS" in caplog.text
         assert len(list(folder.iterdir())) == 1
-        note.settle(withdrawn=True)
+        noted.settle([proof()], withdrawn=True)
         assert list(folder.iterdir()) == []
 
     def test_a_note_that_would_be_too_large_to_read(
         self, folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         """What could not be read back is not written either."""
-        Journal(folder).note("fake", [proof()] * 10_000)
+        note(folder, *(proof(token=str(number)) for number in range(10_000)))
         assert "File too large" in caplog.text
         assert list(folder.iterdir()) == []
 
@@ -299,9 +305,9 @@ class TestDisk:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """An error of the disk is no reason to take a note for none: it stays, and is read another time."""
-        Journal(folder).note("fake", [proof()]).settle(withdrawn=False)
+        note(folder, proof()).settle([proof()], withdrawn=False)
         before = list(folder.iterdir())
-        journal = Journal(folder)
+        journal = NoteFiles(folder)
         with monkeypatch.context() as patch:
             patch.setattr(os, "read", lambda *_: fail(errno.EIO))
             for _ in range(2):
@@ -310,7 +316,7 @@ class TestDisk:
         assert list(folder.iterdir()) == before
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         with journal.abandoned() as found:
-            assert [note.proofs for note in found] == [(proof(),)]
+            assert [tuple(note.places) for note in found] == [(proof(),)]
 
     def test_a_disk_that_became_read_only(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -319,7 +325,7 @@ class TestDisk:
         for _ in range(2):
             abandon(folder, proof())
         (folder / ".half").touch()
-        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
+        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), NoteFiles(folder))
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", lambda *_, **__: fail(errno.EROFS))
             proofs.sweep({"fake": validator})
@@ -337,18 +343,18 @@ class TestRaces:
 
         def sweep_first(descriptor: int, operation: int) -> None:
             monkeypatch.setattr(fcntl, "flock", lock)
-            with Journal(folder).abandoned() as found:
+            with NoteFiles(folder).abandoned() as found:
                 swept.append(found)
             lock(descriptor, operation)
 
         monkeypatch.setattr(fcntl, "flock", sweep_first)
-        note = Journal(folder).note("fake", [proof()])
+        noted = note(folder, proof())
         assert swept == [[]]
         (path,) = folder.iterdir()
         assert not path.name.startswith(".")
-        note.settle(withdrawn=False)
-        with Journal(folder).abandoned() as found:
-            assert [note.proofs for note in found] == [(proof(),)]
+        noted.settle([proof()], withdrawn=False)
+        with NoteFiles(folder).abandoned() as found:
+            assert [tuple(note.places) for note in found] == [(proof(),)]
 
     def test_a_sweep_that_has_the_lock(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A note whose file a sweep has locked is written to another file, without waiting for the sweep."""
@@ -364,7 +370,7 @@ class TestRaces:
 
         monkeypatch.setattr(fcntl, "flock", locked_by_another)
         with contextlib.ExitStack() as stack:
-            Journal(folder).note("fake", [proof()])
+            note(folder, proof())
             assert [path.name.startswith(".") for path in sorted(folder.iterdir())] == [True, False]
 
     @pytest.mark.parametrize("withdrawn", [True, False])
@@ -372,30 +378,30 @@ class TestRaces:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, withdrawn: bool
     ) -> None:
         """A file that lost its name between a sweep's opening and locking is not that sweep's business."""
-        note, lock = Journal(folder).note("fake", [proof()]), fcntl.flock
+        noted, lock = note(folder, proof()), fcntl.flock
         (path,) = folder.iterdir()
 
         def settle_first(descriptor: int, operation: int) -> None:
             monkeypatch.setattr(fcntl, "flock", lock)
-            note.settle(withdrawn=withdrawn)
+            noted.settle([proof()], withdrawn=withdrawn)
             if not withdrawn:
                 path.rename(folder / "renamed")
             lock(descriptor, operation)
 
         monkeypatch.setattr(fcntl, "flock", settle_first)
-        with Journal(folder).abandoned() as found:
+        with NoteFiles(folder).abandoned() as found:
             assert found == []
         assert caplog.records == []
-        with Journal(folder).abandoned() as found:
+        with NoteFiles(folder).abandoned() as found:
             assert len(found) == (0 if withdrawn else 1)
 
     def test_a_note_is_swept_by_one_process_only(self, folder: Path) -> None:
         """A note that one sweep works on is left alone by another, and is nobody's afterwards."""
-        Journal(folder).note("fake", [proof()]).settle(withdrawn=False)
-        with Journal(folder).abandoned() as first, Journal(folder).abandoned() as second:
+        note(folder, proof()).settle([proof()], withdrawn=False)
+        with NoteFiles(folder).abandoned() as first, NoteFiles(folder).abandoned() as second:
             assert (len(first), len(second)) == (1, 0)
             first[0].forget()
-        with Journal(folder).abandoned() as third:
+        with NoteFiles(folder).abandoned() as third:
             assert third == []
 
     def test_no_note_is_lost_while_another_process_sweeps(
@@ -404,8 +410,9 @@ class TestRaces:
         """While another process sweeps without a pause no note is lost, nor swept while it has its owner."""
         script = (
             "import pathlib, sys\n"
-            "from acmems.challenges.presented.journal import Journal\n"
-            "journal, seen = Journal(pathlib.Path(sys.argv[1])), 0\n"
+            "from acmems.challenges.presented.note_files import NoteFiles\n"
+            "from tests.fake_ca import FakeValidator\n"
+            "journal, seen = NoteFiles(pathlib.Path(sys.argv[1])), 0\n"
             "print(flush=True)\n"
             "while not pathlib.Path(sys.argv[2]).exists():\n"
             "    with journal.abandoned() as found:\n"
@@ -425,11 +432,11 @@ class TestRaces:
         ) as sweeping:
             assert sweeping.stdout is not None
             sweeping.stdout.readline()
-            journal, lost = Journal(folder), 0
+            journal, lost = NoteFiles(folder), 0
             for _ in range(50):
-                note = journal.note("fake", [proof()])
+                noted = journal.note(Lasting(folder), {proof(): ""})
                 lost += [path.name.startswith(".") for path in folder.iterdir()] != [False]
-                note.settle(withdrawn=True)
+                noted.settle([proof()], withdrawn=True)
             end.touch()
             assert (lost, sweeping.stdout.readline()) == (0, "0\n")
 
@@ -440,7 +447,7 @@ class TestLaterOrders:
     def test_an_abandoned_proof_that_is_presented_again_stays(self, folder: Path) -> None:
         """An abandoned proof that an order presents again stays as long as that order needs it."""
         time = Time()
-        validator, proofs = Lasting(folder), PresentedProofs(time.clock(), Journal(folder))
+        validator, proofs = Lasting(folder), PresentedProofs(time.clock(), NoteFiles(folder))
         abandon(folder, proof(), proof("b.example.org", "other"))
         presented = [proof()]
         proofs.present(validator, presented, time.within())
@@ -467,7 +474,7 @@ class TestLaterOrders:
                 assert self.go_on.wait(30)
                 super().withdraw(proofs)
 
-        validator, proofs = Slow(folder), PresentedProofs(SYSTEM, Journal(folder))
+        validator, proofs = Slow(folder), PresentedProofs(SYSTEM, NoteFiles(folder))
         abandon(folder, proof())
         with ThreadPoolExecutor(2) as pool:
             sweeping = pool.submit(proofs.sweep, {"fake": validator})
@@ -486,6 +493,6 @@ class TestLaterOrders:
         for name in ("a.example.org", "b.example.org"):
             abandon(folder, proof(name))
         told: list[int] = []
-        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), Journal(folder))
+        validator, proofs = Lasting(folder), PresentedProofs(Time().clock(), NoteFiles(folder))
         proofs.sweep({"fake": validator}, lambda: told.append(len(validator.withdrawn)))
         assert told == [1, 2]

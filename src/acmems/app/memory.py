@@ -1,0 +1,183 @@
+"""What a server remembers in its state, and how it is one of several servers there."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import socket
+from collections.abc import Callable
+
+from acmems.challenges.presented.state_notes import StateNotes
+from acmems.config import Configuration
+from acmems.events import Bus
+from acmems.exceptions import StateUnavailable
+from acmems.frontends.history import RecordedHistory
+from acmems.state.chains import ChainRecords
+from acmems.state.engines.contract import Database
+from acmems.state.engines.sqlite import StateInUse
+from acmems.state.events import EventRecords
+from acmems.state.leases import Leases
+from acmems.state.limits.pauses import PauseRecords
+from acmems.state.nodes import Node
+from acmems.state.opening import StateClaim, open_state
+from acmems.state.orders import OrderRecords
+from acmems.state.proofs import ProofLookups, ProofRecords
+from acmems.state.recorder import EventRecorder
+from acmems.state.shared_orders import SharedOrders
+from acmems.storages import IssuerIdentity, SqlStorage
+from acmems.system.clock import Clock
+from acmems.system.threads import PeriodicThread
+
+logger = logging.getLogger(__name__)
+
+ALONE_SECONDS, SHARED_SECONDS = 30.0, 5.0
+"""Between two looks at what is left to be done: other servers may end at any time."""
+
+
+class StateMemory:
+    """The parts of a state that is open.
+
+    Args:
+        database: the state.
+        clock: time.
+
+    Raises:
+        StateUnavailable: it cannot be read or written.
+
+    Attributes:
+        database: the state.
+        chains: those that were issued.
+        orders: those that are open.
+        pauses: those that last.
+        journal: notes the proofs that are presented.
+        threads: keep it up; they are to be started.
+        look_seconds: between two looks at what is left to be done.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self._clock = clock
+        self._node: Node | None = None
+        self._shared: SharedOrders | None = None
+        self._recorder: EventRecorder | None = None
+        self.chains = ChainRecords(database)
+        self.pauses = PauseRecords(database)
+        self.orders: OrderRecords | SharedOrders
+        self.threads: list[PeriodicThread] = []
+        self.look_seconds = ALONE_SECONDS
+        node = Node(database, clock=clock)
+        leases = Leases(database, node.name)
+        self._name = node.name
+        self.journal = StateNotes(ProofRecords(database, node.name, leases))
+        if database.is_shared:
+            self._node = node
+            self._node.join()
+            self.orders = self._shared = SharedOrders(database, leases, self.pauses)
+            self.threads.append(self._node.thread)
+            self.look_seconds = SHARED_SECONDS
+        else:
+            self.orders = OrderRecords(database, clock.now())
+
+    def history(self, issuer: IssuerIdentity, bus: Bus) -> RecordedHistory:
+        """Return what notes chains as they are issued and delivered.
+
+        Args:
+            issuer: whose chains these are.
+            bus: tells of deliveries.
+
+        Raises:
+            StateUnavailable: it cannot be read which are revoked.
+        """
+        self.chains.learn_revoked()
+        history = RecordedHistory(self.chains, issuer, self._clock)
+        bus.subscribe(history)
+        return history
+
+    def attach_lookups(self, lookups: ProofLookups) -> None:
+        """Let front ends answer for the proofs that other servers present."""
+        lookups.attach(self.database, self._name)
+
+    def record_events(self, bus: Bus, keep_events: Callable[[], datetime.timedelta]) -> None:
+        """Keep what happens from now on.
+
+        Args:
+            bus: tells of it.
+            keep_events: returns for how long.
+        """
+        self._recorder = EventRecorder(
+            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self._clock
+        )
+        bus.subscribe(self._recorder)
+        self.threads.append(self._recorder.thread)
+
+    def keep_up(self) -> None:
+        """Keep what is known up to date; called from time to time."""
+        self.pauses.clean()
+        try:
+            self.chains.keep_up()
+        except StateUnavailable as error:
+            logger.debug("what other servers have revoked is not known: %s", error)
+
+    def leave(self) -> None:
+        """Leave what is not finished to other servers, if there are any."""
+        if self._shared is not None:
+            self._shared.leave()
+
+    def close(self) -> None:
+        """Write what is not written, and close the database."""
+        if self._node is not None:
+            self._node.leave()
+        if self._recorder is not None:
+            self._recorder.close()
+        self.chains.save_asked()
+        self.database.close()
+
+
+def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -> StateMemory | None:
+    """Open the state of a server; None where another server uses it.
+
+    Args:
+        config: says where it is.
+        clock: time.
+        claim: what the supervisor of a worker process has claimed for all of them.
+
+    Raises:
+        StateUnavailable: it cannot be used.
+    """
+    try:
+        return StateMemory(open_state(config.state, config.account.dir, claim=claim), clock)
+    except StateInUse as error:
+        tell_in_use(error)
+        return None
+
+
+def tell_in_use(error: StateInUse) -> None:
+    """Tell that there is no state for this server.
+
+    Args:
+        error: names the one that another server uses.
+    """
+    logger.warning(
+        "another server uses %s: this one forgets its open orders when it ends; give it a [state] of its own",
+        error,
+    )
+
+
+def attach_storages(config: Configuration, memory: StateMemory | None) -> None:
+    """Give the state to the storages that keep their chains there.
+
+    Args:
+        config: has the storages.
+        memory: the state, None where another server uses it.
+
+    Raises:
+        StateUnavailable: another server uses it, and one of them needs it.
+    """
+    for storage in config.storages.values():
+        if isinstance(storage, SqlStorage):
+            if memory is None:
+                raise StateUnavailable(
+                    f"another server uses the state, which storage '{storage.name}' is kept in: give "
+                    f"this one a [state] of its own, or another type of storage"
+                )
+            storage.attach(memory.chains)

@@ -1,0 +1,84 @@
+"""`acmems limits`: what is not ordered for now, and which rate limits the CA has told of lately."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import itertools
+import json
+import sys
+from http import HTTPStatus
+
+from acmems.commands.arguments import add_json
+from acmems.commands.exit_code import ExitCode
+from acmems.commands.tables import print_rows
+from acmems.commands.terminal import tell
+from acmems.commands.views import events
+from acmems.commands.views.pauses import COLUMNS, PauseView
+from acmems.config import Configuration
+from acmems.state.events import EventFilter, EventRecord, EventRecords
+from acmems.state.opening import view_state
+from acmems.state.overview import LastingPause, StateOverview
+from acmems.system.clock import SYSTEM, Clock
+
+HELP = "show what is not ordered for now, and which rate limits the CA has told of lately"
+
+LATELY = datetime.timedelta(days=7)
+"""For so long, refusals because of a rate limit are shown."""
+MOST_REFUSALS = 50
+"""Of which the newest are shown."""
+
+_CAUSES = datetime.timedelta(hours=2)  # before now, in which a pause that lasts has begun
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes beside configuration files."""
+    add_json(parser)
+
+
+def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTEM) -> ExitCode:
+    """Show what is known of limits.
+
+    Raises:
+        StateUnavailable: the state cannot be read.
+    """
+    now = clock.now()
+    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+        records = EventRecords(database)
+        pauses = [_view(each, records, now) for each in StateOverview(database).pauses(now)]
+        limited = EventFilter(since=now - LATELY, status=HTTPStatus.TOO_MANY_REQUESTS)
+        refusals = [*itertools.islice(records.search(limited), MOST_REFUSALS)][::-1]
+    if options.json:
+        document = {
+            "pauses": [each.document() for each in pauses],
+            "refusals": [events.document(each) for each in refusals],
+        }
+        tell(json.dumps(document))
+    else:
+        _print(pauses, refusals)
+    return ExitCode.DONE
+
+
+def _print(pauses: list[PauseView], refusals: list[EventRecord]) -> None:
+    is_terminal = sys.stdout.isatty()
+    if is_terminal:
+        tell("Not ordered for now:" if pauses else "Nothing is paused: all that is granted is ordered.")
+    print_rows(COLUMNS, (each.row() for each in pauses), kind="pause")
+    if is_terminal:
+        tell("")
+        told = "Refused" if refusals else "Nothing was refused"
+        tell(f"{told} because of a rate limit in the last {LATELY.days} days{':' if refusals else '.'}")
+    print_rows(events.COLUMNS, map(events.row, refusals), kind="refusal")
+
+
+def _view(pause: LastingPause, records: EventRecords, now: datetime.datetime) -> PauseView:
+    """Return a pause, and who was refused last for what it is about."""
+    view = PauseView.of(pause)
+    names = set(view.subject.names)
+    if names:
+        wanted = EventFilter(since=now - _CAUSES, block=view.subject.block)
+        for event in records.search(wanted):
+            if event.reason and names.intersection(event.names):
+                return PauseView.of(pause, event.block, event.client)
+    return view

@@ -1,0 +1,145 @@
+"""How certificates stand: valid, due, expired, and what is being ordered."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from acmems.commands.tables import Cell, cell
+from acmems.commands.views.documents import rfc3339
+from acmems.config import Configuration
+from acmems.exceptions import AcmeException
+from acmems.state.overview import CertificateSummary, UnfinishedOrder
+from acmems.system.terminal import Colour
+from acmems.x509 import csr
+from acmems.x509.chain import renewal_time
+
+CertificateState = Literal["valid", "due", "expired", "revoked", "superseded", "ordered"]
+
+_COLOURS: Mapping[CertificateState, Colour] = {
+    "valid": Colour.GREEN,
+    "due": Colour.YELLOW,
+    "expired": Colour.RED,
+    "revoked": Colour.RED,
+    "superseded": Colour.DIM,
+    "ordered": Colour.YELLOW,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateStanding:
+    """A certificate and its state, or an order for the first one of its kind.
+
+    Args:
+        names: its names.
+        state: what has become of it, in a word.
+        block: the auth block that granted it, None where that is not known.
+        issuer: the URL of the CA's directory.
+        due: when it is to be renewed (aware), None for an order.
+        certificate: what else is known of the certificate, None for an order.
+        order_url: the order by which one is being obtained, None where there is none.
+    """
+
+    names: tuple[str, ...]
+    state: CertificateState
+    block: str | None
+    issuer: str
+    due: datetime.datetime | None = None
+    certificate: CertificateSummary | None = None
+    order_url: str | None = None
+
+    @classmethod
+    def of_certificate(
+        cls, certificate: CertificateSummary, config: Configuration, now: datetime.datetime
+    ) -> Self:
+        """Return how a certificate stands.
+
+        Args:
+            certificate: the certificate.
+            config: knows when its storage has it renewed.
+            now: the time (aware).
+        """
+        storage = config.storages.get(certificate.storage or "")
+        within = None if storage is None else storage.renew_within
+        due = renewal_time(certificate.not_before, certificate.not_after, within)
+        return cls(
+            names=certificate.names,
+            state=_state(certificate, due, now),
+            block=certificate.block,
+            issuer=certificate.directory,
+            due=due,
+            certificate=certificate,
+            order_url=None if certificate.superseded is not None else certificate.order_url,
+        )
+
+    @classmethod
+    def of_order(cls, order: UnfinishedOrder, config: Configuration) -> Self:
+        """Return how something stands of which there is no certificate yet.
+
+        Args:
+            order: the order.
+            config: has the CA.
+        """
+        return cls(
+            names=names_of(order, config),
+            state="ordered",
+            block=order.block,
+            issuer=config.account.directory_url,
+            order_url=order.url,
+        )
+
+    @property
+    def state_cell(self) -> Cell:
+        """What a table says of the state, and of another certificate that is being ordered."""
+        is_renewed = self.order_url is not None and self.state != "ordered"
+        return cell(f"{self.state}, ordering" if is_renewed else self.state, _COLOURS[self.state])
+
+    @property
+    def issuer_host(self) -> str:
+        """The host of the CA."""
+        return urlsplit(self.issuer).netloc
+
+    def document(self) -> dict[str, Any]:
+        """Return the members of a JSON document; docs/operations.md describes each."""
+        known = self.certificate
+        return {
+            "names": list(self.names),
+            "state": self.state,
+            "block": self.block,
+            "issuer": self.issuer,
+            "storage": known and known.storage,
+            "serial": known and known.serial,
+            "fingerprint": known and known.fingerprint,
+            "not_before": None if known is None else rfc3339(known.not_before),
+            "not_after": None if known is None else rfc3339(known.not_after),
+            "renewal_due": rfc3339(self.due),
+            "last_asked": None if known is None else rfc3339(known.last_asked),
+            "asked_by": known and known.asked_by,
+            "superseded": None if known is None else rfc3339(known.superseded),
+            "revoked": None if known is None else rfc3339(known.revoked),
+            "reason": known and known.reason,
+            "order": self.order_url,
+        }
+
+
+def names_of(order: UnfinishedOrder, config: Configuration) -> tuple[str, ...]:
+    """Return the names that an order is for; none where its CSR is not acceptable any more."""
+    try:
+        return csr.parse(order.csr, config.auth.rules).names
+    except AcmeException:
+        return ()
+
+
+def _state(
+    certificate: CertificateSummary, due: datetime.datetime, now: datetime.datetime
+) -> CertificateState:
+    if certificate.reason is not None or certificate.revoked is not None:
+        return "revoked"
+    if certificate.superseded is not None:
+        return "superseded"
+    if now > certificate.not_after:
+        return "expired"
+    return "due" if now >= due else "valid"

@@ -1,0 +1,61 @@
+"""What is noted in the state of chains as they are issued and delivered."""
+
+from __future__ import annotations
+
+from acmems.events import DeliveredEvent, Event
+from acmems.issuing.requests import AcceptedRequest
+from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.storages import IssuerIdentity
+from acmems.system.clock import Clock
+from acmems.x509.chain import Chain
+
+_NOBODY = "-"  # in the place of a client, or of a reference, where there is none
+
+
+class RecordedHistory:
+    """Notes chains that are issued, and who gets them: `acmems.issuing.contract.ChainHistory`.
+
+    It is subscribed to the bus.
+
+    Args:
+        records: where chains are noted.
+        issuer: whose chains these are.
+        clock: for dates.
+    """
+
+    def __init__(self, records: ChainRecords, issuer: IssuerIdentity, clock: Clock) -> None:
+        self._records = records
+        self._issuer = issuer
+        self._clock = clock
+
+    def __call__(self, event: Event) -> None:
+        """Count a chain that was sent."""
+        if isinstance(event, DeliveredEvent) and event.fingerprint is not None:
+            self._records.asked(event.fingerprint, event.client, self._clock.now())
+
+    def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
+        """Note a chain, which is written with the next change: a storage that keeps it waits by itself."""
+        self._records.add(self.record(identity, accepted, chain), soon=False)
+
+    def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
+        """Return what is noted of a chain."""
+        return ChainRecord.of(
+            chain,
+            identity=identity,
+            directory=self._issuer.directory,
+            profile=self._issuer.profile,
+            issued=self._clock.now(),
+            block=accepted.block,
+            storage=accepted.storage.name,
+            client=_known(accepted.client),
+            reference=_known(accepted.reference),
+            csr=accepted.request.pem,
+        )
+
+    def is_revoked(self, chain: Chain) -> bool:
+        """Tell whether a chain is revoked, or being revoked."""
+        return self._records.is_revoked(chain.fingerprint)
+
+
+def _known(word: str) -> str | None:
+    return None if word == _NOBODY else word

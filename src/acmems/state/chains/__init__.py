@@ -1,0 +1,15 @@
+"""Every chain that was issued: which one is current, its history, and who asked for it.
+
+- `record`: a chain and what is known of it, as a value
+- `recent`: chains that were delivered lately, in memory
+- `deliveries`: how often chains were delivered, in sums
+- `records`: all of them together
+- `renewals`: when each is to be renewed
+"""
+
+from __future__ import annotations
+
+from acmems.state.chains.record import ChainRecord
+from acmems.state.chains.records import ChainRecords
+
+__all__ = ["ChainRecord", "ChainRecords"]

@@ -1,0 +1,142 @@
+"""A chain that was issued, as a row of the state and as a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from acmems.state.engines.contract import Value
+from acmems.x509.chain import Chain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainRecord:
+    """A chain that was issued, and what is known of it; all times are aware.
+
+    Args:
+        fingerprint: SHA-256 of the leaf, in hex.
+        identity: what makes two requests the same, as a digest.
+        directory: the URL of the CA's directory.
+        profile: the ACME profile of its order, None for the CA's default.
+        names: the names in the leaf.
+        block: the auth block that granted it, None where that is not known.
+        storage: the storage that it is delivered from.
+        client: who asked for it, None where that is not known.
+        reference: names that request in the log.
+        serial: the leaf's serial number, in hex.
+        key_digest: SHA-256 of the leaf's public key, in hex.
+        csr: the certificate request as the client sent it, None where that is not known.
+        pem: the chain.
+        order_url: the order at the CA, None where that is not known.
+        not_before: when the leaf becomes valid.
+        not_after: the last moment at which it is.
+        issued: when it was.
+        superseded: when a newer one for the same identity came, None while this is the newest.
+        revoked: when the CA has revoked it.
+        reason: why it is revoked, or being revoked; None for a chain that may be delivered.
+        last_asked: when a client got it last.
+        asked_by: that client.
+        asked: how often clients got it.
+    """
+
+    fingerprint: str
+    identity: str
+    directory: str
+    profile: str | None = None
+    names: tuple[str, ...]
+    block: str | None = None
+    storage: str | None = None
+    client: str | None = None
+    reference: str | None = None
+    serial: str
+    key_digest: str
+    csr: bytes | None = field(default=None, repr=False)
+    pem: bytes = field(repr=False)
+    order_url: str | None = None
+    not_before: datetime.datetime
+    not_after: datetime.datetime
+    issued: datetime.datetime
+    superseded: datetime.datetime | None = None
+    revoked: datetime.datetime | None = None
+    reason: str | None = None
+    last_asked: datetime.datetime | None = None
+    asked_by: str | None = None
+    asked: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        chain: Chain,
+        *,
+        identity: str,
+        directory: str,
+        profile: str | None,
+        issued: datetime.datetime,
+        block: str | None = None,
+        storage: str | None = None,
+        client: str | None = None,
+        reference: str | None = None,
+        csr: bytes | None = None,
+    ) -> Self:
+        """Return what is to be kept of a chain."""
+        return cls(
+            fingerprint=chain.fingerprint,
+            identity=identity,
+            directory=directory,
+            profile=profile,
+            names=tuple(identifier.value for identifier in chain.identifiers),
+            block=block,
+            storage=storage,
+            client=client,
+            reference=reference,
+            serial=f"{chain.serial:x}",
+            key_digest=hashlib.sha256(chain.spki).hexdigest(),
+            csr=csr,
+            pem=chain.pem,
+            not_before=chain.not_before,
+            not_after=chain.not_after,
+            issued=issued,
+        )
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it may be delivered: it is the newest one, and neither revoked nor being revoked."""
+        return self.superseded is None and self.reason is None
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Return the record that a row holds, whose columns are `COLUMNS`."""
+        fields = dict(zip(COLUMNS, row, strict=True))
+        fields |= {column: _time(fields[column]) for column in _TIMES}
+        return cls(**fields | {"names": tuple(fields["names"].split("\n"))})
+
+    @property
+    def row(self) -> tuple[Value, ...]:
+        """The values of `COLUMNS`."""
+        return tuple(_value(getattr(self, column)) for column in COLUMNS)
+
+
+COLUMNS = tuple(each.name for each in dataclasses.fields(ChainRecord))
+_TIMES = ("not_before", "not_after", "issued", "superseded", "revoked", "last_asked")
+
+
+def seconds(at: datetime.datetime) -> int:
+    """Return a time as the state keeps it."""
+    return int(at.timestamp())
+
+
+def _value(field: Any) -> Value:
+    if isinstance(field, datetime.datetime):
+        return seconds(field)
+    if isinstance(field, tuple):
+        return "\n".join(field)
+    value: Value = field
+    return value
+
+
+def _time(seconds: int | None) -> datetime.datetime | None:
+    return None if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC)

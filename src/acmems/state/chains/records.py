@@ -1,0 +1,394 @@
+"""The chains in the state: kept, found, superseded and revoked."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from acmems.exceptions import StateUnavailable
+from acmems.state.chains.deliveries import DeliveryCounts
+from acmems.state.chains.recent import RecentChains
+from acmems.state.chains.record import COLUMNS, ChainRecord, seconds
+from acmems.state.engines.contract import Change, Database, Transaction, Value
+from acmems.x509 import chain as chains
+from acmems.x509.chain import Chain
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAGE = 500
+"""Rows at a time, for those who look at all."""
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
+_IS_CURRENT = "superseded IS NULL AND reason IS NULL"
+# What is known of a chain stays known when it comes again; its PEM may have been damaged.
+_KNOWN = ("block", "client", "reference", "csr", "order_url")
+_INSERT = (
+    f"INSERT INTO chains ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608 - names of columns
+    "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
+    "storage = COALESCE(excluded.storage, chains.storage), "
+    + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
+)
+_FIND_ORDER = """
+    UPDATE chains SET order_url = (SELECT url FROM orders WHERE orders.identity = chains.identity)
+    WHERE fingerprint = ? AND order_url IS NULL
+"""
+_SUPERSEDE_OTHERS = """
+    UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
+    AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
+"""
+_FORGET_PLANS = """
+    DELETE FROM renewals WHERE fingerprint IN (
+        SELECT fingerprint FROM chains WHERE identity = ? AND superseded = ?
+    )
+"""
+_IS_NEWER_THERE = """
+    SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
+"""
+_NEWEST = f"WHERE identity = ? AND {_IS_CURRENT} ORDER BY issued DESC, fingerprint LIMIT 1"
+_NEWEST_PEM = f"SELECT fingerprint, storage, pem FROM chains {_NEWEST}"  # noqa: S608 - constants
+_CURRENT = f"SELECT 1 FROM chains WHERE fingerprint = ? AND {_IS_CURRENT}"  # noqa: S608 - a constant
+_MOVED = "UPDATE chains SET storage = ? WHERE fingerprint = ?"
+_OF_STORAGE = (
+    f"SELECT fingerprint FROM chains WHERE {_IS_CURRENT} AND storage = ? AND fingerprint > ? "  # noqa: S608 - a constant
+    f"ORDER BY fingerprint LIMIT {PAGE}"
+)
+_UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
+_SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
+_MEND = f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)} WHERE fingerprint = ?"  # noqa: S608 - names of columns
+_REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
+_REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
+
+
+class ChainRecords:
+    """Keeps chains and their history; for any thread.
+
+    The futures are done when a change is durable, and hold a `StateUnavailable` where it cannot be made.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._recent = RecentChains()
+        self._deliveries = DeliveryCounts(database)
+        self._revoked: set[str] = set()  # fingerprints
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may change them, so that a look-up may wait for those or for a network."""
+        return self._database.is_shared
+
+    def check(self) -> Future[None]:
+        """Write a little, as `Database.check`."""
+        return self._database.check()
+
+    def add(self, record: ChainRecord, *, soon: bool = True) -> Future[None]:
+        """Keep a chain, in place of older ones for the same identity, which become history.
+
+        What is kept of it already stays; only what was not known then is added.
+
+        Args:
+            record: the chain.
+            soon: whether it is urgent; otherwise it is written with the next change.
+        """
+        return self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+
+    @staticmethod
+    def put(transaction: Transaction, record: ChainRecord) -> None:
+        """Keep a chain, as `add` does, together with other changes.
+
+        Args:
+            transaction: a transaction of `Database.write`.
+            record: the chain.
+        """
+        _add(transaction, record)
+
+    @staticmethod
+    def newest_in(transaction: Transaction, identity: str) -> ChainRecord | None:
+        """Return the chain to deliver for an identity, as `newest` does, in a transaction."""
+        row = transaction.execute(f"{_SELECT} {_NEWEST}", (identity,)).fetchone()
+        return None if row is None else ChainRecord.from_row(row)
+
+    @staticmethod
+    def is_kept(transaction: Transaction, fingerprint: str) -> bool:
+        """Tell whether a chain is kept, whether it is delivered or not."""
+        known = transaction.execute("SELECT 1 FROM chains WHERE fingerprint = ?", (fingerprint,))
+        return known.fetchone() is not None
+
+    def adopt(self, records: Sequence[ChainRecord]) -> Future[int]:
+        """Keep chains that were issued at some time; older ones than those that are kept become history.
+
+        Args:
+            records: the chains.
+
+        Returns:
+            a future with the number of those that were not kept before.
+        """
+
+        def change(transaction: Transaction) -> int:
+            return sum(_adopt(transaction, record) for record in records)
+
+        return self._change([record.identity for record in records], change)
+
+    def mend(self, record: ChainRecord) -> Future[None]:
+        """Put what a certificate says in the place of what a damaged row holds.
+
+        Args:
+            record: the chain; what is known besides stays.
+        """
+        said = dict(zip(COLUMNS, record.row, strict=True))
+        row = [said[column] for column in (*_SAID, "fingerprint")]
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_MEND, row)
+
+        return self._change([record.fingerprint, record.identity], change)
+
+    def newest(self, identity: str) -> ChainRecord | None:
+        """Return the chain to deliver for an identity, None where there is none that may be delivered.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return self._database.read(lambda transaction: self.newest_in(transaction, identity))
+
+    def current(self, identity: str, storage: str) -> Chain | None:
+        """Return the chain to deliver for an identity, as `newest`, but from memory where that is right.
+
+        What no other process may change is not read again. Otherwise it is asked whether that still holds;
+        where the database is away, a chain that was delivered lately is taken for good.
+
+        Args:
+            identity: what makes two requests the same, as a digest.
+            storage: the storage that it is delivered from.
+
+        Raises:
+            StateUnavailable: they cannot be read, and it was not delivered lately.
+        """
+        known = self._recent.get(identity)
+        if known is not None and not self.is_shared:
+            return known
+        try:
+            if known is not None:
+                if self.is_current(known.fingerprint):
+                    return known
+                self._recent.forget(known)
+            return self._read_current(identity, storage)
+        except StateUnavailable:
+            if known is None:
+                raise
+            return known
+
+    def of(self, fingerprints: Sequence[str]) -> list[ChainRecord]:
+        """Return some chains, in any order; those that are not kept are left out.
+
+        Args:
+            fingerprints: of at most some hundred chains.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        if not fingerprints:
+            return []
+        places = ", ".join("?" for _ in fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+
+    def is_current(self, fingerprint: str) -> bool:
+        """Tell whether a chain may still be delivered, which costs less than to read it.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return bool(self._rows(_CURRENT, fingerprint))
+
+    def find(self, wanted: str) -> list[ChainRecord]:
+        """Return the chains that a person may mean, newest first, history included.
+
+        Args:
+            wanted: a name in the leaf, its serial number or its SHA-256 fingerprint; both in hex, with or
+                without colons.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        digits = wanted.replace(":", "").lower()
+        name = wanted.lower().translate({ord(each): f"\\{each}" for each in "\\%_"})
+        return self._select(
+            f"{_SELECT} WHERE fingerprint = ? OR serial = ? OR ? || names || ? LIKE ? ESCAPE '\\' "
+            "ORDER BY issued DESC, fingerprint",
+            *(digits, digits.lstrip("0"), "\n", "\n", f"%\n{name}\n%"),
+        )
+
+    def all(self, *, current_only: bool = True) -> Iterator[ChainRecord]:
+        """Yield the chains, soonest end first; what changes meanwhile may be missed.
+
+        Args:
+            current_only: whether to leave out what is superseded, revoked or being revoked.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        condition = f"AND {_IS_CURRENT} " if current_only else ""
+        statement = (
+            f"{_SELECT} WHERE (not_after, fingerprint) > (?, ?) {condition}"
+            f"ORDER BY not_after, fingerprint LIMIT {PAGE}"
+        )
+        end, last = -1, ""
+        while page := self._select(statement, end, last):
+            yield from page
+            end, last = seconds(page[-1].not_after), page[-1].fingerprint
+
+    def current_of(self, storage: str) -> Iterator[str]:
+        """Yield the fingerprints of the current chains that are delivered from a storage.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        last = ""
+        while page := self._rows(_OF_STORAGE, storage, last):
+            yield from (fingerprint for (fingerprint,) in page)
+            (last,) = page[-1]
+
+    def pem_of(self, fingerprint: str) -> bytes | None:
+        """Return a chain in PEM, None where it is not kept.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        for (pem,) in self._rows("SELECT pem FROM chains WHERE fingerprint = ?", fingerprint):
+            return bytes(pem)
+        return None
+
+    def asked(self, fingerprint: str, client: str, at: datetime.datetime) -> None:
+        """Take note that a client got a chain; it is written by `save_asked`, in sums.
+
+        Args:
+            fingerprint: the chain's; one that is not kept is not an error.
+            client: who got it.
+            at: when.
+        """
+        self._deliveries.count(fingerprint, client, at)
+
+    def save_asked(self) -> None:
+        """Have the deliveries since the last time written, with the next change."""
+        self._deliveries.save()
+
+    def revoking(self, fingerprint: str, reason: str) -> Future[None]:
+        """Note that a chain is going to be revoked: from then on it is never delivered.
+
+        Args:
+            fingerprint: the chain's.
+            reason: why, as RFC 5280 names it.
+        """
+        return self._revoke(fingerprint, _REVOKING, reason, fingerprint)
+
+    def revoked(self, fingerprint: str, at: datetime.datetime, reason: str) -> Future[None]:
+        """Note that the CA has revoked a chain.
+
+        Args:
+            fingerprint: the chain's.
+            at: when.
+            reason: why, as RFC 5280 names it.
+        """
+        return self._revoke(fingerprint, _REVOKED, seconds(at), reason, fingerprint)
+
+    def is_revoked(self, fingerprint: str) -> bool:
+        """Tell whether a chain is revoked or being revoked, as far as this process knows, and without I/O."""
+        return fingerprint in self._revoked
+
+    def keep_up(self) -> None:
+        """Write how often chains were delivered, and see what others have revoked; called from time to time.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        self.save_asked()
+        if self.is_shared:
+            self.learn_revoked()
+
+    def learn_revoked(self) -> None:
+        """See which chains are revoked or being revoked; called at start.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        self._revoked |= {fingerprint for (fingerprint,) in self._rows(_UNDELIVERABLE)}
+
+    def _revoke(self, fingerprint: str, statement: str, *row: Value) -> Future[None]:
+        def change(transaction: Transaction) -> None:
+            transaction.execute(statement, row)
+
+        is_new = fingerprint not in self._revoked
+        self._revoked.add(fingerprint)
+        written = self._change([fingerprint], change)
+
+        def note_end(written: Future[None]) -> None:
+            if is_new and written.exception() is not None:
+                self._revoked.discard(fingerprint)
+
+        written.add_done_callback(note_end)
+        return written
+
+    def _change(self, subjects: Sequence[str], change: Change[T], *, soon: bool = True) -> Future[T]:
+        """Make a change to chains or to those of identities, which are not kept in memory meanwhile."""
+        self._recent.begin_change(subjects)
+        written = self._database.write(change, soon=soon)
+        written.add_done_callback(lambda _: self._recent.end_change(subjects))
+        return written
+
+    def _read_current(self, identity: str, storage: str) -> Chain | None:
+        token = self._recent.reading()
+        for fingerprint, place, pem in self._rows(_NEWEST_PEM, identity):
+            try:
+                chain = chains.parse_once(pem)
+            except ValueError as error:
+                logger.warning("the chain %s in the state is damaged: %s; it is not used", fingerprint, error)
+                continue
+            if chain.fingerprint != fingerprint:
+                logger.warning("the chain %s in the state is another one; it is not used", fingerprint)
+                continue
+            self._recent.keep(identity, chain, token)
+            if place != storage:
+                self._move(fingerprint, storage)
+            return chain
+        return None
+
+    def _move(self, fingerprint: str, storage: str) -> None:
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_MOVED, (storage, fingerprint))
+
+        self._database.write(change, soon=False)
+
+    def _select(self, statement: str, *row: Value) -> list[ChainRecord]:
+        return [ChainRecord.from_row(each) for each in self._rows(statement, *row)]
+
+    def _rows(self, statement: str, *row: Value) -> list[Any]:
+        return self._database.read(lambda transaction: transaction.execute(statement, row).fetchall())
+
+
+def _add(transaction: Transaction, record: ChainRecord) -> None:
+    transaction.execute(_INSERT, record.row)
+    transaction.execute(_FIND_ORDER, (record.fingerprint,))
+    superseded = transaction.execute(
+        _SUPERSEDE_OTHERS,
+        (seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),
+    )
+    if superseded.rowcount:
+        transaction.execute(_FORGET_PLANS, (record.identity, seconds(record.issued)))
+
+
+def _adopt(transaction: Transaction, record: ChainRecord) -> bool:
+    """Keep a chain beside those that are kept already; tell whether it is new."""
+    is_known = ChainRecords.is_kept(transaction, record.fingerprint)
+    place = (record.identity, record.fingerprint, seconds(record.not_before))
+    if not is_known and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
+        record = dataclasses.replace(record, superseded=record.issued)
+    _add(transaction, record)
+    return not is_known

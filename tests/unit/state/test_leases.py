@@ -1,0 +1,150 @@
+"""Leases: one node works at a thing at a time, and one that was taken for dead changes nothing any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.sharing import Sharer, count, sharing
+
+from acmems.exceptions import LeaseLost
+from acmems.state.engines.contract import Transaction
+from acmems.state.leases import Lease
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3) as opened:
+        yield opened
+
+
+def take(sharer: Sharer, name: str = "one") -> Lease | None:
+    return sharer.leases.acquire(name).result(20)
+
+
+def taken(sharer: Sharer, name: str = "one") -> Lease:
+    lease = take(sharer, name)
+    assert lease is not None
+    return lease
+
+
+def insert(transaction: Transaction, identity: str = "one") -> str:
+    transaction.execute("INSERT INTO orders (identity, csr, begun) VALUES (?, ?, 0)", (identity, b""))
+    return identity
+
+
+def test_a_lease_that_another_node_has(nodes: list[Sharer]) -> None:
+    """It is had by one node until that gives it back."""
+    first, second, _ = nodes
+    lease = taken(first)
+    assert take(second) is None
+    first.leases.release(lease).result(20)
+    assert taken(second).node == second.name
+
+
+def test_several_at_once(nodes: list[Sharer]) -> None:
+    """However many want it at the same moment, one gets it."""
+    start = threading.Barrier(len(nodes))
+
+    def run(sharer: Sharer) -> list[bool]:
+        won = []
+        for number in range(20):
+            start.wait(20)
+            won.append(take(sharer, f"lease {number}") is not None)
+        return won
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        outcomes = list(pool.map(run, nodes))
+    assert [sum(each) for each in zip(*outcomes, strict=True)] == [1] * 20
+
+
+def test_a_dead_node(nodes: list[Sharer]) -> None:
+    """What it had is free, and all that it does by its lease when it wakes up is refused."""
+    first, second, _ = nodes
+    old = taken(first)
+    first.die()
+    new = taken(second)
+    assert new.epoch > old.epoch
+    first.node.renew()
+    with pytest.raises(LeaseLost):
+        first.leases.write(old, insert).result(20)
+    with pytest.raises(LeaseLost):
+        first.leases.check(old).result(20)
+    first.leases.release(old).result(20)
+    assert count(first.database, "orders") == 0
+    second.leases.write(new, insert).result(20)
+    assert count(first.database, "orders") == 1
+    second.leases.check(new).result(20)
+
+
+def test_a_node_that_wakes_up_in_time(nodes: list[Sharer]) -> None:
+    """What nobody has taken meanwhile is still its own."""
+    first, *_ = nodes
+    lease = taken(first)
+    first.die()
+    first.leases.write(lease, insert).result(20)
+    first.node.renew()
+    first.database.write(lambda _: None).result(20)  # it comes behind
+    assert take(nodes[1]) is None
+
+
+def test_the_same_again(nodes: list[Sharer]) -> None:
+    """A node that has it takes it anew, and what it began by the former one is over; none is had twice."""
+    first, second, _ = nodes
+    seen = [taken(first), taken(first)]
+    with pytest.raises(LeaseLost):
+        first.leases.write(seen[0], insert).result(20)
+    first.leases.release(seen[1]).result(20)
+    seen.append(taken(second))
+    second.die()
+    seen.append(taken(first))
+    first.leases.release(seen[3]).result(20)
+    seen.append(taken(first))
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_change_that_fails(nodes: list[Sharer]) -> None:
+    """It does not look like a lease that is lost."""
+    first, *_ = nodes
+    lease = taken(first)
+
+    def fail(transaction: Transaction) -> None:
+        insert(transaction)
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        first.leases.write(lease, fail).result(20)
+    assert count(first.database, "orders") == 0
+
+
+class TestCleaning:
+    """What dead nodes have left is removed, but for what somebody has to go on with."""
+
+    def test_rows_of_dead_nodes(self, nodes: list[Sharer]) -> None:
+        """The leases go, and their rows after a while; those of living ones stay."""
+        first, second, third = nodes
+        for number, each in enumerate(nodes):
+            taken(each, f"lease {number}")
+        first.die()
+        second.node.leave()
+        for _ in range(12):  # some of the renewals clean
+            third.node.renew()
+            third.database.write(lambda _: None).result(20)
+        assert count(third.database, "leases") == 1
+        assert count(third.database, "nodes") == 2
+
+    def test_an_open_order(self, nodes: list[Sharer]) -> None:
+        """Its lease stays until another node has gone on with it."""
+        first, second, _ = nodes
+
+        def place(transaction: Transaction) -> None:
+            insert(transaction)
+            transaction.execute("UPDATE orders SET url = 'https://ca.example/order/1'")
+
+        first.leases.write(taken(first, "order:one"), place).result(20)
+        first.node.leave()
+        second.database.write(lambda _: None).result(20)
+        assert count(second.database, "leases") == 1

@@ -1,0 +1,266 @@
+"""Open orders that several nodes share: each is one node's, and another's once that has died."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.sharing import Sharer, count, sharing
+
+from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
+from acmems.state.chains import ChainRecord
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.limits.pauses import PauseRecord
+from acmems.state.shared_orders import OrderClaim, SharedOrders
+
+NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+LATER = NOW + datetime.timedelta(days=1)
+URL = "https://ca.example/order/1"
+CHAIN = ChainRecord(
+    fingerprint="f1",
+    identity="one",
+    directory="https://ca.example/directory",
+    names=("a.example.org",),
+    serial="1",
+    key_digest="k",
+    pem=b"chain",
+    not_before=NOW,
+    not_after=LATER,
+    issued=NOW,
+)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3) as opened:
+        yield opened
+
+
+def claim(sharer: Sharer, *subjects: str, wants: bool = True) -> OrderClaim:
+    return sharer.orders.claim("one", subjects, lambda _: wants).result(20)
+
+
+def place(sharer: Sharer, expires: datetime.datetime = LATER) -> None:
+    """Have a node place an order."""
+    assert claim(sharer).is_mine
+    sharer.orders.intend("one", b"csr", "block", NOW)
+    sharer.orders.opened("one", "account", URL, expires).result(20)
+
+
+def settle(sharer: Sharer) -> None:
+    """Wait for what was written without waiting for it."""
+    sharer.database.write(lambda _: None).result(20)
+
+
+class TestClaims:
+    """Each thing is ordered by one node."""
+
+    def test_while_another_node_orders(self, nodes: list[Sharer]) -> None:
+        """It is the other's until that ends, with an order that stays open or without."""
+        first, second, _ = nodes
+        place(first)
+        assert claim(second) == OrderClaim(is_elsewhere=True)
+        first.orders.end("one")
+        settle(first)
+        assert claim(second).is_mine
+        found = second.orders.found("one")
+        assert found is not None
+        assert (found.url, found.csr, found.block, found.account) == (URL, b"csr", "block", "account")
+
+    def test_a_chain(self, nodes: list[Sharer]) -> None:
+        """It is there for all as soon as the order is not the other's any more, and ends the order."""
+        first, second, _ = nodes
+        place(first)
+        first.orders.issued("one", CHAIN).result(20)
+        found = claim(second)
+        assert (found.is_mine, found.newest) == (False, "f1")
+        assert found.chain is not None
+        assert (found.chain.pem, found.chain.order_url) == (b"chain", URL)
+        assert count(second.database, "orders") == count(second.database, "leases") == 0
+
+    def test_a_chain_that_is_not_wanted(self, nodes: list[Sharer]) -> None:
+        """Another one is ordered then, and whoever claims knows which there was."""
+        first, second, _ = nodes
+        place(first)
+        first.orders.issued("one", CHAIN).result(20)
+        found = claim(second, wants=False)
+        assert (found.is_mine, found.newest, found.chain) == (True, "f1", None)
+
+    def test_a_pause_of_another_node(self, nodes: list[Sharer]) -> None:
+        """It is seen with the claim, which takes nothing then."""
+        first, second, _ = nodes
+        first.pauses.put(PauseRecord("name:a", AcmeException("no"), 1, 30.0, 30.0))
+        settle(first)
+        found = claim(second, "name:b", "name:a")
+        assert [each.subject for each in found.pauses] == ["name:a"]
+        assert not found.is_mine
+        assert count(second.database, "leases") == 0
+        assert claim(second, "name:b").is_mine
+
+    def test_failures_without_a_pause(self, nodes: list[Sharer]) -> None:
+        """They are seen, and stop nothing."""
+        first, second, _ = nodes
+        first.pauses.put(PauseRecord("csr:1", AcmeException("no"), 1, 0.0, 0.0))
+        settle(first)
+        found = claim(second, "csr:1")
+        assert (found.is_mine, len(found.pauses)) == (True, 1)
+
+
+class TestFencing:
+    """A node that was taken for dead writes nothing any more."""
+
+    def test_each_write(self, nodes: list[Sharer]) -> None:
+        """Whatever it does with its order when it wakes up, that of its successor stays."""
+        first, second, _ = nodes
+        place(first)
+        first.die()
+        assert claim(second).is_mine
+        second.orders.intend("one", b"csr", "block", NOW)
+        second.orders.opened("one", "account", f"{URL}/next", LATER).result(20)
+        for _ in range(2):  # the second time, it has given up all of it
+            for written in (
+                first.orders.opened("one", "account", URL, LATER),
+                first.orders.held("one"),
+                first.orders.issued("one", CHAIN),
+            ):
+                with pytest.raises(LeaseLost):
+                    written.result(20)
+        first.orders.forget("one")
+        first.orders.end("one")
+        settle(first)
+        second.orders.held("one").result(20)
+        second.orders.end("one")
+        assert claim(second).is_mine
+        found = second.orders.found("one")
+        assert found is not None
+        assert found.url == f"{URL}/next"
+        assert count(second.database, "chains") == 0
+
+    def test_the_same_chain(self, nodes: list[Sharer]) -> None:
+        """Where the successor has got the same, or an answer was lost, all is well."""
+        first, second, _ = nodes
+        place(first)
+        first.die()
+        place(second)
+        second.orders.issued("one", CHAIN).result(20)
+        first.orders.issued("one", CHAIN).result(20)
+        assert count(second.database, "chains") == 1
+
+
+class TestLeft:
+    """What a dead node has left is found by the others."""
+
+    def test_of_a_node_that_dies(self, nodes: list[Sharer]) -> None:
+        """Its order is found until somebody has finished it."""
+        first, second, third = nodes
+        place(first)
+        second.orders.flush()
+        assert second.orders.recovered == ()
+        first.die()
+        for each in (second, third):
+            each.orders.flush()
+            assert [order.url for order in each.orders.recovered] == [URL]
+        assert claim(second).is_mine
+        second.orders.issued("one", CHAIN).result(20)
+        third.orders.flush()
+        assert third.orders.recovered == ()
+
+    def test_of_a_node_that_leaves(self, nodes: list[Sharer]) -> None:
+        """What it was at is found at once; what it had given back waits for whoever asks next."""
+        first, second, _ = nodes
+        place(first)
+        first.orders.leave()
+        first.orders.end("one")
+        first.node.leave()
+        settle(first)
+        second.orders.flush()
+        assert len(second.orders.recovered) == 1
+
+    def test_an_order_that_was_given_back(self, nodes: list[Sharer]) -> None:
+        """It waits for whoever asks next, or for a start."""
+        first, second, third = nodes
+        place(first)
+        first.orders.end("one")
+        settle(first)
+        second.orders.flush()
+        assert second.orders.recovered == ()
+        started = SharedOrders(third.database, third.leases, third.pauses)
+        assert len(started.recovered) == 1
+        started.flush()
+        assert len(started.recovered) == 1
+
+    def test_an_order_that_another_node_is_at(self, nodes: list[Sharer]) -> None:
+        """A start leaves it alone."""
+        first, second, _ = nodes
+        place(first)
+        assert SharedOrders(second.database, second.leases, second.pauses).recovered == ()
+
+    def test_an_order_that_has_expired(self, nodes: list[Sharer]) -> None:
+        """Nobody finds it, and a start removes it."""
+        first, second, _ = nodes
+        place(first, NOW - datetime.timedelta(seconds=1))
+        first.die()
+        second.orders.flush()
+        assert second.orders.recovered == ()
+        assert claim(second).is_mine
+        assert second.orders.found("one") is None
+        SharedOrders(second.database, second.leases, second.pauses)
+        assert count(second.database, "orders") == 0
+
+    def test_an_order_that_need_not_be_finished(self, nodes: list[Sharer]) -> None:
+        """It is removed, unless another node is at it or there is another order by now."""
+        first, second, third = nodes
+        place(first)
+        first.die()
+        for each in (second, third):
+            each.orders.flush()
+        (record,) = second.orders.recovered
+        assert claim(third).is_mine
+        second.orders.discard(record)
+        settle(second)
+        assert count(second.database, "orders") == 1
+        third.orders.intend("one", b"csr", None, NOW)
+        third.orders.opened("one", "account", f"{URL}/next", LATER).result(20)
+        third.orders.end("one")
+        settle(third)
+        second.orders.discard(record)
+        settle(second)
+        assert count(second.database, "orders") == 1
+        third.orders.flush()
+        (record,) = SharedOrders(second.database, second.leases, second.pauses).recovered
+        second.orders.discard(record)
+        settle(second)
+        assert count(second.database, "orders") == count(second.database, "leases") == 0
+
+
+def test_a_state_that_cannot_be_written(nodes: list[Sharer]) -> None:
+    """A chain is kept when the state can be written again; nobody else orders until then."""
+    first, second, _ = nodes
+    place(first)
+    assert isinstance(first.database, SqliteDatabase)
+    first.database._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StateUnavailable):
+        first.orders.issued("one", CHAIN).result(20)
+    first.orders.end("one")
+    first.orders.flush()
+    assert claim(second).is_elsewhere
+    first.database._connection.execute("PRAGMA query_only = OFF")
+    first.orders.flush()
+    settle(first)
+    assert claim(second).newest == "f1"
+
+
+def test_a_claim_behind_what_could_not_be_written(nodes: list[Sharer]) -> None:
+    """The chain is written first, so that the claim finds it."""
+    first, *_ = nodes
+    place(first)
+    assert isinstance(first.database, SqliteDatabase)
+    first.database._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StateUnavailable):
+        first.orders.issued("one", CHAIN).result(20)
+    with pytest.raises(StateUnavailable):
+        claim(first)
+    first.database._connection.execute("PRAGMA query_only = OFF")
+    assert claim(first).newest == "f1"
