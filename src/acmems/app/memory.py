@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
+from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.issuing.limits.limit import Limit
+from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecords
+from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import StateInUse
 from acmems.state.events import EventRecords
 from acmems.state.leases import Leases
+from acmems.state.limits.buckets import BucketRecords
 from acmems.state.limits.pauses import PauseRecords
 from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
@@ -49,6 +54,8 @@ class StateMemory:
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
+        plans: when chains are to be renewed.
+        buckets: how far the limits of CAs are used.
         journal: notes the proofs that are presented.
         threads: keep it up; they are to be started.
         look_seconds: between two looks at what is left to be done.
@@ -61,6 +68,8 @@ class StateMemory:
         self._shared: SharedOrders | None = None
         self._recorder: EventRecorder | None = None
         self.chains = ChainRecords(database)
+        self.plans = RenewalRecords(database)
+        self.buckets = BucketRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: list[PeriodicThread] = []
@@ -92,6 +101,27 @@ class StateMemory:
         history = RecordedHistory(self.chains, issuer, self._clock)
         bus.subscribe(history)
         return history
+
+    def accounting(
+        self,
+        issuer: IssuerIdentity,
+        account_url: Callable[[], str | None],
+        limits: Callable[[], Sequence[Limit]],
+    ) -> LimitAccounting:
+        """Return what has orders count for the limits of the CA.
+
+        Args:
+            issuer: whose orders these are.
+            account_url: returns the URL of the account, which a change of its key does not change; None while
+                that is not known.
+            limits: returns those that hold at the moment.
+        """
+        prior = PriorChains(self.chains, self.plans, issuer.directory, self._clock)
+
+        def account() -> str | None:
+            return None if (url := account_url()) is None else f"{issuer.directory} {url}"
+
+        return LimitAccounting(limits, account, self.buckets, prior, self._clock)
 
     def attach_lookups(self, lookups: ProofLookups) -> None:
         """Let front ends answer for the proofs that other servers present."""
@@ -149,6 +179,15 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
     except StateInUse as error:
         tell_in_use(error)
         return None
+
+
+def tell_uncounted(config: Configuration) -> None:
+    """Tell that limits are not counted, where there are any: that needs a state."""
+    if config.limits:
+        logger.warning(
+            "limits of the CA are not counted, because this server has no state: the CA itself refuses what "
+            "is too much"
+        )
 
 
 def tell_in_use(error: StateInUse) -> None:

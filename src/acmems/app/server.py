@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
-from acmems.app.memory import attach_storages, open_memory
+from acmems.app.memory import attach_storages, open_memory, tell_uncounted
 from acmems.app.plans import PlannedListener, planned
 from acmems.challenges import Http01
 from acmems.config import Configuration
@@ -33,6 +33,7 @@ from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
+from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
@@ -160,6 +161,7 @@ class Server:
             memory=orders,
             pauses=None if self._memory is None else self._memory.pauses,
             history=history,
+            limits=self._accounting(config),
         )
         if self._memory is not None:
             self.issuance.pauses.restore(self._memory.pauses.load())
@@ -358,6 +360,15 @@ class Server:
         self.issuance.save_kept()
         if self._memory is not None:
             self._memory.keep_up()
+
+    def _accounting(self, config: Configuration) -> LimitAccounting | None:
+        """Return what has orders count for the limits of the CA, None where there is no state for it."""
+        if self._memory is None:
+            tell_uncounted(config)
+            return None
+        return self._memory.accounting(
+            _identity(config), lambda: self.issuer.account_url, lambda: self.config.limits
+        )
 
     def _close_state(self) -> None:
         self.config.context.lookups.close()

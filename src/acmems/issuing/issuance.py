@@ -19,6 +19,7 @@ from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import ChainHistory, IssuanceMemory, Issuer, Workload, refuse_key_of_account
 from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
+from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import (
@@ -68,6 +69,7 @@ class Issuance:
         memory: remembers over a restart what has begun, None for nothing.
         pauses: remembers pauses over a restart, None for nothing.
         history: keeps what is known of chains that were issued, None for nothing.
+        limits: has orders count for the limits of the CA, None where nothing is counted.
     """
 
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
@@ -89,7 +91,9 @@ class Issuance:
         memory: IssuanceMemory | None = None,
         pauses: PauseMemory | None = None,
         history: ChainHistory | None = None,
+        limits: LimitAccounting | None = None,
     ) -> None:
+        self._limits = limits
         self._history = history
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
@@ -352,6 +356,8 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            if self._limits is not None:
+                self._limits.note(error, accepted.request, accepted.block)
             self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
@@ -361,11 +367,12 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
+        request, terms = accepted.request, None
+        if self._limits is not None:
+            terms = self._limits.placement(key.digest, request, accepted.block)
+        pem = yield from self.issuer.obtain(request, accepted.validators, deadline, key.digest, terms)
         try:
-            return read_issued(
-                pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
-            )
+            return read_issued(pem, request, subject=accepted.subject or self.subject, grants=accepted.grants)
         except CertificateUnusable:
             self.claims.forget(key)
             raise

@@ -22,6 +22,7 @@ from acmems.exceptions import (
     DeadlinePassed,
     InvalidDomainName,
     LeaseLost,
+    LimitReached,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -54,6 +55,7 @@ _PASSING = (
     CAUnavailable,
     DeadlinePassed,
     LeaseLost,
+    LimitReached,
     StorageUnavailable,
     ValidatorUnavailable,
 )

@@ -23,6 +23,7 @@ from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.registration import Registrar, key_refused
@@ -268,6 +269,7 @@ class AcmeIssuer:
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None = None,
     ) -> Steps[bytes]:
         """Return a new chain for a request, as the CA sent it (PEM); open the account first if need be.
 
@@ -276,6 +278,7 @@ class AcmeIssuer:
             validators: what can prove the names, best first.
             deadline: when to give up; the order stays open then.
             identity: what makes two requests the same; an open order for the same is continued.
+            terms: those of an order that has to be placed, None for none.
 
         Raises:
             ClocksDiffer: this server's clock, or that of the CA, is wrong.
@@ -283,7 +286,7 @@ class AcmeIssuer:
         """
         client = yield from self.opened(deadline.within(self._timeout))
         yield from client.clocks.check(deadline.within(self._timeout))
-        ordering = client.ordering.obtain(request, validators, deadline, identity)
+        ordering = client.ordering.obtain(request, validators, deadline, identity, terms)
         try:
             pem = yield from self._judged(client, ordering, deadline)
         except AccountError:

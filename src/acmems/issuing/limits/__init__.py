@@ -5,4 +5,5 @@
 - `charges`: what a request takes out of which buckets
 - `domains`: the registered domain of a name
 - `ledger`: reserves before an order, and gives back what was not used
+- `accounting`: has the orders of an account count
 """

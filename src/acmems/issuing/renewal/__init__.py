@@ -1,4 +1,6 @@
 """When certificates are renewed.
 
 - `due`: the moment at which a chain is to be renewed, and when its CA is asked about that again
+- `planner`: plans, asks and orders
+- `prior`: what was issued before for the same
 """

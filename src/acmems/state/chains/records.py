@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from acmems.exceptions import StateUnavailable
 from acmems.state.chains.deliveries import DeliveryCounts
 from acmems.state.chains.recent import RecentChains
-from acmems.state.chains.record import COLUMNS, ChainRecord, seconds
+from acmems.state.chains.record import COLUMNS, ChainRecord, digest_of_names, seconds
 from acmems.state.engines.contract import Change, Database, Transaction, Value
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
@@ -29,7 +29,7 @@ _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
 _KNOWN = ("block", "client", "reference", "csr", "order_url")
 _INSERT = (
-    f"INSERT INTO chains ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608 - names of columns
+    f"INSERT INTO chains ({', '.join(COLUMNS)}, names_digest) VALUES ({'?, ' * len(COLUMNS)}?) "  # noqa: S608 - names of columns
     "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
     "storage = COALESCE(excluded.storage, chains.storage), "
     + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
@@ -60,7 +60,10 @@ _OF_STORAGE = (
 )
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
 _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
-_MEND = f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)} WHERE fingerprint = ?"  # noqa: S608 - names of columns
+_MEND = (
+    f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)}, names_digest = ? WHERE fingerprint = ?"  # noqa: S608 - names of columns
+)
+_HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
 
@@ -144,7 +147,7 @@ class ChainRecords:
             record: the chain; what is known besides stays.
         """
         said = dict(zip(COLUMNS, record.row, strict=True))
-        row = [said[column] for column in (*_SAID, "fingerprint")]
+        row = [*(said[column] for column in _SAID), record.names_digest, record.fingerprint]
 
         def change(transaction: Transaction) -> None:
             transaction.execute(_MEND, row)
@@ -199,6 +202,19 @@ class ChainRecords:
             return []
         places = ", ".join("?" for _ in fingerprints)
         return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+
+    def have_names(self, names: Sequence[str], directory: str, since: datetime.datetime) -> bool:
+        """Tell whether a CA has issued a chain for exactly these names, history included.
+
+        Args:
+            names: the names, in any order.
+            directory: the URL of its directory.
+            since: chains that were issued before this time (aware) do not count.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return bool(self._rows(_HAVE_NAMES, digest_of_names(names), directory, seconds(since)))
 
     def is_current(self, fingerprint: str) -> bool:
         """Tell whether a chain may still be delivered, which costs less than to read it.
@@ -374,7 +390,7 @@ class ChainRecords:
 
 
 def _add(transaction: Transaction, record: ChainRecord) -> None:
-    transaction.execute(_INSERT, record.row)
+    transaction.execute(_INSERT, (*record.row, record.names_digest))
     transaction.execute(_FIND_ORDER, (record.fingerprint,))
     superseded = transaction.execute(
         _SUPERSEDE_OTHERS,

@@ -16,7 +16,9 @@ from acmems.text import one_line
 from acmems.x509 import der
 from acmems.x509.chain import issuers
 
-_RESOURCE = "renewalInfo"
+RENEWAL_INFO = "renewalInfo"
+"""What the CA's directory calls it."""
+
 _LARGEST = 64 * 1024  # bytes of a response
 _LONGEST_PAUSE = 86400.0  # seconds
 
@@ -77,9 +79,9 @@ def fetch(
         CAUnavailable, RateLimited, DeadlinePassed: not now.
     """
     directory = yield from session.directory(deadline)
-    if _RESOURCE not in directory:
+    if RENEWAL_INFO not in directory:
         return None
-    url = f"{directory[_RESOURCE].rstrip('/')}/{identifier}"
+    url = f"{directory[RENEWAL_INFO].rstrip('/')}/{identifier}"
     response = yield from session.get(url, deadline=deadline, max_size=_LARGEST)
     return parse(response, now)
 
