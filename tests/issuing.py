@@ -87,6 +87,7 @@ class Memory:
 
     name: str = "memory"
     renew_within: datetime.timedelta | None = None
+    renews_ahead: bool = False
     is_immediate: bool = False
     is_local: bool = True
     is_durable: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
@@ -13,7 +13,6 @@ from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
 from acmems.issuing.limits.accounting import LimitAccounting
-from acmems.issuing.limits.limit import Limit
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
@@ -51,6 +50,7 @@ class StateMemory:
 
     Attributes:
         database: the state.
+        clock: time.
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
@@ -63,7 +63,7 @@ class StateMemory:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
-        self._clock = clock
+        self.clock = clock
         self._node: Node | None = None
         self._shared: SharedOrders | None = None
         self._recorder: EventRecorder | None = None
@@ -75,7 +75,7 @@ class StateMemory:
         self.threads: list[PeriodicThread] = []
         self.look_seconds = ALONE_SECONDS
         node = Node(database, clock=clock)
-        leases = Leases(database, node.name)
+        self._leases = leases = Leases(database, node.name)
         self._name = node.name
         self.journal = StateNotes(ProofRecords(database, node.name, leases))
         if database.is_shared:
@@ -98,30 +98,9 @@ class StateMemory:
             StateUnavailable: it cannot be read which are revoked.
         """
         self.chains.learn_revoked()
-        history = RecordedHistory(self.chains, issuer, self._clock)
+        history = RecordedHistory(self.chains, issuer, self.clock)
         bus.subscribe(history)
         return history
-
-    def accounting(
-        self,
-        issuer: IssuerIdentity,
-        account_url: Callable[[], str | None],
-        limits: Callable[[], Sequence[Limit]],
-    ) -> LimitAccounting:
-        """Return what has orders count for the limits of the CA.
-
-        Args:
-            issuer: whose orders these are.
-            account_url: returns the URL of the account, which a change of its key does not change; None while
-                that is not known.
-            limits: returns those that hold at the moment.
-        """
-        prior = PriorChains(self.chains, self.plans, issuer.directory, self._clock)
-
-        def account() -> str | None:
-            return None if (url := account_url()) is None else f"{issuer.directory} {url}"
-
-        return LimitAccounting(limits, account, self.buckets, prior, self._clock)
 
     def attach_lookups(self, lookups: ProofLookups) -> None:
         """Let front ends answer for the proofs that other servers present."""
@@ -135,7 +114,7 @@ class StateMemory:
             keep_events: returns for how long.
         """
         self._recorder = EventRecorder(
-            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self._clock
+            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self.clock
         )
         bus.subscribe(self._recorder)
         self.threads.append(self._recorder.thread)
@@ -147,6 +126,16 @@ class StateMemory:
             self.chains.keep_up()
         except StateUnavailable as error:
             logger.debug("what other servers have revoked is not known: %s", error)
+
+    def may_renew(self) -> bool:
+        """Tell whether this process is the one that renews chains, of those that share the state.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+        if not self.database.is_shared:
+            return True
+        return self._leases.acquire("renewals").result() is not None
 
     def leave(self) -> None:
         """Leave what is not finished to other servers, if there are any."""
@@ -181,13 +170,31 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
         return None
 
 
-def tell_uncounted(config: Configuration) -> None:
-    """Tell that limits are not counted, where there are any: that needs a state."""
-    if config.limits:
-        logger.warning(
-            "limits of the CA are not counted, because this server has no state: the CA itself refuses what "
-            "is too much"
-        )
+def accounting(
+    memory: StateMemory | None, config: Callable[[], Configuration], account_url: Callable[[], str | None]
+) -> LimitAccounting | None:
+    """Return what has orders count for the limits of the CA, None where there is no state for that.
+
+    Args:
+        memory: the state.
+        config: returns the configuration of today.
+        account_url: returns the URL of the account, which its key may change under; None while that
+            is not known.
+    """
+    directory = config().account.directory_url
+    if memory is None:
+        if config().limits:
+            logger.warning(
+                "the limits of the CA are not counted, because this server has no state: the CA itself "
+                "refuses what is too much"
+            )
+        return None
+
+    def account() -> str | None:
+        return None if (url := account_url()) is None else f"{directory} {url}"
+
+    prior = PriorChains(memory.chains, memory.plans, directory, memory.clock)
+    return LimitAccounting(lambda: config().limits, account, memory.buckets, prior, memory.clock)
 
 
 def tell_in_use(error: StateInUse) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
-from acmems.app.memory import attach_storages, open_memory, tell_uncounted
+from acmems.app.memory import accounting, attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
+from acmems.app.renewals import FIRST_SECONDS, PLAN_SECONDS, RenewalUpkeep
 from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -33,7 +34,7 @@ from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
-from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
@@ -149,6 +150,7 @@ class Server:
             processes=config.mgmt.processes,
         )
         policy = self._generation.policy
+        times = RenewalTimes(None if self._memory is None else self._memory.plans)
         self.issuance = Issuance(
             self.issuer,
             _identity(config),
@@ -161,7 +163,8 @@ class Server:
             memory=orders,
             pauses=None if self._memory is None else self._memory.pauses,
             history=history,
-            limits=self._accounting(config),
+            times=times,
+            limits=accounting(self._memory, lambda: self.config, lambda: self.issuer.account_url),
         )
         if self._memory is not None:
             self.issuance.pauses.restore(self._memory.pauses.load())
@@ -179,6 +182,7 @@ class Server:
         self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
+        self._renewals: RenewalUpkeep | None = None
         self._summing = PeriodicThread(
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
@@ -193,6 +197,20 @@ class Server:
             self._threads.append(
                 PeriodicThread(
                     "acmems-resume", resumption.run, seconds, longest_pause=UPKEEP_SECONDS, clock=clock
+                )
+            )
+            self._renewals = RenewalUpkeep(
+                self._memory,
+                config=lambda: self.config,
+                policy=lambda: self._generation.policy,
+                issuer=self.issuer,
+                issuance=self.issuance,
+                times=times,
+                clock=clock,
+            )
+            self._threads.append(
+                PeriodicThread(
+                    "acmems-renew", self._renewals.run, PLAN_SECONDS, delay=FIRST_SECONDS, clock=clock
                 )
             )
         self._checking: threading.Thread | None = None  # asks the CA about the account
@@ -315,6 +333,8 @@ class Server:
         for thread in (*self._threads, self._retiring):
             if thread is not None:
                 thread.close()
+        if self._renewals is not None:
+            self._renewals.stop()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
@@ -360,15 +380,6 @@ class Server:
         self.issuance.save_kept()
         if self._memory is not None:
             self._memory.keep_up()
-
-    def _accounting(self, config: Configuration) -> LimitAccounting | None:
-        """Return what has orders count for the limits of the CA, None where there is no state for it."""
-        if self._memory is None:
-            tell_uncounted(config)
-            return None
-        return self._memory.accounting(
-            _identity(config), lambda: self.issuer.account_url, lambda: self.config.limits
-        )
 
     def _close_state(self) -> None:
         self.config.context.lookups.close()

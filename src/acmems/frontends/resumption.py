@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Protocol
 
-from acmems.exceptions import AcmeException
+from acmems.exceptions import AcmeException, PolicyRefusal
+from acmems.frontends.granting import granted_again
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.contract import ChainHistory
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord
 from acmems.system.clock import SYSTEM, Clock
-from acmems.x509 import csr
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Resumption:
             accepted = self._accepted(record)
             names = ", ".join(accepted.request.names)
             future = self._running[record.identity] = self._issuance.issue(accepted)
-        except ValueError as error:
+        except PolicyRefusal as error:
             logger.warning("an order that was left is not finished: %s", error)
             self._orders.discard(record)
         except AcmeException as error:
@@ -94,27 +95,13 @@ class Resumption:
         """Return what was granted, if policy still grants it.
 
         Raises:
-            ValueError: it does not.
+            PolicyRefusal: it does not.
         """
-        policy = self._policy()
-        request = csr.parse(record.csr, policy.auth.rules)
-        block = next((each for each in policy.auth.blocks if each.name == record.block), None)
-        names = ", ".join(request.names)
-        if block is None:
-            raise ValueError(f"there is no [auth {record.block!r}] any more, which granted {names}")
-        if (refusal := block.refusal(request.identifiers)) is not None:
-            raise ValueError(f"[auth {record.block!r}] does not grant {names} any more: {refusal}")
-        if self._issuance.key(request).digest != record.identity:
-            raise ValueError(f"{names} is ordered from another CA, or by another profile, by now")
-        return AcceptedRequest(
-            request,
-            block.validators,
-            block.storage,
-            block=block.name,
-            gone=lambda: True,
-            grants=block.grants,
-            subject=policy.subject,
-        )
+        accepted = granted_again(self._policy(), record.csr, record.block)
+        if self._issuance.key(accepted.request).digest != record.identity:
+            names = ", ".join(accepted.request.names)
+            raise PolicyRefusal(f"{names} is ordered from another CA, or by another profile, by now")
+        return dataclasses.replace(accepted, gone=lambda: True)
 
     def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""

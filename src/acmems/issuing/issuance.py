@@ -21,6 +21,7 @@ from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.pauses import Pauses
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import (
     RunningIssuance,
@@ -69,6 +70,7 @@ class Issuance:
         memory: remembers over a restart what has begun, None for nothing.
         pauses: remembers pauses over a restart, None for nothing.
         history: keeps what is known of chains that were issued, None for nothing.
+        times: tells whether a chain is due; None: by its lifetime alone.
         limits: has orders count for the limits of the CA, None where nothing is counted.
     """
 
@@ -91,8 +93,10 @@ class Issuance:
         memory: IssuanceMemory | None = None,
         pauses: PauseMemory | None = None,
         history: ChainHistory | None = None,
+        times: RenewalTimes | None = None,
         limits: LimitAccounting | None = None,
     ) -> None:
+        times = RenewalTimes() if times is None else times
         self._limits = limits
         self._history = history
         self.subject: SubjectPolicy = subject
@@ -103,12 +107,13 @@ class Issuance:
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
         self.pauses = Pauses(clock, identity.directory, pauses)
-        self.claims = OrderClaims(memory, history, self.pauses, clock)
+        self.claims = OrderClaims(memory, history, self.pauses, times, clock)
         self._storages = StorageAccess(issuer.loop, identity)
         self._chains = KeptChains(
             self._storages,
             identity,
             clock,
+            times=times,
             is_revoked=self._is_revoked,
             report=self._report_unsaved,
             on_release=self.claims.forget,

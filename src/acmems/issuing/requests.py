@@ -38,6 +38,7 @@ class AcceptedRequest:
         arrived: when it came, in seconds of the monotonic clock; None: now.
         seconds: how long the client waits; None: as long as the issuance lets all wait.
         subject: what the subject of the certificate may hold; None: what the issuance lets all hold.
+        is_wanted_anew: whether no chain will do that is there already.
     """
 
     request: CertificateRequest
@@ -52,6 +53,7 @@ class AcceptedRequest:
     arrived: float | None = None
     seconds: float | None = None
     subject: SubjectPolicy | None = None
+    is_wanted_anew: bool = False
 
     @property
     def owner(self) -> tuple[str | None, str]:

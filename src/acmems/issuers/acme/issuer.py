@@ -19,6 +19,7 @@ from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.certificates.clocks import ClockComparison
+from acmems.issuers.acme.certificates.renewal_info import RenewalInfo, fetch
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
@@ -35,6 +36,8 @@ from acmems.x509.csr import CertificateRequest
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_QUESTION_SECONDS = 30.0  # for which an answer about a renewal is waited for; it is asked again later
 
 
 @dataclass(slots=True, eq=False)
@@ -294,6 +297,19 @@ class AcmeIssuer:
             raise
         client.is_refused = False
         return pem
+
+    def renewal_info(self, certificate: str) -> Steps[RenewalInfo | None]:
+        """Ask the CA when a certificate should be renewed; None where it offers no such information.
+
+        Args:
+            certificate: as `certificate_id` returns it.
+
+        Raises:
+            AccountError: the key is not loaded, without which the CA is not spoken to.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        deadline = self.clock.deadline(min(self._timeout, _QUESTION_SECONDS))
+        return (yield from fetch(self.client.session, certificate, deadline, self.clock.now()))
 
     def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
         """Order, and raise what is the account's as an error of the account."""

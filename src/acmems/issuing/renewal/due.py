@@ -47,7 +47,10 @@ class Window:
 
 
 def by_lifetime(
-    not_before: datetime.datetime, not_after: datetime.datetime, share: float
+    not_before: datetime.datetime,
+    not_after: datetime.datetime,
+    share: float,
+    within: datetime.timedelta | None = None,
 ) -> datetime.datetime:
     """Return when to renew a certificate whose CA does not say.
 
@@ -58,9 +61,11 @@ def by_lifetime(
         not_before: when the certificate becomes valid (aware).
         not_after: when it expires (aware).
         share: how much of what is spread is used, from 0 to 1.
+        within: what is to be left at most, where somebody has chosen that.
     """
     lifetime = not_after - not_before
     left = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
+    left = left if within is None else min(left, within)
     return not_after - left - left / _JITTER * share
 
 

@@ -20,6 +20,9 @@ from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 
+FIRST_QUESTION = datetime.timedelta(minutes=5)
+"""Within this time the CA is asked about a new chain for the first time."""
+
 _FIRST_PAUSE = datetime.timedelta(minutes=5)  # after a failure; twice as long after each further one
 _LONGEST_PAUSE = datetime.timedelta(hours=6)
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
@@ -90,6 +93,7 @@ class RenewalPlanner:
         tell: told of chains whose renewal fails, before it hurts.
         clock: for dates.
         identify: returns what CAs call a chain (RFC 9773 section 4.1), None where they have no name for it.
+        within: returns how long before its end a chain is to be renewed at most, where somebody has chosen.
         share: returns a number from 0 to 1, uniformly distributed.
         most_questions: how many chains are asked about in one run.
         most_at_once: how many are ordered anew at once.
@@ -105,6 +109,7 @@ class RenewalPlanner:
         tell: Callable[[OverdueChain], None],
         clock: Clock,
         identify: Callable[[ChainRecord], str | None] = lambda chain: certificate_id(chain.pem),
+        within: Callable[[ChainRecord], datetime.timedelta | None] = lambda _: None,
         share: Callable[[], float] = random.random,
         most_questions: int = 500,
         most_at_once: int = 32,
@@ -116,6 +121,7 @@ class RenewalPlanner:
         self._tell = tell
         self._clock = clock
         self._identify = identify
+        self._within = within
         self._share = share
         self._most_questions = most_questions
         self._most_at_once = most_at_once
@@ -136,13 +142,23 @@ class RenewalPlanner:
         now, fingerprints = self._clock.now(), self._plans.unplanned(_PAGE)
         if fingerprints:
             current = [chain for chain in self._chains.of(fingerprints) if chain.is_current]
-            plans = [first_plan(each, self._identify(each), now, self._share()) for each in current]
+            plans = [
+                first_plan(each, self._identify(each), now, self._share(), self._within(each))
+                for each in current
+            ]
             self._plans.begin(fingerprints, plans).result()
 
     def _ask_about(self) -> None:
         now = self._clock.now()
         plans = self._plans.to_ask(now, self._most_questions)
-        answered = [after_answer(plan, answer, now, self._share()) for plan, answer in self._ask(plans)]
+        answered = []
+        for plan, answer in self._ask(plans):
+            answered.append(after := after_answer(plan, answer, now, self._share()))
+            if after.explanation not in (None, plan.explanation):
+                logger.warning(
+                    "the CA wants the certificate %s to be renewed by %s, and says why: %s",
+                    *(after.fingerprint, f"{after.due:%Y-%m-%d %H:%M} UTC", after.explanation),
+                )
         if answered:
             self._plans.put(answered, soon=True)
 
@@ -181,7 +197,11 @@ class RenewalPlanner:
 
 
 def first_plan(
-    chain: ChainRecord, certificate: str | None, now: datetime.datetime, share: float
+    chain: ChainRecord,
+    certificate: str | None,
+    now: datetime.datetime,
+    share: float,
+    within: datetime.timedelta | None = None,
 ) -> RenewalRecord:
     """Return the plan for a chain about which its CA was not asked yet.
 
@@ -190,8 +210,9 @@ def first_plan(
         certificate: what the CA calls it, None where it has no name for it.
         now: the time (aware).
         share: a number from 0 to 1, uniformly distributed.
+        within: how long before its end it is to be renewed at most, None where nobody has chosen.
     """
-    due = by_lifetime(chain.not_before, chain.not_after, share)
+    due = by_lifetime(chain.not_before, chain.not_after, share, within)
     return RenewalRecord(
         fingerprint=chain.fingerprint,
         directory=chain.directory,
@@ -199,7 +220,7 @@ def first_plan(
         ends_at=chain.not_after,
         due=due,
         next_try=due,
-        next_question=now + datetime.timedelta(minutes=5) * share,
+        next_question=now + FIRST_QUESTION * share,
     )
 
 

@@ -63,6 +63,10 @@ _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
 _MEND = (
     f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)}, names_digest = ? WHERE fingerprint = ?"  # noqa: S608 - names of columns
 )
+_LAST_SEEN = """
+    SELECT MAX(last_asked), MAX(CASE WHEN client IS NULL THEN NULL ELSE issued END)
+    FROM chains WHERE identity = ?
+"""
 _HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
@@ -215,6 +219,15 @@ class ChainRecords:
             StateUnavailable: they cannot be read.
         """
         return bool(self._rows(_HAVE_NAMES, digest_of_names(names), directory, seconds(since)))
+
+    def last_seen(self, identity: str) -> datetime.datetime | None:
+        """Return when a client has asked for the chain of an identity last, None where none ever has.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        known = [each for row in self._rows(_LAST_SEEN, identity) for each in row if each is not None]
+        return datetime.datetime.fromtimestamp(max(known), datetime.UTC) if known else None
 
     def is_current(self, fingerprint: str) -> bool:
         """Tell whether a chain may still be delivered, which costs less than to read it.

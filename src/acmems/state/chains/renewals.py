@@ -108,6 +108,21 @@ class RenewalRecords:
         """
         return self._select(f"{_SELECT} WHERE next_try <= ? ORDER BY next_try LIMIT ?", _seconds(now), most)
 
+    def due(self, now: datetime.datetime, most: int) -> list[str]:
+        """Return the fingerprints of chains that are due by the word of their CA, the most overdue first.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        statement = (
+            "SELECT fingerprint FROM renewals WHERE due <= ? AND starts IS NOT NULL ORDER BY due LIMIT ?"
+        )
+        return self._database.read(
+            lambda transaction: [
+                row[0] for row in transaction.execute(statement, (_seconds(now), most)).fetchall()
+            ]
+        )
+
     def count(self, until: datetime.datetime) -> int:
         """Return how many chains are due until some time.
 

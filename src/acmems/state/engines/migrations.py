@@ -172,6 +172,7 @@ _RENEWALS = """
     );
     CREATE INDEX renewals_question ON renewals (next_question);
     CREATE INDEX renewals_try ON renewals (next_try);
+    CREATE INDEX renewals_due ON renewals (due) WHERE starts IS NOT NULL;
     ALTER TABLE chains ADD COLUMN is_planned BIGINT NOT NULL DEFAULT 0;
     CREATE INDEX chains_unplanned ON chains (fingerprint) WHERE is_planned = 0;
     ALTER TABLE chains ADD COLUMN names_digest TEXT; -- SHA-256 of the sorted names
