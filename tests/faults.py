@@ -14,6 +14,8 @@ from typing import Any, Protocol
 DIRECTORY = "^/dir$"
 NEW_NONCE = "^/nonce-plz$"
 NEW_ACCOUNT = "^/sign-me-up$"
+REVOKE = "^/revoke-cert$"
+KEY_CHANGE = "^/rollover-account-key$"
 NEW_ORDER = "^/order-plz$"
 ORDER = "^/my-order/"
 AUTHORIZATION = "^/authZ/"
@@ -108,6 +110,16 @@ class Rule:
             talk.forward()
             function()
             talk.reset()
+
+        self.act = act
+
+    def call_meanwhile(self, function: Callable[[], object]) -> None:
+        """Call a function when the CA has answered, and pass the answer on."""
+
+        def act(talk: Conversation) -> None:
+            reply = talk.forward()
+            function()
+            talk.send(reply)
 
         self.act = act
 

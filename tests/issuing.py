@@ -22,6 +22,7 @@ from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.settings.options import Options
+from acmems.state.chains import ChainRecord
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, in_thread
@@ -134,6 +135,29 @@ class Memory:
         if self.refused in {request.key_digest for request, _ in entries}:
             raise StorageUnavailable("one of them cannot be kept")
         self.chains.update({request.key_digest: chain for request, chain in entries})
+
+
+class KnownChains:
+    """In the place of what is known of chains that were issued."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+        self.compromised: set[str] = set()
+
+    def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
+        pass
+
+    def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
+        raise NotImplementedError
+
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        return False
+
+    def is_revoked(self, chain: Chain) -> bool:
+        return chain.fingerprint in self.revoked
+
+    def is_compromised(self, key_digest: str) -> bool:
+        return key_digest in self.compromised
 
 
 class StandingTime:

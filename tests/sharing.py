@@ -16,11 +16,11 @@ from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
-from acmems.state.leases import Leases
 from acmems.state.limits.pauses import PauseRecords
-from acmems.state.nodes import Node
 from acmems.state.proofs import Found, FoundProof, ProofLookups
-from acmems.state.shared_orders import SharedOrders
+from acmems.state.sharing.leases import Leases
+from acmems.state.sharing.nodes import Node
+from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.text import Secret
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class Sharer:
         self.database = database
         self.node = Node(database)
         self.node.join()
+        self.node.thread.close()  # tests say when it renews
         self.leases = Leases(database, self.node.name)
         self.pauses = PauseRecords(database)
         self.orders = SharedOrders(database, self.leases, self.pauses)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,16 @@ from acmems.state.orders import OrderRecords
 
 DAY = datetime.timedelta(days=1)
 MINUTE = datetime.timedelta(minutes=1)
+TEXT = """
+[account]
+dir = {folder}/account
+[storage "disk"]
+type = file
+directory = {folder}/chains
+[auth "web"]
+ip = 192.0.2.0/24
+domain = **.example.org
+"""
 DIRECTORY = "https://ca.example/directory"
 
 
@@ -74,10 +85,10 @@ class StateToLookAt:
             )
         ).result()
 
-    def happen(self, number: int, word: str, minutes: int, **known: Any) -> EventRecord:
-        """Keep an event that happened so many minutes ago."""
+    def happen(self, number: int, word: str, minutes: int, *, late: float = 0.0, **known: Any) -> EventRecord:
+        """Keep an event of so many minutes ago, whose row took so many seconds to be written."""
         record = EventRecord(
-            id=event_id(self.now, number, "n"),
+            id=event_id(self.now - datetime.timedelta(seconds=late), number, "n"),
             at=self.now - minutes * MINUTE,
             word=word,
             **{"client": "192.0.2.7", **known},
@@ -107,3 +118,16 @@ class StateToLookAt:
         """Return the fields of the plain lines that a command prints."""
         _, lines, _ = self.run(command, *options)
         return [line.split("\t") for line in lines]
+
+
+@contextlib.contextmanager
+def looking_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[StateToLookAt]:
+    """Make a configuration in a folder, and a state that a server has open."""
+    config = folder / "acmems.ini"
+    if not config.exists():
+        (folder / "account").mkdir(mode=0o700)
+        config.write_text(TEXT.format(folder=folder))
+    database = SqliteDatabase.open(folder / "account" / "state.sqlite")
+    made = StateToLookAt(config, database, capsys)
+    yield made
+    made.database.close()

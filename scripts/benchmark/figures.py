@@ -19,6 +19,7 @@ from scripts.benchmark.abandoned import beside_abandoned
 from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
+from scripts.benchmark.many import many
 from scripts.benchmark.nameserver import nameserver
 from scripts.benchmark.neighbours import neighbours
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
@@ -56,6 +57,7 @@ class Plan:
         stored: seconds a round of asking for a stored chain.
         herd: machines that ask for a stored chain within one second.
         abandoned: requests of a neighbour that hangs up.
+        many: chains in the state.
         orders_beside: orders that are measured beside each neighbour, and without it.
         seconds_beside: the same in seconds, where stored chains are asked for.
     """
@@ -69,6 +71,7 @@ class Plan:
     stored: float = 1.5
     herd: int = 10_000
     abandoned: int = 1000
+    many: int = 100_000
     orders_beside: int = 30
     seconds_beside: float = 5.0
 
@@ -82,6 +85,7 @@ QUICK = Plan(
     patience=30.0,
     stored=0.5,
     herd=4000,
+    many=20_000,
     orders_beside=10,
     seconds_beside=2.0,
 )
@@ -319,6 +323,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "herd": lambda stage, plan: herd(stage, plan.herd),
     "abandoned": lambda _stage, plan: beside_abandoned(plan.abandoned, plan.singles * plan.rounds),
     "neighbours": lambda stage, plan: neighbours(stage, plan.orders_beside, plan.seconds_beside),
+    "many": lambda _stage, plan: many(plan.many),
     "start": start,
     "memory": memory,
 }

@@ -174,6 +174,25 @@ class FailedEvent(Event):
     bug: BaseException | None = field(default=None, repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdministeredEvent(Event):
+    """A command has acted, or tried to: on the account, or on certificates.
+
+    Args:
+        act: what was asked for, such as `revoke`.
+        who: the number and the name of the user who asked.
+        outcome: `done` or `failed`.
+        reason: why, as far as somebody said: of a revocation, or of a failure.
+    """
+
+    word = "administered"
+
+    act: str
+    who: str
+    outcome: Literal["done", "failed"]
+    reason: str = ""
+
+
 Subscriber = Callable[[Event], None]
 
 

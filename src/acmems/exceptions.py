@@ -14,6 +14,7 @@ AcmeException
 ├── RateLimited                   the CA, or what protects it here, asks to wait
 │   └── QueueFull                 too many requests wait for their order already
 ├── ClientGone                    the client had hung up before its order began
+├── ActFailed                     what an operator has asked for could not be done
 ├── AccountError                  the account cannot be used
 │   └── NeedToAgreeToTOS          its terms of service are not accepted
 ├── DeadlinePassed                the time for an answer is over; asking again continues
@@ -260,6 +261,10 @@ class QueueFull(RateLimited):
 
 class ClientGone(_Retryable):
     """The client seems to have hung up before its order began, so that it was not placed."""
+
+
+class ActFailed(AcmeException):
+    """What an operator has asked for by a command could not be done; the message says why and what to do."""
 
 
 class AccountError(_Retryable):

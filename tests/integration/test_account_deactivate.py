@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
+import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.peers import Settings, environment, run_acmems
+from tests.peers import Acmems, Settings, curl_sign, make_key_and_csr, run_acmems
+from tests.peers.terminals import run_at_terminal
 
 
 @pytest.fixture
@@ -23,21 +22,7 @@ def config(settings: Settings, tmp_path: Path) -> Path:
 
 def answered(config: Path, answer: bytes) -> subprocess.CompletedProcess[str]:
     """Deactivate, and type this at the terminal."""
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, answer)
-        return subprocess.run(
-            [sys.executable, "-m", "acmems", "account", "deactivate", str(config)],
-            stdin=theirs,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=environment(),
-        )
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    return run_at_terminal(answer, "account", "deactivate", config)
 
 
 def is_valid(config: Path) -> bool:
@@ -69,3 +54,16 @@ def test_no_terminal(config: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "--yes" in done.stderr
     assert is_valid(config)
+
+
+def test_a_running_server(settings: Settings, tmp_path: Path) -> None:
+    """The server ends the account itself, says who wanted that, and orders nothing more."""
+    (tmp_path / "acmems.ini").write_text(settings.text())
+    _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
+    with Acmems(settings) as acmems:
+        done = run_acmems("account", "deactivate", "--yes", "--json", tmp_path / "acmems.ini")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["status"] == "deactivated"
+        assert curl_sign(acmems.sign_url, csr).status == 503
+        [line] = [line for line in acmems.log.splitlines() if "administered" in line]
+        assert "act=deactivate" in line

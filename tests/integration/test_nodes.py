@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -83,8 +82,6 @@ def cluster(
         for number in range(getattr(request, "param", 2)):
             folder = tmp_path / f"node{number}"
             folder.mkdir()
-            if made:
-                shutil.copytree(tmp_path / "node0/account", folder / "account")
             settings = dataclasses.replace(Settings.of(trusting, folder), challenge_port=free_port())
             settings.auth += f"\n[state]\nurl = {postgres.url_of(database)}\n"
             made.append(stack.enter_context(Acmems(ca.before(settings))))
@@ -170,6 +167,13 @@ def test_a_server_that_is_held(cluster: Cluster, ca: FaultProxy, tmp_path: Path,
     assert 1 <= ca.count(path=NEW_ORDER) <= 1 + (path in {NEW_ORDER, AUTHORIZATION})
     assert cluster.rows("chains") == 1
     wait_until(lambda: cluster.rows("orders") == cluster.rows("leases") == 0, "nothing is left")
+
+
+def test_the_account(cluster: Cluster, tmp_path: Path) -> None:
+    """The second server has taken the account of the first, and registered none."""
+    keys = {file.read_bytes() for file in tmp_path.glob("node*/account/account.pem")}
+    assert len(keys) == 1
+    assert "registered a new account" not in cluster.servers[1].log
 
 
 def test_a_server_that_stops(cluster: Cluster, ca: FaultProxy, tmp_path: Path) -> None:

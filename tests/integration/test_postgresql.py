@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import signal
 import threading
@@ -28,6 +29,10 @@ from tests.peers import (
     wait_until,
 )
 from tests.relay import Relay
+
+from acmems.state.chains import ChainRecords
+from acmems.state.engines.postgresql import PostgresDatabase
+from acmems.text import Secret
 
 STATE = """
 [state]
@@ -146,6 +151,56 @@ def test_a_database_that_is_away(
     assert proxy.count(path=NEW_ORDER) == 2  # what had been placed as it went away was gone on with
     assert database.password not in acmems.log
     assert database.password.replace(" ", "%20") not in acmems.log
+
+
+@pytest.fixture
+def in_state(stateful: Settings) -> Settings:
+    """The same, with the chains in the database, too."""
+    stateful.storage = stateful.storage.replace("type = file\ndirectory = {folder}/storage", "type = sql")
+    return stateful
+
+
+@pytest.mark.parametrize("away", [killed, held, cut_off])
+def test_chains_in_a_database_that_is_away(
+    in_state: Settings, database: Postgres, relay: Relay, csr: CSR, away: Away
+) -> None:
+    """What this server has delivered lately it delivers; of other chains it cannot tell, and says so."""
+    stored, new = csr("stored.example.org"), csr("new.example.org")
+    with Acmems(in_state) as acmems:
+        first = curl_sign(acmems.sign_url, stored)
+        assert first.status == 200
+        with away(database, relay):
+            assert curl_sign(acmems.sign_url, stored).body == first.body
+            assert curl_sign(acmems.sign_url, new).status == 503
+        wait_until(lambda: curl_sign(acmems.sign_url, new).status == 200, "orders are placed again")
+        assert curl_sign(acmems.sign_url, stored).body == first.body
+
+
+def test_chains_of_several_servers(
+    in_state: Settings, database: Postgres, proxy: FaultProxy, csr: CSR
+) -> None:
+    """One delivers what the other has got, and neither delivers what somebody else has revoked."""
+    request = csr("shared.example.org")
+    url = (in_state.folder / "state-url").read_text(encoding="utf-8").strip()
+    other = dataclasses.replace(
+        in_state,
+        port=free_port(),
+        verification='[verification "http"]\ntype = http01\nlistener =\n',
+        storage=in_state.storage.partition("[metrics]")[0],
+    )
+    with Acmems(in_state) as one, Acmems(other) as two:
+        first = curl_sign(one.sign_url, request)
+        assert curl_sign(two.sign_url, request).body == curl_sign(one.sign_url, request).body == first.body
+        assert proxy.count(path=NEW_ORDER) == 1
+        with contextlib.closing(PostgresDatabase.open(Secret(url))) as opened:
+            records = ChainRecords(opened)
+            (record,) = records.find("shared.example.org")
+            records.revoking(record.fingerprint, "superseded").result(30)
+        second = curl_sign(one.sign_url, request)
+        assert second.status == 200
+        assert second.body != first.body
+        assert curl_sign(two.sign_url, request).body == second.body
+    assert proxy.count(path=NEW_ORDER) == 2
 
 
 def test_a_database_that_is_killed_during_requests(

@@ -17,6 +17,7 @@ from tests.fault_proxy import FaultProxy
 from tests.faults import NEW_ORDER
 from tests.peers import Pebble, Settings, curl_sign, make_key_and_csr, wait_until
 
+from acmems.app import renewals
 from acmems.app import server as servers
 from acmems.config import Configuration
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
@@ -30,8 +31,8 @@ SHORT = datetime.timedelta(milliseconds=200)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let minutes be parts of a second."""
-    monkeypatch.setattr(servers, "PLAN_SECONDS", 0.1)
-    monkeypatch.setattr(servers, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(renewals, "PLAN_SECONDS", 0.1)
+    monkeypatch.setattr(renewals, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(planner, "FIRST_QUESTION", SHORT)
     monkeypatch.setattr(due, "LEAST_ASKING", SHORT)
     monkeypatch.setattr(due, "MOST_ASKING", SHORT)

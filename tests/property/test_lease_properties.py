@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from acmems.exceptions import LeaseLost
 from acmems.state.engines import migrations
 from acmems.state.engines.contract import Change, Transaction
-from acmems.state.leases import Lease, Leases, clean
+from acmems.state.sharing.leases import Lease, Leases, clean
 
 T = TypeVar("T")
 NODES = ("a", "b", "c")

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from acmems.app.founding import SharedAccounts
 from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -14,23 +15,25 @@ from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.renewal.prior import PriorChains
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.contract import Database
-from acmems.state.engines.sqlite import StateInUse
+from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
-from acmems.state.leases import Leases
 from acmems.state.limits.buckets import BucketRecords
 from acmems.state.limits.pauses import PauseRecords
-from acmems.state.nodes import Node
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.proofs import ProofLookups, ProofRecords
 from acmems.state.recorder import EventRecorder
-from acmems.state.shared_orders import SharedOrders
+from acmems.state.sharing.accounts import AccountRecords
+from acmems.state.sharing.leases import Leases
+from acmems.state.sharing.nodes import Node
+from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.storages import IssuerIdentity, SqlStorage
 from acmems.system.clock import Clock
-from acmems.system.threads import PeriodicThread
+from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +58,11 @@ class StateMemory:
         orders: those that are open.
         pauses: those that last.
         plans: when chains are to be renewed.
+        times: which of them are due.
         buckets: how far the limits of CAs are used.
         journal: notes the proofs that are presented.
-        threads: keep it up; they are to be started.
+        shared_accounts: those of servers on other machines, None where there are none.
+        threads: those that must live until it is closed.
         look_seconds: between two looks at what is left to be done.
     """
 
@@ -69,11 +74,13 @@ class StateMemory:
         self._recorder: EventRecorder | None = None
         self.chains = ChainRecords(database)
         self.plans = RenewalRecords(database)
+        self.times = RenewalTimes(self.plans)
         self.buckets = BucketRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
-        self.threads: list[PeriodicThread] = []
+        self.threads: tuple[HealthCheck, ...] = ()
         self.look_seconds = ALONE_SECONDS
+        self.shared_accounts: SharedAccounts | None = None
         node = Node(database, clock=clock)
         self._leases = leases = Leases(database, node.name)
         self._name = node.name
@@ -82,7 +89,10 @@ class StateMemory:
             self._node = node
             self._node.join()
             self.orders = self._shared = SharedOrders(database, leases, self.pauses)
-            self.threads.append(self._node.thread)
+            # The processes that share a file share the directory of the account as well.
+            if not isinstance(database, SqliteDatabase):
+                self.shared_accounts = SharedAccounts(AccountRecords(database), leases, database.place)
+            self.threads = (self._node.thread,)
             self.look_seconds = SHARED_SECONDS
         else:
             self.orders = OrderRecords(database, clock.now())
@@ -117,7 +127,8 @@ class StateMemory:
             EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self.clock
         )
         bus.subscribe(self._recorder)
-        self.threads.append(self._recorder.thread)
+        self._recorder.thread.start()
+        self.threads += (self._recorder.thread,)
 
     def keep_up(self) -> None:
         """Keep what is known up to date; called from time to time."""
@@ -147,6 +158,7 @@ class StateMemory:
         if self._node is not None:
             self._node.leave()
         if self._recorder is not None:
+            self._recorder.thread.close()
             self._recorder.close()
         self.chains.save_asked()
         self.database.close()

@@ -8,15 +8,22 @@ import signal
 from acmems import logs
 from acmems.app.listeners import tell_unused
 from acmems.app.reloading import ConfigurationSource, tell_reloaded
-from acmems.app.server import Server, tune_interpreter
+from acmems.app.server import Server
 from acmems.app.signals import StoppedEarly, taking
+from acmems.app.tuning import tune_interpreter
 from acmems.app.workers import Assignment, Supervisor, work
 from acmems.config import Configuration
+from acmems.frontends.control.place import await_command
 from acmems.net.listening import SocketPool
 from acmems.system.children import CHILDREN, reaps_orphans
+from acmems.system.clock import SYSTEM
 from acmems.system.systemd import Notifier, inherited_sockets
 
 logger = logging.getLogger(__name__)
+
+
+COMMAND_SECONDS = 30.0
+"""For which a start waits for a command that acts: until that ends, it has the state."""
 
 
 def run(config: Configuration, source: ConfigurationSource | None = None) -> int:
@@ -35,6 +42,7 @@ def run(config: Configuration, source: ConfigurationSource | None = None) -> int
         AcmeException, OSError: it cannot start, as `Server.start`.
     """
     source = source or ConfigurationSource()
+    await_command(config.account.dir, SYSTEM, COMMAND_SECONDS)
     if config.mgmt.processes == 1:
         _serve(config, source)
         return 0

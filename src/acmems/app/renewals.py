@@ -14,9 +14,8 @@ from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
-from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecord
-from acmems.system.clock import Clock
+from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +34,9 @@ class RenewalUpkeep:
         policy: returns what that grants.
         issuer: asks the CA.
         issuance: orders.
-        times: told which chains are due.
-        clock: for dates.
+
+    Attributes:
+        thread: looks; it is to be started.
     """
 
     def __init__(
@@ -47,12 +47,10 @@ class RenewalUpkeep:
         policy: Callable[[], SigningPolicy],
         issuer: AcmeIssuer,
         issuance: Issuance,
-        times: RenewalTimes,
-        clock: Clock,
     ) -> None:
+        clock = memory.clock
         self._memory = memory
         self._config = config
-        self._times = times
         self._clock = clock
         self._is_stopped = False
         self._ahead = AheadRenewal(memory.chains, policy, issuance, clock)
@@ -66,13 +64,15 @@ class RenewalUpkeep:
             within=self._within,
         )
 
+        self.thread = PeriodicThread("acmems-renew", self.run, PLAN_SECONDS, delay=FIRST_SECONDS, clock=clock)
+
     def run(self) -> None:
         """See which chains are due, and renew them unless another server does.
 
         Raises:
             StateUnavailable: the plans cannot be read.
         """
-        self._times.refresh(self._clock.now())
+        self._memory.times.refresh(self._clock.now())
         if not self._memory.may_renew():
             return
         try:

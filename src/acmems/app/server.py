@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import logging
-import resource
 import socket
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acmems.app.changes import carry_over, restart_needed
+from acmems.app.founding import AccountFounding
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import accounting, attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
-from acmems.app.renewals import FIRST_SECONDS, PLAN_SECONDS, RenewalUpkeep
+from acmems.app.renewals import RenewalUpkeep
+from acmems.app.tuning import raise_file_limit
 from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -27,6 +25,9 @@ from acmems.exceptions import (
     DeadlinePassed,
     RateLimited,
 )
+from acmems.frontends.acts.contract import ActingParts
+from acmems.frontends.acts.performing import Performer
+from acmems.frontends.control.listener import ControlListener
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.metrics.snapshot import Snapshot
@@ -34,7 +35,6 @@ from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
-from acmems.issuing.renewal.times import RenewalTimes
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
@@ -42,7 +42,7 @@ from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.engines.contract import Database
 from acmems.state.opening import StateClaim
-from acmems.storages import IssuerIdentity
+from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -53,8 +53,8 @@ WITHDRAW_SECONDS = 10.0
 UPKEEP_SECONDS = 30.0
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
+ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
-SWITCH_SECONDS = 0.0005  # for which a thread may keep the interpreter while others want it
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
 _PATIENCE = 0.95
 
@@ -115,6 +115,7 @@ class Server:
 
     Attributes:
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
+        perform: does what commands ask for.
     """
 
     def __init__(
@@ -149,8 +150,9 @@ class Server:
             journal=None if self._memory is None else self._memory.journal,
             processes=config.mgmt.processes,
         )
+        accounts = None if self._memory is None else self._memory.shared_accounts
+        self._founding = AccountFounding(self.issuer, accounts, clock)
         policy = self._generation.policy
-        times = RenewalTimes(None if self._memory is None else self._memory.plans)
         self.issuance = Issuance(
             self.issuer,
             _identity(config),
@@ -163,7 +165,7 @@ class Server:
             memory=orders,
             pauses=None if self._memory is None else self._memory.pauses,
             history=history,
-            times=times,
+            times=None if self._memory is None else self._memory.times,
             limits=accounting(self._memory, lambda: self.config, lambda: self.issuer.account_url),
         )
         if self._memory is not None:
@@ -189,7 +191,6 @@ class Server:
         self._threads = [self._sweeping, self._saving, self._summing]
         if self._memory is not None and history is not None:
             self._memory.record_events(self.bus, lambda: self.config.state.keep_events)
-            self._threads += self._memory.threads
             resumption = Resumption(
                 self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
             )
@@ -205,15 +206,21 @@ class Server:
                 policy=lambda: self._generation.policy,
                 issuer=self.issuer,
                 issuance=self.issuance,
-                times=times,
-                clock=clock,
             )
-            self._threads.append(
-                PeriodicThread(
-                    "acmems-renew", self._renewals.run, PLAN_SECONDS, delay=FIRST_SECONDS, clock=clock
-                )
-            )
+            self._threads.append(self._renewals.thread)
         self._checking: threading.Thread | None = None  # asks the CA about the account
+        self.perform = Performer(
+            ActingParts(
+                self.issuer,
+                self.issuance,
+                lambda: self._generation.policy,
+                self._all_storages,
+                None if self._memory is None else self._memory.chains,
+                self.bus,
+                clock,
+            )
+        )
+        self._control = ControlListener(config.account.dir, self.perform, clock)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -257,18 +264,34 @@ class Server:
             self._listeners.use(listeners, self._share.sockets)
         try:
             with self.issuer.directory.founding():
-                is_known = self._find_account()
+                is_known = self._founding.find()
         except BaseException:
             self._listeners.close()
             self._close_state()
             raise
         self.is_serving = True
         self._listeners.start()
+        self._control.start()
         for thread in self._threads:
             thread.start()
         self._watch_over()
         if is_known:
             self._check_account_behind()
+
+    def start_acting(self, *, proves: bool) -> None:
+        """Get ready to act for a command; no client is served, and nothing is begun that nobody asked for.
+
+        Args:
+            proves: whether names may have to be proved.
+
+        Raises:
+            AccountError: there is no account.
+            OSError: an address cannot be listened on; `filename` names it.
+        """
+        if proves:
+            planned = [each for each in self._planned(self.config) if each.validator is not None]
+            self._listeners.commit(self._listeners.prepare(planned))
+        self.issuer.open(register=False)
 
     def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
         """Go by another configuration from now on, or change nothing.
@@ -328,6 +351,7 @@ class Server:
     def stop(self) -> None:
         """Stop accepting, let running requests finish to a deadline, withdraw challenges, close."""
         self._is_stopping = True
+        self._control.close()
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         for thread in (*self._threads, self._retiring):
@@ -349,13 +373,16 @@ class Server:
         self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
         self.issuer.close()
+        self._control.drain(self.clock.deadline(ACT_SECONDS))
         self._close_state()
         self._log.tell()
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
-        return (*self.listeners, self.issuer.loop, self.issuance, *self._threads)
+        state = () if self._memory is None else self._memory.threads
+        served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
+        return (*served, self.issuer.loop, self.issuance, *self._threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -375,33 +402,22 @@ class Server:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return self._listeners.addresses
 
+    def _all_storages(self) -> Sequence[Storage]:
+        """Return all storages that chains may be delivered from, each once."""
+        named = [*self.config.storages.values(), *(block.storage for block in self.config.auth.blocks)]
+        return list(dict.fromkeys(named))
+
     def _save(self) -> None:
         """Store what could not be stored, and keep what is known of chains up to date."""
         self.issuance.save_kept()
         if self._memory is not None:
             self._memory.keep_up()
+            self._founding.follow()
 
     def _close_state(self) -> None:
         self.config.context.lookups.close()
         if self._memory is not None:
             self._memory.close()
-
-    def _find_account(self) -> bool:
-        """Load the account's key, or make an account; tell whether one was known before."""
-        directory = self.issuer.directory
-        if not directory.has_key():
-            if self.config.account.accepted_terms is not True and not self.config.account.accepted_terms:
-                raise AccountError(
-                    f"there is no account in {directory.path} yet, and none is made before the CA's terms of "
-                    f"service are accepted: add 'accept-terms-of-service = yes' to [account]"
-                )
-            self.issuer.create_key()
-            logger.info("made a new account key: %s", directory.key_file)
-        self.issuer.load_key()
-        if directory.has_registration():
-            return True
-        self.issuer.refresh()
-        return False
 
     def _check_account_behind(self) -> None:
         """Ask the CA about the account, which nobody waits for: stored chains are delivered without it."""
@@ -480,21 +496,3 @@ class Server:
 
 def _identity(config: Configuration) -> IssuerIdentity:
     return IssuerIdentity(config.account.directory_url, config.account.profile)
-
-
-def tune_interpreter() -> None:
-    """Set up the interpreter for many threads and a long run, once all that stays has been made."""
-    # What the start has made is kept out of later garbage collections, and those come less often.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-    # Whoever waits for the interpreter waits for as long as this at every step of its way.
-    sys.setswitchinterval(SWITCH_SECONDS)
-
-
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,26 +1,32 @@
-"""`acmems account`: show, register or deactivate the ACME account."""
+"""`acmems account`: show, register or deactivate the ACME account, or give it another key."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from acmems import logs
-from acmems.commands import preflight
+from acmems.commands import acting, preflight
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain, confirmed, tell
 from acmems.config import Configuration
+from acmems.frontends.acts.rotation import described
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuers.acme.key import KEY_TYPES
 from acmems.text import one_line
 
-HELP = "show, register or deactivate the ACME account"
+HELP = "show, register or deactivate the ACME account, or give it another key"
 
 _ACTIONS: Mapping[str, str] = {
     "show": "print the account as the CA knows it",
     "register": "create the account key if there is none, and register the account",
     "deactivate": "deactivate the account at the CA, for ever; asks first",
+    "rotate-key": "give the account another key; a running server goes on with that",
 }
 
 
@@ -32,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
         for name, words in _ACTIONS.items()
     }
     parsers["deactivate"].add_argument("--yes", action="store_true", help="do not ask")
+    parsers["rotate-key"].add_argument(
+        "--key-type",
+        choices=KEY_TYPES,
+        metavar="T",
+        help=f"type of the new key: {', '.join(KEY_TYPES)}; 'key-type' in [account] unless given",
+    )
+    for each in parsers.values():
+        each.add_argument("--json", action="store_true", help="print one JSON document")
     return list(parsers.values())
 
 
@@ -50,19 +64,26 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         )
         return ExitCode.UNUSABLE
     logs.configure(options.logging or config.logging)
-    issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
-    try:
-        account = _register(issuer) if options.action == "register" else issuer.open(register=False)
-        if ending:
-            question = f"Deactivate {one_line(account.url)} for ever? Nothing more can be ordered with it."
-            if not options.yes and not confirmed(question):
-                complain("acmems: nothing was changed")
-                return ExitCode.FAILED
-            account = issuer.deactivate()
-        _show(issuer, account)
-    finally:
-        issuer.close()
+    if options.action == "rotate-key":
+        account = acting.act(config, "rotate-key", {"key_type": options.key_type})
+    elif ending and not options.yes and not _may_end(config):
+        complain("acmems: nothing was changed")
+        return ExitCode.FAILED
+    elif ending:
+        account = acting.act(config, "deactivate", {})
+    else:
+        with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+            found = _register(issuer) if options.action == "register" else issuer.open(register=False)
+            account = described(issuer, found)
+    _print(account, as_json=options.json)
     return ExitCode.DONE
+
+
+def _may_end(config: Configuration) -> bool:
+    """Ask a person whether the account is to end."""
+    with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+        url = issuer.open(register=False).url
+    return confirmed(f"Deactivate {one_line(url)} for ever? Nothing more can be ordered with it.")
 
 
 def _register(issuer: AcmeIssuer) -> Account:
@@ -72,17 +93,11 @@ def _register(issuer: AcmeIssuer) -> Account:
         return issuer.open()
 
 
-def _show(issuer: AcmeIssuer, account: Account) -> None:
-    key = issuer.client.key
-    rows = {
-        "server": issuer.options.directory_url,
-        "account": account.url,
-        "status": account.status,
-        "key": key.kind,
-        "thumbprint": key.thumbprint,
-        "contacts": ", ".join(account.contacts) or "none",
-        "terms": account.terms_of_service or "none",
-    }
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        tell(f"{name:<{width}}  {one_line(value)}")
+def _print(account: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        tell(json.dumps(account))
+        return
+    width = max(map(len, account))
+    for name, value in account.items():
+        words = ", ".join(value) if isinstance(value, list) else value
+        tell(f"{name:<{width}}  {one_line(words or 'none')}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, serve, state
+from acmems.commands import account, check, explain, renew, revoke, serve, state
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
@@ -52,6 +52,8 @@ COMMANDS: Mapping[str, Command] = {
     "show": certificate,
     "events": events,
     "limits": limits,
+    "renew": renew,
+    "revoke": revoke,
     "account": account,
     "state": state,
 }

@@ -57,6 +57,12 @@ class Cell:
     colour: Colour | None = None
     whole: str | None = None
 
+    @property
+    def short(self) -> str:
+        """The first text, and the number of the others."""
+        more = f" +{len(self.items) - 1}" if len(self.items) > 1 else ""
+        return self.items[0] + more
+
     def fit(self, width: int | None) -> str:
         """Return the text for so many columns; None for as many as it takes."""
         whole = ", ".join(self.items)
@@ -159,52 +165,75 @@ def table(
     measured = list(itertools.islice(further, _MEASURED))
     if not measured and not coming:
         return
-    natural = [
-        max([_columns(column.title), *(_columns(row.cells[number].fit(None)) for row in measured)])
+    widths = [
+        _ColumnWidth.of(column, [row.cells[number] for row in measured], most=width if coming else None)
         for number, column in enumerate(columns)
     ]
-    if coming:
-        natural = [
-            width if column.is_flexible else max(found, column.usual)
-            for found, column in zip(natural, columns, strict=True)
-        ]
-    widths = _shrunk(natural, columns, width)
-    titles = _line([Cell((column.title,)) for column in columns], columns, widths, colour=False)
+    _fit(widths, width - len(_GAP) * (len(columns) - 1))
+    titles = _line([Cell((column.title,)) for column in columns], widths, colour=False)
     yield coloured(titles, Colour.DIM) if colour else titles
     for row in itertools.chain(measured, further, coming or ()):
-        yield _line(row.cells, columns, widths, colour=colour)
+        yield _line(row.cells, widths, colour=colour)
         if row.note:
             for line in _wrapped(one_line(row.note, _LONGEST_NOTE), width - len(_INDENT)):
                 yield _INDENT + (coloured(line, Colour.DIM) if colour else line)
 
 
-def _line(cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int], *, colour: bool) -> str:
-    parts = []
-    for each, column, width in zip(cells, columns, widths, strict=True):
-        text = each.fit(width)
-        filled = " " * (width - _columns(text))
-        painted = coloured(text, each.colour) if colour and each.colour is not None and text else text
-        parts.append(filled + painted if column.is_number else painted + filled)
-    return _GAP.join(parts).rstrip()
+@dataclass(slots=True)
+class _ColumnWidth:
+    """How wide a column is.
+
+    Args:
+        column: the column.
+        width: that width, at first what short forms of its cells need.
+        whole: what its cells need to be shown whole.
+    """
+
+    column: Column
+    width: int
+    whole: int
+
+    @classmethod
+    def of(cls, column: Column, cells: Sequence[Cell], most: int | None) -> _ColumnWidth:
+        """Return the width for some cells; where nobody knows what is to come, `most` may be needed."""
+        least = max(_columns(column.title), 0 if most is None else column.usual)
+        short = max([least, *(_columns(each.short) for each in cells)])
+        whole = max([short, *(_columns(each.fit(None)) for each in cells)])
+        return cls(column, short, most if most is not None and column.is_flexible else whole)
+
+    @property
+    def missing(self) -> int:
+        """How much more room its cells could use."""
+        return self.whole - self.width
 
 
-def _shrunk(natural: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
-    """Return the widths of the columns for a line that is not longer than the terminal is wide."""
-    widths = list(natural)
-    too_many = sum(widths) + len(_GAP) * (len(columns) - 1) - width
-    for is_first in (True, False):
-        flexible = [
-            number
-            for number, column in enumerate(columns)
-            if column.is_flexible and (column.is_cut_first or not is_first)
-        ]
-        while too_many > 0 and flexible:
-            widest = max(flexible, key=lambda number: widths[number])
-            if widths[widest] <= _NARROWEST:
+def _fit(widths: Sequence[_ColumnWidth], room: int) -> None:
+    """Let flexible columns use all room that there is, and no more."""
+    flexible = [each for each in widths if each.column.is_flexible]
+    free = room - sum(each.width for each in widths)
+    for given_way in ([each for each in flexible if each.column.is_cut_first], flexible):
+        while free < 0 and given_way:
+            widest = max(given_way, key=lambda each: each.width)
+            if widest.width <= _NARROWEST:
                 break
-            widths[widest] -= 1
-            too_many -= 1
-    return widths
+            widest.width -= 1
+            free += 1
+    while free > 0 and flexible:
+        neediest = max(flexible, key=lambda each: each.missing)
+        if neediest.missing <= 0:
+            break
+        neediest.width += 1
+        free -= 1
+
+
+def _line(cells: Sequence[Cell], widths: Sequence[_ColumnWidth], *, colour: bool) -> str:
+    parts = []
+    for each, column in zip(cells, widths, strict=True):
+        text = each.fit(column.width)
+        filled = " " * (column.width - _columns(text))
+        painted = coloured(text, each.colour) if colour and each.colour is not None and text else text
+        parts.append(filled + painted if column.column.is_number else painted + filled)
+    return _GAP.join(parts).rstrip()
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -20,6 +20,11 @@ def complain(line: str) -> None:
     print(red, file=sys.stderr)  # noqa: T201 - what a person reads
 
 
+def note(line: str) -> None:
+    """Print how something gets on, on stderr."""
+    print(printable(line), file=sys.stderr)  # noqa: T201 - what a person reads
+
+
 def confirmed(question: str) -> bool:
     """Ask a person, and tell whether the answer is "yes"; anything else is no.
 

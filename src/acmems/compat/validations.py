@@ -24,7 +24,8 @@ from acmems.exceptions import (
     InvalidDomainName,
 )
 from acmems.issuers.acme.authorization import Authorization, parse
-from acmems.issuers.acme.issuer import AcmeIssuer, Client
+from acmems.issuers.acme.clients.client import Client
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.proving import Attempt
 from acmems.system.clock import Clock, Deadline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from acmems.events import DeliveredEvent, Event
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord, ChainRecords
@@ -52,9 +54,18 @@ class RecordedHistory:
             csr=accepted.request.pem,
         )
 
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        """Tell whether the chain to deliver for an identity was issued before a time, or in its second."""
+        newest = self._records.newest(identity)
+        return newest is not None and newest.issued <= moment
+
     def is_revoked(self, chain: Chain) -> bool:
         """Tell whether a chain is revoked, or being revoked."""
         return self._records.is_revoked(chain.fingerprint)
+
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised."""
+        return self._records.is_compromised(key_digest)
 
 
 def _known(word: str) -> str | None:

@@ -28,6 +28,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.LimitReached: 429,
     exceptions.QueueFull: 429,
     exceptions.ClientGone: 503,
+    exceptions.ActFailed: 500,
     exceptions.AccountError: 503,
     exceptions.NeedToAgreeToTOS: 503,
     exceptions.DeadlinePassed: 504,

@@ -16,6 +16,7 @@ from acmems.exceptions import (
 )
 from acmems.frontends.granting import granted_again
 from acmems.frontends.sign import SigningPolicy
+from acmems.issuers.acme.certificates.renewal_info import fetch
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.renewal.planner import NotRenewable, RenewalAnswer
@@ -27,6 +28,7 @@ from acmems.system.steps import Steps, gather
 
 _SECONDS = 3600.0  # for which an order may be waited for
 _QUESTIONS_AT_ONCE = 16
+_QUESTION_SECONDS = 30.0  # for which an answer is waited for; it is asked again later
 
 
 class RenewalQuestions:
@@ -63,7 +65,9 @@ class RenewalQuestions:
         if plan.certificate is None or plan.directory != self._directory:
             return None
         try:
-            return (yield from self._issuer.renewal_info(plan.certificate))
+            session, clock = self._issuer.client.session, self._issuer.clock
+            deadline = clock.deadline(_QUESTION_SECONDS)
+            return (yield from fetch(session, plan.certificate, deadline, clock.now()))
         except AcmeException as error:
             return error
 

@@ -101,7 +101,9 @@ class Resumption:
         if self._issuance.key(accepted.request).digest != record.identity:
             names = ", ".join(accepted.request.names)
             raise PolicyRefusal(f"{names} is ordered from another CA, or by another profile, by now")
-        return dataclasses.replace(accepted, gone=lambda: True)
+        # What is stored may be fresh, where a person had a certificate renewed: the order is for a newer one.
+        is_for_newer = self._history.is_older(record.identity, record.begun)
+        return dataclasses.replace(accepted, gone=lambda: True, is_wanted_anew=is_for_newer)
 
     def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""

@@ -153,7 +153,7 @@ class OrderClaims:
         subjects = self._pauses.subjects(accepted)
         wanted = _WantedChain(accepted, self._times, self._clock)
         # Where nothing is kept every request gets a new chain, unless one comes while it waits.
-        wants_new = isinstance(accepted.storage, NoStorage) or accepted.is_wanted_anew
+        wants_new = accepted.is_wanted_anew or isinstance(accepted.storage, NoStorage)
         while True:
             is_wanted = (lambda _: False) if wants_new else wanted
             claim = yield from outcome(sharing.claim(running.key.digest, subjects, is_wanted))

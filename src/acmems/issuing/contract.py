@@ -13,7 +13,7 @@ from acmems.exceptions import PayloadInvalid
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
-from acmems.state.shared_orders import OrderClaim
+from acmems.state.sharing.shared_orders import OrderClaim
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain
@@ -87,8 +87,18 @@ class ChainHistory(Protocol):
     def record(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> ChainRecord:
         """Return what `issued` notes, for whoever writes it together with something else."""
 
+    def is_older(self, identity: str, moment: datetime.datetime) -> bool:
+        """Tell whether the chain of an identity was issued before a time; False where there is none.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+
     def is_revoked(self, chain: Chain) -> bool:
         """Tell whether a chain is revoked, or being revoked, so that it must not be delivered."""
+
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised, so that it gets no certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +169,13 @@ def refuse_key_of_account(request: CertificateRequest, account_key: str | None) 
     """
     if request.key_digest == account_key:
         raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+
+
+def refuse_compromised_key(request: CertificateRequest, history: ChainHistory | None) -> None:
+    """Refuse a CSR for a public key that was reported as compromised.
+
+    Raises:
+        PayloadInvalid: it is one.
+    """
+    if history is not None and history.is_compromised(request.key_digest):
+        raise PayloadInvalid("this public key was reported as compromised: make a new key")

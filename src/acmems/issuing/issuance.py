@@ -16,7 +16,14 @@ from acmems.exceptions import (
     ClocksDiffer,
 )
 from acmems.issuing.claims import OrderClaims
-from acmems.issuing.contract import ChainHistory, IssuanceMemory, Issuer, Workload, refuse_key_of_account
+from acmems.issuing.contract import (
+    ChainHistory,
+    IssuanceMemory,
+    Issuer,
+    Workload,
+    refuse_compromised_key,
+    refuse_key_of_account,
+)
 from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.limits.accounting import LimitAccounting
@@ -131,12 +138,13 @@ class Issuance:
             a future; it holds the chain, or an `AcmeException` that tells why there is none.
 
         Raises:
-            PayloadInvalid: the CSR is for the account's own key.
+            PayloadInvalid: the CSR is for the account's own key, or for a compromised one.
             StorageUnavailable: the storage cannot tell what it holds.
             CAUnavailable: nothing is stored, and the server is stopping.
         """
         request = accepted.request
         refuse_key_of_account(request, self.issuer.key_digest)
+        refuse_compromised_key(request, self._history)
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
         key, ended = self.key(request), self._table.ended
         client = self._waiting(accepted)

@@ -116,6 +116,9 @@ class KeptChains:
         with self._lock:
             unsaved = [(key, kept) for key, kept in self._kept.items() if kept.unsaved]
         for key, kept in unsaved:
+            if self._is_revoked(kept.chain):
+                self._release(key, kept)
+                continue
             saved = {id(each) for each in tuple(kept.unsaved) if self._is_saved(each, kept.chain)}
             with self._lock:
                 kept.unsaved = [each for each in kept.unsaved if id(each) not in saved]

@@ -22,7 +22,7 @@ def decoded(document: Any) -> AcmeException:
     """
     try:
         found = _decoded(document)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         found = None
     return (
         found if isinstance(found, AcmeException) else AcmeException("what was wrong is not known any more")
@@ -45,7 +45,7 @@ def _decoded(value: Any) -> Any:
     """Return what a part of a document stands for.
 
     Raises:
-        ValueError, KeyError, TypeError: it stands for nothing.
+        ValueError, KeyError, TypeError, AttributeError: it stands for nothing.
     """
     if isinstance(value, list):
         return tuple(_decoded(each) for each in value)

@@ -27,9 +27,10 @@ class OrderRecord:
         identity: what makes two requests the same, as a digest.
         csr: the certificate request as the client sent it.
         block: the auth block that granted it, None if there was none.
-        account: the digest of the account's public key.
+        account: the account's URL.
         url: the order's URL.
         expires: when the CA forgets it (aware).
+        begun: when it was placed (aware, whole seconds).
     """
 
     identity: str
@@ -38,6 +39,7 @@ class OrderRecord:
     account: str
     url: str
     expires: datetime.datetime
+    begun: datetime.datetime
 
 
 class OrderRecords:
@@ -95,7 +97,7 @@ class OrderRecords:
 
         Args:
             identity: as for `intend`.
-            account: the digest of the account's public key.
+            account: the account's URL.
             url: the order's URL.
             expires: when to forget it.
         """
@@ -151,11 +153,13 @@ def select_orders(transaction: Transaction, condition: str, *row: Value) -> tupl
         condition: which, and in which order, in SQL; it MUST NOT find orders without a URL.
         row: its values.
     """
-    columns = "orders.identity, orders.csr, orders.block, orders.account, orders.url, orders.expires"
+    columns = (
+        "orders.identity, orders.csr, orders.block, orders.account, orders.url, orders.expires, orders.begun"
+    )
     rows = transaction.execute(f"SELECT {columns} FROM orders {condition}", row)  # noqa: S608 - constants
     return tuple(
-        OrderRecord(identity, csr, block, account, url, _time(expires))
-        for identity, csr, block, account, url, expires in rows.fetchall()
+        OrderRecord(identity, csr, block, account, url, _time(expires), _time(begun))
+        for identity, csr, block, account, url, expires, begun in rows.fetchall()
     )
 
 

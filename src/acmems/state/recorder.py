@@ -7,14 +7,15 @@ import itertools
 import logging
 import math
 import secrets
+import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
 from acmems.events import (
+    AdministeredEvent,
     DeliveredEvent,
     Event,
     FailedEvent,
@@ -24,7 +25,7 @@ from acmems.events import (
     RequestedEvent,
 )
 from acmems.exceptions import StateUnavailable
-from acmems.net.listening.shares import share_of
+from acmems.state.allowance import Allowance
 from acmems.state.events import PAGE, EventRecord, EventRecords, event_id
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import PeriodicThread
@@ -46,7 +47,12 @@ _FORGET_SECONDS = 60.0  # between two looks for events that are too old
 _CLOSE_SECONDS = 5.0  # for which a transaction that goes on is waited for
 _LONGEST_REASON = 2_000  # characters; the log has all of it
 _STRANGERS_NAMES = 10  # that are kept of a refusal; the log has all of them
-_HOUR = 3600.0
+
+
+def _told_of_act(event: AdministeredEvent) -> str:
+    words = f"{event.act} by {event.who}"
+    return f"{words}: {event.reason[:_LONGEST_REASON]}" if event.reason else words
+
 
 _Told = tuple[int | None, str | None, str | None]  # status, outcome, reason
 _Way = tuple[str, str, str | None, tuple[str, ...], int | None, str | None, str | None]
@@ -58,6 +64,7 @@ TOLD: Mapping[type[Event], Callable[[Any], _Told]] = {
     IssuedEvent: lambda _: (None, None, None),
     NotIssuedEvent: lambda event: (None, None, event.reason[:_LONGEST_REASON]),
     DeliveredEvent: lambda event: (event.status, event.source, None),
+    AdministeredEvent: lambda event: (None, event.outcome, _told_of_act(event)),
     FailedEvent: lambda event: (event.status, event.stage, event.reason[:_LONGEST_REASON]),
 }
 """What rows tell of the kinds of events that are kept."""
@@ -77,42 +84,6 @@ class _Happening:
     count: int = 1
 
 
-class Allowance:
-    """How many rows refusals may have that no auth block has accepted: anyone can send as many as they like.
-
-    An address may have a few an hour. All of them together may have many at once, and a few a minute for
-    ever, so that the state grows by less than 4,000 of them a day.
-    """
-
-    OF_ONE = 10
-    AT_ONCE = 1_000
-    A_MINUTE = 2
-
-    def __init__(self) -> None:
-        self._left = float(self.AT_ONCE)
-        self._since = -math.inf
-        self._hour_began = -math.inf  # for the counting of addresses
-        self._rows: Counter[str] = Counter()
-
-    def admits(self, client: str, now: float) -> bool:
-        """Tell whether a refusal may have a row of its own, and count it then.
-
-        Args:
-            client: the address that was refused.
-            now: the time in seconds, by a clock that never jumps.
-        """
-        self._left = min(self.AT_ONCE, self._left + (now - self._since) * self.A_MINUTE / 60)
-        self._since = now
-        if now - self._hour_began >= _HOUR:
-            self._hour_began, self._rows = now, Counter()
-        address = share_of(client)
-        if self._left < 1 or self._rows[address] >= self.OF_ONE:
-            return False
-        self._left -= 1
-        self._rows[address] += 1
-        return True
-
-
 class EventRecorder:
     """Writes events to the state; subscribed to the bus, and called from time to time.
 
@@ -122,7 +93,7 @@ class EventRecorder:
     Args:
         records: where events are kept.
         keep: returns for how long.
-        node: what this process is called.
+        node: what this server is called, None for the name of the host.
         clock: for times.
 
     Attributes:
@@ -139,7 +110,7 @@ class EventRecorder:
     ) -> None:
         self._records = records
         self._keep = keep
-        self._node = node
+        self._node = socket.gethostname() if node is None else node
         self._clock = clock
         self._mark = secrets.token_hex(4)
         self._numbers = itertools.count()

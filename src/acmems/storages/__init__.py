@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from acmems.storages.contract import Enumerable, IssuerIdentity, Storage, digest_of, identity_digest
+from acmems.storages.contract import (
+    Discarding,
+    Enumerable,
+    IssuerIdentity,
+    Storage,
+    digest_of,
+    identity_digest,
+)
 from acmems.storages.file import FileStorage
 from acmems.storages.memory import PROCESS_MEMORY, MemoryStorage
 from acmems.storages.none import NoStorage
@@ -14,6 +21,7 @@ from acmems.storages.sql import SqlStorage
 __all__ = [
     "PROCESS_MEMORY",
     "STORAGES",
+    "Discarding",
     "Enumerable",
     "FileStorage",
     "IssuerIdentity",

@@ -155,3 +155,20 @@ class Enumerable(Protocol):
         Raises:
             StorageUnavailable: whether there is one cannot be told.
         """
+
+
+@runtime_checkable
+class Discarding(Protocol):
+    """A storage whose chains others may read, too, so that it lets go of those that are revoked."""
+
+    def discard(self, fingerprint: str) -> int:
+        """Let nobody find a certificate any more, durably, and return in how many places it was.
+
+        It may look at every chain that is kept.
+
+        Args:
+            fingerprint: SHA-256 of the leaf, in hex.
+
+        Raises:
+            StorageUnavailable: it could not be moved away everywhere.
+        """

@@ -178,6 +178,28 @@ class FileStorage:
                 return None
             raise self._unavailable("cannot be read", error) from error
 
+    def discard(self, fingerprint: str) -> int:
+        """Rename each file that holds a certificate, so that neither this version nor 0.5 finds it."""
+        count = 0
+        try:
+            for path in (*listing.indexed(self.directory), *listing.folders(self.directory)):
+                if self._holds(path, fingerprint):
+                    kept = Path(path)
+                    kept.rename(next(name for name in _asides(path, "revoked") if not os.path.lexists(name)))
+                    files.sync_directory(kept.parent)
+                    count += 1
+        except OSError as error:
+            raise self._unavailable("cannot move a revoked chain away", error) from error
+        return count
+
+    def _holds(self, path: str, fingerprint: str) -> bool:
+        try:
+            return chains.fingerprint_of(files.read(path, _LARGEST_CHAIN)) == fingerprint
+        except OSError as error:
+            if error.errno in _MISSING | _DAMAGED:
+                return False
+            raise
+
     def _store_in_tree(self, request: CertificateRequest, chain: Chain, issuer: IssuerIdentity) -> None:
         entry = Path(self._entry(request))
         description = {
@@ -241,7 +263,7 @@ class FileStorage:
     def _move_aside(self, path: str, request: CertificateRequest, reason: str) -> Chain | None:
         """Rename a damaged file, so that a person can look at it and nobody stumbles over it again."""
         damaged = Path(path)
-        aside = next(name for name in _asides(path) if not os.path.lexists(name))
+        aside = next(name for name in _asides(path, "damaged") if not os.path.lexists(name))
         try:
             damaged.rename(aside)
             # Between our look and the rename, another thread may have stored a good one here.
@@ -298,6 +320,6 @@ class FileStorage:
         return StorageUnavailable(f"storage '{self.name}' {what}: {error.strerror or error} ({place})")
 
 
-def _asides(path: str) -> itertools.chain[str]:
-    numbered = (f"{path}.damaged-{number}" for number in itertools.count(1))
-    return itertools.chain([f"{path}.damaged"], numbered)
+def _asides(path: str, word: str) -> itertools.chain[str]:
+    numbered = (f"{path}.{word}-{number}" for number in itertools.count(1))
+    return itertools.chain([f"{path}.{word}"], numbered)

@@ -74,6 +74,14 @@ class MemoryStorage:
             while len(self._chains) > self._most or self._bytes > self._most_bytes:
                 self._bytes -= len(self._chains.popitem(last=False)[1].pem)
 
+    def discard(self, fingerprint: str) -> int:
+        """Forget a certificate."""
+        with self._lock:
+            keys = [key for key, chain in self._chains.items() if chain.fingerprint == fingerprint]
+            for key in keys:
+                self._bytes -= len(self._chains.pop(key).pem)
+        return len(keys)
+
 
 PROCESS_MEMORY = MemoryStorage('"memory"')
 """What configurations without a storage have, so that a reload forgets nothing; no section has its name."""

@@ -74,10 +74,8 @@ class StoredTree:
             yield DamagedEntry(path, str(error))
             return
         if record is not None:
-            seen = f"{record.identity} {record.fingerprint}"
-            if seen not in self._seen:
-                self._seen.add(seen)
-                yield record
+            self._seen.add(f"{record.identity} {record.fingerprint}")
+            yield record
 
     def _in_folder(self, path: Path, chain: Chain) -> ChainRecord | None:
         """Return the record of a chain in a folder that is named by its request."""

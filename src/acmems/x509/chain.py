@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -130,6 +131,19 @@ def _chain(certificates: Sequence[x509.Certificate], pem: bytes = b"") -> Chain:
         issuer=ascii(leaf.issuer.rfc4514_string())[1:-1],
         fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
     )
+
+
+def fingerprint_of(pem: bytes) -> str | None:
+    """Return the fingerprint of the leaf of a chain, which costs less than to read it; None if it is none.
+
+    Args:
+        pem: certificates in PEM, leaf first.
+    """
+    try:
+        leaf = textual.blocks(pem, most=_MOST_CERTIFICATES)[0]
+    except ValueError:
+        return None
+    return hashlib.sha256(leaf.der).hexdigest() if leaf.label == _LABEL else None
 
 
 def issuers(pem: bytes) -> tuple[bytes, tuple[str, ...]]:

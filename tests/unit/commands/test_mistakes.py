@@ -11,6 +11,7 @@ from acmems.commands import main as cli
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
 from acmems.exceptions import CAUnavailable, DirectoryUnusable
+from acmems.frontends.acts.rotation import described
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
@@ -120,7 +121,7 @@ def test_a_mistake_is_one_line_that_says_what_to_write(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name a command: serve, check, explain, account"),
+        ([], "name a command: serve, check, explain, list, show, events, limits, renew, revoke, account"),
         (
             ["your.ini"],
             "'your.ini' is no command: 'acmems serve your.ini' runs it, 'acmems check your.ini' looks at it",
@@ -192,7 +193,8 @@ class TestWordsOfOthers:
             issuer.create_key()
             issuer.load_key()
             body = {"status": self.HOSTILE, "contact": [self.HOSTILE]}
-            account_command._show(issuer, Account(self.HOSTILE, body, self.HOSTILE))
+            account = described(issuer, Account(self.HOSTILE, body, self.HOSTILE))
+            account_command._print(account, as_json=False)
         finally:
             issuer.close()
         lines = capsys.readouterr().out.splitlines()

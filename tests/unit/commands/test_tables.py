@@ -63,6 +63,14 @@ def test_what_is_cut_first() -> None:
     assert line == "www.example.org  ca.example…"
 
 
+def test_room_for_all() -> None:
+    """A long list of names is cut before a column is that would have room beside a short one."""
+    columns = (Column("names", is_flexible=True), Column("block", is_flexible=True, is_cut_first=True))
+    row = Row((cell(NAMES), cell("web servers")))
+    assert drawn(row, columns=columns, width=32)[1] == "www.example.org +2   web servers"
+    assert drawn(row, columns=columns, width=52)[1] == "www.example.org, mail.example.org +1     web servers"
+
+
 def test_a_later_row_that_is_wider(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first rows say how wide columns are; one after them is cut, so that it stays in line."""
     monkeypatch.setattr(tables, "_MEASURED", 1)

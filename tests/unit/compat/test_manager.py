@@ -74,7 +74,7 @@ class ClosableSession(FakeSession):
 def session(monkeypatch: pytest.MonkeyPatch) -> ClosableSession:
     """The CA that every manager here speaks to."""
     made = ClosableSession()
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", lambda *_, **__: made)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", lambda *_, **__: made)
     return made
 
 

@@ -17,11 +17,12 @@ from acmems.exceptions import CAUnavailable
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SigningPolicy
-from acmems.state.chains import ChainRecords
+from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 from acmems.storages import NoStorage, Storage
 from acmems.system.clock import SYSTEM
+from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -47,6 +48,16 @@ class LastProcess:
         self.records.intend(identity, request.pem, "b", NOW)
         end = NOW + datetime.timedelta(days=1)
         self.records.opened(identity, "account", "https://ca.example/order/1", end).result()
+
+    def record_of(self, chain: Chain) -> ChainRecord:
+        """Return the note of a chain that was issued a day before the order began."""
+        return ChainRecord.of(
+            chain,
+            identity=self.house.issuance.key(self.request).digest,
+            directory=IDENTITY.directory,
+            profile=IDENTITY.profile,
+            issued=NOW - datetime.timedelta(days=1),
+        )
 
     def restart(self, *pairs: tuple[str, str], name: str = "b", storage: Storage | None = None) -> None:
         """Begin what is left, under a policy of one block, and wait for the end of it."""
@@ -99,6 +110,17 @@ def test_a_chain_that_was_stored_already(last: LastProcess) -> None:
     assert last.left == 0
     (found,) = last.chains.find(chain.fingerprint)  # though the last process could not note it any more
     assert (found.block, found.client, found.order_url) == ("b", None, "https://ca.example/order/1")
+
+
+def test_an_order_to_renew_a_fresh_chain(last: LastProcess) -> None:
+    """Where a chain was stored before the order began, the order is for a newer one, and is finished."""
+    claims = last.house.issuance.claims
+    history, claims.history, claims.memory = claims.history, None, None
+    last.chains.adopt([last.record_of(last.house.ask(last.request).chain)]).result()
+    claims.history = history
+    last.restart()
+    assert len(last.house.authority.orders) == 2
+    assert last.left == 0
 
 
 @pytest.mark.parametrize(

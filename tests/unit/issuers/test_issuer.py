@@ -100,7 +100,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
         made.append(SlowSession())
         return made[-1]
 
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", make)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", make)
     return made
 
 
@@ -336,7 +336,7 @@ class TestSessions:
             together.wait(30)
             return sessions[-1]
 
-        monkeypatch.setattr("acmems.issuers.acme.issuer.Session", make)
+        monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", make)
         with ThreadPoolExecutor(2) as pool:
             accounts = [pool.submit(issuer.open) for _ in range(2)]
             assert {account.result(30).url for account in accounts} == {ACCOUNT}

@@ -70,7 +70,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
             AUTHORIZATION: [authorization("valid")],
         }
     )
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", lambda *_, **__: session)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", lambda *_, **__: session)
     made = Desk(tmp_path, session)
     yield made
     made.issuer.close()

@@ -12,7 +12,7 @@ from acme.messages import Directory, ExternalAccountBinding
 from josepy.jwk import JWK, JWKOct
 
 from acmems.issuers.acme.key import AccountKey
-from acmems.issuers.acme.session.jws import Signer, external_account_binding
+from acmems.issuers.acme.session.jws import Signer, external_account_binding, key_change
 from acmems.text import Secret
 
 URL = "https://ca.example/order"
@@ -115,3 +115,15 @@ class TestExternalAccountBinding:
         """A mistyped MAC key is an error, never half a key."""
         with pytest.raises(ValueError, match="not base64url"):
             external_account_binding(P256, "kid-1", Secret(secret), self.URL)
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_a_change_of_the_key_is_signed_by_the_new_one(algorithm: str) -> None:
+    """The inner JWS has the new key and no nonce, names the account and the old key (section 7.3.5)."""
+    new = KEYS[algorithm]()
+    signed = key_change(new, P256, KID, URL)
+    header = json.loads(decode(signed["protected"]))
+    assert header == {"alg": algorithm, "jwk": new.jwk, "url": URL}
+    assert json.loads(decode(signed["payload"])) == {"account": KID, "oldKey": P256.jwk}
+    token = jws.JWS.from_json(signed)
+    assert token.verify(public(new))

@@ -11,6 +11,7 @@ from tests.fake_ca import (
     AUTHORIZATION,
     CERTIFICATE,
     CHAIN,
+    CHALLENGE,
     EPOCH,
     FINALIZE,
     NEW_ORDER,
@@ -22,10 +23,17 @@ from tests.fake_ca import (
 )
 from tests.ordering import PLACED, Desk
 
-from acmems.exceptions import CAProblem, ChallengeFailed, StateUnavailable
+from acmems.exceptions import (
+    CAProblem,
+    CAUnavailable,
+    ChallengeFailed,
+    DeadlinePassed,
+    LeaseLost,
+    StateUnavailable,
+)
 from acmems.issuers.acme.orders.open_orders import OpenOrders
 
-ACCOUNT = "digest of a key"
+ACCOUNT = "https://ca.example/account/1"
 
 
 @dataclass
@@ -37,14 +45,43 @@ class Recovered:
 
 
 @dataclass
+class Others:
+    """What other servers have made of the orders.
+
+    Attributes:
+        order: what they have left.
+        takes_over: after how many looks another one has it; None: never.
+    """
+
+    order: Recovered | None = None
+    takes_over: int | None = None
+
+    def found(self, identity: str) -> Recovered | None:
+        assert identity == "key"
+        return self.order
+
+    def held(self, identity: str) -> Future[None]:
+        future: Future[None] = Future()
+        if self.takes_over is None:
+            future.set_result(None)
+            return future
+        self.takes_over -= 1
+        if self.takes_over >= 0:
+            future.set_result(None)
+        else:
+            future.set_exception(LeaseLost(identity))
+        return future
+
+
+@dataclass
 class Memory:
     """Remembers at once, or fails as told."""
 
-    sharing = None
     recovered: tuple[Recovered, ...] = ()
     errors: list[Exception | None] = field(default_factory=list)
     opened_urls: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    sharing: Others | None = None
 
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
         assert (identity, account) == ("key", ACCOUNT)
@@ -155,3 +192,92 @@ class TestNoted:
         with pytest.raises(Exception, match="CSR"):
             at.obtain()
         assert memory.forgotten == ["key"]
+
+
+class TestShared:
+    """What other servers have left counts, and not what is known here."""
+
+    def test_an_order_that_another_has_left(self) -> None:
+        """It is gone on with, wherever it was left."""
+        at = desk(Memory(sharing=Others(Recovered())))
+        at.say(ORDER, order("processing"), order("valid"))
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), at.count(FINALIZE)) == (0, 0)
+
+    def test_an_order_that_another_has_finished(self) -> None:
+        """It is not gone on with here."""
+        others = Others()
+        at = desk(Memory((Recovered(),), sharing=others))
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), at.count(ORDER)) == (1, 0)
+
+    def test_an_order_of_before(self) -> None:
+        """Where another server may have been at it, it is read as if nothing was known of it."""
+        others = Others()
+        memory = Memory(sharing=others)
+        at = desk(memory)
+        at.say(NEW_ORDER, PLACED)
+        at.say(AUTHORIZATION, authorization("pending"))
+        with pytest.raises(DeadlinePassed):
+            at.obtain(seconds=5)
+        others.order = Recovered()
+        at.say(ORDER, order("processing"), order("valid"))
+        assert at.obtain() == CHAIN
+        assert (at.count(NEW_ORDER), at.count(FINALIZE)) == (1, 0)
+
+    def test_an_order_of_another_account(self) -> None:
+        """It is left alone."""
+        at = desk(Memory(sharing=Others(Recovered(account="another"))))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 1
+
+    @pytest.mark.parametrize(("looks", "presented"), [(0, 0), (1, 1)])
+    def test_an_order_that_is_taken_over(self, looks: int, presented: int) -> None:
+        """Nothing is presented or finalized for it any more, and it is not forgotten."""
+        memory = Memory(sharing=Others(takes_over=looks))
+        at = desk(memory)
+        at.say(NEW_ORDER, PLACED)
+        at.say(AUTHORIZATION, authorization("pending"), authorization("valid"))
+        with pytest.raises(LeaseLost):
+            at.obtain()
+        assert (at.count(CHALLENGE), at.count(FINALIZE)) == (presented, 0)
+        assert memory.forgotten == []
+
+
+class TestAccount:
+    """Orders belong to an account, whatever its key."""
+
+    OTHER = "https://ca.example/account/2"
+
+    def test_only_its_own_are_taken_in(self) -> None:
+        """Those of another account are left for that."""
+        memory = Memory((Recovered(), Recovered("other", self.OTHER)))
+        orders = OpenOrders(Time().clock(), memory=memory)
+        assert orders.get("key") is None
+        orders.belong_to(ACCOUNT)
+        assert orders.get("key") is not None
+        assert orders.get("other") is None
+        orders.belong_to(self.OTHER)
+        assert orders.get("key") is None
+        assert orders.get("other") is not None
+
+    def test_an_account_that_is_told_again(self) -> None:
+        """What has happened to its orders since is not forgotten."""
+        orders = OpenOrders(Time().clock(), ACCOUNT, Memory((Recovered(),)))
+        known = orders.get("key")
+        orders.belong_to(ACCOUNT)
+        assert orders.get("key") is known
+
+    def test_a_proof_by_an_old_key(self) -> None:
+        """Where the CA came for a proof by a key that was changed meanwhile, another order is placed."""
+        memory = Memory()
+        orders = OpenOrders(Time().clock(), ACCOUNT, memory)
+        at = Desk(open_orders=orders)
+        at.say(AUTHORIZATION, CAUnavailable("down"))
+        with pytest.raises(CAUnavailable):
+            at.obtain()
+        orders.note_new_key()
+        at.say(ORDER, order("pending"))
+        at.say(AUTHORIZATION, authorization("invalid"), authorization("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 2

@@ -56,7 +56,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
         }
     )
     session.kid = None
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", lambda *_, **__: session)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", lambda *_, **__: session)
     lines = ("[account]", f"acme-server = {DIRECTORY}", "accept-terms-of-service = yes", f"dir = {tmp_path}")
     made = AcmeIssuer(Configuration.from_text("\n".join(lines)).account, 30.0)
     made.create_key()

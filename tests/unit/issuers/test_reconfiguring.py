@@ -51,7 +51,7 @@ class Session(FakeSession):
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     """What speaks to the CA."""
     made = Session()
-    monkeypatch.setattr("acmems.issuers.acme.issuer.Session", lambda *_, **__: made)
+    monkeypatch.setattr("acmems.issuers.acme.clients.client.Session", lambda *_, **__: made)
     return made
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.chains import make_chain, make_request
-from tests.issuing import House, Memory
+from tests.issuing import House, KnownChains, Memory
 from tests.peers import wait_until
 
 from acmems.events import FailedEvent, IssuedEvent
@@ -166,6 +166,20 @@ class TestKept:
         full.store_error = None
         house.issuance.save_kept()
         assert (list(full.chains.values()), house.storage.batches) == ([chain], [1])
+
+    def test_a_revoked_chain_is_not_stored_later(self, house: House) -> None:
+        """A chain that could not be stored is forgotten when it is revoked, and neither stored nor sent."""
+        history = KnownChains()
+        house.issuance._history = history
+        request = make_request()
+        house.storage.store_error = StorageUnavailable("disk full")
+        revoked = house.ask(request).chain
+        history.revoked.add(revoked.fingerprint)
+        house.storage.store_error = None
+        house.issuance.save_kept()
+        assert house.storage.chains == {}
+        assert house.issuance.workload.unsaved == 0
+        assert house.ask(request).chain != revoked
 
     def test_an_older_chain_never_replaces_a_newer_one(self, house: House) -> None:
         """A chain that could not be stored is forgotten once a newer one for the same is stored."""
@@ -399,6 +413,17 @@ class TestProtection:
         house.authority.key_digest = request.key_digest
         with pytest.raises(PayloadInvalid, match="account"):
             house.ask(request)
+
+    def test_a_compromised_key_gets_no_certificate(self, house: House) -> None:
+        """A CSR for a key that was reported as compromised is refused, whatever is stored; others are not."""
+        request, other = make_request(), make_request()
+        house.ask(request)
+        history = KnownChains()
+        history.compromised.add(request.key_digest)
+        house.issuance._history = history
+        with pytest.raises(PayloadInvalid, match="make a new key"):
+            house.ask(request)
+        assert house.ask(other).source == "issued"
 
     def test_a_bug_reaches_whoever_waits(self, house: House) -> None:
         """An unforeseen error ends the wait of every client, and the next order is placed after a pause."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.chains import make_request
@@ -37,8 +38,13 @@ from acmems.exceptions import (
     StorageUnavailable,
     ValidatorUnavailable,
 )
+from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest
+from acmems.issuing.subjects import BlockSubject, NamesSubject
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.limits.pauses import PauseRecords
 from acmems.storages import NoStorage
+from acmems.system.clock import Clock
 
 NAME, OTHER, BELOW = "a.example.org", "b.example.org", "x.a.example.org"
 NOWHERE = NoStorage("none")
@@ -123,6 +129,7 @@ NOT_OF_ORDERS = {
     exceptions.LimitReached,
     exceptions.QueueFull,
     exceptions.ClientGone,
+    exceptions.ActFailed,
 }
 
 
@@ -335,3 +342,91 @@ class TestLimits:
         house.issuance.pauses.note(asked, RateLimited("enough", identifiers=[name, "1"]))
         assert is_stopped(house, asked)
         assert not is_stopped(house, asking("c.example.org"))
+
+
+class Remembering:
+    """An issuance that remembers pauses over a restart."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.records = PauseRecords(database)
+        self.database = database
+        self.house = House(pauses=self.records)
+        self.house.issuance.pauses.restore(self.records.load())
+
+    def settle(self) -> None:
+        self.database.write(lambda _: None).result(20)
+
+
+class TestRestart:
+    """A restart ends no pause."""
+
+    @pytest.fixture
+    def database(self, tmp_path: Path) -> Iterator[SqliteDatabase]:
+        opened = SqliteDatabase.open(tmp_path / "state.sqlite")
+        yield opened
+        opened.close()
+
+    @pytest.mark.parametrize(("error", "paused"), ROWS, ids=[type(error).__name__ for error, _ in ROWS])
+    def test_each_pause(self, database: SqliteDatabase, error: AcmeException, paused: set[str]) -> None:
+        """Whom a failure stops it stops after a restart as well, for the time that is left."""
+        before = Remembering(database)
+        before.house.authority.error = error
+        with pytest.raises(type(error)):
+            before.house.issuance.issue(FAILING).result(30)
+        before.settle()
+        before.house.close()
+        after = Remembering(database)
+        found = {name for name, asked in ASKING.items() if pause(after.house, asked) is not None}
+        assert found == paused
+        for name in paused:
+            seconds = pause(after.house, ASKING[name])
+            earlier = pause(before.house, ASKING[name])
+            assert seconds is not None
+            assert earlier is not None
+            assert earlier - 5 < seconds <= earlier + 1
+        after.house.close()
+
+    def test_the_next_failure(self, database: SqliteDatabase) -> None:
+        """Its pause is twice as long, as if there had been no restart."""
+        for length in (30, 60):
+            server = Remembering(database)
+            server.house.issuance.pauses.note(FAILING, CAProtocolError("odd"))
+            server.settle()
+            seconds = pause(server.house, FAILING)
+            assert seconds is not None
+            assert length - 5 < seconds <= length
+            database.write(
+                lambda transaction: transaction.execute("UPDATE pauses SET until = 0 + acmems_now()").rowcount
+            ).result()
+            server.house.close()
+
+    def test_a_success(self, database: SqliteDatabase) -> None:
+        """What has worked is not paused after a restart either."""
+        before = Remembering(database)
+        before.house.issuance.pauses.note(FAILING, CAProtocolError("odd"))
+        before.house.issuance.pauses.clear(FAILING)
+        before.settle()
+        before.house.close()
+        after = Remembering(database)
+        assert pause(after.house, FAILING) is None
+        after.house.close()
+
+    def test_another_ca(self, database: SqliteDatabase) -> None:
+        """What one CA has refused does not stop what is asked of another."""
+        records = PauseRecords(database)
+        one, other = (Pauses(Clock(), directory, records) for directory in ("https://one", "https://other"))
+        one.note(FAILING, RateLimited("enough", is_overall=True))
+        database.write(lambda _: None).result(20)
+        other.restore(records.load())
+        other.check(FAILING)
+        with pytest.raises(RateLimited):
+            one.check(FAILING)
+
+    def test_a_subject_as_a_text(self) -> None:
+        """Each subject has a text of its own, which is never longer than a database takes."""
+        names = [tuple(f"{number}.{each}.example.org" for number in range(100)) for each in "ab"]
+        made = [NamesSubject(each) for each in names]
+        texts = {each.text("https://ca") for each in made}
+        texts |= {BlockSubject("a", names[0], after).text("https://ca") for after in ("failure", "csrs")}
+        assert len(texts) == 4
+        assert all(len(each) < 600 for each in texts)

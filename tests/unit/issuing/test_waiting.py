@@ -15,6 +15,7 @@ from tests.steps import settle, wait_for
 
 from acmems.exceptions import ClientGone, DeadlinePassed, QueueFull
 from acmems.issuing.requests import AcceptedRequest, Delivery
+from acmems.system.steps import Steps, pause
 
 SECONDS = 110.0  # that a client waits, by default
 _numbers = count()
@@ -37,6 +38,16 @@ def asking(house: House, block: str = "A", client: str = "192.0.2.1", **fields: 
 
 def begin(house: House, *asked: AcceptedRequest) -> list[Future[Delivery]]:
     return [house.issuance.issue(each) for each in asked]
+
+
+def begin_together(house: House, *asked: AcceptedRequest) -> None:
+    """Ask for all of them before anybody looks at the queue, which is done by the same thread."""
+
+    def steps() -> Steps[None]:
+        begin(house, *asked)
+        yield pause(0)
+
+    house.loop.run(steps())
 
 
 def occupy(house: House, *blocks: str) -> None:
@@ -250,7 +261,7 @@ class TestLog:
     def test_sums(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
         """One line a block, and a minute until the next."""
         occupy(house)
-        begin(house, *(asking(house, gone=lambda: True) for _ in range(10)))
+        begin_together(house, *(asking(house, gone=lambda: True) for _ in range(10)))
         pass_time(house, 1)
         refused, given_up = "6 refused because too many wait", "4 given up because their clients had hung up"
         assert caplog.messages == [f"requests of auth block 'A': {refused}, {given_up}"]

@@ -6,14 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from docs._ext.command_reference import parsers
 from docs._ext.configuration_reference import sections, table, written
+from tests.viewing import StateToLookAt, looking_at
 
 from acmems import __version__, config
 from acmems.commands import main as cli
+from acmems.commands.tables import Column
+from acmems.commands.views import certificates, events
 from acmems.config import Configuration
 from acmems.frontends.problems import STATUS
 from acmems.net.address import Address
@@ -25,6 +29,13 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 KEYS = [(name, key) for name, keys in sections().items() for key in keys]
 ACCOUNT = "[account]\ndir = /var/lib/acmems/account\n"
+
+
+@pytest.fixture
+def state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[StateToLookAt]:
+    """A state to look at."""
+    with looking_at(tmp_path, capsys) as made:
+        yield made
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -159,6 +170,52 @@ def test_members_of_explain_are_documented(capsys: pytest.CaptureFixture[str], t
     assert re.findall(r"(?m)^\| `(\w+)` \|", section) == list(document)
     row = section.partition("| `blocks` |")[2].partition("\n")[0]
     assert re.findall(r"`(\w+)`", row) == list(document["blocks"][0])
+
+
+def members_after(heading: str) -> list[str]:
+    """Return the members that the page of operations documents under a heading, in its order."""
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    section = re.split(r"(?m)^##+ ", page.partition(f"# {heading}\n")[2])[0]
+    return re.findall(r"(?m)^\| `(\w+)` \|", section)
+
+
+def test_members_of_what_is_looked_at_are_documented(state: StateToLookAt) -> None:
+    """The page of operations has a row for each member of these JSON documents, in the same order."""
+    state.keep("one", "a.example.org")
+    state.happen(1, "refused", 1, names=("a.example.org",), status=429)
+    state.pause('name:["a.example.org", "https://ca"]', "no")
+    _, listed = state.document("list")
+    _, shown = state.document("show", "a.example.org")
+    _, happened = state.document("events")
+    _, limits = state.document("limits")
+    certificate = members_after("Certificates and events")
+    assert [list(each) for each in (listed, shown, happened, limits)] == [
+        ["certificates"],
+        ["found"],
+        ["events"],
+        ["pauses", "refusals"],
+    ]
+    assert list(listed["certificates"][0]) == certificate
+    assert list(shown["found"][0]) == certificate + members_after("One certificate")
+    for each in (happened["events"], limits["refusals"], shown["found"][0]["events"]):
+        assert list(each[0]) == members_after("What happened")
+    for each in (limits["pauses"], shown["found"][0]["pauses"]):
+        assert list(each[0]) == members_after("What is not ordered for now")
+
+
+@pytest.mark.parametrize(
+    ("command", "columns"),
+    [("list", certificates.COLUMNS), ("events", events.COLUMNS)],
+    ids=["list", "events"],
+)
+def test_tables_are_as_the_page_shows_them(command: str, columns: Sequence[Column]) -> None:
+    """The titles of the examples are those of the columns."""
+    shown = [
+        text for text in blocks(DOCS / "operations.md", "console") if text.startswith(f"$ acmems {command} ")
+    ]
+    assert shown
+    for text in shown:
+        assert text.splitlines()[1].split() == " ".join(column.title for column in columns).split()
 
 
 def test_members_of_state_check_are_documented(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from tests.chains import make_chain, make_request
@@ -167,6 +169,26 @@ def test_more_than_a_page(records: ChainRecords) -> None:
     assert found == sorted((each.not_after, each.fingerprint) for each in chains)
 
 
+def test_a_chain_that_cannot_be_noted(
+    database: Database, records: ChainRecords, unwritable: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """It is noted once that works again, and is history if there is a newer one by then."""
+    first, other, second = made(), made("two"), made(begins=NOW + DAY)
+    with unwritable():
+        for each in (first, other):
+            records.add(each, soon=False)
+        database.flush()
+        assert isinstance(records.add(first).exception(30), StateUnavailable)
+        records.keep_up()
+        assert isinstance(database.check().exception(30), StateUnavailable)
+    records.add(second).result(30)
+    records.keep_up()
+    database.check().result(30)
+    assert (records.newest("one"), records.newest("two")) == (second, other)
+    assert len(records.find(first.fingerprint)) == 1
+    assert not records._unwritten
+
+
 def test_deliveries_are_summed_up(records: ChainRecords) -> None:
     """How often, whom and when is written in sums; a chain that is not kept is not an error."""
     chain = made()
@@ -195,3 +217,16 @@ def test_a_state_that_cannot_be_read(database: Database) -> None:
     database.write(lambda transaction: transaction.execute("DROP TABLE chains")).result()
     with pytest.raises(StateUnavailable):
         ChainRecords(database).newest("one")
+
+
+def test_a_compromised_key(records: ChainRecords, database: Database) -> None:
+    """A key is known as compromised from then on, for ever and by every process; others are not."""
+    compromised = dataclasses.replace(made(begins=NOW - 400 * DAY), key_digest="compromised")
+    lost = dataclasses.replace(made("two"), key_digest="lost")
+    records.adopt([compromised, lost]).result()
+    records.revoking(compromised.fingerprint, "keyCompromise").result()
+    records.revoking(lost.fingerprint, "cessationOfOperation").result()
+    for each in (records, ChainRecords(database)):
+        each.learn_revoked()
+        assert each.is_compromised("compromised")
+        assert not each.is_compromised("lost")

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.sharing import Sharer, count, sharing
+from tests.peers import wait_until
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
-from acmems.exceptions import LeaseLost
+from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
-from acmems.state.leases import Lease
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.sharing.leases import Lease, Leases
+from acmems.state.sharing.nodes import Node, name_of
+
+
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3, server_for(request)) as opened:
+        yield opened
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3) as opened:
+def files(tmp_path: Path) -> Iterator[list[Sharer]]:
+    """The same, of an SQLite file, which can be made read-only for one of them."""
+    with sharing(tmp_path, 2) as opened:
         yield opened
 
 
@@ -148,3 +161,97 @@ class TestCleaning:
         first.node.leave()
         second.database.write(lambda _: None).result(20)
         assert count(second.database, "leases") == 1
+
+
+class TestRenewal:
+    """A node says again and again that it is alive."""
+
+    def test_while_it_has_joined(self, nodes: list[Sharer]) -> None:
+        """It does so by itself until it leaves, and never afterwards."""
+        first, second, _ = nodes
+        node = Node(first.database, seconds=1)
+        node.join()
+        taken(first)
+
+        def left() -> int:
+            select = "SELECT expires - acmems_now() FROM nodes WHERE node = ?"
+            rows = second.database.read(lambda found: found.execute(select, (node.name,)).fetchall())
+            return int(rows[0][0]) if rows else -1
+
+        set_back = "UPDATE nodes SET expires = 0 WHERE node = ?"
+        second.database.write(lambda found: found.execute(set_back, (node.name,)).rowcount).result(20)
+        wait_until(lambda: left() > 0, "it has renewed its row")
+        node.leave()
+        node.renew()
+        first.database.write(lambda _: None).result(20)
+        assert left() == -1
+
+    def test_a_state_that_cannot_be_written(self, files: list[Sharer]) -> None:
+        """The next renewal is tried all the same, and the failure is told."""
+        first, *_ = files
+        assert isinstance(first.database, SqliteDatabase)
+        first.database._connection.execute("PRAGMA query_only = ON")
+        first.node.renew()
+        with contextlib.suppress(StateUnavailable):
+            first.database.write(lambda _: None).result(20)
+        first.database._connection.execute("PRAGMA query_only = OFF")
+        with pytest.raises(StateUnavailable):
+            first.node.renew()
+        first.node.renew()
+
+    def test_one_that_is_not_written_yet(self, nodes: list[Sharer]) -> None:
+        """Renewals do not queue up behind a database that hangs."""
+        first, *_ = nodes
+        entered, go = threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            entered.set()
+            assert go.wait(20)
+
+        first.database.write(hold)
+        assert entered.wait(20)
+        before = first.node._renewals
+        for _ in range(5):
+            first.node.renew()
+        assert first.node._renewals == before + 1
+        go.set()
+
+
+def join(sharer: Sharer) -> None:
+    """Have one more node join."""
+    node = Node(sharer.database)
+    node.join()
+    node.thread.close()
+
+
+class TestEndedProcesses:
+    """What a process of this machine was at is free as soon as another one has joined."""
+
+    @pytest.mark.parametrize("ends", [True, False], ids=["ended", "alive"])
+    def test_a_process_of_this_machine(self, nodes: list[Sharer], *, ends: bool) -> None:
+        """Whether it lives is seen at once, also before anyone has waited for its end."""
+        first, second, _ = nodes
+        with subprocess.Popen(["sleep", "60"]) as child:
+            dead = Node(first.database)
+            dead.name = name_of(child.pid)
+            dead.join()
+            dead.thread.close()
+            assert Leases(first.database, dead.name).acquire("one").result(20) is not None
+            if ends:
+                child.kill()
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its parent does not know yet
+            join(second)
+            assert (take(second) is not None) == ends
+            child.kill()
+
+    @pytest.mark.parametrize("name", ["elsewhere", "0123456789abcdef-1-2-3", ""])
+    def test_others(self, nodes: list[Sharer], name: str) -> None:
+        """Of a process on another machine nothing is told."""
+        first, second, _ = nodes
+        other = Node(first.database)
+        other.name = name
+        other.join()
+        other.thread.close()
+        assert Leases(first.database, name).acquire("one").result(20) is not None
+        join(second)
+        assert take(second) is None

@@ -15,7 +15,7 @@ from acmems.state.orders import OrderRecord, OrderRecords
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(days=1)
 URL = "https://ca.example/order/1"
-FOUND = OrderRecord("one", b"csr", "block", "account", URL, LATER)
+FOUND = OrderRecord("one", b"csr", "block", "account", URL, LATER, NOW)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.leases import Lease, Leases
 from acmems.state.proofs import ProofRecord, ProofRecords
+from acmems.state.sharing.leases import Lease, Leases
 
 
 def record(number: str, name: str = "a.example.org", key: str = "token.thumbprint") -> ProofRecord:

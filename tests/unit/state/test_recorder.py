@@ -12,6 +12,7 @@ import pytest
 
 from acmems import events, exceptions
 from acmems.events import (
+    AdministeredEvent,
     AnsweredEvent,
     Bus,
     DeliveredEvent,
@@ -24,9 +25,10 @@ from acmems.events import (
 )
 from acmems.exceptions import StateUnavailable
 from acmems.state import recorder as recorders
+from acmems.state.allowance import Allowance
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.events import PAGE, EventFilter, EventRecord, EventRecords
-from acmems.state.recorder import OTHERS, REPEAT_SECONDS, TOLD, Allowance, EventRecorder
+from acmems.state.recorder import OTHERS, REPEAT_SECONDS, TOLD, EventRecorder
 from acmems.system.clock import Clock
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -130,6 +132,16 @@ class TestRows:
                     **KNOWN,  # type: ignore[arg-type]  # of all types
                 ),
                 ("not issued", None, None, "no answer; look at it"),
+            ),
+            (
+                AdministeredEvent(
+                    act="revoke",
+                    who="0 (root)",
+                    outcome="done",
+                    reason="keyCompromise",
+                    **KNOWN,  # type: ignore[arg-type]  # of all types
+                ),
+                ("administered", None, "done", "revoke by 0 (root): keyCompromise"),
             ),
             (
                 NotIssuedEvent(directory=DIRECTORY, error=KeyError("secret"), seconds=1.0, **KNOWN),  # type: ignore[arg-type]  # of all types

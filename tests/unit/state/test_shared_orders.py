@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.sharing import Sharer, count, sharing
+from tests.peers import Postgres
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing
 
 from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
+from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.pauses import PauseRecord
-from acmems.state.shared_orders import OrderClaim, SharedOrders
+from acmems.state.sharing.shared_orders import OrderClaim, SharedOrders
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 LATER = NOW + datetime.timedelta(days=1)
@@ -32,9 +34,16 @@ CHAIN = ChainRecord(
 )
 
 
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
+    with sharing(tmp_path, 3, server_for(request)) as opened:
+        yield opened
+
+
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3) as opened:
+def files(tmp_path: Path) -> Iterator[list[Sharer]]:
+    """The same, of an SQLite file, which can be made read-only for one of them."""
+    with sharing(tmp_path, 2) as opened:
         yield opened
 
 
@@ -87,6 +96,24 @@ class TestClaims:
         first.orders.issued("one", CHAIN).result(20)
         found = claim(second, wants=False)
         assert (found.is_mine, found.newest, found.chain) == (True, "f1", None)
+
+    def test_a_chain_that_comes_at_the_same_moment(
+        self, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A lease that was given back between two statements is no reason to order again."""
+        with sharing(tmp_path, 2, postgres) as (first, second):
+            place(first)
+            is_elsewhere = second.leases.is_elsewhere
+
+            def look(transaction: Transaction, name: str) -> bool:
+                if count(first.database, "chains") == 0:
+                    first.orders.issued("one", CHAIN).result(20)
+                return is_elsewhere(transaction, name)
+
+            monkeypatch.setattr(second.leases, "is_elsewhere", look)
+            found = claim(second)
+            assert (found.is_mine, found.newest) == (False, "f1")
+            assert count(second.database, "leases") == 0
 
     def test_a_pause_of_another_node(self, nodes: list[Sharer]) -> None:
         """It is seen with the claim, which takes nothing then."""
@@ -235,9 +262,9 @@ class TestLeft:
         assert count(second.database, "orders") == count(second.database, "leases") == 0
 
 
-def test_a_state_that_cannot_be_written(nodes: list[Sharer]) -> None:
+def test_a_state_that_cannot_be_written(files: list[Sharer]) -> None:
     """A chain is kept when the state can be written again; nobody else orders until then."""
-    first, second, _ = nodes
+    first, second = files
     place(first)
     assert isinstance(first.database, SqliteDatabase)
     first.database._connection.execute("PRAGMA query_only = ON")
@@ -252,9 +279,9 @@ def test_a_state_that_cannot_be_written(nodes: list[Sharer]) -> None:
     assert claim(second).newest == "f1"
 
 
-def test_a_claim_behind_what_could_not_be_written(nodes: list[Sharer]) -> None:
+def test_a_claim_behind_what_could_not_be_written(files: list[Sharer]) -> None:
     """The chain is written first, so that the claim finds it."""
-    first, *_ = nodes
+    first, *_ = files
     place(first)
     assert isinstance(first.database, SqliteDatabase)
     first.database._connection.execute("PRAGMA query_only = ON")

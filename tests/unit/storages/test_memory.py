@@ -48,3 +48,15 @@ def test_there_is_an_end_to_long_chains() -> None:
         for _ in range(3):
             storage.store(request, chain, CA)
     assert [storage.find(request, CA) for request in requests] == [None, *chains[1:]]
+
+
+def test_a_revoked_chain_is_forgotten() -> None:
+    """What is revoked is found no longer, and its room is free again."""
+    request, other = make_request(), make_request()
+    chain, kept = make_chain(request), make_chain(other)
+    storage = MemoryStorage("memory", most_bytes=len(chain.pem) + len(kept.pem) + 10)
+    storage.store_all([(request, chain), (other, kept)], CA)
+    assert storage.discard(chain.fingerprint) == 1
+    assert storage.find(request, CA) is None
+    storage.store(request, chain, CA)
+    assert storage.find(other, CA) is kept

@@ -18,8 +18,9 @@ from acmems.app.listeners import BoundByName, PreparedChange, prepare, tell_unus
 from acmems.app.memory import tell_in_use
 from acmems.app.plans import NoServices, planned
 from acmems.app.reloading import ConfigurationSource, tell_refused, tell_reloaded
-from acmems.app.server import DRAIN_SECONDS, WITHDRAW_SECONDS, raise_file_limit
+from acmems.app.server import DRAIN_SECONDS, WITHDRAW_SECONDS
 from acmems.app.signals import STOPS, Signals, taking
+from acmems.app.tuning import raise_file_limit
 from acmems.app.workers import rota
 from acmems.app.workers.collection import WholeCollection
 from acmems.app.workers.messages import Leave, Message, NotStarted, Ready, Report, WholeWanted

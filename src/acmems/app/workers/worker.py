@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acmems.app.listeners import BoundByName
-from acmems.app.server import Server, WorkerShare, tune_interpreter
+from acmems.app.server import Server, WorkerShare
 from acmems.app.signals import StoppedEarly, taking
+from acmems.app.tuning import tune_interpreter
 from acmems.app.workers.messages import (
     Leave,
     Message,

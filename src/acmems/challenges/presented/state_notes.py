@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from acmems.challenges.contract import Proof, Validator
 from acmems.exceptions import CAProtocolError
-from acmems.state.leases import Lease
 from acmems.state.proofs import ProofRecord, ProofRecords
+from acmems.state.sharing.leases import Lease
 from acmems.x509.identifiers import named
 
 

@@ -70,7 +70,8 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
                     tell("")
                 tell(f"{number + 1} of {len(found)} with that name:")
             _print(each, now)
-    return ExitCode.DONE if found else ExitCode.FAILED
+    is_there = any(each.record is not None or each.order is not None for each in found)
+    return ExitCode.DONE if is_there else ExitCode.FAILED
 
 
 def _print_pem(found: Sequence[ShownCertificate], name: str) -> ExitCode:

@@ -21,7 +21,7 @@ from acmems.system.clock import SYSTEM, Clock
 
 HELP = "list the certificates that are current, soonest end first"
 
-_COLUMNS = (
+COLUMNS = (
     Column("names", is_flexible=True),
     Column("block", is_flexible=True, is_cut_first=True),
     Column("issuer", is_flexible=True, is_cut_first=True),
@@ -30,6 +30,7 @@ _COLUMNS = (
     Column("last asked"),
     Column("state"),
 )
+"""What the table has."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         if first is None:
             complain("acmems: there is no such certificate")
             return ExitCode.FAILED
-        print_rows(_COLUMNS, (_row(each, now) for each in itertools.chain([first], found)))
+        print_rows(COLUMNS, (_row(each, now) for each in itertools.chain([first], found)))
     return ExitCode.DONE
 
 

@@ -27,11 +27,11 @@ _LITERAL = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 @dataclass(frozen=True, slots=True)
 class ShownCertificate:
-    """All that is known of one certificate, or of an order where there is none yet.
+    """All that is known of one certificate, or of what was asked for in vain.
 
     Args:
         standing: how it stands.
-        record: the certificate, None for an order.
+        record: the certificate, None where there is none.
         order: the open order, None where there is none.
         history: other certificates of the same identity, newest first.
         pauses: what keeps it from being ordered.
@@ -73,6 +73,9 @@ class CertificateFinder:
     def find(self, wanted: str) -> Iterator[ShownCertificate]:
         """Yield what a person may mean, one for each set of names and key, newest first.
 
+        Where there is no certificate and no order, but somebody has asked for the name, the last time is
+        yielded.
+
         Args:
             wanted: a name, or a serial number or SHA-256 fingerprint in hex.
 
@@ -86,7 +89,10 @@ class CertificateFinder:
                 yield self._certificate(record)
         for order in self._overview.new_orders():
             if wanted.lower() in names_of(order, self._config) and order.identity not in shown:
+                shown.add(order.identity)
                 yield self._order(order)
+        if not shown and (asked := self._last_event(wanted.lower())) is not None:
+            yield self._asked_in_vain(asked)
 
     @functools.cached_property
     def _pauses(self) -> Sequence[PauseView]:
@@ -115,6 +121,17 @@ class CertificateFinder:
         return ShownCertificate(
             standing, None, order, [], self._pausing(standing, order.csr), self._latest(standing.names)
         )
+
+    def _asked_in_vain(self, event: EventRecord) -> ShownCertificate:
+        standing = CertificateStanding(
+            names=event.names, state="none", block=event.block, issuer=self._config.account.directory_url
+        )
+        pauses = self._pausing(standing, None)
+        return ShownCertificate(standing, None, None, [], pauses, self._latest(event.names))
+
+    def _last_event(self, name: str) -> EventRecord | None:
+        about = EventFilter(names=f"%{name.translate(_LITERAL)}%")
+        return next((each for each in self._events.search(about) if name in each.names), None)
 
     def _pausing(self, standing: CertificateStanding, asked: bytes | None) -> list[PauseView]:
         try:

@@ -17,7 +17,7 @@ from acmems.system.terminal import Colour
 from acmems.x509 import csr
 from acmems.x509.chain import renewal_time
 
-CertificateState = Literal["valid", "due", "expired", "revoked", "superseded", "ordered"]
+CertificateState = Literal["valid", "due", "expired", "revoked", "superseded", "ordered", "none"]
 
 _COLOURS: Mapping[CertificateState, Colour] = {
     "valid": Colour.GREEN,
@@ -26,20 +26,21 @@ _COLOURS: Mapping[CertificateState, Colour] = {
     "revoked": Colour.RED,
     "superseded": Colour.DIM,
     "ordered": Colour.YELLOW,
+    "none": Colour.RED,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateStanding:
-    """A certificate and its state, or an order for the first one of its kind.
+    """A certificate and its state, an order for the first one of its kind, or names that have neither.
 
     Args:
         names: its names.
         state: what has become of it, in a word.
         block: the auth block that granted it, None where that is not known.
         issuer: the URL of the CA's directory.
-        due: when it is to be renewed (aware), None for an order.
-        certificate: what else is known of the certificate, None for an order.
+        due: when it is to be renewed (aware), None where there is none.
+        certificate: what else is known of the certificate, None where there is none.
         order_url: the order by which one is being obtained, None where there is none.
     """
 

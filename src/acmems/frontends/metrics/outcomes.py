@@ -60,6 +60,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.LimitReached: "limited",
     exceptions.QueueFull: "limited",
     exceptions.ClientGone: "stopped",
+    exceptions.ActFailed: "refused",
     exceptions.AccountError: "account",
     exceptions.NeedToAgreeToTOS: "account",
     exceptions.DeadlinePassed: "unavailable",

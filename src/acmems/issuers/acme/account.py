@@ -104,6 +104,7 @@ class AccountDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.key_file = path / "account.pem"
+        self.next_key_file = path / "account.pem.next"
         self.registration_file = path / "registration.json"
         self.lock_file = path / "account.lock"
 
@@ -115,6 +116,10 @@ class AccountDirectory:
     def has_key(self) -> bool:
         """Tell whether there is a key."""
         return _mode(self.key_file) is not None
+
+    def has_next_key(self) -> bool:
+        """Tell whether there is a key that is to take the place of the account's, or was to."""
+        return _mode(self.next_key_file) is not None
 
     def has_registration(self) -> bool:
         """Tell whether there is a registration."""
@@ -134,15 +139,40 @@ class AccountDirectory:
         if self.has_key() and self.has_registration():
             yield
             return
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise self._not_lockable(error) from error
+        descriptor = self._open_lock()
         try:
             self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)  # the lock goes with it; the file stays, since others may hold it open
+
+    @contextlib.contextmanager
+    def changing_key(self) -> Iterator[None]:
+        """Hold the directory's lock while the account's key is changed, or it is found out whether it was.
+
+        Raises:
+            AccountError: another process has the lock, or it cannot be had.
+        """
+        self._check_exists()
+        descriptor = self._open_lock()
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AccountError(
+                    f"another process is changing the account in {self.path}: try again", retry_after=5.0
+                ) from None
+            except OSError as error:
+                raise self._not_lockable(error) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        try:
+            return os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._not_lockable(error) from error
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -186,20 +216,38 @@ class AccountDirectory:
         """
         self._check_exists()
         try:
-            pem = files.read_private(self.key_file)
+            return self._read_key(self.key_file)
         except FileNotFoundError:
             hint = "run 'acmems account register' with this configuration"
             if self.has_registration():
                 hint = "a lost account key is never replaced silently: restore it from your backup"
             raise AccountError(f"the account key {self.key_file} does not exist: {hint}") from None
+
+    def load_next_key(self) -> AccountKey | None:
+        """Return the key that is to take the place of the account's, or was to; None if there is none.
+
+        Raises:
+            AccountError: as `load_key`.
+        """
+        try:
+            return self._read_key(self.next_key_file)
+        except FileNotFoundError:
+            return None
+
+    def _read_key(self, file: Path) -> AccountKey:
+        """Return the key in a file; FileNotFoundError where there is none."""
+        try:
+            pem = files.read_private(file)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             # What `read_private` itself refuses is said of the file; the rest are the system's words.
             words = f"used: it {error.strerror}" if error.errno == errno.EPERM else f"read: {reason(error)}"
-            raise AccountError(f"the account key {self.key_file} cannot be {words}") from error
+            raise AccountError(f"the account key {file} cannot be {words}") from error
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise AccountError(f"{self.key_file} holds no private key in PEM without a password") from None
+            raise AccountError(f"{file} holds no private key in PEM without a password") from None
         if isinstance(key, rsa.RSAPrivateKey):
             self._check_rsa(key)
         try:
@@ -207,7 +255,7 @@ class AccountDirectory:
                 return AccountKey(key)
         except ValueError:
             pass
-        raise AccountError(f"{self.key_file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
+        raise AccountError(f"{file} holds a key that ACME does not use: RSA, P-256 and P-384 are")
 
     def _check_rsa(self, key: rsa.RSAPrivateKey) -> None:
         """Refuse what CAs refuse (RFC 7518 section 3.3; public CAs take no small exponents either)."""
@@ -241,6 +289,84 @@ class AccountDirectory:
         if not force and (self.has_key() or self.key_file.is_symlink()):
             raise AccountError(f"there is an account key already: {self.key_file}")
         self._write(self.key_file, key.pem())
+
+    def restore_key(self, pem: bytes) -> None:
+        """Write a key that the account has already, in place of the one that is there.
+
+        Args:
+            pem: the key.
+
+        Raises:
+            AccountError: the directory is missing or not writable.
+        """
+        self._check_exists()
+        self._write(self.key_file, pem)
+
+    def save_next_key(self, key: AccountKey) -> None:
+        """Write the key that is to take the place of the account's, durably, before the CA hears of it.
+
+        Raises:
+            AccountError: the directory is missing or not writable.
+        """
+        self._check_exists()
+        self._write(self.next_key_file, key.pem())
+
+    def next_key_age(self, now: float) -> float:
+        """Return for how many seconds no change to the next key has been asked for.
+
+        Args:
+            now: seconds since 1970.
+
+        Raises:
+            AccountError: the file cannot be looked at.
+        """
+        try:
+            return now - self.next_key_file.stat().st_mtime
+        except OSError as error:
+            raise AccountError(f"{self.next_key_file} cannot be read: {reason(error)}") from error
+
+    def note_change(self, now: float) -> None:
+        """Take note that the CA is asked to change to the next key.
+
+        Args:
+            now: seconds since 1970.
+
+        Raises:
+            AccountError: it cannot be noted.
+        """
+        try:
+            os.utime(self.next_key_file, (now, now))
+        except OSError as error:
+            raise AccountError(f"{self.next_key_file} cannot be written: {reason(error)}") from error
+
+    def use_next_key(self) -> None:
+        """Have the next key take the place of the account's, which the CA does not accept any more.
+
+        Raises:
+            AccountError: it cannot be done.
+        """
+        try:
+            self.next_key_file.replace(self.key_file)
+            files.sync_directory(self.path)
+        except OSError as error:
+            raise AccountError(
+                f"{self.next_key_file} is the key of the account now, and cannot be renamed to "
+                f"{self.key_file.name}: {reason(error, self.path)}; the next start tries it again"
+            ) from error
+
+    def drop_next_key(self) -> None:
+        """Remove the next key, which the CA does not know.
+
+        Raises:
+            AccountError: it cannot be removed.
+        """
+        try:
+            self.next_key_file.unlink()
+            files.sync_directory(self.path)
+        except OSError as error:
+            raise AccountError(
+                f"{self.next_key_file} cannot be removed: {reason(error, self.path)}"
+            ) from error
 
     def load_registration(self) -> Account | None:
         """Return the account as the CA once described it, None if it never did.

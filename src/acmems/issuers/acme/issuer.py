@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,54 +14,29 @@ from acmems.challenges import Validator
 from acmems.challenges.presented.journal import ProofJournal
 from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable, DeadlinePassed
+from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable
 from acmems.issuers.acme.account import Account, AccountDirectory
-from acmems.issuers.acme.certificates.clocks import ClockComparison
-from acmems.issuers.acme.certificates.renewal_info import RenewalInfo, fetch
+from acmems.issuers.acme.clients.client import Client, make_client, session_with
+from acmems.issuers.acme.clients.gate import OrderGate
+from acmems.issuers.acme.clients.opening import SharedOpening
+from acmems.issuers.acme.clients.rotation import KeyRotation
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
-from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.acme.problems import translating
-from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.registration import Registrar, key_refused
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.steps import Signal, StepLoop, Steps
+from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_QUESTION_SECONDS = 30.0  # for which an answer about a renewal is waited for; it is asked again later
-
-
-@dataclass(slots=True, eq=False)
-class Client:
-    """What speaks to the CA with one key.
-
-    Args:
-        account: the account of this key as the CA last described it, None while it is not known.
-        is_refused: whether an order has failed since because of the account.
-    """
-
-    key: AccountKey
-    session: Session
-    proving: Proving
-    ordering: Ordering
-    clocks: ClockComparison
-    account: Account | None = None
-    is_refused: bool = False
-
-
-@dataclass(slots=True)
-class _Opening:
-    """An opening of the account that goes on, and how it ended."""
-
-    ended: Signal = field(default_factory=Signal)
-    error: BaseException | None = None
+# What a CA may say of a request that is signed with a key that the account has not got any more.
+_OF_KEY = frozenset({"malformed", "unauthorized"})
 
 
 class AcmeIssuer:
@@ -83,6 +56,7 @@ class AcmeIssuer:
     Attributes:
         directory: where the account's key and registration lie.
         loop: runs the steps.
+        on_new_key: called when the account has got another key, in a thread that may wait.
     """
 
     def __init__(
@@ -100,11 +74,13 @@ class AcmeIssuer:
         self.directory = AccountDirectory(options.dir)
         self.loop = StepLoop(clock, name="acmems-issuer")
         self._timeout = timeout
-        self._memory = memory
         self._processes = processes
         files = NoteFiles(options.dir / "presented")  # in which an earlier version may have left something
+        self.on_new_key: Callable[[], None] = lambda: None
         self._proofs = PresentedProofs(clock, *([files] if journal is None else [journal, files]))
-        self._opening: _Opening | None = None  # for the loop's thread
+        self._open_orders = OpenOrders(clock, memory=memory)
+        self._gate = OrderGate(self.loop)
+        self._opening = SharedOpening(lambda: self.account is not None, self._open)
         self._lock = threading.Lock()  # guards what follows
         self._client: Client | None = None
         self._is_stopped = False
@@ -179,28 +155,18 @@ class AcmeIssuer:
         return key
 
     def _client_with(self, key: AccountKey) -> Client:
-        try:
-            session = Session(
-                self.options.directory_url,
-                key,
-                self.loop,
-                ca_file=self.options.ca_file,
-                hosts=self.options.hosts,
-                processes=self._processes,
-            )
-        except ValueError as error:
-            raise AccountError(f"the CA cannot be spoken to as [account] says: {error}") from error
-        proving = Proving(session, key, self.loop, self._proofs, exchange_seconds=self._timeout)
-        ordering = Ordering(
-            session,
-            proving,
-            self.clock,
-            open_orders=OpenOrders(self.clock, key.digest, self._memory),
-            profile=self.options.profile,
+        return make_client(
+            key,
+            self._session_with(key),
+            self.options,
+            self._proofs,
+            self._open_orders,
+            loop=self.loop,
             exchange_seconds=self._timeout,
-            preferred_chain=self.options.preferred_chain,
         )
-        return Client(key, session, proving, ordering, ClockComparison(session, self.clock))
+
+    def _session_with(self, key: AccountKey) -> Session:
+        return session_with(key, self.options, self.loop, self._processes)
 
     def _replace_client(self, client: Client) -> None:
         """Speak to the CA by this client from now on, unless another thread has made one with its key."""
@@ -211,6 +177,7 @@ class AcmeIssuer:
             is_stopped = self._is_stopped
         if replaced is not None:
             replaced.session.close()
+            self.loop.soon(self._open_orders.note_new_key)
         if is_stopped:
             self._stop(client)
 
@@ -262,7 +229,79 @@ class AcmeIssuer:
         """
         client, deadline = self.client, self.clock.deadline(self._timeout)
         client.account = self.run(self._registrar(client).deactivate(deadline))
+        client.is_refused = True
         return client.account
+
+    def rotate_key(
+        self, key_type: str | None = None, progress: Callable[[str], None] = lambda _: None
+    ) -> Account:
+        """Give the account another key (section 7.3.5), and go on with that.
+
+        No order is begun at the CA meanwhile, because what proves names changes with the key; whoever asks
+        for one waits. Orders that run are waited for, and begin again by the new key if that takes too long.
+
+        Args:
+            key_type: one of `KEY_TYPES`, None for the configured one.
+            progress: told what is waited for.
+
+        Raises:
+            AccountError: the CA does not do it, or the files cannot be changed.
+            FateUnknown: it is not known yet whether the CA has done it; both keys are kept.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+        self.ensure_opened()
+        if self.directory.has_next_key():
+            self.refresh(register=False)
+        with self.directory.changing_key():
+            if self.directory.has_next_key():
+                raise AccountError(
+                    f"{self.directory.next_key_file} is of a change whose answer was lost, and which may be "
+                    f"late: try again in some minutes"
+                )
+            self.run(self._rotation().url(self.client.session, self.clock.deadline(self._timeout)))
+            key = AccountKey.generate(key_type or self.options.key_type)
+            self.directory.save_next_key(key)
+            with self._gate.closed(self.clock, progress):
+                self.run(self._change_key(key))
+                self.directory.use_next_key()
+        self.on_new_key()
+        return self._described()
+
+    def _change_key(self, key: AccountKey) -> Steps[None]:
+        before = self.client
+        yield from self._rotation().change(
+            before.session, before.key, key, self.clock.deadline(self._timeout)
+        )
+        client = self._client_with(key)
+        client.account, client.session.kid = before.account, before.session.kid
+        self._replace_client(client)
+        logger.info("the key of the account was changed: its thumbprint is %s now", key.thumbprint)
+
+    def _described(self) -> Account:
+        """Return the account, as the CA describes it where that works."""
+        account = self.account
+        try:
+            return self.refresh(register=False)
+        except AcmeException as error:
+            if account is None:
+                raise
+            logger.warning("the account cannot be asked for with its new key: %s", error)
+            return account
+
+    def _rotation(self) -> KeyRotation:
+        return KeyRotation(
+            self.options,
+            self.directory,
+            self._session_with,
+            self.clock.now,
+        )
+
+    def _settle(self, deadline: Deadline) -> Steps[None]:
+        """Find out which key the account has, where a change of it was begun and not ended."""
+        with self.directory.changing_key():
+            if self.directory.has_next_key():
+                yield from self._rotation().settle(deadline)
+        self.load_key()
 
     # Orders (section 7.4)
 
@@ -287,29 +326,45 @@ class AcmeIssuer:
             ClocksDiffer: this server's clock, or that of the CA, is wrong.
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
-        client = yield from self.opened(deadline.within(self._timeout))
-        yield from client.clocks.check(deadline.within(self._timeout))
-        ordering = client.ordering.obtain(request, validators, deadline, identity, terms)
-        try:
-            pem = yield from self._judged(client, ordering, deadline)
-        except AccountError:
-            client.is_refused = True
-            raise
-        client.is_refused = False
-        return pem
+        while True:
+            client = yield from self.admitted(deadline)
+            try:
+                with self._gate.under_way():
+                    yield from client.clocks.check(deadline.within(self._timeout))
+                    ordering = client.ordering.obtain(request, validators, deadline, identity, terms)
+                    pem = yield from self._judged(client, ordering, deadline)
+            except AcmeException as error:
+                if (yield from self._has_another_key(client, error, deadline)):
+                    logger.info("the account has another key by now: the order begins again with that")
+                    continue
+                client.is_refused = client.is_refused or isinstance(error, AccountError)
+                raise
+            client.is_refused = False
+            return pem
 
-    def renewal_info(self, certificate: str) -> Steps[RenewalInfo | None]:
-        """Ask the CA when a certificate should be renewed; None where it offers no such information.
-
-        Args:
-            certificate: as `certificate_id` returns it.
+    def admitted(self, deadline: Deadline) -> Steps[Client]:
+        """Return what speaks to the CA, once the account is open and no change of its key goes on.
 
         Raises:
-            AccountError: the key is not loaded, without which the CA is not spoken to.
-            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+            AcmeException: one of the errors of `open`.
         """
-        deadline = self.clock.deadline(min(self._timeout, _QUESTION_SECONDS))
-        return (yield from fetch(self.client.session, certificate, deadline, self.clock.now()))
+        while True:
+            yield from self._gate.pass_through(deadline)
+            client = yield from self.opened(deadline.within(self._timeout))
+            if self._gate.is_open:
+                return client
+
+    def _has_another_key(self, client: Client, error: AcmeException, deadline: Deadline) -> Steps[bool]:
+        """Tell whether an error is by an account key that was changed meanwhile, here or elsewhere."""
+        problem = error if isinstance(error, CAProblem) else error.__cause__
+        if self._client is client and isinstance(problem, CAProblem) and problem.code in _OF_KEY:
+            try:
+                if self.directory.has_next_key():
+                    yield from self._settle(deadline.within(self._timeout))
+                self.load_key()
+            except AcmeException as other:
+                logger.debug("whether the account has another key cannot be told: %s", other)
+        return self._client is not client
 
     def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
         """Order, and raise what is the account's as an error of the account."""
@@ -345,16 +400,7 @@ class AcmeIssuer:
         Raises:
             AcmeException: one of the errors of `open`.
         """
-        while self.account is None:
-            opening = self._opening
-            if opening is None:
-                yield from self._open(deadline)
-                continue
-            if not (yield opening.ended.wait(deadline.remaining)):
-                raise DeadlinePassed("the account could not be opened at the CA in time")
-            if opening.error is not None and not isinstance(opening.error, DeadlinePassed):
-                raise copy.copy(opening.error)  # each who waits gets one with a traceback of its own
-            # Where only the time of somebody else was over, it is tried again.
+        yield from self._opening.wait(deadline)
         return self.client
 
     def probe(self, seconds: float) -> bool:
@@ -429,23 +475,18 @@ class AcmeIssuer:
     def _open(self, deadline: Deadline) -> Steps[None]:
         if self._is_stopped:
             raise _stopping()
-        opening = self._opening = _Opening()
-        try:
-            self.load_key()
-            yield from self._refresh(deadline, register=True)
-        except BaseException as error:
-            opening.error = error
-            raise
-        finally:
-            self._opening = None
-            opening.ended.set()
+        self.load_key()
+        yield from self._refresh(deadline, register=True)
 
     def _refresh(self, deadline: Deadline, *, register: bool) -> Steps[Account]:
+        if self.directory.has_next_key():
+            yield from self._settle(deadline)
         client, options = self.client, self.options
         with translating(()):
             account = yield from self._registrar(client).refresh(deadline, register=register)
         if self.options is options:  # otherwise it is asked for anew, as it is to be by now
             client.account, client.is_refused = account, False
+            self._open_orders.belong_to(account.url)
         return account
 
     def _registrar(self, client: Client) -> Registrar:

@@ -143,7 +143,9 @@ class Ordering:
             except ChallengeFailed:
                 if not opened.is_recovered:
                     raise
-                logger.info("the CA came for a proof while this server was down: placing another order")
+                logger.info(
+                    "the CA came for a proof that was not shown or is out of date: placing another order"
+                )
                 self._open.forget(identity)
                 order, opened = yield from self._new(request, deadline, identity, terms)
                 course = _Course(request, validators, deadline, opened, identity)

@@ -76,7 +76,7 @@ class Registrar:
         if known is not None and self._is_of_ca(known.url):
             return (yield from self._read(known, terms, deadline))
         try:
-            found = yield from self._find(directory, deadline)
+            found = yield from self.find(directory, deadline)
         except CAProblem as problem:
             if known is not None or not register or problem.code == "userActionRequired":
                 raise
@@ -115,8 +115,12 @@ class Registrar:
         if terms is not None and accepted is not True and terms not in accepted:
             raise NeedToAgreeToTOS(terms)
 
-    def _find(self, directory: Directory, deadline: Deadline) -> Steps[Account | None]:
+    def find(self, directory: Directory, deadline: Deadline) -> Steps[Account | None]:
         """Return the account that belongs to the key, None if there is none (section 7.3.1).
+
+        Args:
+            directory: the CA's.
+            deadline: when to give up.
 
         Raises:
             AccountError: the account has ended, or the CA wants a binding that is not configured.
@@ -233,7 +237,7 @@ class Registrar:
             return
         directory = yield from self.session.directory(deadline)
         try:
-            found = yield from self._find(directory, deadline)
+            found = yield from self.find(directory, deadline)
         except (*_REFUSALS, AccountError):
             found = None
         if found is None or found.url != url or found.status != "valid":

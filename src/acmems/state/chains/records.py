@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -23,6 +24,11 @@ T = TypeVar("T")
 
 PAGE = 500
 """Rows at a time, for those who look at all."""
+
+KEY_COMPROMISE = "keyCompromise"
+"""The reason of a revocation after which a public key gets no certificate any more (RFC 5280)."""
+
+_MOST_UNWRITTEN = 1000  # chains that are remembered until they can be noted
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
@@ -59,6 +65,7 @@ _OF_STORAGE = (
     f"ORDER BY fingerprint LIMIT {PAGE}"
 )
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
+_COMPROMISED = "SELECT DISTINCT key_digest FROM chains WHERE reason = ?"
 _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
 _MEND = (
     f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)}, names_digest = ? WHERE fingerprint = ?"  # noqa: S608 - names of columns
@@ -86,6 +93,8 @@ class ChainRecords:
         self._recent = RecentChains()
         self._deliveries = DeliveryCounts(database)
         self._revoked: set[str] = set()  # fingerprints
+        self._compromised: set[str] = set()  # digests of public keys
+        self._unwritten: deque[ChainRecord] = deque(maxlen=_MOST_UNWRITTEN)
 
     @property
     def is_shared(self) -> bool:
@@ -103,9 +112,13 @@ class ChainRecords:
 
         Args:
             record: the chain.
-            soon: whether it is urgent; otherwise it is written with the next change.
+            soon: whether it is urgent; otherwise it is written with the next change, and where that cannot be
+                made, `keep_up` tries again.
         """
-        return self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+        written = self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+        if not soon:
+            written.add_done_callback(lambda written: self._note_failure(written, record))
+        return written
 
     @staticmethod
     def put(transaction: Transaction, record: ChainRecord) -> None:
@@ -332,23 +345,44 @@ class ChainRecords:
         """Tell whether a chain is revoked or being revoked, as far as this process knows, and without I/O."""
         return fingerprint in self._revoked
 
+    def is_compromised(self, key_digest: str) -> bool:
+        """Tell whether a public key was reported as compromised, as far as this process knows."""
+        return key_digest in self._compromised
+
     def keep_up(self) -> None:
-        """Write how often chains were delivered, and see what others have revoked; called from time to time.
+        """Write what was counted, or could not be written, and see what others have revoked; called at times.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
         self.save_asked()
+        self._retry()
         if self.is_shared:
             self.learn_revoked()
 
     def learn_revoked(self) -> None:
-        """See which chains are revoked or being revoked; called at start.
+        """See which chains are revoked or being revoked, and which keys are compromised; called at start.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
         self._revoked |= {fingerprint for (fingerprint,) in self._rows(_UNDELIVERABLE)}
+        self._compromised |= {digest for (digest,) in self._rows(_COMPROMISED, KEY_COMPROMISE)}
+
+    def _retry(self) -> None:
+        """Note chains that could not be noted; newer ones that have come since stay current."""
+        unwritten = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+
+        def note_end(written: Future[int]) -> None:
+            for record in unwritten:
+                self._note_failure(written, record)
+
+        if unwritten:
+            self.adopt(unwritten).add_done_callback(note_end)
+
+    def _note_failure(self, written: Future[Any], record: ChainRecord) -> None:
+        if written.exception() is not None:
+            self._unwritten.append(record)
 
     def _revoke(self, fingerprint: str, statement: str, *row: Value) -> Future[None]:
         def change(transaction: Transaction) -> None:

@@ -35,6 +35,10 @@ class Transaction(Protocol):
 
     Statements are the same for every engine: `?` stands for a value, and nothing is used that SQLite 3.35 or
     PostgreSQL 13 does not know. The function `acmems_now()` returns the time by the clock of the database.
+
+    Each statement sees what other processes have committed until then, perhaps more than the one before it.
+    What a decision hangs on must be written to first, or decided in one statement: a row that is written to
+    is changed by nobody else until the transaction ends.
     """
 
     def execute(self, statement: str, row: Sequence[Value] = (), /) -> Rows:

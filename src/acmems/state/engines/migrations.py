@@ -24,7 +24,7 @@ _OPEN_ORDERS = """
         csr {octets} NOT NULL,      -- as the client sent it
         block TEXT,                 -- the auth block that granted it
         begun BIGINT NOT NULL,      -- seconds since 1970, as all times
-        account TEXT,               -- SHA-256 of the account's public key
+        account TEXT,               -- the URL of the account
         url TEXT,                   -- NULL until the CA has answered the new order
         expires BIGINT              -- when the CA forgets it
     )
@@ -133,13 +133,13 @@ _PAUSES = """
 
 _ACCOUNTS = """
     CREATE TABLE accounts (
-        name TEXT PRIMARY KEY,      -- of its section; '' for the one without a name
-        directory TEXT NOT NULL,
-        url TEXT,
-        registration TEXT,          -- as registration.json
-        key {octets},               -- PEM, for other nodes
-        thumbprint TEXT,
-        changed BIGINT NOT NULL
+        directory TEXT NOT NULL,    -- the CA's
+        name TEXT NOT NULL,         -- of its section; empty for the one without a name
+        registration TEXT,          -- as registration.json; NULL until the CA has registered it
+        key {octets} NOT NULL,      -- PEM
+        thumbprint TEXT NOT NULL,   -- of the key (RFC 7638)
+        former TEXT NOT NULL DEFAULT '', -- the thumbprints of keys that it has had, one a line
+        PRIMARY KEY (directory, name)
     )
 """
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acmems.state.engines.contract import Change, Database, Transaction, Value
-from acmems.state.leases import Lease, Leases
+from acmems.state.sharing.leases import Lease, Leases
 
 ANSWERED = "answered"
 """The nodes answer the CA themselves; nothing of it is anywhere else."""

@@ -17,8 +17,8 @@ from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.challenges.presented.state_notes import StateNotes
 from acmems.exceptions import CAUnavailable, DeadlinePassed, StateUnavailable, ValidatorUnavailable
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.leases import Leases
 from acmems.state.proofs import ProofRecords
+from acmems.state.sharing.leases import Leases
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier
 

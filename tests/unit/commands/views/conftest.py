@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.viewing import StateToLookAt
-
-from acmems.state.engines.sqlite import SqliteDatabase
+from tests.viewing import StateToLookAt, looking_at
 
 
 @pytest.fixture
 def state(config: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[StateToLookAt]:
     """A state that a server has open."""
-    database = SqliteDatabase.open(config.parent / "account" / "state.sqlite")
-    yield StateToLookAt(config, database, capsys)
-    database.close()
+    with looking_at(config.parent, capsys) as made:
+        yield made

@@ -14,6 +14,8 @@ from acmems.commands.views.documents import rfc3339
 from acmems.system.clock import Clock
 
 WEB = ("www.example.org",)
+LATE = 7
+"""The number of an event whose row takes five seconds to be written, as by a server whose disk is slow."""
 
 
 def test_an_event(state: StateToLookAt) -> None:
@@ -110,7 +112,7 @@ class TestFollowing:
                 raise KeyboardInterrupt
             for number in to_come.pop(0):
                 word, client = ("refused", "192.0.2.9") if number % 2 else ("delivered", "192.0.2.7")
-                state.happen(number, word, 0, client=client)
+                state.happen(number, word, 0, client=client, late=5 if number == LATE else 0)
 
         monkeypatch.setattr(Clock, "sleep", sleep)
         yield to_come
@@ -125,8 +127,8 @@ class TestFollowing:
         """First the last ones, then those that come, also where a row comes after one with a greater id."""
         for number in (2, 4):
             state.happen(number, "delivered", 1)
-        looks += [[6], [], [10, 8], [7]]
-        assert self.shown(state, "--limit", "1") == [4, 6, 8, 10, 7]
+        looks += [[6], [], [10, 8], [LATE]]
+        assert self.shown(state, "--limit", "1") == [4, 6, 8, 10, LATE]
 
     def test_filters_hold(self, state: StateToLookAt, looks: list[list[int]]) -> None:
         """What is not asked for does not come."""

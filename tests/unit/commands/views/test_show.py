@@ -184,3 +184,18 @@ def test_a_terminal(state: StateToLookAt, monkeypatch: pytest.MonkeyPatch) -> No
     assert any(line.startswith("not after     ") and line.endswith(" UTC, in 59 d") for line in lines)
     assert "What happened last:" in lines
     assert lines[-1] == "    no verification"
+
+
+def test_asked_for_in_vain(state: StateToLookAt) -> None:
+    """Where all tries have failed, that and why is said; it is exit code 1."""
+    names = ("a.example.org", "b.example.org")
+    state.happen(1, "refused", 9, names=names, block="web", reason="no such name")
+    state.happen(2, "refused", 5, names=("aa.example.org",), reason="another")
+    state.pause('block:["web", ["a.example.org", "b.example.org"], "failure", "https://ca"]', "no such name")
+    code, document = state.document("show", "a.example.org")
+    (told,) = document["found"]
+    assert (code, told["state"], told["block"]) == (1, "none", "web")
+    assert told["names"] == list(names)
+    assert [each["reason"] for each in (*told["events"], *told["pauses"])] == ["no such name", "no such name"]
+    code, lines, _ = state.run("show", "--pem", "a.example.org")
+    assert (code, lines) == (1, [])

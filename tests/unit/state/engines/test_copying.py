@@ -143,7 +143,10 @@ class TestSalvage:
         crashed = path.with_name("crashed")
         for end in ("", "-wal"):
             Path(f"{crashed}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
-        assert salvage(crashed).rows["orders"] == 20
+        saved = salvage(crashed)
+        assert saved.rows["orders"] == 20
+        assert not Path(f"{crashed}-wal").exists()
+        assert Path(f"{saved.aside}-wal").exists()
         assert len(orders(crashed)) == 20
 
     def test_a_sound_file(self, path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.relay import Relay
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines import connection, migrations, postgresql
 from acmems.state.engines.contract import Transaction
+from acmems.state.engines.group_commit import probe
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.opening import open_state
 from acmems.state.options import StateOptions, state_place
@@ -221,21 +222,24 @@ class TestShared:
     """Servers that write at the same time."""
 
     def test_changes_come_one_after_the_other(self, postgres: Postgres, name: str) -> None:
-        """Two servers that look before they write do not both find what only one of them can have."""
+        """Of two servers that write to a row before they look, the second sees what the first has done."""
+        entered, go = threading.Event(), threading.Event()
 
         def change(transaction: Transaction) -> bool:
+            probe(transaction)
             [holders] = transaction.execute(COUNT).fetchone()
-            if not barrier.broken:
-                barrier.wait(20)
+            entered.set()
+            assert go.wait(20)
             transaction.execute(NOTE, (threading.current_thread().name, b""))
             return bool(holders == 0)
 
-        barrier = threading.Barrier(2, action=lambda: None)
         with opened(postgres, name) as one, opened(postgres, name) as two:
-            written = [one.write(change), two.write(change)]
-            wait_until(lambda: any(each.done() for each in written), "one of them has written")
-            barrier.abort()
-            assert sorted(each.result(20) for each in written) == [False, True]
+            one.check().result(20)
+            first = one.write(change)
+            assert entered.wait(20)
+            second = two.write(change)
+            go.set()
+            assert [each.result(20) for each in (first, second)] == [True, False]
 
     def test_who_waits_for_whom(self, postgres: Postgres, name: str) -> None:
         """Many changes of the same row from several servers are all made."""

@@ -32,7 +32,7 @@ class RecoveredOrder(Protocol):
 
     @property
     def account(self) -> str:
-        """The digest of the account's public key."""
+        """The account's URL, which stays when its key changes."""
 
     @property
     def url(self) -> str:
@@ -69,7 +69,7 @@ class OrderMemory(Protocol):
         """Those that were open when the server ended."""
 
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
-        """Remember what the CA has answered to a new order."""
+        """Remember what the CA has answered to a new order, with the URL of the account."""
 
     def forget(self, identity: str) -> None:
         """Forget an order that is of no use any more."""
@@ -87,7 +87,8 @@ class OpenOrder:
             the CA's `invalid` and the end of the order give it up.
         is_answered: whether the CA has said that it has the CSR.
         is_invalid: whether the CA has said so.
-        is_recovered: whether it was open when the server ended: the CA may have come while nothing was shown.
+        is_recovered: whether it was open when the server ended, or the account's key changed: the CA may have
+            come while nothing was shown, or what does not prove the name any more.
         is_unknown: whether nobody knows yet how far it came.
         noted: done when it is remembered; None where nothing remembers orders.
         terms: those that it was placed on, None where there were none or another process has placed it.
@@ -122,7 +123,7 @@ class OpenOrders:
 
     Args:
         clock: for their end.
-        account: the digest of the account's public key.
+        account: the account's URL; empty while it is not known.
         memory: remembers them over a restart, None for nothing.
         most: how many are kept in memory.
     """
@@ -131,14 +132,31 @@ class OpenOrders:
         self, clock: Clock, account: str = "", memory: OrderMemory | None = None, *, most: int = 10_000
     ) -> None:
         self._clock = clock
-        self._account = account
+        self._account = ""
         self._memory = memory
         self._others = None if memory is None else memory.sharing
         self._most = most
         self._orders: OrderedDict[str, OpenOrder] = OrderedDict()
-        for each in () if memory is None else memory.recovered:
+        self.belong_to(account)
+
+    def belong_to(self, account: str) -> None:
+        """Take in those of an account that were open when the server ended, unless that was done.
+
+        Args:
+            account: the account's URL.
+        """
+        if account == self._account:
+            return
+        self._account = account
+        self._orders.clear()
+        for each in () if self._memory is None else self._memory.recovered:
             if each.account == account:
                 self._orders[each.identity] = self._recovered(each)
+
+    def note_new_key(self) -> None:
+        """Take note that the account has another key: proofs by the old one prove nothing any more."""
+        for opened in self._orders.values():
+            opened.is_recovered = True
 
     def get(self, identity: str) -> OpenOrder | None:
         """Return the open order of an identity, None if there is none."""

@@ -66,6 +66,24 @@ def external_account_binding(key: AccountKey, kid: str, hmac_key: Secret, url: s
     }
 
 
+def key_change(new: AccountKey, old: AccountKey, account: str, url: str) -> dict[str, str]:
+    """Return the JWS by which a new key says that it is to be that of an account (RFC 8555 section 7.3.5).
+
+    Args:
+        new: the key that the account is to have; it signs.
+        old: the key that it has.
+        account: the account's URL.
+        url: the CA's keyChange URL.
+    """
+    header = _base64url(_json({"alg": new.algorithm, "jwk": new.jwk, "url": url}))
+    body = _base64url(_json({"account": account, "oldKey": old.jwk}))
+    return {
+        "protected": header.decode("ascii"),
+        "payload": body.decode("ascii"),
+        "signature": _base64url(new.sign(header + b"." + body)).decode("ascii"),
+    }
+
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import socket
 import uuid
 from concurrent.futures import Future
+from pathlib import Path
 
-from acmems.state import leases
 from acmems.state.engines.contract import Database, Transaction
+from acmems.state.sharing import leases
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.threads import PeriodicThread
 
@@ -24,6 +27,42 @@ _RENEW = """
 """
 
 
+def name_of(process: int) -> str:
+    """Return a name that no other process ever has, and that tells processes of this machine which it is.
+
+    Args:
+        process: the number of a process that lives.
+    """
+    return f"{_machine()}-{process}-{_beginning(process)}-{uuid.uuid4().hex[:8]}"
+
+
+def has_ended(node: str) -> bool:
+    """Tell whether a node is a process of this machine that has ended; of others, nothing can be told."""
+    machine, process, beginning, _ = (node.split("-") + [""] * 4)[:4]
+    return machine == _machine() and _beginning(int(process)) != beginning
+
+
+@functools.cache
+def _machine() -> str:
+    """Return a name for the processes of this machine, or container, since it was started."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        place = f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        place = uuid.uuid4().hex  # so that nothing is told of others
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def _beginning(process: int) -> str:
+    """Return when a process began, as the system counts; empty where it has ended."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
 class Node:
     """This process, among those that share a state.
 
@@ -34,27 +73,32 @@ class Node:
 
     Attributes:
         name: what it is called in the state; no other process ever has the same.
-        thread: renews its row.
+        thread: renews its row, from `join` until `leave`.
     """
 
     def __init__(self, database: Database, *, seconds: int = EXPIRY_SECONDS, clock: Clock = SYSTEM) -> None:
-        self.name = uuid.uuid4().hex
+        self.name = name_of(os.getpid())
         self._database = database
         self._seconds = seconds
         self._renewal: Future[None] | None = None
         self._renewals = 0
+        self._has_left = False
         pause = seconds / 3
         self.thread = PeriodicThread(
             "acmems-node", self.renew, pause, longest_pause=pause, delay=pause, clock=clock
         )
 
     def join(self) -> None:
-        """Say for the first time that it is alive; nothing is leased to it before.
+        """Say for the first time that it is alive, and go on; nothing is leased to it before.
+
+        Processes of this machine that have ended are not waited for: after a crash, what the last one was at
+        is free at once.
 
         Raises:
             StateUnavailable: that cannot be written.
         """
-        self._database.write(self._renew).result()
+        self._database.write(self._replace_ended).result()
+        self.thread.start()
 
     def renew(self) -> None:
         """Say that it is alive, unless the last time has not been written yet.
@@ -73,11 +117,20 @@ class Node:
 
     def leave(self) -> None:
         """Say that it is not alive any more, so that others take over at once what it has not finished."""
+        self._has_left = True
         self.thread.close()
         self._database.write(self._remove)
 
     def _renew(self, transaction: Transaction) -> None:
+        if self._has_left:  # the thread may just have been at it
+            return
         transaction.execute(_RENEW, (self.name, socket.gethostname(), os.getpid(), self._seconds))
+
+    def _replace_ended(self, transaction: Transaction) -> None:
+        names = [name for (name,) in transaction.execute("SELECT node FROM nodes").fetchall()]
+        ended = [(name,) for name in names if has_ended(name)]
+        transaction.executemany("DELETE FROM nodes WHERE node = ?", ended)
+        self._renew(transaction)
 
     def _renew_and_clean(self, transaction: Transaction) -> None:
         self._renew(transaction)

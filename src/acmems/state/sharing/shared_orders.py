@@ -11,9 +11,9 @@ from typing import Self
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Database, Transaction
-from acmems.state.leases import Lease, Leases, unless_lost
 from acmems.state.limits.pauses import PauseRecord, PauseRecords
 from acmems.state.orders import OrderRecord, select_orders
+from acmems.state.sharing.leases import Lease, Leases, unless_lost
 
 _OPENED = """
     INSERT INTO orders (identity, csr, block, begun, account, url, expires, epoch)
@@ -123,6 +123,11 @@ class SharedOrders:
             lease = None if is_paused else self._leases.take(transaction, name)
             if lease is None:
                 return OrderClaim(newest=known, is_elsewhere=not is_paused, pauses=pauses), None, None
+            # Whoever had the lease may have given it back since the first look, with a chain.
+            latest = ChainRecords.newest_in(transaction, identity)
+            if latest is not None and latest.fingerprint != known and is_wanted(latest):
+                self._leases.drop(transaction, lease)
+                return OrderClaim(newest=latest.fingerprint, chain=latest), None, None
             found = select_orders(transaction, f"{_IS_OPEN} AND identity = ?", identity)
             return OrderClaim(newest=known, is_mine=True, pauses=pauses), lease, next(iter(found), None)
 

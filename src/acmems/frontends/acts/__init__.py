@@ -1,0 +1,1 @@
+"""What an operator may ask for by a command: one file an act."""

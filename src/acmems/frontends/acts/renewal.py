@@ -1,0 +1,109 @@
+"""Ordering a certificate anew, whatever is stored: `acmems renew`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from acmems.exceptions import ActFailed, PolicyRefusal
+from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
+from acmems.frontends.acts.finding import find_current
+from acmems.frontends.granting import granted_again
+from acmems.frontends.sign import SigningPolicy
+from acmems.issuing.requests import AcceptedRequest
+from acmems.state.chains import ChainRecord
+from acmems.x509 import csr
+
+_SECONDS = 3600.0  # for which a command waits: as long as an order may take
+_TRIES = 3  # where somebody else's request brings a chain that was stored before
+
+
+def renew_certificate(parts: ActingParts, arguments: ActArguments, progress: Progress) -> ActOutcome:
+    """Order a certificate anew, as its client would, from the certificate request that is kept.
+
+    Args:
+        parts: what it works on.
+        arguments: `name`: a name, a serial number or a fingerprint; `block`: the auth block that is to grant
+            it, where that is not known; `dry_run`: whether only to say what would be done.
+        progress: told what is ordered.
+
+    Raises:
+        ActFailed: it is not clear what is meant, or policy does not grant it.
+        AcmeException: why there is no new certificate.
+    """
+    record = find_current(parts, arguments.required("name"), "renew")
+    accepted = _accepted(parts, record, arguments.text("block"))
+    plan = _plan(parts, record, accepted)
+    if arguments.is_set("dry_run"):
+        parts.issuance.pauses.check(accepted)
+        return ActOutcome(plan | {"is_ordered": False}, accepted.request.names)
+    progress(f"ordering {', '.join(accepted.request.names)} at {parts.issuance.identity.directory}")
+    for _ in range(_TRIES):
+        delivery = parts.issuance.issue(accepted).result()
+        if delivery.source != "stored":
+            break
+    else:
+        raise ActFailed(
+            "others ask for the same certificate at the moment, and get the stored one: try again"
+        )
+    new = delivery.chain
+    return ActOutcome(
+        plan
+        | {
+            "is_ordered": True,
+            "serial": f"{new.serial:x}",
+            "fingerprint": new.fingerprint,
+            "not_before": new.not_before.isoformat(),
+            "not_after": new.not_after.isoformat(),
+        },
+        accepted.request.names,
+    )
+
+
+def _accepted(parts: ActingParts, record: ChainRecord, block: str | None) -> AcceptedRequest:
+    """Return what is asked for, as far as policy grants it today."""
+    names = ", ".join(record.names)
+    if record.csr is None:
+        raise ActFailed(
+            f"the certificate request of {names} is not known: only the machine itself can renew its "
+            f"certificate, by asking for it"
+        )
+    policy = parts.policy()
+    try:
+        wanted = block or record.block or _only_block(policy, record.csr)
+        accepted = granted_again(policy, record.csr, wanted)
+    except PolicyRefusal as error:
+        raise ActFailed(f"{names} is not renewed: {error}") from error
+    return dataclasses.replace(accepted, is_wanted_anew=True, seconds=_SECONDS)
+
+
+def _only_block(policy: SigningPolicy, body: bytes) -> str:
+    """Return the one block that grants a certificate request of which nobody knows which one did."""
+    identifiers = csr.parse(body, policy.auth.rules).identifiers
+    blocks = [each.name for each in policy.auth.blocks if each.refusal(identifiers) is None]
+    if len(blocks) != 1:
+        found = f"these do: {', '.join(map(repr, blocks))}" if blocks else "none does"
+        raise ActFailed(
+            f"which auth block granted this certificate is not known, and of those of today {found}; name "
+            f"one by --block"
+        )
+    return blocks[0]
+
+
+def _plan(parts: ActingParts, record: ChainRecord, accepted: AcceptedRequest) -> dict[str, Any]:
+    """Return what is done, and what it costs."""
+    identity = parts.issuance.identity
+    return {
+        "names": list(accepted.request.names),
+        "issuer": identity.directory,
+        "profile": identity.profile,
+        "account": parts.issuer.account_url,
+        "block": accepted.block,
+        "verifications": {
+            each.value: [validator.name for validator in accepted.validators if validator.proves(each)]
+            for each in accepted.request.identifiers
+        },
+        "storage": accepted.storage.name,
+        "orders": 1,
+        "replaces": {"serial": record.serial, "not_after": record.not_after.isoformat()},
+    }

@@ -1,0 +1,1 @@
+"""Acts from the command line, handed to the running server on a Unix socket."""
