@@ -19,7 +19,7 @@ from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-PLAN_SECONDS = 30.0
+PLAN_SECONDS = 10.0
 """Between two looks at what is due."""
 FIRST_SECONDS = 5.0
 """Until the first of them: a start has other things to do."""
@@ -62,6 +62,8 @@ class RenewalUpkeep:
             tell=_tell,
             clock=clock,
             within=self._within,
+            most_questions=2000,
+            most_at_once=64,
         )
 
         self.thread = PeriodicThread("acmems-renew", self.run, PLAN_SECONDS, delay=FIRST_SECONDS, clock=clock)

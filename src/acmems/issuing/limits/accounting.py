@@ -52,9 +52,12 @@ class LimitAccounting:
             request: what is asked for.
             block: the auth block that grants it.
         """
-        return OrderPlacement(
-            self.ledger, lambda: self._prior.of(identity, request.identifiers), request, block
-        )
+
+        def prior() -> PriorIssue:
+            # Whether it is a renewal matters only where something is counted.
+            return self._prior.of(identity, request.identifiers if self._limits() else ())
+
+        return OrderPlacement(self.ledger, prior, request, block)
 
     def ledger(self) -> Ledger | None:
         """Return what counts, None where nothing is to be counted."""

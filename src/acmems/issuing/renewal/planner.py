@@ -27,7 +27,8 @@ _FIRST_PAUSE = datetime.timedelta(minutes=5)  # after a failure; twice as long a
 _LONGEST_PAUSE = datetime.timedelta(hours=6)
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
 _UNKNOWN_PAUSE = datetime.timedelta(hours=1)  # where the CA could not be asked
-_PAGE = 500
+_PAGE, _MOST_PAGES = 500, 20
+_NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 
 
 class RenewalAnswer(Protocol):
@@ -82,6 +83,14 @@ class OverdueChain:
     reason: str
 
 
+def certificate_of(chain: ChainRecord) -> str | None:
+    """Return what the CA calls a chain, None where it has no name for it, or the chain is damaged."""
+    try:
+        return certificate_id(chain.pem)
+    except ValueError:
+        return None
+
+
 class RenewalPlanner:
     """Keeps the plans of all current chains, and carries them out; `run` is called from time to time.
 
@@ -108,7 +117,7 @@ class RenewalPlanner:
         *,
         tell: Callable[[OverdueChain], None],
         clock: Clock,
-        identify: Callable[[ChainRecord], str | None] = lambda chain: certificate_id(chain.pem),
+        identify: Callable[[ChainRecord], str | None] = certificate_of,
         within: Callable[[ChainRecord], datetime.timedelta | None] = lambda _: None,
         share: Callable[[], float] = random.random,
         most_questions: int = 500,
@@ -139,8 +148,11 @@ class RenewalPlanner:
 
     def _plan(self) -> None:
         """Make plans for chains that have none yet."""
-        now, fingerprints = self._clock.now(), self._plans.unplanned(_PAGE)
-        if fingerprints:
+        now = self._clock.now()
+        for _ in range(_MOST_PAGES):
+            fingerprints = self._plans.unplanned(_PAGE)
+            if not fingerprints:
+                return
             current = [chain for chain in self._chains.of(fingerprints) if chain.is_current]
             plans = [
                 first_plan(each, self._identify(each), now, self._share(), self._within(each))
@@ -151,8 +163,9 @@ class RenewalPlanner:
     def _ask_about(self) -> None:
         now = self._clock.now()
         plans = self._plans.to_ask(now, self._most_questions)
-        answered = []
-        for plan, answer in self._ask(plans):
+        # No CA is asked about what has expired (RFC 9773 section 4.3.3).
+        answered = [dataclasses.replace(each, next_question=_NEVER) for each in plans if each.ends_at <= now]
+        for plan, answer in self._ask([each for each in plans if each.ends_at > now]):
             answered.append(after := after_answer(plan, answer, now, self._share()))
             if after.explanation not in (None, plan.explanation):
                 logger.warning(
@@ -168,9 +181,14 @@ class RenewalPlanner:
         due = self._plans.to_try(now, self._most_at_once + len(self._running))
         room = self._most_at_once - len(self._running)
         plans = {each.fingerprint: each for each in due if each.fingerprint not in self._running}
-        for chain in self._chains.of(list(plans)[:room]):
-            if chain.is_current:
-                self._begin(chain, plans[chain.fingerprint], now)
+        wanted = list(plans)[:room]
+        chains = {each.fingerprint: each for each in self._chains.of(wanted)}
+        for fingerprint in wanted:
+            chain = chains.get(fingerprint)
+            if chain is not None and chain.is_current:
+                self._begin(chain, plans[fingerprint], now)
+            else:  # it is revoked
+                self._plans.remove(fingerprint)
 
     def _begin(self, chain: ChainRecord, plan: RenewalRecord, now: datetime.datetime) -> None:
         window = window_of(plan)
@@ -185,6 +203,9 @@ class RenewalPlanner:
             self._running[chain.fingerprint] = self._plans.remove(chain.fingerprint)
             return
         now = self._clock.now()
+        if isinstance(error, NotRenewable) and chain.not_after <= now:
+            self._plans.remove(chain.fingerprint)
+            return
         if isinstance(error, NotRenewable):
             later = now + _REFUSED_PAUSE * (1 + self._share() / 10)
             self._plans.put([dataclasses.replace(plan, next_try=later, reason=str(error))])

@@ -6,8 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acmems.issuers.acme.certificates.renewal_info import certificate_id
-from acmems.issuing.renewal.planner import window_of
+from acmems.issuing.renewal.planner import certificate_of, window_of
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import Clock
@@ -53,18 +52,18 @@ class PriorChains:
 
         Args:
             identity: what makes two requests the same.
-            identifiers: what is to be ordered.
+            identifiers: what is to be ordered; none: it does not matter whether that is known.
 
         Raises:
             StateUnavailable: it cannot be read.
         """
         now = self._clock.now()
         names = [each.value for each in identifiers]
-        is_known = self._chains.have_names(names, self._directory, now - LATELY)
+        is_known = bool(names) and self._chains.have_names(names, self._directory, now - LATELY)
         newest = self._chains.newest(identity)
         if newest is None or newest.directory != self._directory or newest.not_after <= now:
             return PriorIssue(is_known)
         plan = self._plans.of(newest.fingerprint)
         window = None if plan is None else window_of(plan)
         is_wanted = window is not None and window.has(now)
-        return PriorIssue(is_known, certificate_id(newest.pem), is_wanted)
+        return PriorIssue(is_known, certificate_of(newest), is_wanted)

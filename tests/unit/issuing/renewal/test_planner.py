@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
-from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner
+from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner, certificate_of
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
@@ -263,3 +263,39 @@ class TestFailures:
         house.run(2 * HOUR)
         assert len(house.renewed) == 2
         assert house.overdue == []
+
+
+class TestOver:
+    """What nobody needs any more costs nothing."""
+
+    def test_revoked_chains_hold_nobody_up(self, house: House) -> None:
+        """However many are due; their plans are forgotten."""
+        for number in range(5):
+            house.add(f"revoked{number}.example.org")
+        house.run()
+        for chain in list(house.chains.all()):
+            house.chains.revoking(chain.fingerprint, "keyCompromise").result(20)
+        house.add("a.example.org", START + DAY)
+        house.run(63 * DAY)
+        for _ in range(3):
+            house.run()
+        assert house.renewed == [("a.example.org", False)]
+        assert house.plans.count(START + 80 * DAY) == 0
+
+    def test_an_expired_chain_of_a_client_that_is_gone(self, house: House) -> None:
+        """Its CA is not asked any more, and its plan is forgotten."""
+        house.error = NotRenewable("nobody asks")
+        house.add("a.example.org")
+        house.run(DAY)
+        house.run(88 * DAY)
+        (fingerprint,) = set(house.asked)
+        asked = len(house.asked)
+        house.run(2 * DAY)
+        assert len(house.asked) == asked
+        assert house.plans.of(fingerprint) is None
+
+    def test_a_damaged_chain(self, house: House) -> None:
+        """It has no name at the CA, and others are planned all the same."""
+        house.add("a.example.org")
+        (chain,) = house.chains.all()
+        assert certificate_of(chain) is None
