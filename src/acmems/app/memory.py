@@ -37,6 +37,7 @@ from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
+_FORGET_SECONDS = 3600.0  # between two times that what is not used any more of limits is forgotten
 ALONE_SECONDS, SHARED_SECONDS = 30.0, 5.0
 """Between two looks at what is left to be done: other servers may end at any time."""
 
@@ -80,6 +81,7 @@ class StateMemory:
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
         self.look_seconds = ALONE_SECONDS
+        self._forget_at = clock.monotonic() + _FORGET_SECONDS
         self.shared_accounts: SharedAccounts | None = None
         node = Node(database, clock=clock)
         self._leases = leases = Leases(database, node.name)
@@ -133,6 +135,9 @@ class StateMemory:
     def keep_up(self) -> None:
         """Keep what is known up to date; called from time to time."""
         self.pauses.clean()
+        if self.clock.monotonic() >= self._forget_at:
+            self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
+            self.buckets.forget(int(self.clock.now().timestamp() * 1000))
         try:
             self.chains.keep_up()
         except StateUnavailable as error:
