@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import pytest
 from cryptography import x509
 from tests.fault_proxy import FaultProxy
 from tests.faults import NEW_ORDER
-from tests.peers import Pebble, Settings, curl_sign, make_key_and_csr, wait_until
+from tests.peers import Pebble, Postgres, Settings, curl_sign, make_key_and_csr, wait_until
+from tests.sharing import ENGINES
 
 from acmems.app import renewals
 from acmems.app import server as servers
@@ -39,8 +38,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(settings: Settings, proxy: FaultProxy) -> Settings:
-    """A configuration whose chains are in the state, and whose CA counts."""
+def settings(settings: Settings, proxy: FaultProxy, request: pytest.FixtureRequest) -> Settings:
+    """A configuration whose chains are in the state, in SQLite unless a test says so, and whose CA counts."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        settings.account += f"\n[state]\nurl = {server.url_of(server.make_database())}\n"
     settings.storage = '[storage "state"]\ntype = sql\nrenew = ahead\n'
     return proxy.before(settings)
 
@@ -48,10 +50,8 @@ def settings(settings: Settings, proxy: FaultProxy) -> Settings:
 class Site:
     """A server in this process, and machines that ask it."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings = settings
-        self.folder = folder
-        self.state = folder / "account" / "state.sqlite"
+    def __init__(self, settings: Settings, server: servers.Server) -> None:
+        self.server = server
         self.url = f"http://127.0.0.1:{settings.port}/sign"
 
     def ask(self, csr: Path) -> bytes:
@@ -60,8 +60,9 @@ class Site:
         return answer.body
 
     def rows(self, statement: str) -> list[Any]:
-        with closing(sqlite3.connect(f"file:{self.state}?mode=ro", uri=True)) as connection:
-            return connection.execute(statement).fetchall()
+        state = self.server.state
+        assert state is not None
+        return state.read(lambda transaction: transaction.execute(statement).fetchall())
 
     def has_plan(self, column: str) -> bool:
         return bool(self.rows(f"SELECT 1 FROM renewals WHERE {column} IS NOT NULL"))  # noqa: S608 - a column
@@ -74,10 +75,10 @@ class Site:
 
 
 @pytest.fixture
-def site(settings: Settings, tmp_path: Path) -> Iterator[Site]:
+def site(settings: Settings) -> Iterator[Site]:
     server = servers.Server(Configuration.from_text(settings.text()))
     server.start()
-    yield Site(settings, tmp_path)
+    yield Site(settings, server)
     server.stop()
 
 
@@ -114,6 +115,7 @@ def replaced(proxy: FaultProxy) -> list[str]:
     return [each["replaces"] for each in orders if "replaces" in each]
 
 
+@pytest.mark.parametrize("settings", ENGINES, indirect=True)
 def test_a_mass_revocation(
     site: Site, pebble: Pebble, proxy: FaultProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
