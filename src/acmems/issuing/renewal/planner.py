@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -165,13 +166,17 @@ class RenewalPlanner:
         plans = self._plans.to_ask(now, self._most_questions)
         # No CA is asked about what has expired (RFC 9773 section 4.3.3).
         answered = [dataclasses.replace(each, next_question=_NEVER) for each in plans if each.ends_at <= now]
+        explained: Counter[str] = Counter()
         for plan, answer in self._ask([each for each in plans if each.ends_at > now]):
             answered.append(after := after_answer(plan, answer, now, self._share()))
-            if after.explanation not in (None, plan.explanation):
-                logger.warning(
-                    "the CA wants the certificate %s to be renewed by %s, and says why: %s",
-                    *(after.fingerprint, f"{after.due:%Y-%m-%d %H:%M} UTC", after.explanation),
-                )
+            if after.explanation is not None and after.explanation != plan.explanation:
+                explained[after.explanation] += 1
+        for explanation, count in explained.items():
+            logger.warning(
+                "the CA says why it wants %d certificates to be renewed as it now does: %s",
+                count,
+                explanation,
+            )
         if answered:
             self._plans.put(answered, soon=True)
 
