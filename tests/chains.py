@@ -35,7 +35,8 @@ def make_chain(request: CertificateRequest, days: int = 90) -> Chain:
     key = load_der_public_key(request.spki)
     assert isinstance(key, ec.EllipticCurvePublicKey)
     san = x509.SubjectAlternativeName([x509.DNSName(name) for name in request.names])
-    leaf = certificate(key, x509.Name([]), days).add_extension(san, False)
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(CA_KEY.public_key())
+    leaf = certificate(key, x509.Name([]), days).add_extension(san, False).add_extension(authority, False)
     pems = (
         builder.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
         for builder in (leaf, certificate(CA_KEY.public_key(), CA_NAME, days))

@@ -113,6 +113,7 @@ class FakeSession(Session):
         self.held: Signal | None = None
         """What each request waits for before it is answered, where it waits."""
         self.is_closed = False
+        self.resources = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
         self._meta = meta
         self._answers = {url: list(given) for url, given in answers.items()}
 
@@ -131,8 +132,7 @@ class FakeSession(Session):
     def directory(self, deadline: Deadline) -> Steps[Directory]:
         """Return the directory."""
         yield from ()
-        resources = {"newNonce": f"{CA}/nonce", "newAccount": NEW_ACCOUNT, "newOrder": NEW_ORDER}
-        return Directory.parse({**resources, "meta": self._meta})
+        return Directory.parse({**self.resources, "meta": self._meta})
 
     def get(self, url: str, *, deadline: Deadline, max_size: int = 0) -> Steps[Response]:
         """Return the next answer of a URL; the directory is empty unless it is told to say something."""

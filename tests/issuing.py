@@ -18,6 +18,7 @@ from tests.chains import CA_KEY, certificate
 from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.settings.options import Options
@@ -56,6 +57,7 @@ class Authority:
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None,
     ) -> Steps[bytes]:
         self.orders.append(request)
         self.began()
@@ -86,6 +88,7 @@ class Memory:
 
     name: str = "memory"
     renew_within: datetime.timedelta | None = None
+    renews_ahead: bool = False
     is_immediate: bool = False
     is_local: bool = True
     is_durable: bool = True

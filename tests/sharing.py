@@ -16,7 +16,7 @@ from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
-from acmems.state.pauses import PauseRecords
+from acmems.state.limits.pauses import PauseRecords
 from acmems.state.proofs import Found, FoundProof, ProofLookups
 from acmems.state.sharing.leases import Leases
 from acmems.state.sharing.nodes import Node

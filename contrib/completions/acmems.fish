@@ -104,7 +104,7 @@ complete -c acmems -n '_shtab_acmems_using events' -l follow -d 'go on with what
 complete -c acmems -n '_shtab_acmems_using events' -l json -d 'print one JSON document; with --follow, one for each event'
 complete -c acmems -n '_shtab_acmems_using events' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using events; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
-complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a limits -d 'Show what is not ordered for now, and which rate limits the CA has told of lately.'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a limits -d 'Show how far the CA'"'"'s limits are used, what is not ordered for now, and who was limited lately.'
 complete -c acmems -n '_shtab_acmems_using limits' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using limits' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using limits' -l debug -d 'log everything to stderr, whatever the configuration says'

@@ -25,6 +25,7 @@ from acmems.challenges.context import ValidatorContext
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuing.limits.options import read_limit
 from acmems.logs.options import LoggingOptions
 from acmems.settings.findings import NOWHERE
 from acmems.settings.grammar import Section
@@ -53,6 +54,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "logging": LoggingOptions.from_options,
         "state": StateOptions.from_options,
         "metrics": MetricsOptions.from_options,
+        "limit": lambda options: read_limit("NAME", options),
         "auth": lambda options: Block("NAME", options, _PlugIns()),
     }
     found = {name: _declared(reader) for name, reader in read.items()}

@@ -26,6 +26,8 @@ from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuing.limits.limit import Limit
+from acmems.issuing.limits.options import limits_of, read_limit
 from acmems.logs.options import LoggingOptions
 from acmems.net.address import Address, parse_address
 from acmems.settings import values
@@ -41,7 +43,7 @@ __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions"
 T = TypeVar("T")
 
 _SINGLE = ("account", "mgmt", "logging", "state", "metrics")
-_NAMED = ("verification", "storage", "auth")
+_NAMED = ("verification", "storage", "limit", "auth")
 _LISTENER_KEYS = ("listener", "mgmt")
 _EMPTY = (
     "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
@@ -70,6 +72,7 @@ class Configuration:
         metrics: where monitoring systems ask.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
+        limits: the limits of the account's CA that are counted.
         default_validators: for auth blocks that name none, best first.
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
@@ -105,6 +108,8 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
+        described = _limits(_of_kind("limit", kept), found)
+        self.limits = limits_of(self.account.limits, self.account.directory_url, described, account)
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
         validators = _built(
@@ -429,6 +434,16 @@ def _keep_unchanged(
         name = section.name or ""
         if known.get(section.name) == section.content:
             built[name] = before[name]
+
+
+def _limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, Limit | None]:
+    """Return what the sections describe, by name; None for those that have mistakes."""
+    limits = {}
+    for section in sections:
+        options = Options(section, found)
+        limits[section.name or ""] = read_limit(section.name or "", options)
+        options.finish()
+    return limits
 
 
 def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:

@@ -233,6 +233,28 @@ class RateLimited(_Retryable):
         self.is_overall = is_overall
 
 
+class LimitReached(RateLimited):
+    """A limit of the CA lets nothing through, so that the CA was not asked.
+
+    Args:
+        message: what happened.
+        limit: the name of the limit.
+        subject: what it counts, such as a registered domain; empty for the whole account.
+        used: how many places are taken.
+        most: how many there are.
+        retry_after: seconds until there is room.
+    """
+
+    def __init__(
+        self, message: str, *, limit: str, subject: str, used: int, most: int, retry_after: float
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
+        self.subject = subject
+        self.used = used
+        self.most = most
+
+
 class QueueFull(RateLimited):
     """Too many requests wait for their order already, and nobody has more of them than this one's client."""
 

@@ -13,13 +13,18 @@ from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import RecordedHistory
+from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.issuing.renewal.prior import PriorChains
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
+from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
+from acmems.state.limits.buckets import BucketRecords
+from acmems.state.limits.pauses import PauseRecords
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
-from acmems.state.pauses import PauseRecords
 from acmems.state.proofs import ProofLookups, ProofRecords
 from acmems.state.recorder import EventRecorder
 from acmems.state.sharing.accounts import AccountRecords
@@ -32,6 +37,7 @@ from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
+_FORGET_SECONDS = 3600.0  # between two times that what is not used any more of limits is forgotten
 ALONE_SECONDS, SHARED_SECONDS = 30.0, 5.0
 """Between two looks at what is left to be done: other servers may end at any time."""
 
@@ -48,9 +54,13 @@ class StateMemory:
 
     Attributes:
         database: the state.
+        clock: time.
         chains: those that were issued.
         orders: those that are open.
         pauses: those that last.
+        plans: when chains are to be renewed.
+        times: which of them are due.
+        buckets: how far the limits of CAs are used.
         journal: notes the proofs that are presented.
         shared_accounts: those of servers on other machines, None where there are none.
         threads: those that must live until it is closed.
@@ -59,18 +69,22 @@ class StateMemory:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
-        self._clock = clock
+        self.clock = clock
         self._node: Node | None = None
         self._shared: SharedOrders | None = None
         self._recorder: EventRecorder | None = None
         self.chains = ChainRecords(database)
+        self.plans = RenewalRecords(database)
+        self.times = RenewalTimes(self.plans)
+        self.buckets = BucketRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
         self.look_seconds = ALONE_SECONDS
+        self._forget_at = clock.monotonic() + _FORGET_SECONDS
         self.shared_accounts: SharedAccounts | None = None
         node = Node(database, clock=clock)
-        leases = Leases(database, node.name)
+        self._leases = leases = Leases(database, node.name)
         self._name = node.name
         self.journal = StateNotes(ProofRecords(database, node.name, leases))
         if database.is_shared:
@@ -96,7 +110,7 @@ class StateMemory:
             StateUnavailable: it cannot be read which are revoked.
         """
         self.chains.learn_revoked()
-        history = RecordedHistory(self.chains, issuer, self._clock)
+        history = RecordedHistory(self.chains, issuer, self.clock)
         bus.subscribe(history)
         return history
 
@@ -112,7 +126,7 @@ class StateMemory:
             keep_events: returns for how long.
         """
         self._recorder = EventRecorder(
-            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self._clock
+            EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self.clock
         )
         bus.subscribe(self._recorder)
         self._recorder.thread.start()
@@ -121,10 +135,23 @@ class StateMemory:
     def keep_up(self) -> None:
         """Keep what is known up to date; called from time to time."""
         self.pauses.clean()
+        if self.clock.monotonic() >= self._forget_at:
+            self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
+            self.buckets.forget(int(self.clock.now().timestamp() * 1000))
         try:
             self.chains.keep_up()
         except StateUnavailable as error:
             logger.debug("what other servers have revoked is not known: %s", error)
+
+    def may_renew(self) -> bool:
+        """Tell whether this process is the one that renews chains, of those that share the state.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+        if not self.database.is_shared:
+            return True
+        return self._leases.acquire("renewals").result() is not None
 
     def leave(self) -> None:
         """Leave what is not finished to other servers, if there are any."""
@@ -158,6 +185,33 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
     except StateInUse as error:
         tell_in_use(error)
         return None
+
+
+def accounting(
+    memory: StateMemory | None, config: Callable[[], Configuration], account_url: Callable[[], str | None]
+) -> LimitAccounting | None:
+    """Return what has orders count for the limits of the CA, None where there is no state for that.
+
+    Args:
+        memory: the state.
+        config: returns the configuration of today.
+        account_url: returns the URL of the account, which its key may change under; None while that
+            is not known.
+    """
+    directory = config().account.directory_url
+    if memory is None:
+        if config().limits:
+            logger.warning(
+                "the limits of the CA are not counted, because this server has no state: the CA itself "
+                "refuses what is too much"
+            )
+        return None
+
+    def account() -> str | None:
+        return None if (url := account_url()) is None else f"{directory} {url}"
+
+    prior = PriorChains(memory.chains, memory.plans, directory, memory.clock)
+    return LimitAccounting(lambda: config().limits, account, memory.buckets, prior, memory.clock)
 
 
 def tell_in_use(error: StateInUse) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.founding import AccountFounding
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
-from acmems.app.memory import attach_storages, open_memory
+from acmems.app.memory import accounting, attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
+from acmems.app.renewals import RenewalUpkeep
 from acmems.app.tuning import raise_file_limit
 from acmems.challenges import Http01
 from acmems.config import Configuration
@@ -164,6 +165,8 @@ class Server:
             memory=orders,
             pauses=None if self._memory is None else self._memory.pauses,
             history=history,
+            times=None if self._memory is None else self._memory.times,
+            limits=accounting(self._memory, lambda: self.config, lambda: self.issuer.account_url),
         )
         if self._memory is not None:
             self.issuance.pauses.restore(self._memory.pauses.load())
@@ -181,6 +184,7 @@ class Server:
         self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
+        self._renewals: RenewalUpkeep | None = None
         self._summing = PeriodicThread(
             "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
         )
@@ -196,6 +200,14 @@ class Server:
                     "acmems-resume", resumption.run, seconds, longest_pause=UPKEEP_SECONDS, clock=clock
                 )
             )
+            self._renewals = RenewalUpkeep(
+                self._memory,
+                config=lambda: self.config,
+                policy=lambda: self._generation.policy,
+                issuer=self.issuer,
+                issuance=self.issuance,
+            )
+            self._threads.append(self._renewals.thread)
         self._checking: threading.Thread | None = None  # asks the CA about the account
         self.perform = Performer(
             ActingParts(
@@ -345,6 +357,8 @@ class Server:
         for thread in (*self._threads, self._retiring):
             if thread is not None:
                 thread.close()
+        if self._renewals is not None:
+            self._renewals.stop()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._listeners.for_clients:
             listener.stop_accepting()

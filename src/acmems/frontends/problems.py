@@ -25,6 +25,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.AuthorizationNotYetProcessed: 503,
     exceptions.AuthorizationNotYetRequested: 503,
     exceptions.RateLimited: 429,
+    exceptions.LimitReached: 429,
     exceptions.QueueFull: 429,
     exceptions.ClientGone: 503,
     exceptions.ActFailed: 500,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from acmems.exceptions import DeadlinePassed, LeaseLost, StateUnavailable
 from acmems.issuing.contract import ChainHistory, IssuanceMemory, OrderSharing
 from acmems.issuing.pauses import Pauses
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance
 from acmems.state.chains import ChainRecord
@@ -30,11 +31,13 @@ class _WantedChain:
 
     Args:
         accepted: for whom.
+        times: tells whether a chain is due.
         clock: for dates.
         known: the fingerprint of a chain that was there before, where whoever asks wants a new one each time.
     """
 
     accepted: AcceptedRequest
+    times: RenewalTimes
     clock: Clock
     known: str | None = None
 
@@ -50,7 +53,12 @@ class _WantedChain:
             return None
         accepted = self.accepted
         is_fresh = chain.is_fresh(self.clock.now(), accepted.storage.renew_within)
-        if not is_fresh or not matches(chain, accepted.request) or accepted.refusal(chain):
+        if (
+            self.times.is_overdue(chain.fingerprint)
+            or not is_fresh
+            or not matches(chain, accepted.request)
+            or accepted.refusal(chain)
+        ):
             return None
         return chain
 
@@ -64,12 +72,19 @@ class OrderClaims:
         memory: remembers what has begun, None for nothing.
         history: told of chains that were issued; None where nothing is remembered.
         pauses: which requests are not tried again for now; other servers may have begun some.
+        times: tells whether a chain is due.
         clock: for dates.
     """
 
     def __init__(
-        self, memory: IssuanceMemory | None, history: ChainHistory | None, pauses: Pauses, clock: Clock
+        self,
+        memory: IssuanceMemory | None,
+        history: ChainHistory | None,
+        pauses: Pauses,
+        times: RenewalTimes,
+        clock: Clock,
     ) -> None:
+        self._times = times
         self.memory = memory
         self.history = history
         self._pauses = pauses
@@ -142,7 +157,7 @@ class OrderClaims:
         """
         accepted, seconds = running.accepted, _FIRST_PAUSE
         subjects = self._pauses.subjects(accepted)
-        wanted = _WantedChain(accepted, self._clock)
+        wanted = _WantedChain(accepted, self._times, self._clock)
         # Where nothing is kept every request gets a new chain, unless one comes while it waits.
         wants_new = accepted.is_wanted_anew or isinstance(accepted.storage, NoStorage)
         while True:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from acmems.challenges import Validator
 from acmems.exceptions import PayloadInvalid
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
 from acmems.state.sharing.shared_orders import OrderClaim
@@ -140,6 +141,7 @@ class Issuer(Protocol):
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None,
     ) -> Steps[bytes]:
         """Return a new chain in PEM, as it was issued.
 
@@ -148,6 +150,7 @@ class Issuer(Protocol):
             validators: what can prove its names, best first.
             deadline: when to give up.
             identity: what makes two requests the same; what was begun for the same is continued.
+            terms: those of an order that has to be placed, None for none.
 
         Raises:
             AcmeException: why there is none.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.exceptions import AcmeException
-from acmems.state.pauses import PauseRecord
+from acmems.state.limits.pauses import PauseRecord
 from acmems.system.clock import Clock
 
 

@@ -26,7 +26,9 @@ from acmems.issuing.contract import (
 )
 from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
+from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.pauses import Pauses
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import (
     RunningIssuance,
@@ -75,6 +77,8 @@ class Issuance:
         memory: remembers over a restart what has begun, None for nothing.
         pauses: remembers pauses over a restart, None for nothing.
         history: keeps what is known of chains that were issued, None for nothing.
+        times: tells whether a chain is due; None: by its lifetime alone.
+        limits: has orders count for the limits of the CA, None where nothing is counted.
     """
 
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
@@ -96,7 +100,11 @@ class Issuance:
         memory: IssuanceMemory | None = None,
         pauses: PauseMemory | None = None,
         history: ChainHistory | None = None,
+        times: RenewalTimes | None = None,
+        limits: LimitAccounting | None = None,
     ) -> None:
+        times = RenewalTimes() if times is None else times
+        self._limits = limits
         self._history = history
         self.subject: SubjectPolicy = subject
         self.issuer = issuer
@@ -106,12 +114,13 @@ class Issuance:
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
         self.pauses = Pauses(clock, identity.directory, pauses)
-        self.claims = OrderClaims(memory, history, self.pauses, clock)
+        self.claims = OrderClaims(memory, history, self.pauses, times, clock)
         self._storages = StorageAccess(issuer.loop, identity)
         self._chains = KeptChains(
             self._storages,
             identity,
             clock,
+            times=times,
             is_revoked=self._is_revoked,
             report=self._report_unsaved,
             on_release=self.claims.forget,
@@ -360,6 +369,8 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            if self._limits is not None:
+                self._limits.note(error, accepted.request, accepted.block)
             self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
@@ -369,11 +380,12 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline = self.clock.deadline(self.work_seconds)
-        pem = yield from self.issuer.obtain(accepted.request, accepted.validators, deadline, key.digest)
+        request, terms = accepted.request, None
+        if self._limits is not None:
+            terms = self._limits.placement(key.digest, request, accepted.block)
+        pem = yield from self.issuer.obtain(request, accepted.validators, deadline, key.digest, terms)
         try:
-            return read_issued(
-                pem, accepted.request, subject=accepted.subject or self.subject, grants=accepted.grants
-            )
+            return read_issued(pem, request, subject=accepted.subject or self.subject, grants=accepted.grants)
         except CertificateUnusable:
             self.claims.forget(key)
             raise

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acmems.exceptions import StorageUnavailable
+from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, IssuanceKey
 from acmems.issuing.storing import StorageAccess
 from acmems.storages import IssuerIdentity
@@ -31,6 +32,7 @@ class KeptChains:
         storages: how storages are used.
         identity: whose chains these are.
         clock: for dates.
+        times: tells whether a chain is due.
         is_revoked: tells of a chain whether it must not be delivered any more.
         report: told of each chain that could not be stored, and why.
         on_release: told what is kept in memory no longer, because it is stored or taken.
@@ -44,6 +46,7 @@ class KeptChains:
         identity: IssuerIdentity,
         clock: Clock,
         *,
+        times: RenewalTimes,
         is_revoked: Callable[[Chain], bool],
         report: Callable[[AcceptedRequest, Exception], None],
         on_release: Callable[[IssuanceKey], None],
@@ -51,6 +54,7 @@ class KeptChains:
         self._storages = storages
         self._identity = identity
         self._clock = clock
+        self._times = times
         self._is_revoked = is_revoked
         self._report = report
         self._on_release = on_release
@@ -122,7 +126,9 @@ class KeptChains:
                 self._release(key, kept)
 
     def _is_fresh(self, chain: Chain, accepted: AcceptedRequest, now: datetime.datetime) -> bool:
-        return chain.is_fresh(now, accepted.storage.renew_within) and self._may_be_sent(chain, accepted)
+        return self._times.is_fresh(chain, accepted.storage.renew_within, now) and self._may_be_sent(
+            chain, accepted
+        )
 
     def _may_be_sent(self, chain: Chain, accepted: AcceptedRequest) -> bool:
         return not accepted.refusal(chain) and not self._is_revoked(chain)

@@ -22,6 +22,7 @@ from acmems.exceptions import (
     DeadlinePassed,
     InvalidDomainName,
     LeaseLost,
+    LimitReached,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -40,7 +41,7 @@ from acmems.issuing.subjects import (
     VerificationSubject,
     kind_of,
 )
-from acmems.state.pauses import PauseRecord
+from acmems.state.limits.pauses import PauseRecord
 from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.x509.csr import CertificateRequest
@@ -54,6 +55,7 @@ _PASSING = (
     CAUnavailable,
     DeadlinePassed,
     LeaseLost,
+    LimitReached,
     StorageUnavailable,
     ValidatorUnavailable,
 )

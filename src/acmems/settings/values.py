@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from acmems.text import Secret
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _INLINE_COMMENT = re.compile(r"\s[#;].*")
 
 
@@ -71,6 +72,15 @@ def days(value: str) -> datetime.timedelta:
     if not re.fullmatch(r"[0-9]{1,4}", value) or int(value) > 3650:  # noqa: PLR2004 - ten years
         raise ValueError(f"{value!r} is not a number of days")
     return datetime.timedelta(days=int(value))
+
+
+def period(value: str) -> datetime.timedelta:
+    """Parse a time with its unit, such as `90s`, `30m`, `3h` or `7d`; at most ten years."""
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhd])", value)
+    length = datetime.timedelta(seconds=0 if match is None else int(match[1]) * _UNITS[match[2]])
+    if not datetime.timedelta() < length <= datetime.timedelta(days=3650):
+        raise ValueError(f"{value!r} is not a time, such as 90s, 30m, 3h or 7d")
+    return length
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -69,6 +69,10 @@ class Storage(Protocol):
         """How long before its end a chain is to be replaced, None for the share of its lifetime."""
 
     @property
+    def renews_ahead(self) -> bool:
+        """Whether chains that are due are renewed before their clients ask."""
+
+    @property
     def is_durable(self) -> bool:
         """Whether what it keeps outlives this process."""
 

@@ -66,6 +66,7 @@ class FileStorage:
         directory: where everything lies; must exist.
         renew_within: how long before its end a chain is to be replaced, None for the share of its
             lifetime.
+        renews_ahead: whether chains that are due are renewed before their clients ask.
         now: the wall clock, in seconds since 1970.
     """
 
@@ -79,8 +80,10 @@ class FileStorage:
         directory: Path,
         renew_within: datetime.timedelta | None = None,
         *,
+        renews_ahead: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self.renews_ahead = renews_ahead
         self.name = name
         self.renew_within = renew_within
         self.directory = directory
@@ -93,7 +96,12 @@ class FileStorage:
     def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration, and touch nothing outside."""
         directory = options.required("directory", values.path, meaning="directory for the chains; must exist")
-        return cls(name, directory or Path(), renewal.renew_within(options))
+        return cls(
+            name,
+            directory or Path(),
+            renewal.renew_within(options),
+            renews_ahead=renewal.renews_ahead(options, default=False),
+        )
 
     def self_check(self) -> Iterator[tuple[str, str]]:
         """Say whether the directory is missing, or not writable for this user."""

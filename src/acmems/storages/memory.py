@@ -27,6 +27,7 @@ class MemoryStorage:
     MOST_BYTES = 50 * 1024 * 1024  # 5 kB each; one with a hundred names has 30
 
     renew_within: datetime.timedelta | None = None
+    renews_ahead = False
     is_immediate = True
     is_durable = False
     is_local = True

@@ -16,6 +16,7 @@ class NoStorage:
     """Keeps nothing, so that every request is ordered."""
 
     renew_within: datetime.timedelta | None = None
+    renews_ahead = False
     is_immediate = True
     is_durable = False
     is_local = True

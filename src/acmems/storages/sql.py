@@ -26,6 +26,7 @@ class SqlStorage:
     Args:
         name: its name in the configuration.
         renew_within: how long before its end a chain is to be replaced, None for the share of its lifetime.
+        renews_ahead: whether chains that are due are renewed before their clients ask.
         now: the time (aware).
     """
 
@@ -37,17 +38,20 @@ class SqlStorage:
         name: str,
         renew_within: datetime.timedelta | None = None,
         *,
+        renews_ahead: bool = True,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         self.name = name
         self.renew_within = renew_within
+        self.renews_ahead = renews_ahead
         self._now = now
         self._attached: ChainRecords | None = None
 
     @classmethod
     def from_options(cls, name: str, options: Options) -> Self:
         """Make one from its section of the configuration; whoever serves attaches it to the state."""
-        return cls(name, renewal.renew_within(options))
+        is_ahead = renewal.renews_ahead(options, default=True)
+        return cls(name, renewal.renew_within(options), renews_ahead=is_ahead)
 
     def attach(self, records: ChainRecords) -> None:
         """Keep chains there from now on.

@@ -31,6 +31,7 @@ from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.events import Bus
 from acmems.exceptions import ChallengeFailed, DeadlinePassed
 from acmems.issuers.acme.ordering import Ordering
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.acme.proving import Proving
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest
@@ -209,8 +210,9 @@ class AtTheCA:
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None,
     ) -> Steps[bytes]:
-        return self.ordering.obtain(request, validators, deadline, identity)
+        return self.ordering.obtain(request, validators, deadline, identity, terms)
 
 
 class Slow(FakeValidator):

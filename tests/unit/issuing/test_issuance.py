@@ -20,6 +20,7 @@ from acmems.exceptions import (
     ChallengeFailed,
     ClocksDiffer,
     InvalidDomainName,
+    LimitReached,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -79,14 +80,22 @@ class TestStored:
         house.ask(make_request("b.example.org", key=key), nothing)
         assert len(house.authority.orders) == 2
 
-    def test_a_valid_chain_outlives_a_failing_ca(self, house: House) -> None:
-        """While the CA is failing, a stored chain that is due for renewal but valid is delivered."""
+    @pytest.mark.parametrize(
+        "error",
+        [
+            CAUnavailable("down"),
+            LimitReached("full", limit="orders", subject="", used=5, most=5, retry_after=3600.0),
+        ],
+        ids=["the CA is failing", "a limit of the CA is used up"],
+    )
+    def test_a_valid_chain_outlives(self, house: House, error: AcmeException) -> None:
+        """A stored chain that is due for renewal but valid is delivered where there is none."""
         request = make_request()
         first = house.ask(request)
         house.storage.renew_within = datetime.timedelta(days=3650)
         short = make_short(first.chain)
         house.storage.chains[request.key_digest] = short
-        house.authority.error = CAUnavailable("down")
+        house.authority.error = error
         delivery = house.ask(request)
         assert (delivery.source, delivery.chain) == ("stale", short)
         assert any(isinstance(event, FailedEvent) and event.stage == "renew" for event in house.events)

@@ -42,7 +42,7 @@ from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest
 from acmems.issuing.subjects import BlockSubject, NamesSubject
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.pauses import PauseRecords
+from acmems.state.limits.pauses import PauseRecords
 from acmems.storages import NoStorage
 from acmems.system.clock import Clock
 
@@ -126,6 +126,7 @@ NOT_OF_ORDERS = {
     exceptions.HttpRefusal,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    exceptions.LimitReached,
     exceptions.QueueFull,
     exceptions.ClientGone,
     exceptions.ActFailed,

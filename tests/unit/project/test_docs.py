@@ -18,8 +18,11 @@ from acmems import __version__, config
 from acmems.commands import main as cli
 from acmems.commands.tables import Column
 from acmems.commands.views import certificates, events
+from acmems.commands.views.buckets import BucketView
 from acmems.config import Configuration
 from acmems.frontends.problems import STATUS
+from acmems.issuing.limits.gcra import Fill
+from acmems.issuing.limits.limit import LETSENCRYPT
 from acmems.net.address import Address
 from acmems.settings.options import KeyDeclaration
 from acmems.storages import FileStorage
@@ -188,12 +191,14 @@ def test_members_of_what_is_looked_at_are_documented(state: StateToLookAt) -> No
     _, shown = state.document("show", "a.example.org")
     _, happened = state.document("events")
     _, limits = state.document("limits")
+    used = BucketView(LETSENCRYPT[0], "", None, Fill(0, 300, 0), None, None)
+    assert list(used.document()) == members_after("Limits of the CA")
     certificate = members_after("Certificates and events")
     assert [list(each) for each in (listed, shown, happened, limits)] == [
         ["certificates"],
         ["found"],
         ["events"],
-        ["pauses", "refusals"],
+        ["limits", "pauses", "refusals"],
     ]
     assert list(listed["certificates"][0]) == certificate
     assert list(shown["found"][0]) == certificate + members_after("One certificate")

@@ -230,3 +230,48 @@ def test_a_compromised_key(records: ChainRecords, database: Database) -> None:
         each.learn_revoked()
         assert each.is_compromised("compromised")
         assert not each.is_compromised("lost")
+
+
+class TestNames:
+    """Whether there was a certificate for exactly some names."""
+
+    MANY = tuple(f"{'x' * 50}{number}.example.org" for number in range(100))
+    DIRECTORY = "https://ca.example/directory"
+
+    def test_a_hundred_names(self, records: ChainRecords) -> None:
+        """They are found in any order, in history as well, and by neither more nor fewer names."""
+        records.add(dataclasses.replace(made(), names=self.MANY)).result(20)
+        records.add(made(begins=NOW + DAY)).result(20)
+        assert records.have_names(self.MANY[::-1], self.DIRECTORY, NOW)
+        assert not records.have_names(self.MANY[1:], self.DIRECTORY, NOW)
+        assert not records.have_names([*self.MANY, "a.example.org"], self.DIRECTORY, NOW)
+
+    def test_elsewhere_or_too_long_ago(self, records: ChainRecords) -> None:
+        """What another CA has issued does not count, and not what was issued before."""
+        records.add(made()).result(20)
+        assert records.have_names(["a.example.org"], self.DIRECTORY, NOW)
+        assert not records.have_names(["a.example.org"], "https://other.example", NOW)
+        assert not records.have_names(["a.example.org"], self.DIRECTORY, NOW + DAY)
+
+    def test_after_a_repair(self, records: ChainRecords) -> None:
+        """What the certificate says counts."""
+        damaged = made()
+        records.add(damaged).result(20)
+        records.mend(dataclasses.replace(damaged, names=("b.example.org",))).result(20)
+        assert records.have_names(["b.example.org"], self.DIRECTORY, NOW)
+        assert not records.have_names(["a.example.org"], self.DIRECTORY, NOW)
+
+
+def test_when_a_client_was_seen(records: ChainRecords) -> None:
+    """The last time that one asked, over all chains of the identity; what nobody asked for tells nothing."""
+    assert records.last_seen("one") is None
+    first = made()
+    records.add(first).result(20)
+    assert records.last_seen("one") is None
+    records.add(dataclasses.replace(made(begins=NOW + DAY), client="192.0.2.1")).result(20)
+    assert records.last_seen("one") == NOW + DAY
+    records.asked(first.fingerprint, "192.0.2.1", NOW + 2 * DAY)
+    records.save_asked()
+    records.add(made(begins=NOW + 3 * DAY)).result(20)
+    assert records.last_seen("one") == NOW + 2 * DAY
+    assert records.last_seen("another") is None

@@ -10,7 +10,7 @@ from tests.sharing import count
 
 from acmems.exceptions import AcmeException, RateLimited
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.pauses import PauseRecord, PauseRecords
+from acmems.state.limits.pauses import PauseRecord, PauseRecords
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_what_is_over(database: SqliteDatabase, pauses: PauseRecords) -> None:
 
 def test_very_many(database: SqliteDatabase, pauses: PauseRecords, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that end last are loaded, the first to end first; any number can be asked for."""
-    monkeypatch.setattr("acmems.state.pauses._MOST", 3)
-    monkeypatch.setattr("acmems.state.pauses._AT_ONCE", 2)
+    monkeypatch.setattr("acmems.state.limits.pauses._MOST", 3)
+    monkeypatch.setattr("acmems.state.limits.pauses._AT_ONCE", 2)
     for number in (4, 2, 1, 5, 3):
         put(pauses, f"name:{number}", 100.0 * number)
     settle(database)

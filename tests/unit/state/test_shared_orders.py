@@ -14,7 +14,7 @@ from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.state.pauses import PauseRecord
+from acmems.state.limits.pauses import PauseRecord
 from acmems.state.sharing.shared_orders import OrderClaim, SharedOrders
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)

@@ -21,6 +21,7 @@ from acmems.commands.views.documents import distance, for_person, rfc3339
 from acmems.commands.views.finding import CertificateFinder, ShownCertificate
 from acmems.commands.views.standing import CertificateStanding
 from acmems.config import Configuration
+from acmems.state.chains.renewals import RenewalRecord
 from acmems.state.opening import view_state
 from acmems.system.clock import SYSTEM, Clock
 from acmems.x509 import keys
@@ -91,7 +92,7 @@ def _print_pem(found: Sequence[ShownCertificate], name: str) -> ExitCode:
 
 def _document(shown: ShownCertificate) -> dict[str, Any]:
     """Return the members of a JSON document; docs/operations.md describes each."""
-    record, order, chain = shown.record, shown.order, shown.chain
+    record, order, chain, plan = shown.record, shown.order, shown.chain, shown.plan
     return {
         **shown.standing.document(),
         "subject_key": None if chain is None else _key(chain),
@@ -105,6 +106,11 @@ def _document(shown: ShownCertificate) -> dict[str, Any]:
         "order_of_chain": record and record.order_url,
         "order_begun": None if order is None else rfc3339(order.begun),
         "order_expires": None if order is None else rfc3339(order.expires),
+        "renewal_planned": plan and rfc3339(plan.due),
+        "window_start": plan and rfc3339(plan.starts),
+        "window_end": plan and rfc3339(plan.ends),
+        "explanation": plan and plan.explanation,
+        "renewal_failure": plan and plan.reason,
         "history": [each.document() for each in shown.history],
         "pauses": [each.document() for each in shown.pauses],
         "events": [events.document(each) for each in shown.events],
@@ -156,6 +162,8 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
     yield "not before", _time(record.not_before, now)
     yield "not after", _time(record.not_after, now)
     yield "renewal due", _time(due, now)
+    if shown.plan is not None:
+        yield from _plan(shown.plan, now)
     yield "issued", _time(record.issued, now)
     yield "storage", cell(record.storage or "unknown")
     yield "requested by", cell(_by(record.client or "unknown", record.reference))
@@ -170,6 +178,16 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
         yield "reason", cell(record.reason if record.revoked else f"{record.reason}; being revoked")
     if record.order_url is not None:
         yield "order", cell(record.order_url)
+
+
+def _plan(plan: RenewalRecord, now: datetime.datetime) -> Iterator[tuple[str, Cell]]:
+    yield "planned for", _time(plan.due, now)
+    if plan.starts is not None and plan.ends is not None:
+        yield "wanted by CA", cell(f"{for_person(plan.starts)} to {for_person(plan.ends)} UTC")
+    if plan.explanation is not None:
+        yield "which says", cell(plan.explanation)
+    if plan.reason is not None:
+        yield "not renewed", cell(plan.reason)
 
 
 def _times(count: int) -> str:

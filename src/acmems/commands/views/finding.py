@@ -13,6 +13,7 @@ from acmems.commands.views.standing import CertificateStanding, names_of
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
 from acmems.state.events import EventFilter, EventRecord, EventRecords
 from acmems.state.overview import StateOverview, UnfinishedOrder
@@ -36,6 +37,7 @@ class ShownCertificate:
         history: other certificates of the same identity, newest first.
         pauses: what keeps it from being ordered.
         events: what happened lately, oldest first.
+        plan: when the certificate is to be renewed, None where that is not planned.
     """
 
     standing: CertificateStanding
@@ -44,6 +46,7 @@ class ShownCertificate:
     history: Sequence[CertificateStanding]
     pauses: Sequence[PauseView]
     events: Sequence[EventRecord]
+    plan: RenewalRecord | None = None
 
     @property
     def chain(self) -> Chain | None:
@@ -66,6 +69,7 @@ class CertificateFinder:
     def __init__(self, config: Configuration, database: Database, now: datetime.datetime) -> None:
         self._config = config
         self._chains = ChainRecords(database)
+        self._plans = RenewalRecords(database)
         self._overview = StateOverview(database)
         self._events = EventRecords(database)
         self._now = now
@@ -114,6 +118,7 @@ class CertificateFinder:
             list(found.values()),
             self._pausing(standing, asked),
             self._latest(standing.names),
+            self._plans.of(record.fingerprint),
         )
 
     def _order(self, order: UnfinishedOrder) -> ShownCertificate:

@@ -1,4 +1,4 @@
-"""`acmems limits`: what is not ordered for now, and which rate limits the CA has told of lately."""
+"""`acmems limits`: how far limits are used, what is not ordered for now, and what CAs have limited lately."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from acmems.commands.arguments import add_json
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.tables import print_rows
 from acmems.commands.terminal import tell
-from acmems.commands.views import events
+from acmems.commands.views import buckets, events
+from acmems.commands.views.buckets import BucketView, views
 from acmems.commands.views.pauses import COLUMNS, PauseView
 from acmems.config import Configuration
 from acmems.state.events import EventFilter, EventRecord, EventRecords
+from acmems.state.limits.buckets import BucketRecords
 from acmems.state.opening import view_state
 from acmems.state.overview import LastingPause, StateOverview
 from acmems.system.clock import SYSTEM, Clock
 
-HELP = "show what is not ordered for now, and which rate limits the CA has told of lately"
+HELP = "show how far the CA's limits are used, what is not ordered for now, and who was limited lately"
 
 LATELY = datetime.timedelta(days=7)
 """For so long, refusals because of a rate limit are shown."""
@@ -47,21 +49,28 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
     with contextlib.closing(view_state(config.state, config.account.dir)) as database:
         records = EventRecords(database)
         pauses = [_view(each, records, now) for each in StateOverview(database).pauses(now)]
+        counted = views(config.limits, BucketRecords(database).all(), now)
         limited = EventFilter(since=now - LATELY, status=HTTPStatus.TOO_MANY_REQUESTS)
         refusals = [*itertools.islice(records.search(limited), MOST_REFUSALS)][::-1]
     if options.json:
         document = {
+            "limits": [each.document() for each in counted],
             "pauses": [each.document() for each in pauses],
             "refusals": [events.document(each) for each in refusals],
         }
         tell(json.dumps(document))
     else:
-        _print(pauses, refusals)
+        _print(counted, pauses, refusals)
     return ExitCode.DONE
 
 
-def _print(pauses: list[PauseView], refusals: list[EventRecord]) -> None:
+def _print(counted: list[BucketView], pauses: list[PauseView], refusals: list[EventRecord]) -> None:
     is_terminal = sys.stdout.isatty()
+    if is_terminal:
+        tell("Used of the CA's limits:" if counted else "No limits of the CA are counted, or none is used.")
+    print_rows(buckets.COLUMNS, (each.row() for each in counted), kind="limit")
+    if is_terminal:
+        tell("")
     if is_terminal:
         tell("Not ordered for now:" if pauses else "Nothing is paused: all that is granted is ordered.")
     print_rows(COLUMNS, (each.row() for each in pauses), kind="pause")

@@ -57,6 +57,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.AuthorizationNotYetProcessed: "unavailable",
     exceptions.AuthorizationNotYetRequested: "unavailable",
     exceptions.RateLimited: "limited",
+    exceptions.LimitReached: "limited",
     exceptions.QueueFull: "limited",
     exceptions.ClientGone: "stopped",
     exceptions.ActFailed: "refused",

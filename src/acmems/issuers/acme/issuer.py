@@ -23,6 +23,7 @@ from acmems.issuers.acme.clients.rotation import KeyRotation
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.acme.problems import translating
 from acmems.issuers.acme.registration import Registrar, key_refused
 from acmems.issuers.acme.session import Session
@@ -304,6 +305,7 @@ class AcmeIssuer:
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None = None,
     ) -> Steps[bytes]:
         """Return a new chain for a request, as the CA sent it (PEM); open the account first if need be.
 
@@ -312,6 +314,7 @@ class AcmeIssuer:
             validators: what can prove the names, best first.
             deadline: when to give up; the order stays open then.
             identity: what makes two requests the same; an open order for the same is continued.
+            terms: those of an order that has to be placed, None for none.
 
         Raises:
             ClocksDiffer: this server's clock, or that of the CA, is wrong.
@@ -322,7 +325,7 @@ class AcmeIssuer:
             try:
                 with self._gate.under_way():
                     yield from client.clocks.check(deadline.within(self._timeout))
-                    ordering = client.ordering.obtain(request, validators, deadline, identity)
+                    ordering = client.ordering.obtain(request, validators, deadline, identity, terms)
                     pem = yield from self._judged(client, ordering, deadline)
             except AcmeException as error:
                 if (yield from self._has_another_key(client, error, deadline)):

@@ -35,6 +35,7 @@ class AccountOptions:
         hosts: where the CA is, beside the origin of its directory.
         preferred_chain: common name of the root to end in, where the CA offers several chains.
         subject: what the subject of an issued certificate may hold beside names.
+        limits: which limits of the CA are counted, by name; none: those that are known of it.
     """
 
     directory_url: str
@@ -49,6 +50,7 @@ class AccountOptions:
     hosts: tuple[Origin, ...] = ()
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
+    limits: tuple[str, ...] = ()
 
     @property
     def fixed(self) -> Mapping[str, object]:
@@ -140,6 +142,12 @@ class AccountOptions:
                     "nothing; `names`: nothing, and CSRs with more are refused; `copied`: what the CSR "
                     "holds; `any`: whatever the CA puts there",
                 ),
+            ),
+            limits=options.many(
+                "limits",
+                values.text,
+                meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, "
+                'or the name of a `[limit "NAME"]`; without it, those that are known of its CA',
             ),
         )
         if options.has("eab-kid") != options.has("eab-hmac-key"):

@@ -25,8 +25,10 @@ from acmems.exceptions import (
     ValidatorUnavailable,
 )
 from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
+from acmems.issuers.acme.certificates.renewal_info import RENEWAL_INFO
 from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
 from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
+from acmems.issuers.acme.orders.placing import OrderTerms, place
 from acmems.issuers.acme.polling import PollInterval
 from acmems.issuers.acme.problems import translate, translate_refused
 from acmems.issuers.acme.proving import Proving
@@ -114,6 +116,7 @@ class Ordering:
         validators: Sequence[Validator],
         deadline: Deadline,
         identity: str,
+        terms: OrderTerms | None = None,
     ) -> Steps[bytes]:
         """Order a certificate, prove its names, finalize, and return the chain as the CA sent it (PEM).
 
@@ -122,6 +125,7 @@ class Ordering:
             validators: what can prove the names, best first.
             deadline: when to give up; the order stays open then.
             identity: what makes two requests the same; an open order for the same is continued.
+            terms: those of an order that has to be placed, None for none.
 
         Raises:
             ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a name cannot be had.
@@ -132,7 +136,7 @@ class Ordering:
         """
         try:
             resumed = yield from self._resume(request, deadline, identity)
-            order, opened = resumed or (yield from self._new(request, deadline, identity))
+            order, opened = resumed or (yield from self._new(request, deadline, identity, terms))
             course = _Course(request, validators, deadline, opened, identity)
             try:
                 chain = yield from self._pursue(order, course)
@@ -143,7 +147,7 @@ class Ordering:
                     "the CA came for a proof that was not shown or is out of date: placing another order"
                 )
                 self._open.forget(identity)
-                order, opened = yield from self._new(request, deadline, identity)
+                order, opened = yield from self._new(request, deadline, identity, terms)
                 course = _Course(request, validators, deadline, opened, identity)
                 chain = yield from self._pursue(order, course)
         except _PASSING:
@@ -165,12 +169,15 @@ class Ordering:
         """End all waiting for the CA, now and from now on, with `CAUnavailable`; orders stay open."""
         self._stopping.set()
 
-    def create(self, identifiers: Sequence[Identifier], deadline: Deadline) -> Steps[Order]:
+    def create(
+        self, identifiers: Sequence[Identifier], deadline: Deadline, replaces: str | None = None
+    ) -> Steps[Order]:
         """Place an order (section 7.4).
 
         Args:
             identifiers: what a certificate is wanted for.
             deadline: when to give up.
+            replaces: what the CA calls the certificate that it replaces (RFC 9773 section 5), None for none.
 
         Raises:
             CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
@@ -180,6 +187,8 @@ class Ordering:
         }
         if self._profile is not None:
             payload["profile"] = self._profile
+        if replaces is not None:
+            payload["replaces"] = replaces
         exchange = deadline.within(self.exchange_seconds)
         url = (yield from self.session.directory(exchange))["newOrder"]
         response = yield from self.session.post(url, payload, deadline=exchange, repeatable=False)
@@ -188,10 +197,15 @@ class Ordering:
         return parse(response, response.location, identifiers)
 
     def _new(
-        self, request: CertificateRequest, deadline: Deadline, identity: str
+        self, request: CertificateRequest, deadline: Deadline, identity: str, terms: OrderTerms | None
     ) -> Steps[tuple[Order, OpenOrder]]:
-        order = yield from self.create(request.identifiers, deadline)
-        return order, self._open.add(identity, order)
+        directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
+        order = yield from place(
+            lambda replaces: self.create(request.identifiers, deadline, replaces),
+            terms,
+            may_replace=RENEWAL_INFO in directory,
+        )
+        return order, self._open.add(identity, order, terms)
 
     def _resume(
         self, request: CertificateRequest, deadline: Deadline, identity: str
@@ -218,6 +232,7 @@ class Ordering:
                     opened.is_finalized = order.status is not OrderStatus.PENDING
                 if order.status is not OrderStatus.INVALID:
                     return order, opened
+                opened.is_invalid = True
         self._open.forget(identity)
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -107,6 +107,11 @@ class ChainRecord:
         """Whether it may be delivered: it is the newest one, and neither revoked nor being revoked."""
         return self.superseded is None and self.reason is None
 
+    @property
+    def names_digest(self) -> str:
+        """What its names are found by."""
+        return digest_of_names(self.names)
+
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """Return the record that a row holds, whose columns are `COLUMNS`."""
@@ -122,6 +127,11 @@ class ChainRecord:
 
 COLUMNS = tuple(each.name for each in dataclasses.fields(ChainRecord))
 _TIMES = ("not_before", "not_after", "issued", "superseded", "revoked", "last_asked")
+
+
+def digest_of_names(names: Iterable[str]) -> str:
+    """Return what a set of names is found by, however long it is and whatever its order."""
+    return hashlib.sha256("\n".join(sorted(set(names))).encode()).hexdigest()
 
 
 def seconds(at: datetime.datetime) -> int:

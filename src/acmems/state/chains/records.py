@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from acmems.exceptions import StateUnavailable
 from acmems.state.chains.deliveries import DeliveryCounts
 from acmems.state.chains.recent import RecentChains
-from acmems.state.chains.record import COLUMNS, ChainRecord, seconds
+from acmems.state.chains.record import COLUMNS, ChainRecord, digest_of_names, seconds
 from acmems.state.engines.contract import Change, Database, Transaction, Value
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
@@ -35,7 +35,7 @@ _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
 _KNOWN = ("block", "client", "reference", "csr", "order_url")
 _INSERT = (
-    f"INSERT INTO chains ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608 - names of columns
+    f"INSERT INTO chains ({', '.join(COLUMNS)}, names_digest) VALUES ({'?, ' * len(COLUMNS)}?) "  # noqa: S608 - names of columns
     "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
     "storage = COALESCE(excluded.storage, chains.storage), "
     + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
@@ -47,6 +47,11 @@ _FIND_ORDER = """
 _SUPERSEDE_OTHERS = """
     UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
     AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
+"""
+_FORGET_PLANS = """
+    DELETE FROM renewals WHERE fingerprint IN (
+        SELECT fingerprint FROM chains WHERE identity = ? AND superseded = ?
+    )
 """
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
@@ -62,7 +67,14 @@ _OF_STORAGE = (
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
 _COMPROMISED = "SELECT DISTINCT key_digest FROM chains WHERE reason = ?"
 _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
-_MEND = f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)} WHERE fingerprint = ?"  # noqa: S608 - names of columns
+_MEND = (
+    f"UPDATE chains SET {', '.join(f'{each} = ?' for each in _SAID)}, names_digest = ? WHERE fingerprint = ?"  # noqa: S608 - names of columns
+)
+_LAST_SEEN = """
+    SELECT MAX(last_asked), MAX(CASE WHEN client IS NULL THEN NULL ELSE issued END)
+    FROM chains WHERE identity = ?
+"""
+_HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
 
@@ -152,7 +164,7 @@ class ChainRecords:
             record: the chain; what is known besides stays.
         """
         said = dict(zip(COLUMNS, record.row, strict=True))
-        row = [said[column] for column in (*_SAID, "fingerprint")]
+        row = [*(said[column] for column in _SAID), record.names_digest, record.fingerprint]
 
         def change(transaction: Transaction) -> None:
             transaction.execute(_MEND, row)
@@ -193,6 +205,42 @@ class ChainRecords:
             if known is None:
                 raise
             return known
+
+    def of(self, fingerprints: Sequence[str]) -> list[ChainRecord]:
+        """Return some chains, in any order; those that are not kept are left out.
+
+        Args:
+            fingerprints: of at most some hundred chains.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        if not fingerprints:
+            return []
+        places = ", ".join("?" for _ in fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+
+    def have_names(self, names: Sequence[str], directory: str, since: datetime.datetime) -> bool:
+        """Tell whether a CA has issued a chain for exactly these names, history included.
+
+        Args:
+            names: the names, in any order.
+            directory: the URL of its directory.
+            since: chains that were issued before this time (aware) do not count.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return bool(self._rows(_HAVE_NAMES, digest_of_names(names), directory, seconds(since)))
+
+    def last_seen(self, identity: str) -> datetime.datetime | None:
+        """Return when a client has asked for the chain of an identity last, None where none ever has.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        known = [each for row in self._rows(_LAST_SEEN, identity) for each in row if each is not None]
+        return datetime.datetime.fromtimestamp(max(known), datetime.UTC) if known else None
 
     def is_current(self, fingerprint: str) -> bool:
         """Tell whether a chain may still be delivered, which costs less than to read it.
@@ -389,12 +437,14 @@ class ChainRecords:
 
 
 def _add(transaction: Transaction, record: ChainRecord) -> None:
-    transaction.execute(_INSERT, record.row)
+    transaction.execute(_INSERT, (*record.row, record.names_digest))
     transaction.execute(_FIND_ORDER, (record.fingerprint,))
-    transaction.execute(
+    superseded = transaction.execute(
         _SUPERSEDE_OTHERS,
         (seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),
     )
+    if superseded.rowcount:
+        transaction.execute(_FORGET_PLANS, (record.identity, seconds(record.issued)))
 
 
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:

@@ -143,9 +143,46 @@ _ACCOUNTS = """
     )
 """
 
+_BUCKETS = """
+    CREATE TABLE buckets (          -- how far the limits of CAs are used
+        name TEXT PRIMARY KEY,
+        account TEXT NOT NULL,
+        limited TEXT NOT NULL,      -- the name of the limit
+        subject TEXT NOT NULL,      -- what is counted; empty for the account
+        instant BIGINT NOT NULL,    -- when it will be empty, in milliseconds since 1970
+        used_by TEXT                -- the auth block that took the last place
+    )
+"""
+
+_RENEWALS = """
+    CREATE TABLE renewals (         -- of the chains that are current
+        fingerprint TEXT PRIMARY KEY,
+        directory TEXT NOT NULL,    -- the CA's
+        certificate TEXT,           -- what the CA calls it, NULL where it has no name for it
+        ends_at BIGINT NOT NULL,    -- when the chain expires
+        due BIGINT NOT NULL,
+        starts BIGINT,              -- the CA's window, NULL where it has told none
+        ends BIGINT,
+        explanation TEXT,
+        next_question BIGINT NOT NULL, -- when to ask the CA about it again
+        next_try BIGINT NOT NULL,   -- due, or later after a failure
+        failures BIGINT NOT NULL DEFAULT 0,
+        reason TEXT,                -- why the last try has failed
+        told BIGINT                 -- when it was told last that it is overdue
+    );
+    CREATE INDEX renewals_question ON renewals (next_question);
+    CREATE INDEX renewals_try ON renewals (next_try);
+    CREATE INDEX renewals_due ON renewals (due) WHERE starts IS NOT NULL;
+    ALTER TABLE chains ADD COLUMN is_planned BIGINT NOT NULL DEFAULT 0;
+    CREATE INDEX chains_unplanned ON chains (fingerprint) WHERE is_planned = 0;
+    ALTER TABLE chains ADD COLUMN names_digest TEXT; -- SHA-256 of the sorted names
+    CREATE INDEX chains_names ON chains (names_digest, directory, issued)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
+    f"{_BUCKETS};{_RENEWALS}",
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

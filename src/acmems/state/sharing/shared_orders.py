@@ -11,8 +11,8 @@ from typing import Self
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Database, Transaction
+from acmems.state.limits.pauses import PauseRecord, PauseRecords
 from acmems.state.orders import OrderRecord, select_orders
-from acmems.state.pauses import PauseRecord, PauseRecords
 from acmems.state.sharing.leases import Lease, Leases, unless_lost
 
 _OPENED = """

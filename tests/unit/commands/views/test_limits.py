@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from tests.viewing import StateToLookAt
+from tests.viewing import DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
+from acmems.issuing.limits.charges import Renewal
+from acmems.issuing.limits.ledger import Ledger
+from acmems.issuing.limits.limit import LETSENCRYPT
+from acmems.state.limits.buckets import BucketRecords
+from acmems.system.clock import Clock
+from acmems.x509.identifiers import Identifier
+
+ACCOUNT = "https://ca.example/account/1"
 
 SUBJECT = 'block:["web", ["www.example.org"], "limit", "https://ca"]'
 WORDS = "too many certificates already issued"
@@ -14,13 +24,15 @@ WORDS = "too many certificates already issued"
 def test_nothing(state: StateToLookAt) -> None:
     """That is said, and no failure."""
     assert state.run("limits") == (0, [], "")
-    assert state.document("limits") == (0, {"pauses": [], "refusals": []})
+    assert state.document("limits") == (0, {"limits": [], "pauses": [], "refusals": []})
 
 
 def test_nothing_at_a_terminal(state: StateToLookAt, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person reads it in words."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert state.run("limits")[1] == [
+        "No limits of the CA are counted, or none is used.",
+        "",
         "Nothing is paused: all that is granted is ordered.",
         "",
         "Nothing was refused because of a rate limit in the last 7 days.",
@@ -96,3 +108,52 @@ def test_refusals(state: StateToLookAt) -> None:
     ]
     ((kind, *_, count, reason),) = state.fields("limits")
     assert (kind, count, reason) == ("refusal", "3", WORDS)
+
+
+class TestCounted:
+    """What is counted of the limits of the CA."""
+
+    @pytest.fixture
+    def state(self, state: StateToLookAt) -> StateToLookAt:
+        """One whose account has the limits of Let's Encrypt, and has used some."""
+        text = state.config.read_text()
+        state.config.write_text(text.replace("[account]\n", "[account]\nlimits = letsencrypt\n"))
+        return state
+
+    def use(self, state: StateToLookAt, *names: str, block: str = "web") -> None:
+        """Reserve what an order for some names needs."""
+        clock = Clock(now=lambda: state.now)
+        ledger = Ledger(LETSENCRYPT, f"{DIRECTORY} {ACCOUNT}", BucketRecords(state.database), clock)
+        ledger.reserve([Identifier.dns(name) for name in names], Renewal(), block).result(20)
+
+    def test_what_is_used(self, state: StateToLookAt) -> None:
+        """How much, how much is left, until when, and by whom; the fullest first."""
+        self.use(state, "a.example.org")
+        self.use(state, "a.example.org", block="mail")
+        code, document = state.document("limits")
+        assert code == 0
+        names, domain, orders = document["limits"]
+        assert names == {
+            "limit": "certificates per exact set of names",
+            "counts": "certificates-per-names",
+            "subject": "a.example.org",
+            "account": ACCOUNT,
+            "used": 2,
+            "left": 3,
+            "next_free": rfc3339(state.now + timedelta(hours=33.6)),
+            "block": "mail",
+        }
+        assert (domain["subject"], domain["used"], domain["left"]) == ("example.org", 2, 48)
+        assert (orders["subject"], orders["used"], orders["left"]) == (None, 2, 298)
+
+    def test_in_plain_lines(self, state: StateToLookAt) -> None:
+        """A program reads fields."""
+        self.use(state, "a.example.org")
+        line = state.fields("limits")[0]
+        assert line[:5] == ["limit", "certificates per exact set of names", "a.example.org", "1", "4"]
+        assert line[6] == "web"
+
+    def test_nothing_used(self, state: StateToLookAt) -> None:
+        """The limit of the account is shown all the same."""
+        ((*fields,),) = state.fields("limits")
+        assert fields == ["limit", "new orders per account", "the account", "0", "300", "", ""]

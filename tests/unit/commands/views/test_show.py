@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.viewing import DAY, DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
+from acmems.issuing.renewal.planner import first_plan
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecords
 from acmems.x509 import csr
 from acmems.x509.chain import parse_once
 
@@ -36,6 +39,28 @@ def test_a_certificate(state: StateToLookAt) -> None:
     assert (told["serial"], told["fingerprint"]) == (record.serial, record.fingerprint)
     assert (told["not after"], told["storage"]) == (rfc3339(record.not_after), "disk")
     assert told["requested by"] == "192.0.2.7, reference 9f3a in the log"
+
+
+def test_when_it_is_renewed(state: StateToLookAt) -> None:
+    """The plan, what the CA wants and why, and why it was not done."""
+    record = state.keep("one", "a.example.org", days=60)
+    assert "planned for" not in facts(state, "a.example.org")
+    assert found(state, "a.example.org")["renewal_planned"] is None
+    due = state.now + DAY
+    plan = replace(
+        first_plan(record, "aki.serial", state.now, 0.5),
+        due=due,
+        starts=state.now,
+        ends=due + DAY,
+        explanation="https://ca.example/why",
+        reason="nobody has asked",
+    )
+    RenewalRecords(state.database).put([plan], soon=True).result(20)
+    told = facts(state, "a.example.org")
+    assert (told["planned for"], told["which says"]) == (rfc3339(due), "https://ca.example/why")
+    assert told["not renewed"] == "nobody has asked"
+    document = found(state, "a.example.org")
+    assert (document["window_start"], document["window_end"]) == (rfc3339(state.now), rfc3339(due + DAY))
 
 
 @pytest.mark.parametrize("case", [str.lower, str.upper], ids=["lower", "upper"])

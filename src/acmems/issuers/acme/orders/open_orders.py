@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from acmems.issuers.acme.orders.order import Order
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, outcome
 
@@ -90,6 +91,7 @@ class OpenOrder:
             come while nothing was shown, or what does not prove the name any more.
         is_unknown: whether nobody knows yet how far it came.
         noted: done when it is remembered; None where nothing remembers orders.
+        terms: those that it was placed on, None where there were none or another process has placed it.
     """
 
     url: str
@@ -101,6 +103,7 @@ class OpenOrder:
     is_recovered: bool = False
     is_unknown: bool = False
     noted: Future[None] | None = None
+    terms: OrderTerms | None = None
 
     @property
     def patience(self) -> float:
@@ -172,15 +175,15 @@ class OpenOrders:
                 self._orders[identity] = opened
         return self._orders.get(identity)
 
-    def add(self, identity: str, order: Order) -> OpenOrder:
-        """Take note of an order that the CA has just opened."""
+    def add(self, identity: str, order: Order, terms: OrderTerms | None = None) -> OpenOrder:
+        """Take note of an order that the CA has just opened, and of the terms that it was placed on."""
         least, usual, most = _OPEN_SECONDS
         seconds = usual
         if order.expires is not None:
             # Not less than an hour: this machine's clock may be wrong.
             seconds = min(most, max(least, (order.expires - self._clock.now()).total_seconds()))
         expires = self._clock.now() + datetime.timedelta(seconds=seconds)
-        opened = OpenOrder(order.url, self._clock.monotonic() + seconds, expires)
+        opened = OpenOrder(order.url, self._clock.monotonic() + seconds, expires, terms=terms)
         self._orders[identity] = opened
         while len(self._orders) > self._most:
             self._orders.popitem(last=False)
@@ -206,8 +209,11 @@ class OpenOrders:
         self._orders.pop(identity, None)
 
     def forget(self, identity: str) -> None:
-        """Forget an order that is of no use any more."""
-        self._orders.pop(identity, None)
+        """Forget an order that is of no use any more, and give back what a certificate would have used."""
+        opened = self._orders.pop(identity, None)
+        may_be_issued = opened is not None and opened.is_finalized and not opened.is_invalid
+        if opened is not None and opened.terms is not None and not may_be_issued:
+            opened.terms.give_back(is_placed=True)
         if self._memory is not None:
             self._memory.forget(identity)
 

@@ -1,0 +1,88 @@
+"""Placing an order: on what terms, and what becomes of them where the CA does not take it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, FateUnknown
+from acmems.issuers.acme.orders.order import Order
+from acmems.system.steps import Steps
+
+logger = logging.getLogger(__name__)
+
+# What an order is answered that names a predecessor which the CA does not accept (RFC 9773 section 5): it is
+# replaced already, or it is not known there as one of this account.
+_NO_PREDECESSOR = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
+
+
+class OrderTerms(Protocol):
+    """What has to be seen to before an order is placed, and after it has failed."""
+
+    def replaces(self) -> Steps[str | None]:
+        """Return what the CA calls the certificate that is replaced, None where there is none.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+
+    def reserve(self, replaces: str | None) -> Steps[None]:
+        """Take the room at the CA that the order and its certificate need.
+
+        Args:
+            replaces: what the order names as its predecessor.
+
+        Raises:
+            LimitReached: there is none.
+            StateUnavailable: it cannot be told.
+        """
+
+    def give_back(self, *, is_placed: bool) -> None:
+        """Give back the room of a certificate that was not issued.
+
+        Args:
+            is_placed: whether there was an order, which has used its own.
+        """
+
+
+def place(
+    create: Callable[[str | None], Steps[Order]], terms: OrderTerms | None, *, may_replace: bool
+) -> Steps[Order]:
+    """Place an order on its terms; once more without its predecessor where the CA does not accept that.
+
+    Args:
+        create: asks the CA for the order, given what it replaces.
+        terms: the terms, None for none.
+        may_replace: whether the CA knows of predecessors.
+
+    Raises:
+        LimitReached: there is no room for it at the CA, which was not asked.
+        StateUnavailable: it cannot be told whether there is.
+        AcmeException: what `create` raises.
+    """
+    if terms is None:
+        return (yield from create(None))
+    replaces = (yield from terms.replaces()) if may_replace else None
+    try:
+        return (yield from _on_terms(create, terms, replaces))
+    except CAProblem as problem:
+        if replaces is None or problem.code not in _NO_PREDECESSOR:
+            raise
+        logger.info(
+            "the CA does not let the order replace %s, so it is placed without: %s", replaces, problem
+        )
+    return (yield from _on_terms(create, terms, None))
+
+
+def _on_terms(
+    create: Callable[[str | None], Steps[Order]], terms: OrderTerms, replaces: str | None
+) -> Steps[Order]:
+    yield from terms.reserve(replaces)
+    try:
+        return (yield from create(replaces))
+    except (FateUnknown, CAProtocolError):
+        raise  # there may be an order
+    except AcmeException:
+        terms.give_back(is_placed=False)
+        raise

@@ -1,0 +1,173 @@
+"""The ledger of one account: places are reserved before an order, and given back where they were not used."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from acmems.exceptions import LimitReached
+from acmems.issuing.limits import gcra
+from acmems.issuing.limits.charges import Charge, Renewal, charges, failures
+from acmems.issuing.limits.limit import Counted, Limit
+from acmems.state.limits.buckets import BucketRecord, BucketRecords
+from acmems.system.clock import Clock
+from acmems.x509.identifiers import Identifier
+
+T = TypeVar("T")
+
+Instants = Mapping[str, int]
+"""When buckets will be empty, in milliseconds since 1970, by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Places that an order has, whether it comes to a certificate or not.
+
+    Args:
+        charged: what they were taken for.
+    """
+
+    charged: tuple[Charge, ...]
+
+    def only(self, *counted: Counted) -> Reservation:
+        """Return the part of it that some limits count."""
+        return Reservation(tuple(each for each in self.charged if each.limit.counts in counted))
+
+
+class Ledger:
+    """What an account has had from its CA, counted as the CA counts it.
+
+    Args:
+        limits: those of the CA.
+        account: names the account among all.
+        buckets: where the counts are kept.
+        clock: the wall clock decides, as it does at the CA.
+        kept_free: how many places of a limit are kept free for renewals of what there is; given a charge.
+    """
+
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        account: str,
+        buckets: BucketRecords,
+        clock: Clock,
+        kept_free: Callable[[Charge], int] = lambda _: 0,
+    ) -> None:
+        self._limits = tuple(limits)
+        self._account = account
+        self._buckets = buckets
+        self._clock = clock
+        self._kept_free = kept_free
+
+    def reserve(
+        self, identifiers: Sequence[Identifier], renewal: Renewal, block: str | None
+    ) -> Future[Reservation | LimitReached]:
+        """Take the places that an order and its certificate need; all of them or none.
+
+        Args:
+            identifiers: what is to be ordered.
+            renewal: how far it renews what there is.
+            block: the auth block that asks.
+
+        Returns:
+            a future; it has the places, or which limit lets nothing through, and until when.
+        """
+        wanted = charges(self._limits, self._account, identifiers, renewal)
+        watched = failures(self._limits, self._account, identifiers)
+        is_new = not (renewal.is_announced or renewal.is_known)
+        free = {each.bucket: self._kept_free(each) if is_new else 0 for each in wanted}
+        now = self._now
+
+        def decide(before: Instants) -> tuple[Instants, Reservation | LimitReached]:
+            full = [
+                (wait, each)
+                for each in (*wanted, *watched)
+                if (wait := _wait(each, before, now, free.get(each.bucket, 0))) > 0
+            ]
+            if full:
+                longest, charge = max(full, key=lambda pair: pair[0])
+                return {}, reached(charge, before[charge.bucket], now, longest)
+            after = {each.bucket: gcra.taken(each.limit.rate, before[each.bucket], now) for each in wanted}
+            return after, Reservation(wanted)
+
+        if not wanted and not watched:
+            done: Future[Reservation | LimitReached] = Future()
+            done.set_result(Reservation(()))
+            return done
+        return self._update(wanted, decide, block, watched=[each.bucket for each in watched])
+
+    def give_back(self, reservation: Reservation, block: str | None) -> None:
+        """Give places back that were not used, such as those of a certificate that was not issued."""
+        now = self._now
+
+        def decide(before: Instants) -> tuple[Instants, None]:
+            return {
+                each.bucket: gcra.given_back(each.limit.rate, before[each.bucket], now)
+                for each in reservation.charged
+            }, None
+
+        if reservation.charged:
+            self._update(reservation.charged, decide, block)
+
+    def failed(self, identifiers: Sequence[Identifier], block: str | None) -> None:
+        """Take note that the CA could not validate some names."""
+        charged, now = failures(self._limits, self._account, identifiers), self._now
+
+        def decide(before: Instants) -> tuple[Instants, None]:
+            return {
+                each.bucket: gcra.taken(each.limit.rate, before[each.bucket], now) for each in charged
+            }, None
+
+        if charged:
+            self._update(charged, decide, block)
+
+    def _update(
+        self,
+        charged: Sequence[Charge],
+        decide: Callable[[Instants], tuple[Instants, T]],
+        block: str | None,
+        *,
+        watched: Sequence[str] = (),
+    ) -> Future[T]:
+        buckets = [
+            BucketRecord(each.bucket, self._account, each.limit.name, each.subject) for each in charged
+        ]
+        return self._buckets.update(buckets, decide, watched=watched, used_by=block)
+
+    @property
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+
+def reached(charge: Charge, instant: int, now: int, wait: int) -> LimitReached:
+    """Return what whoever meets a full bucket is told.
+
+    Args:
+        charge: what was to be counted.
+        instant: when the bucket will be empty, in milliseconds since 1970, as all times here.
+        now: the time.
+        wait: until there is room.
+    """
+    limit = charge.limit
+    fill = gcra.fill(limit.rate, instant, now)
+    until = datetime.datetime.fromtimestamp((now + wait) / 1000, datetime.UTC)
+    about = f" for {charge.subject}" if charge.subject else ""
+    return LimitReached(
+        f"a limit of the CA is used up, so that it was not asked: {limit.name}{about}, {fill.used} of "
+        f"{limit.rate.count} used; ask again after {until:%Y-%m-%d %H:%M:%S} UTC",
+        limit=limit.name,
+        subject=charge.subject,
+        used=fill.used,
+        most=limit.rate.count,
+        retry_after=max(1.0, wait / 1000),
+    )
+
+
+def _wait(charge: Charge, before: Instants, now: int, reserve: int) -> int:
+    """Return how long a charge has to wait, in milliseconds."""
+    rate = charge.limit.rate
+    wait = gcra.wait(rate, before[charge.bucket], now, reserve=min(reserve, rate.count - 1))
+    return rate.period if wait is None else wait

@@ -1,0 +1,129 @@
+"""When a chain is to be renewed, as pure rules: by its CA's word if there is one, else by its lifetime."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+LEAST_ASKING = datetime.timedelta(minutes=1)
+"""No CA is asked about a certificate again earlier, whatever it says (RFC 9773 section 4.3.2)."""
+MOST_ASKING = datetime.timedelta(days=1)
+"""A CA is asked about each certificate at least as often: it may have to revoke that."""
+USUAL_ASKING = datetime.timedelta(hours=6)
+"""Where a CA does not say when to ask again."""
+
+_SHORT_LIVED = datetime.timedelta(days=10)
+_JITTER = 20
+"""Part of the time that is left to renew, over which renewals without a CA's word are spread."""
+
+_EARLY = 0.8
+"""The part of a window in which renewals begin."""
+_LAST_ALARM = datetime.timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a CA wants a certificate to be renewed (RFC 9773 section 4.2).
+
+    Args:
+        start: the first moment (aware).
+        end: the last (aware), later than the first.
+    """
+
+    start: datetime.datetime
+    end: datetime.datetime
+
+    def moment(self, share: float) -> datetime.datetime:
+        """Return a moment in it (section 4.2), which leaves time for another try before its end.
+
+        Args:
+            share: a number from 0 to 1, uniformly distributed.
+        """
+        return self.start + (self.end - self.start) * share * _EARLY
+
+    def has(self, moment: datetime.datetime) -> bool:
+        """Tell whether a renewal at this moment is one that the CA wants, so that it may not count it."""
+        return self.start <= moment <= self.end
+
+
+def by_lifetime(
+    not_before: datetime.datetime,
+    not_after: datetime.datetime,
+    share: float,
+    within: datetime.timedelta | None = None,
+) -> datetime.datetime:
+    """Return when to renew a certificate whose CA does not say.
+
+    That is when a third of its lifetime is left, or half where that is under ten days; a little earlier for
+    some, so that what was issued at once is not renewed at once.
+
+    Args:
+        not_before: when the certificate becomes valid (aware).
+        not_after: when it expires (aware).
+        share: how much of what is spread is used, from 0 to 1.
+        within: what is to be left at most, where somebody has chosen that.
+    """
+    lifetime = not_after - not_before
+    left = lifetime / (2 if lifetime < _SHORT_LIVED else 3)
+    left = left if within is None else min(left, within)
+    return not_after - left - left / _JITTER * share
+
+
+def moved(before: Window | None, due: datetime.datetime, now: Window, share: float) -> datetime.datetime:
+    """Return when to renew after the CA was asked again.
+
+    Args:
+        before: the window that the CA has told before, None if it told none.
+        due: the moment that was chosen in that.
+        now: the window that it tells now.
+        share: as for `Window.moment`, for a window that is another.
+    """
+    return due if before == now and now.has(due) else now.moment(share)
+
+
+def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:
+    """Return when to ask the CA about a certificate again (section 4.3.2).
+
+    Questions about many certificates are spread over a tenth of the time, so that they do not come at once.
+
+    Args:
+        now: the time (aware).
+        retry_after: the seconds that the CA wants, None where it does not say.
+        share: how much of what is spread is used, from 0 to 1.
+    """
+    seconds = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
+    wanted = datetime.timedelta(
+        seconds=min(MOST_ASKING.total_seconds(), max(LEAST_ASKING.total_seconds(), seconds))
+    )
+    return now + wanted + wanted / 10 * share
+
+
+def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:
+    """Return when to tell that a chain is overdue.
+
+    That is after a third of the time that is left, and at each halving of the rest.
+
+    Args:
+        due: when it was to be renewed (aware).
+        end: when it expires (aware).
+    """
+    left = (end - due) * 2 / 3
+    moments = []
+    while left >= _LAST_ALARM:
+        moments.append(end - left)
+        left /= 2
+    return moments
+
+
+def is_to_be_told(
+    due: datetime.datetime, end: datetime.datetime, told: datetime.datetime | None, now: datetime.datetime
+) -> bool:
+    """Tell whether it is time to tell, perhaps again, that a chain is overdue.
+
+    Args:
+        due: as for `alarms`.
+        end: as for `alarms`.
+        told: when it was told last, None while it was not.
+        now: the time (aware).
+    """
+    return any(moment <= now and (told is None or told < moment) for moment in alarms(due, end))

@@ -1,0 +1,196 @@
+"""When each current chain is to be renewed, and what has come of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from acmems.state.engines.contract import Database, Transaction, Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalRecord:
+    """The plan for one chain; all times are aware.
+
+    Args:
+        fingerprint: SHA-256 of the leaf, in hex.
+        directory: the URL of its CA's directory.
+        certificate: what the CA calls it (RFC 9773 section 4.1), None where it has no name for it.
+        ends_at: when the chain expires.
+        due: when it is to be renewed.
+        starts: the first moment that the CA wants, None where it has told none.
+        ends: the last moment that the CA wants, None where it has told none.
+        explanation: the URL of a page that says why, None where there is none.
+        next_question: when to ask the CA about it again.
+        next_try: when to renew it, or to try again.
+        failures: how often in a row that has failed.
+        reason: why the last try has failed, None where none has.
+        told: when it was told last that this chain is overdue, None while it was not.
+    """
+
+    fingerprint: str
+    directory: str
+    certificate: str | None = None
+    ends_at: datetime.datetime
+    due: datetime.datetime
+    starts: datetime.datetime | None = None
+    ends: datetime.datetime | None = None
+    explanation: str | None = None
+    next_question: datetime.datetime
+    next_try: datetime.datetime
+    failures: int = 0
+    reason: str | None = None
+    told: datetime.datetime | None = None
+
+
+_COLUMNS = tuple(each.name for each in dataclasses.fields(RenewalRecord))
+_TIMES = ("ends_at", "due", "starts", "ends", "next_question", "next_try", "told")
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM renewals"  # noqa: S608 - names of columns
+_PUT = (
+    f"INSERT INTO renewals ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - the same
+    "ON CONFLICT (fingerprint) DO UPDATE SET "
+    + ", ".join(f"{each} = excluded.{each}" for each in _COLUMNS[1:])
+)
+
+
+class RenewalRecords:
+    """Keeps the plans; for any thread.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, plans: Sequence[RenewalRecord], *, soon: bool = False) -> Future[None]:
+        """Keep plans, in place of those for the same chains.
+
+        Args:
+            plans: the plans.
+            soon: whether it is urgent: a plan that a crash loses is made anew.
+        """
+        rows = [_row(each) for each in plans]
+
+        def change(transaction: Transaction) -> None:
+            transaction.executemany(_PUT, rows)
+
+        return self._database.write(change, soon=soon)
+
+    def of(self, fingerprint: str) -> RenewalRecord | None:
+        """Return the plan for a chain, None where there is none yet.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        found = self._select(f"{_SELECT} WHERE fingerprint = ?", fingerprint)
+        return found[0] if found else None
+
+    def to_ask(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
+        """Return the plans about which the CA is to be asked, the most overdue first.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return self._select(
+            f"{_SELECT} WHERE next_question <= ? ORDER BY next_question LIMIT ?", _seconds(now), most
+        )
+
+    def to_try(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
+        """Return the plans that are to be carried out, the most overdue first.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return self._select(f"{_SELECT} WHERE next_try <= ? ORDER BY next_try LIMIT ?", _seconds(now), most)
+
+    def due(self, now: datetime.datetime, most: int) -> list[str]:
+        """Return the fingerprints of chains that are due by the word of their CA, the most overdue first.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        statement = (
+            "SELECT fingerprint FROM renewals WHERE due <= ? AND starts IS NOT NULL ORDER BY due LIMIT ?"
+        )
+        return self._database.read(
+            lambda transaction: [
+                row[0] for row in transaction.execute(statement, (_seconds(now), most)).fetchall()
+            ]
+        )
+
+    def count(self, until: datetime.datetime) -> int:
+        """Return how many chains are due until some time.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        statement = "SELECT count(*) FROM renewals WHERE next_try <= ?"
+        found: int = self._database.read(
+            lambda transaction: transaction.execute(statement, (_seconds(until),)).fetchone()[0]
+        )
+        return found
+
+    def unplanned(self, most: int) -> list[str]:
+        """Return the fingerprints of chains that have never had a plan, history included.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        statement = "SELECT fingerprint FROM chains WHERE is_planned = 0 LIMIT ?"
+        return self._database.read(
+            lambda transaction: [row[0] for row in transaction.execute(statement, (most,)).fetchall()]
+        )
+
+    def begin(self, fingerprints: Sequence[str], plans: Sequence[RenewalRecord]) -> Future[None]:
+        """Take note of chains that were looked at for the first time, and keep their plans.
+
+        Args:
+            fingerprints: of all chains that were looked at.
+            plans: of those that are current.
+        """
+        rows = [_row(each) for each in plans]
+        looked_at = [(each,) for each in fingerprints]
+
+        def change(transaction: Transaction) -> None:
+            transaction.executemany("UPDATE chains SET is_planned = 1 WHERE fingerprint = ?", looked_at)
+            transaction.executemany(_PUT, rows)
+
+        return self._database.write(change)
+
+    def remove(self, fingerprint: str) -> Future[None]:
+        """Remove the plan for a chain that was renewed."""
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute("DELETE FROM renewals WHERE fingerprint = ?", (fingerprint,))
+
+        return self._database.write(change, soon=False)
+
+    def _select(self, statement: str, *row: Value) -> list[RenewalRecord]:
+        return self._database.read(
+            lambda transaction: [_record(each) for each in transaction.execute(statement, row).fetchall()]
+        )
+
+
+def _row(record: RenewalRecord) -> tuple[Value, ...]:
+    return tuple(
+        _seconds(value) if isinstance(value := getattr(record, column), datetime.datetime) else value
+        for column in _COLUMNS
+    )
+
+
+def _record(row: Sequence[Any]) -> RenewalRecord:
+    fields = dict(zip(_COLUMNS, row, strict=True))
+    return RenewalRecord(**fields | {column: _time(fields[column]) for column in _TIMES})
+
+
+def _time(seconds: int | None) -> datetime.datetime | None:
+    return None if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def _seconds(at: datetime.datetime) -> int:
+    return int(at.timestamp())

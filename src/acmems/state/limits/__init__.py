@@ -1,0 +1,5 @@
+"""What CAs are not asked for now.
+
+- `buckets`: how far the limits of CAs are used
+- `pauses`: what is not tried again for a time, after failures
+"""

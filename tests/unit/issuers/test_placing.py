@@ -1,0 +1,164 @@
+"""Orders are placed on terms: what they replace, and the room that they take at the CA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from tests.fake_ca import AUTHORIZATION, FINALIZE, NEW_ORDER, ORDER, authorization, order, problem
+from tests.ordering import CSR, PLACED, Desk
+
+from acmems.exceptions import (
+    AcmeException,
+    CAProblem,
+    CAUnavailable,
+    ChallengeFailed,
+    DeadlinePassed,
+    FateUnknown,
+    LimitReached,
+)
+from acmems.system.steps import Steps, pause
+
+FULL = LimitReached("full", limit="orders", subject="", used=1, most=1, retry_after=60.0)
+
+
+@dataclass
+class Terms:
+    """Notes what is asked of it."""
+
+    certificate: str | None = "aki.serial"
+    error: AcmeException | None = None
+    reserved: list[str | None] = field(default_factory=list)
+    given_back: list[str] = field(default_factory=list)
+
+    def replaces(self) -> Steps[str | None]:
+        yield pause(0)
+        return self.certificate
+
+    def reserve(self, replaces: str | None) -> Steps[None]:
+        yield pause(0)
+        self.reserved.append(replaces)
+        if self.error is not None:
+            raise self.error
+
+    def give_back(self, *, is_placed: bool) -> None:
+        self.given_back.append("certificate" if is_placed else "all")
+
+
+def obtain(desk: Desk, terms: Terms) -> bytes:
+    steps = desk.ordering.obtain(CSR, [desk.validator], desk.time.within(60.0), "key", terms)
+    return desk.loop.run(steps)
+
+
+def payloads(desk: Desk) -> list[str | None]:
+    """Return what each new order has named as its predecessor."""
+    posted = [each.payload or {} for each in desk.session.posts if each.url == NEW_ORDER]
+    return [payload.get("replaces") for payload in posted]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    made = Desk()
+    made.session.resources["renewalInfo"] = "https://ca.example.org/renewal-info"
+    return made
+
+
+def test_a_predecessor(desk: Desk) -> None:
+    """The order names what it replaces, and keeps what was reserved for it."""
+    terms = Terms()
+    obtain(desk, terms)
+    assert payloads(desk) == ["aki.serial"]
+    assert (terms.reserved, terms.given_back) == (["aki.serial"], [])
+
+
+def test_a_ca_without_renewal_information() -> None:
+    """It is told of no predecessor, which it might refuse to understand."""
+    desk, terms = Desk(), Terms()
+    obtain(desk, terms)
+    assert (payloads(desk), terms.reserved) == ([None], [None])
+
+
+@pytest.mark.parametrize("code", ["alreadyReplaced", "malformed", "unauthorized"])
+def test_a_predecessor_that_the_ca_does_not_accept(desk: Desk, code: str) -> None:
+    """It is placed once more without; what was reserved on other terms is given back before."""
+    terms = Terms()
+    desk.say(NEW_ORDER, problem(code, status=409), PLACED)
+    obtain(desk, terms)
+    assert payloads(desk) == ["aki.serial", None]
+    assert (terms.reserved, terms.given_back) == (["aki.serial", None], ["all"])
+
+
+def test_a_refusal_for_another_reason(desk: Desk) -> None:
+    """It is not asked again."""
+    terms = Terms()
+    desk.say(NEW_ORDER, problem("rejectedIdentifier"))
+    with pytest.raises(AcmeException):
+        obtain(desk, terms)
+    assert (payloads(desk), terms.given_back) == (["aki.serial"], ["all"])
+
+
+def test_refused_without_a_predecessor_as_well(desk: Desk) -> None:
+    """It ends there."""
+    terms = Terms()
+    desk.say(NEW_ORDER, problem("alreadyReplaced"), problem("alreadyReplaced"))
+    with pytest.raises(CAProblem):
+        obtain(desk, terms)
+    assert payloads(desk) == ["aki.serial", None]
+
+
+def test_no_room(desk: Desk) -> None:
+    """The CA is not asked."""
+    terms = Terms(error=FULL)
+    with pytest.raises(LimitReached):
+        obtain(desk, terms)
+    assert (payloads(desk), terms.given_back) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "given_back"),
+    [(CAUnavailable("away"), ["all"]), (FateUnknown("lost"), [])],
+    ids=["away", "answer lost"],
+)
+def test_a_new_order_that_fails(desk: Desk, error: AcmeException, given_back: list[str]) -> None:
+    """What was reserved is given back where the CA has no order for sure."""
+    terms = Terms()
+    desk.say(NEW_ORDER, error)
+    with pytest.raises(CAUnavailable):
+        obtain(desk, terms)
+    assert terms.given_back == given_back
+
+
+def test_a_name_that_cannot_be_validated(desk: Desk) -> None:
+    """The room of the certificate is given back, that of the order is used."""
+    terms = Terms()
+    desk.say(AUTHORIZATION, authorization("invalid"))
+    with pytest.raises(ChallengeFailed):
+        obtain(desk, terms)
+    assert terms.given_back == ["certificate"]
+
+
+def test_an_order_that_goes_on(desk: Desk) -> None:
+    """It keeps its room over a failure that passes, and takes none twice."""
+    first, second = Terms(), Terms()
+    desk.say(ORDER, order("processing"))
+    desk.say(FINALIZE, order("processing"))
+    with pytest.raises(DeadlinePassed):
+        obtain(desk, first)
+    desk.say(ORDER, order("valid"))
+    obtain(desk, second)
+    assert (first.given_back, second.reserved, second.given_back) == ([], [], [])
+
+
+def test_an_order_that_has_failed_meanwhile(desk: Desk) -> None:
+    """It gives back the room of its certificate, and the next order takes its own."""
+    first, second = Terms(), Terms()
+    desk.say(ORDER, order("processing"))
+    desk.say(FINALIZE, order("processing"))
+    with pytest.raises(DeadlinePassed):
+        obtain(desk, first)
+    assert first.given_back == []
+    desk.say(ORDER, order("invalid", error={"type": "urn:ietf:params:acme:error:caa", "detail": "no"}))
+    with pytest.raises(AcmeException):
+        obtain(desk, second)
+    assert (second.reserved, second.given_back) == (["aki.serial"], ["certificate"])
+    assert first.given_back == ["certificate"]

@@ -1,0 +1,301 @@
+"""Chains are renewed when they are due, by the word of their CA, on a real state."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
+from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner, certificate_of
+from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.system.clock import Clock
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+HOUR = datetime.timedelta(hours=1)
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True)
+class Answer:
+    start: datetime.datetime
+    end: datetime.datetime
+    explanation: str = ""
+    retry_after: float | None = 21_600.0
+
+
+WINDOW = Answer(START + 55 * DAY, START + 57 * DAY, "https://ca.example/why")
+PAST = Answer(START, START + DAY, "https://ca.example/incident")
+
+
+@dataclass
+class House:
+    """A planner with a CA and an issuance that do as they are told."""
+
+    folder: Path
+    now: datetime.datetime = START
+    answer: Answer | AcmeException | None = None
+    error: AcmeException | None = None
+    asked: list[str] = field(default_factory=list)
+    renewed: list[tuple[str, bool]] = field(default_factory=list)
+    overdue: list[OverdueChain] = field(default_factory=list)
+    held: list[Future[None]] | None = None
+
+    def __post_init__(self) -> None:
+        self.database = SqliteDatabase.open(self.folder / "state.sqlite")
+        self.chains = ChainRecords(self.database)
+        self.plans = RenewalRecords(self.database)
+        self.planner = RenewalPlanner(
+            self.chains,
+            self.plans,
+            self.ask,
+            self.renew,
+            tell=self.overdue.append,
+            clock=Clock(now=lambda: self.now),
+            identify=lambda chain: chain.fingerprint,
+            share=lambda: 0.0,
+            most_at_once=3,
+        )
+
+    def add(self, name: str, issued: datetime.datetime = START, days: float = 90) -> None:
+        record = ChainRecord(
+            fingerprint=f"{name} {issued}",
+            identity=name,
+            directory="https://ca.example/directory",
+            names=(name,),
+            serial="1",
+            key_digest="",
+            pem=b"",
+            not_before=issued,
+            not_after=issued + days * DAY,
+            issued=issued,
+        )
+        self.chains.add(record).result(20)
+
+    def ask(
+        self, plans: Sequence[RenewalRecord]
+    ) -> Iterable[tuple[RenewalRecord, Answer | AcmeException | None]]:
+        for plan in plans:
+            self.asked.append(plan.fingerprint)
+            yield plan, self.answer
+
+    def renew(self, chain: ChainRecord, announced: bool) -> Future[None]:
+        self.renewed.append((chain.identity, announced))
+        done: Future[None] = Future()
+        if self.held is not None:
+            self.held.append(done)
+        elif self.error is not None:
+            done.set_exception(self.error)
+        else:
+            self.add(chain.identity, self.now)
+            done.set_result(None)
+        return done
+
+    def run(self, after: datetime.timedelta = HOUR) -> None:
+        """Let some time pass, and let the planner run."""
+        self.now += after
+        self.planner.run()
+        self.database.write(lambda _: None).result(20)
+
+    def plan(self) -> RenewalRecord:
+        (chain,) = self.chains.all()
+        plan = self.plans.of(chain.fingerprint)
+        assert plan is not None
+        return plan
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.database.close()
+
+
+class TestDue:
+    def test_a_ca_that_says_nothing(self, house: House) -> None:
+        """A third before the end, once; the new chain has a plan of its own."""
+        house.add("a.example.org")
+        for _ in range(61):
+            house.run(DAY)
+        assert house.renewed == [("a.example.org", False)]
+        assert house.plan().due == START + 120 * DAY
+
+    def test_a_ca_with_a_window(self, house: House) -> None:
+        """In the window, and the order says what it replaces."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        assert (house.plan().due, house.plan().explanation) == (WINDOW.start, WINDOW.explanation)
+        house.run(54 * DAY)
+        assert house.renewed == []
+        house.run(DAY)
+        assert house.renewed == [("a.example.org", True)]
+
+    def test_a_ca_that_has_to_revoke(self, house: House) -> None:
+        """What it moves into the past is renewed with the next question."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        house.answer = PAST
+        house.run(HOUR)
+        assert house.renewed == []
+        house.run(5 * HOUR)
+        house.run(HOUR / 60)
+        assert [name for name, _ in house.renewed] == ["a.example.org"]
+
+    def test_questions(self, house: House) -> None:
+        """As often as the CA wants them, and with an hour's pause while it is away."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        for _ in range(12):
+            house.run(HOUR)
+        assert len(house.asked) == 2
+        house.answer = CAUnavailable("away")
+        for _ in range(12):
+            house.run(HOUR)
+        assert len(house.asked) == 2 + 12
+        assert house.plan().starts == WINDOW.start
+
+    def test_a_client_that_was_faster(self, house: House) -> None:
+        """A chain that a client has had renewed is not renewed again."""
+        house.add("a.example.org")
+        house.run()
+        house.add("a.example.org", START + 59 * DAY)
+        house.run(62 * DAY)
+        assert house.renewed == []
+
+    def test_a_chain_that_is_being_revoked(self, house: House) -> None:
+        """It is not renewed: whoever revokes decides what comes after it."""
+        house.add("a.example.org")
+        house.run()
+        (chain,) = house.chains.all()
+        house.chains.revoking(chain.fingerprint, "superseded").result(20)
+        house.run(62 * DAY)
+        assert house.renewed == []
+
+
+class TestManyAtOnce:
+    def test_a_few_at_a_time(self, house: House) -> None:
+        """What is due waits for its turn, and each is renewed once."""
+        for number in range(8):
+            house.add(f"host{number}.example.org")
+        house.held = []
+        house.run(61 * DAY)
+        house.run()
+        assert len(house.renewed) == 3
+        for _ in range(3):
+            names = house.renewed[-len(house.held) :]
+            for (name, _), done in zip(names, house.held, strict=True):
+                house.add(name, house.now)
+                done.set_result(None)
+            house.held.clear()
+            house.run()
+        assert len(house.renewed) == len(set(house.renewed)) == 8
+
+
+class TestFailures:
+    def test_pauses(self, house: House) -> None:
+        """Each is twice as long as the one before it, at most six hours."""
+        house.add("a.example.org")
+        house.run()
+        house.error = CAUnavailable("away")
+        house.now = START + 60 * DAY
+        tried = []
+        for _ in range(24 * 12):
+            before = len(house.renewed)
+            house.run(HOUR / 12)
+            if len(house.renewed) > before:
+                tried.append((house.now - START - 60 * DAY) / (HOUR / 12))
+        assert tried[:5] == [1, 2, 4, 8, 16]
+        assert all(later - earlier <= 72 for earlier, later in itertools.pairwise(tried))
+        assert (house.plan().failures, house.plan().reason) == (len(tried), "away")
+
+    def test_a_limit(self, house: House) -> None:
+        """The next try comes when there is room."""
+        house.add("a.example.org")
+        house.run()
+        house.error = LimitReached("full", limit="x", subject="", used=5, most=5, retry_after=100_000)
+        house.run(60 * DAY)
+        assert house.plan().next_try == house.now + datetime.timedelta(seconds=100_000)
+
+    def test_the_end_is_near(self, house: House) -> None:
+        """The less time is left, the more often it is tried."""
+        house.add("a.example.org", days=6)
+        house.run()
+        house.error = CAUnavailable("away")
+        house.now = START + 6 * DAY - HOUR
+        for _ in range(12):
+            house.run(HOUR / 12)
+        assert len(house.renewed) == 11
+
+    def test_it_is_told(self, house: House) -> None:
+        """After a third of the time that was left, and at each halving; not at each try."""
+        house.add("a.example.org")
+        house.run()
+        house.error = CAUnavailable("away")
+        house.now = START + 60 * DAY
+        told = []
+        while house.now < START + 90 * DAY - HOUR:
+            before = len(house.overdue)
+            house.run(HOUR)
+            if len(house.overdue) > before:
+                told.append(round((house.now - START) / DAY))
+        assert told[:4] == [70, 80, 85, 88]
+        assert len(told) < 12
+        assert house.overdue[0].reason == "away"
+
+    def test_what_nobody_may_have_any_more(self, house: House) -> None:
+        """It is not tried again for a day, and told as no failure."""
+        house.add("a.example.org")
+        house.run()
+        house.error = NotRenewable("no auth block grants it")
+        house.run(75 * DAY)
+        for _ in range(23):
+            house.run(HOUR)
+        assert len(house.renewed) == 1
+        house.run(2 * HOUR)
+        assert len(house.renewed) == 2
+        assert house.overdue == []
+
+
+class TestOver:
+    """What nobody needs any more costs nothing."""
+
+    def test_revoked_chains_hold_nobody_up(self, house: House) -> None:
+        """However many are due; their plans are forgotten."""
+        for number in range(5):
+            house.add(f"revoked{number}.example.org")
+        house.run()
+        for chain in list(house.chains.all()):
+            house.chains.revoking(chain.fingerprint, "keyCompromise").result(20)
+        house.add("a.example.org", START + DAY)
+        house.run(63 * DAY)
+        for _ in range(3):
+            house.run()
+        assert house.renewed == [("a.example.org", False)]
+        assert house.plans.count(START + 80 * DAY) == 0
+
+    def test_an_expired_chain_of_a_client_that_is_gone(self, house: House) -> None:
+        """Its CA is not asked any more, and its plan is forgotten."""
+        house.error = NotRenewable("nobody asks")
+        house.add("a.example.org")
+        house.run(DAY)
+        house.run(88 * DAY)
+        (fingerprint,) = set(house.asked)
+        asked = len(house.asked)
+        house.run(2 * DAY)
+        assert len(house.asked) == asked
+        assert house.plans.of(fingerprint) is None
+
+    def test_a_damaged_chain(self, house: House) -> None:
+        """It has no name at the CA, and others are planned all the same."""
+        house.add("a.example.org")
+        (chain,) = house.chains.all()
+        assert certificate_of(chain) is None

@@ -1,0 +1,53 @@
+"""Plans of renewals in the state."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import pytest
+
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.engines.contract import Database
+
+NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def plans(database: Database) -> RenewalRecords:
+    return RenewalRecords(database)
+
+
+def plan(fingerprint: str, days: int, *, is_told: bool = True) -> RenewalRecord:
+    """Return a plan that is due in some days, by the word of the CA or by the lifetime."""
+    due = NOW + days * DAY
+    made = RenewalRecord(
+        fingerprint=fingerprint, directory="d", ends_at=due + DAY, due=due, next_question=due, next_try=due
+    )
+    return dataclasses.replace(made, starts=due, ends=due + DAY, explanation="why") if is_told else made
+
+
+def test_what_is_kept_comes_back(plans: RenewalRecords) -> None:
+    """With all that is known; a later plan takes its place."""
+    plans.put([plan("a", 1), plan("b", 2, is_told=False)], soon=True).result(20)
+    assert (plans.of("a"), plans.of("b")) == (plan("a", 1), plan("b", 2, is_told=False))
+    plans.put([plan("a", 3)], soon=True).result(20)
+    assert plans.of("a") == plan("a", 3)
+
+
+def test_what_is_to_be_done(plans: RenewalRecords) -> None:
+    """What is due comes first, and nothing that is not."""
+    plans.put([plan("a", 3), plan("b", 1), plan("c", 2), plan("d", 9)], soon=True).result(20)
+    now = NOW + 3 * DAY
+    assert [each.fingerprint for each in plans.to_try(now, 9)] == ["b", "c", "a"]
+    assert [each.fingerprint for each in plans.to_ask(now, 2)] == ["b", "c"]
+    assert plans.count(now) == 3
+
+
+def test_what_is_due_by_the_word_of_the_ca(plans: RenewalRecords) -> None:
+    """A plan by the lifetime alone is not among it, and a failure that is tried again later is."""
+    failed = dataclasses.replace(plan("a", 1), next_try=NOW + 9 * DAY, failures=1)
+    plans.put([failed, plan("b", 2), plan("c", 1, is_told=False), plan("d", 9)], soon=True).result(20)
+    assert plans.due(NOW + 3 * DAY, 9) == ["a", "b"]
+    assert plans.due(NOW + 3 * DAY, 1) == ["a"]
