@@ -48,8 +48,7 @@ class AcmeIssuer:
 
     Args:
         options: the account and its CA.
-        timeout: how long one conversation about the account, and one request about an order, may take, in
-            seconds.
+        timeout: seconds that one conversation about the account, or one request about an order, may take.
         clock: for deadlines, waits and dates.
         memory: remembers unfinished orders over a restart, None for nothing.
         journal: where proofs are noted that are presented; None: in files in the directory of the account.
@@ -278,11 +277,10 @@ class AcmeIssuer:
 
     def _described(self) -> Account:
         """Return the account, as the CA describes it where that works."""
-        account = self.account
         try:
             return self.refresh(register=False)
         except AcmeException as error:
-            if account is None:
+            if (account := self.account) is None:
                 raise
             logger.warning("the account cannot be asked for with its new key: %s", error)
             return account
