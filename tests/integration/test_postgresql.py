@@ -240,7 +240,7 @@ def test_an_order_of_a_server_that_was_killed(stateful: Settings, proxy: FaultPr
         acmems.stop(signal.SIGKILL)
         assert asked.exception() is not None or asked.result().status != 200
         acmems.start()
-        wait_until(lambda: "going on with the order of the last process" in acmems.log, "it goes on")
+        wait_until(lambda: "going on with the order that was left" in acmems.log, "it goes on")
         assert curl_sign(acmems.sign_url, request).status == 200
     assert proxy.count(path=NEW_ORDER) == 1
 

@@ -242,6 +242,18 @@ class TestShared:
         assert at.obtain() == CHAIN
         assert (at.count(NEW_ORDER), at.count(FINALIZE)) == (1, 0)
 
+    def test_an_order_that_could_not_be_noted(self) -> None:
+        """Nobody else can have taken it over: it is noted now, and gone on with."""
+        memory = Memory(errors=[StateUnavailable("away"), StateUnavailable("away")], sharing=Others())
+        at = desk(memory)
+        at.say(NEW_ORDER, PLACED)
+        with pytest.raises(StateUnavailable):
+            at.obtain()
+        at.say(ORDER, order("ready"), order("valid"))
+        assert at.obtain() == CHAIN
+        assert at.count(NEW_ORDER) == 1
+        assert len(memory.opened_urls) == 3
+
     def test_an_order_of_another_account(self) -> None:
         """It is left alone."""
         at = desk(Memory(sharing=Others(Recovered(account="another"))))

@@ -106,6 +106,11 @@ class OpenOrder:
     terms: OrderTerms | None = None
 
     @property
+    def is_unnoted(self) -> bool:
+        """Whether it could not be noted, so that nobody else knows of it."""
+        return self.noted is not None and self.noted.done() and self.noted.exception() is not None
+
+    @property
     def patience(self) -> float:
         """How many looks may find the order ready before the CSR is sent, or sent again.
 
@@ -165,15 +170,23 @@ class OpenOrders:
     def resume(self, identity: str) -> OpenOrder | None:
         """Return the open order to go on with, None if there is none.
 
-        Where other servers share the orders, what they have left counts, and not what is known here.
+        Where other servers share the orders, what they have left counts before what is known here. An order
+        that could not be noted is known here only.
         """
-        if self._others is not None:
-            known, found = self._orders.pop(identity, None), self._others.found(identity)
-            if found is not None and found.account == self._account:
-                opened = known if known is not None and known.url == found.url else self._recovered(found)
-                opened.is_unknown = True
-                self._orders[identity] = opened
-        return self._orders.get(identity)
+        known = self._orders.get(identity)
+        if self._others is None:
+            return known
+        found = self._others.found(identity)
+        if found is not None and found.account == self._account:
+            if known is None or known.url != found.url:
+                known = self._orders[identity] = self._recovered(found)
+        elif known is not None and known.is_unnoted:
+            self._note(identity, known)
+        else:  # another server may have finished it
+            self._orders.pop(identity, None)
+            return None
+        known.is_unknown = True
+        return known
 
     def add(self, identity: str, order: Order, terms: OrderTerms | None = None) -> OpenOrder:
         """Take note of an order that the CA has just opened, and of the terms that it was placed on."""
