@@ -16,6 +16,7 @@ from acmems.exceptions import (
     AcmeException,
     AuthorizationNotYetProcessed,
     AuthorizationNotYetRequested,
+    CAProtocolError,
     CAUnavailable,
     CertificateUnusable,
     ChallengeFailed,
@@ -23,6 +24,7 @@ from acmems.exceptions import (
     InvalidDomainName,
     LeaseLost,
     LimitReached,
+    NoChallengeMethodsSupported,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -124,8 +126,8 @@ class Pauses:
         self._cooldown.replace(self.subjects(asked), records)
 
     def restore(self, records: Iterable[PauseRecord]) -> None:
-        """Go on with pauses of the last process."""
-        self._cooldown.replace((), records)
+        """Go on with pauses of the last process, but for those whose reason a restart may have mended."""
+        self._cooldown.replace((), [each for each in records if not _may_be_mended(each.error)])
 
     def lasting(self) -> Mapping[PausedSubject, int]:
         """Return how many pauses last at the moment, by what they stop."""
@@ -209,6 +211,11 @@ class Pauses:
 
     def _texts(self, subjects: Iterable[Subject]) -> list[str]:
         return [self._text(subject) for subject in subjects]
+
+
+def _may_be_mended(error: AcmeException) -> bool:
+    """Tell whether a restart may have mended what an error was about: the configuration, or a bug."""
+    return type(error) in {AcmeException, CAProtocolError, NoChallengeMethodsSupported}
 
 
 def _own(asked: Asked) -> Iterator[Subject]:
