@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ pytest_plugins = ["pytester", "tests.threat_markers"]
 # An example may take as long as a busy machine makes it.
 hypothesis.settings.register_profile("acmems", deadline=None)
 hypothesis.settings.load_profile("acmems")
+
+
+@pytest.fixture(autouse=True)
+def _log_level() -> Iterator[None]:
+    """Let no test that configures logging, as commands do, change what later ones see of the log."""
+    ours = logging.getLogger("acmems")
+    before = ours.level
+    yield
+    ours.setLevel(before)
 
 
 @pytest.fixture(scope="session")

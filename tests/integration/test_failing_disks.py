@@ -41,7 +41,8 @@ def write_on(disk: Disk, folder: Path) -> tuple[int, str]:
         check=False,
         env=environment(disk.env),
     )
-    return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_the_whole_way(acmems: Acmems, tmp_path: Path) -> None:
     assert {"issued", "delivered", "requested"} <= {each["event"] for each in shown["events"]}
     done = run_acmems("show", "--pem", acmems.folder / "acmems.ini", "www.example.org")
     assert done.stdout.encode() == curl_sign(acmems.sign_url, tmp_path / "www.example.org.csr").body
-    assert told(acmems, "limits") == {"pauses": [], "refusals": []}
+    assert told(acmems, "limits") == {"limits": [], "pauses": [], "refusals": []}
 
 
 def test_a_name_that_the_ca_cannot_validate(pebble: Pebble, tmp_path: Path) -> None:
