@@ -48,13 +48,20 @@ class Clients:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:
+        is_kept = connection.sock is not None
         try:
             connection.request("POST", "/sign", self._csr)
             answer = connection.getresponse()
             answer.read()
             self.statuses.append(answer.status)
         except (OSError, http.client.HTTPException) as error:
-            self.errors.append(error)
+            connection.close()
+            if (
+                is_kept
+            ):  # the server may end a connection at any time between requests (RFC 9112 section 9.3.1)
+                self._ask(connection)
+            else:
+                self.errors.append(error)
 
     def _keep_asking(self) -> None:
         connection = self._connect()
