@@ -14,6 +14,7 @@ class OneOfEach:
 
     validators: Mapping[str, Validator] = {"http": Http01("http", (), ChallengeResponses())}
     storages: Mapping[str, Storage] = {"none": NoStorage("none")}
+    accounts: Mapping[str, object] = {"": None}
     default_validators: tuple[Validator, ...] = (validators["http"],)
     default_storage: Storage = storages["none"]
 

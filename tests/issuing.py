@@ -19,6 +19,7 @@ from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
 from acmems.issuers.acme.orders.placing import OrderTerms
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.settings.options import Options
@@ -38,6 +39,7 @@ class Authority:
 
     key_digest: str | None = "the account's"
     account_url: str | None = "https://ca.example.org/account/1"
+    silence = 0.0
 
     def __init__(self, loop: StepLoop) -> None:
         self.loop = loop
@@ -188,6 +190,7 @@ class House:
         bus = Bus()
         bus.subscribe(self.events.append)
         self.issuance = Issuance(self.authority, IDENTITY, bus, clock=self.clock, **options)
+        self.issuances = Issuances({"": self.issuance}, self.clock)
 
     def begin(
         self,

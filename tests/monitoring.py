@@ -13,6 +13,7 @@ from acmems.events import Bus
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.net.listening import Listener
 from acmems.state.engines.contract import Database
@@ -72,6 +73,7 @@ class Issuer:
 
     key_digest: str | None = None
     account_url: str | None = None
+    silence = 0.0
 
     def __init__(self, options: AccountOptions, clock: Clock) -> None:
         self.options = options
@@ -113,9 +115,10 @@ class Stand:
         self.config = self.configured(TEXT)
         self.bus = Bus()
         self.stub = Issuer(self.config.account, self.clock)
-        self.issuer = cast("AcmeIssuer", self.stub)
+        self.issuers = [self.stub]
         identity = IssuerIdentity(self.config.account.directory_url)
-        self.issuance = Issuance(self.issuer, identity, self.bus, clock=self.clock)
+        self.issuance = Issuance(cast("AcmeIssuer", self.stub), identity, self.bus, clock=self.clock)
+        self.issuances = Issuances({"": self.issuance}, self.clock)
         self.state: Database | None = None
         self.listeners: list[Listener] = []
         self.health = Health("mgmt")

@@ -38,10 +38,11 @@ _logger = logging.getLogger(__name__)
 
 
 class _PlugIns:
-    """The verifications and storages that an auth block chooses from; only the defaults are shown."""
+    """The accounts, verifications and storages that a block chooses from; only the defaults are shown."""
 
     validators: Mapping[str, Validator] = {}
     storages: Mapping[str, Storage] = {}
+    accounts: Mapping[str, object] = {}
     default_validators = (Http01("default-verification", (), ChallengeResponses()),)
     default_storage = NoStorage("default-storage")
 

@@ -34,6 +34,7 @@ from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
+from acmems.settings.sections import Naming, gives, of_kind, unnamed, well_formed
 from acmems.state.options import StateOptions
 from acmems.storages import PROCESS_MEMORY, STORAGES, NoStorage, Storage
 from acmems.system.permissions import reason
@@ -42,8 +43,20 @@ __all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions"
 
 T = TypeVar("T")
 
-_SINGLE = ("account", "mgmt", "logging", "state", "metrics")
-_NAMED = ("verification", "storage", "limit", "auth")
+KINDS: Mapping[str, Naming] = {
+    "account": Naming.MAY,
+    "mgmt": Naming.NEVER,
+    "logging": Naming.NEVER,
+    "state": Naming.NEVER,
+    "metrics": Naming.NEVER,
+    "verification": Naming.ALWAYS,
+    "storage": Naming.ALWAYS,
+    "limit": Naming.ALWAYS,
+    "auth": Naming.ALWAYS,
+}
+"""The kinds of sections."""
+
+_UNNAMED = ("account", "mgmt", "logging", "state", "metrics")
 _LISTENER_KEYS = ("listener", "mgmt")
 _EMPTY = (
     "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
@@ -65,14 +78,15 @@ class Configuration:
             it was.
 
     Attributes:
-        account: the ACME account.
+        account: the ACME account of the section without a name.
+        accounts: all ACME accounts, by name; that one has none.
         mgmt: where clients ask, and the limits of what they may ask.
         logging: what is logged, and where to.
         state: where open orders are kept.
         metrics: where monitoring systems ask.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
-        limits: the limits of the account's CA that are counted.
+        account_limits: the limits that are counted of each account's CA, by the account's name.
         default_validators: for auth blocks that name none, best first.
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
@@ -98,9 +112,9 @@ class Configuration:
         if not sections and not found:
             found.append(Finding(Location(location.path, 0), _EMPTY))
             raise ConfigurationError(found)
-        kept = _well_formed(sections, found)
+        kept = well_formed(sections, KINDS, found)
         self.sections, self._location = tuple(kept), location
-        account, mgmt, logging, state, metrics = (_single(kind, kept, location, found) for kind in _SINGLE)
+        account, mgmt, logging, state, metrics = (unnamed(kind, kept, location, found) for kind in _UNNAMED)
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
@@ -108,14 +122,23 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
-        described = _limits(_of_kind("limit", kept), found)
-        self.limits = limits_of(self.account.limits, self.account.directory_url, described, account)
+        accounts, described = {self.account.name: self.account}, _limits(of_kind("limit", kept), found)
+        limits = {"": limits_of(self.account.limits, self.account.directory_url, described, account)}
+        for section in of_kind("account", kept):
+            if section.name is not None:
+                options = Options(section, found)
+                further = accounts[section.name] = AccountOptions.from_options(options)
+                limits[section.name] = limits_of(further.limits, further.directory_url, described, options)
+                options.finish()
+        found += self._shared_directories(accounts)
+        self.accounts: Mapping[str, AccountOptions] = accounts
+        self.account_limits: Mapping[str, tuple[Limit, ...]] = limits
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
         validators = _built(
-            _of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
+            of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
-        storages = _built(_of_kind("storage", kept), STORAGES, "none", _make_storage, found)
+        storages = _built(of_kind("storage", kept), STORAGES, "none", _make_storage, found)
         if previous is not None:
             _keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
             _keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
@@ -125,11 +148,11 @@ class Configuration:
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
         found += self._impatient()
-        found += self._undecided(_of_kind("auth", kept))
+        found += self._undecided(of_kind("auth", kept))
         self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, kept))
         _check_listeners(self.listener_uses, found)
         blocks = tuple(
-            Block(section.name or "", Options(section, found), self) for section in _of_kind("auth", kept)
+            Block(section.name or "", Options(section, found), self) for section in of_kind("auth", kept)
         )
         if not any(section.kind == "auth" for section in sections):
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
@@ -205,6 +228,11 @@ class Configuration:
                 return given[0] if given else section.location
         return self._location
 
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits that are counted of any CA, each once."""
+        return tuple(dict.fromkeys(limit for limits in self.account_limits.values() for limit in limits))
+
     def take_share(self, position: int) -> None:
         """Let limits be those of one of several processes, so that all of them together keep the given ones.
 
@@ -218,6 +246,17 @@ class Configuration:
 
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self.context)
+
+    def _shared_directories(self, accounts: Mapping[str, AccountOptions]) -> Iterator[Finding]:
+        """Yield the accounts whose key and registration would lie where those of another account do."""
+        owners: dict[Path, AccountOptions] = {}
+        for account in accounts.values():
+            owner = owners.setdefault(Path(os.path.normpath(account.dir)), account)
+            if owner is not account and account.dir != Path():
+                yield Finding(
+                    self.where("account", account.name or None, "dir"),
+                    f"dir: {account.dir} is that of {owner.section}: each account needs one of its own",
+                )
 
     def _impatient(self) -> Iterator[Finding]:
         """Yield what clients never see the end of, because their own time is over before it."""
@@ -257,7 +296,7 @@ class Configuration:
         """Yield the auth blocks that leave open which of several verifications is theirs."""
         if self.mgmt.default_verification is None and not self.default_validators:
             for section in blocks:
-                if not _gives(section, "verification"):
+                if not gives(section, "verification"):
                     yield Finding(
                         section.location,
                         f"{section} names no verification, and of several none is the default: add "
@@ -296,7 +335,7 @@ class Configuration:
         self, mgmt: Section, metrics: Section, kept: Iterable[Section]
     ) -> Iterator[ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
-        sections = {section.name or "": section for section in _of_kind("verification", kept)}
+        sections = {section.name or "": section for section in of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
             for address in _listeners(self.validators[name]):
                 yield ListenerUse(
@@ -354,39 +393,6 @@ def _unreadable(error: OSError, path: str) -> str:
     return f"cannot be read: {reason(error, path)}"
 
 
-def _well_formed(sections: Iterable[Section], found: list[Finding]) -> list[Section]:
-    """Return the sections of known kinds, each with a name where it needs one, and each only once."""
-    first: dict[tuple[str, str | None], Section] = {}
-    for section in sections:
-        identity = (section.kind, section.name)
-        if section.kind not in _SINGLE + _NAMED:
-            message = f"there is no section [{section.kind}]{hint(section.kind, _SINGLE + _NAMED)}"
-        elif section.kind in _SINGLE and section.name is not None:
-            message = f"[{section.kind}] takes no name"
-        elif section.kind in _NAMED and not section.name:
-            message = f'[{section.kind}] needs a name: [{section.kind} "NAME"]'
-        elif identity in first:
-            message = f"{section} is given twice, first at {first[identity].location}"
-        else:
-            first[identity] = section
-            continue
-        found.append(Finding(section.location, message))
-    return list(first.values())
-
-
-def _single(kind: str, kept: Iterable[Section], location: Location, found: list[Finding]) -> Options:
-    absent = Section(kind, None, (), location)
-    return Options(next(iter(_of_kind(kind, kept)), absent), found)
-
-
-def _gives(section: Section, key: str) -> bool:
-    return any(option.key == key for option in section.options)
-
-
-def _of_kind(kind: str, sections: Iterable[Section]) -> list[Section]:
-    return [section for section in sections if section.kind == kind]
-
-
 def _built(
     sections: Iterable[Section],
     table: Mapping[str, type[T]],
@@ -429,8 +435,8 @@ def _keep_unchanged(
     sections_before: Iterable[Section],
 ) -> None:
     """Put what is running already in the place of what was made anew from a section that says the same."""
-    known = {section.name: section.content for section in _of_kind(kind, sections_before)}
-    for section in _of_kind(kind, sections):
+    known = {section.name: section.content for section in of_kind(kind, sections_before)}
+    for section in of_kind(kind, sections):
         name = section.name or ""
         if known.get(section.name) == section.content:
             built[name] = before[name]

@@ -56,6 +56,12 @@ class AcmeException(Exception):
         # Not by the constructor: what that takes are the fields, and what `args` holds are the words.
         return self.__new__, (type(self), *self.args), dict(vars(self))
 
+    def with_words(self, words: str) -> Self:
+        """Return an error like this one, in other words."""
+        error = copy.copy(self)
+        error.args = (words,)
+        return error
+
 
 class ConfigurationError(AcmeException):
     """The configuration cannot be used.
@@ -128,6 +134,10 @@ class _AboutName(AcmeException):
         error = copy.copy(self)
         error.others = tuple(each for other in others for each in other.each)
         return error
+
+    def with_words(self, words: str) -> Self:
+        """Return an error like this one, in other words, which tell of the other names, too."""
+        return super(_AboutName, self.together(())).with_words(words)
 
     @property
     def each(self) -> tuple[_AboutName, ...]:

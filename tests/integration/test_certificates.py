@@ -55,9 +55,9 @@ def test_a_wrong_clock_orders_nothing(settings: Settings, pebble: Pebble, days: 
         accepted = AcceptedRequest(request, block.validators, block.storage)
         before = pebble.log.count("Added order")
         with pytest.raises(ClocksDiffer):
-            server.issuance.issue(accepted).result(60)
+            server.issuances.issue(accepted).result(60)
         assert pebble.log.count("Added order") == before
         wrong = datetime.timedelta()
-        assert server.issuance.issue(accepted).result(60).source == "issued"
+        assert server.issuances.issue(accepted).result(60).source == "issued"
     finally:
         server.stop()

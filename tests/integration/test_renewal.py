@@ -16,8 +16,8 @@ from tests.faults import NEW_ORDER
 from tests.peers import Pebble, Postgres, Settings, curl_sign, make_key_and_csr, wait_until
 from tests.sharing import ENGINES
 
-from acmems.app import renewals
 from acmems.app import server as servers
+from acmems.app.upkeep import renewals
 from acmems.config import Configuration
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.issuing.renewal import due, planner

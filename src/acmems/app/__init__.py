@@ -8,7 +8,8 @@
 - `acting`: what a command needs of a server where none runs
 - `changes`: what a reload may change
 - `memory`: what a server remembers in its state
-- `founding`: how it gets its account
+- `accounts`: the accounts that it orders with, and how it gets them
+- `upkeep`: what it does from time to time
 - `plans`: what a configuration lets a server listen on
 - `tuning`: how a process is set up for a long run
 - `listeners`: the listeners of one configuration after the other

@@ -10,12 +10,13 @@ from acmems.config import Configuration
 
 
 @contextlib.contextmanager
-def acting(config: Configuration, *, proves: bool) -> Iterator[Server]:
+def acting(config: Configuration, *, proves: bool, account: str | None = None) -> Iterator[Server]:
     """Yield a server that acts and takes no requests.
 
     Args:
         config: as for a server.
         proves: whether names may have to be proved, so that the listeners for that are needed.
+        account: the name of the account that it is about, None where that is not known yet.
 
     Raises:
         StateUnavailable: the state cannot be used.
@@ -24,7 +25,7 @@ def acting(config: Configuration, *, proves: bool) -> Iterator[Server]:
     """
     server = Server(config)
     try:
-        server.start_acting(proves=proves)
+        server.start_acting(proves=proves, account=account)
         yield server
     finally:
         server.stop()

@@ -24,12 +24,25 @@ def restart_needed(before: Configuration, after: Configuration) -> list[Finding]
 
 
 def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
-    old, new = before.account.fixed, after.account.fixed
-    for key, value in new.items():
-        if value != old[key]:
+    for name in before.accounts.keys() - after.accounts.keys():
+        yield Finding(
+            before.where("account", name, "dir"),
+            f'[account "{name}"] cannot be removed by a reload: restart acmems',
+        )
+    for name, account in after.accounts.items():
+        if name not in before.accounts:
             yield Finding(
-                after.where("account", None, key), f"'{key}' cannot be changed by a reload: restart acmems"
+                after.where("account", name, "dir"),
+                f'[account "{name}"] cannot be added by a reload: restart acmems',
             )
+            continue
+        old = before.accounts[name].fixed
+        for key, value in account.fixed.items():
+            if value != old[key]:
+                yield Finding(
+                    after.where("account", name or None, key),
+                    f"'{key}' cannot be changed by a reload: restart acmems",
+                )
 
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:

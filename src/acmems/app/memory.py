@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from acmems.app.founding import SharedAccounts
 from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
-from acmems.frontends.history import RecordedHistory
+from acmems.frontends.history import DeliveryNotes, RecordedHistory
 from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.issuing.limits.limit import Limit
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
@@ -27,7 +27,7 @@ from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
 from acmems.state.proofs import ProofLookups, ProofRecords
 from acmems.state.recorder import EventRecorder
-from acmems.state.sharing.accounts import AccountRecords
+from acmems.state.sharing.accounts import AccountRecords, SharedAccounts
 from acmems.state.sharing.leases import Leases
 from acmems.state.sharing.nodes import Node
 from acmems.state.sharing.shared_orders import SharedOrders
@@ -99,27 +99,24 @@ class StateMemory:
         else:
             self.orders = OrderRecords(database)
 
-    def history(self, issuer: IssuerIdentity, bus: Bus) -> RecordedHistory:
-        """Return what notes chains as they are issued and delivered.
+    def history(self, issuer: IssuerIdentity) -> RecordedHistory:
+        """Return what notes chains as they are issued.
 
         Args:
             issuer: whose chains these are.
-            bus: tells of deliveries.
 
         Raises:
             StateUnavailable: it cannot be read which are revoked.
         """
         self.chains.learn_revoked()
-        history = RecordedHistory(self.chains, issuer, self.clock)
-        bus.subscribe(history)
-        return history
+        return RecordedHistory(self.chains, issuer, self.clock)
 
     def attach_lookups(self, lookups: ProofLookups) -> None:
         """Let front ends answer for the proofs that other servers present."""
         lookups.attach(self.database, self._name)
 
     def record_events(self, bus: Bus, keep_events: Callable[[], datetime.timedelta]) -> None:
-        """Keep what happens from now on.
+        """Keep what happens from now on, and who gets which chain.
 
         Args:
             bus: tells of it.
@@ -129,6 +126,7 @@ class StateMemory:
             EventRecords(self.database), keep_events, node=socket.gethostname(), clock=self.clock
         )
         bus.subscribe(self._recorder)
+        bus.subscribe(DeliveryNotes(self.chains, self.clock))
         self._recorder.thread.start()
         self.threads += (self._recorder.thread,)
 
@@ -188,19 +186,22 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
 
 
 def accounting(
-    memory: StateMemory | None, config: Callable[[], Configuration], account_url: Callable[[], str | None]
+    memory: StateMemory | None,
+    directory: str,
+    limits: Callable[[], Sequence[Limit]],
+    account_url: Callable[[], str | None],
 ) -> LimitAccounting | None:
-    """Return what has orders count for the limits of the CA, None where there is no state for that.
+    """Return what has orders count for the limits of a CA, None where there is no state for that.
 
     Args:
         memory: the state.
-        config: returns the configuration of today.
+        directory: the URL of the CA's directory.
+        limits: returns the limits of today.
         account_url: returns the URL of the account, which its key may change under; None while that
             is not known.
     """
-    directory = config().account.directory_url
     if memory is None:
-        if config().limits:
+        if limits():
             logger.warning(
                 "the limits of the CA are not counted, because this server has no state: the CA itself "
                 "refuses what is too much"
@@ -211,7 +212,7 @@ def accounting(
         return None if (url := account_url()) is None else f"{directory} {url}"
 
     prior = PriorChains(memory.chains, memory.plans, directory, memory.clock)
-    return LimitAccounting(lambda: config().limits, account, memory.buckets, prior, memory.clock)
+    return LimitAccounting(limits, account, memory.buckets, prior, memory.clock)
 
 
 def tell_in_use(error: StateInUse) -> None:

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from acmems.app.accounts.running import Accounts
 from acmems.app.changes import carry_over, restart_needed
-from acmems.app.founding import AccountFounding
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
-from acmems.app.memory import accounting, attach_storages, open_memory
+from acmems.app.memory import attach_storages, open_memory
 from acmems.app.plans import PlannedListener, planned
-from acmems.app.renewals import RenewalUpkeep
 from acmems.app.tuning import raise_file_limit
+from acmems.app.upkeep.threads import Upkeep
 from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus
-from acmems.exceptions import (
-    AccountError,
-    CAError,
-    ConfigurationError,
-    DeadlinePassed,
-    RateLimited,
-)
+from acmems.exceptions import ConfigurationError
 from acmems.frontends.acts.contract import ActingParts
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.metrics.snapshot import Snapshot
-from acmems.frontends.resumption import Resumption
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.issuance import Issuance
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
@@ -42,7 +33,7 @@ from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
 from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.engines.contract import Database
 from acmems.state.opening import StateClaim
-from acmems.storages import IssuerIdentity, Storage
+from acmems.storages import Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.threads import HealthCheck, PeriodicThread
 
@@ -50,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
-UPKEEP_SECONDS = 30.0
-SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 RETIRE_SECONDS = 1.0
 ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
@@ -114,6 +103,8 @@ class Server:
         StateUnavailable: the state cannot be used.
 
     Attributes:
+        accounts: what it orders with.
+        issuances: turn requests into chains.
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
         perform: does what commands ask for.
     """
@@ -137,40 +128,21 @@ class Server:
         self._memory = None
         if share is None or share.state is not None:
             self._memory = open_memory(config, clock, None if share is None else share.state)
-        orders = None if self._memory is None else self._memory.orders
         attach_storages(config, self._memory)
         if self._memory is not None:
             self._memory.attach_lookups(config.context.lookups)
-        history = None if self._memory is None else self._memory.history(_identity(config), self.bus)
-        self.issuer = AcmeIssuer(
-            config.account,
-            config.mgmt.request_timeout,
-            clock,
-            memory=orders,
-            journal=None if self._memory is None else self._memory.journal,
-            processes=config.mgmt.processes,
-        )
-        accounts = None if self._memory is None else self._memory.shared_accounts
-        self._founding = AccountFounding(self.issuer, accounts, clock)
         policy = self._generation.policy
-        self.issuance = Issuance(
-            self.issuer,
-            _identity(config),
+        self.accounts = Accounts(
+            config,
+            lambda: self.config,
+            self._memory,
             self.bus,
             seconds=policy.seconds,
-            clock=clock,
-            most_at_once=config.mgmt.max_orders,
-            most_waiting=config.mgmt.max_waiting,
             subject=policy.subject,
-            memory=orders,
-            pauses=None if self._memory is None else self._memory.pauses,
-            history=history,
-            times=None if self._memory is None else self._memory.times,
-            limits=accounting(self._memory, lambda: self.config, lambda: self.issuer.account_url),
+            clock=clock,
         )
-        if self._memory is not None:
-            self.issuance.pauses.restore(self._memory.pauses.load())
-        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuance, self.bus, clock)
+        self.issuances = self.accounts.issuances
+        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock)
         self._signing = HttpService(
             front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
         )
@@ -179,40 +151,20 @@ class Server:
         self._is_watched_over = False
         self.is_serving = False
         self._is_stopping = False
-        # Each has a thread of its own, so that a slow DNS provider keeps no chain from being stored.
-        self._sweeping = PeriodicThread("acmems-sweep", self._sweep, UPKEEP_SECONDS, clock=clock)
-        self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         # There after a reload, until nothing is left of what was before.
         self._retiring: PeriodicThread | None = None
-        self._renewals: RenewalUpkeep | None = None
-        self._summing = PeriodicThread(
-            "acmems-sums", self._log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock
+        self._upkeep = Upkeep(
+            self.accounts,
+            self._memory,
+            config=lambda: self.config,
+            policy=lambda: self._generation.policy,
+            bus=self.bus,
+            log=self._log,
+            clock=clock,
         )
-        self._threads = [self._sweeping, self._saving, self._summing]
-        if self._memory is not None and history is not None:
-            self._memory.record_events(self.bus, lambda: self.config.state.keep_events)
-            resumption = Resumption(
-                self._memory.orders, lambda: self._generation.policy, self.issuance, history, clock=clock
-            )
-            seconds = self._memory.look_seconds
-            self._threads.append(
-                PeriodicThread(
-                    "acmems-resume", resumption.run, seconds, longest_pause=UPKEEP_SECONDS, clock=clock
-                )
-            )
-            self._renewals = RenewalUpkeep(
-                self._memory,
-                config=lambda: self.config,
-                policy=lambda: self._generation.policy,
-                issuer=self.issuer,
-                issuance=self.issuance,
-            )
-            self._threads.append(self._renewals.thread)
-        self._checking: threading.Thread | None = None  # asks the CA about the account
         self.perform = Performer(
             ActingParts(
-                self.issuer,
-                self.issuance,
+                self.accounts,
                 lambda: self._generation.policy,
                 self._all_storages,
                 None if self._memory is None else self._memory.chains,
@@ -263,8 +215,7 @@ class Server:
         else:
             self._listeners.use(listeners, self._share.sockets)
         try:
-            with self.issuer.directory.founding():
-                is_known = self._founding.find()
+            is_known = self.accounts.find()
         except BaseException:
             self._listeners.close()
             self._close_state()
@@ -272,17 +223,17 @@ class Server:
         self.is_serving = True
         self._listeners.start()
         self._control.start()
-        for thread in self._threads:
-            thread.start()
+        self._upkeep.start()
         self._watch_over()
         if is_known:
-            self._check_account_behind()
+            self.accounts.check_behind()
 
-    def start_acting(self, *, proves: bool) -> None:
+    def start_acting(self, *, proves: bool, account: str | None = None) -> None:
         """Get ready to act for a command; no client is served, and nothing is begun that nobody asked for.
 
         Args:
             proves: whether names may have to be proved.
+            account: the name of the account that it is about, None where that is not known yet.
 
         Raises:
             AccountError: there is no account.
@@ -291,7 +242,11 @@ class Server:
         if proves:
             planned = [each for each in self._planned(self.config) if each.validator is not None]
             self._listeners.commit(self._listeners.prepare(planned))
-        self.issuer.open(register=False)
+        for each in self.accounts:
+            if each.name == account:
+                each.issuer.open(register=False)
+            elif each is self.accounts.first or each.issuer.directory.has_key():
+                each.issuer.load_key()
 
     def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
         """Go by another configuration from now on, or change nothing.
@@ -328,9 +283,9 @@ class Server:
         self._listeners.commit(change)
         self._retire_behind()
         self._watch_over()
-        self.issuance.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
-        self.issuer.reconfigure(config.account, config.mgmt.request_timeout)
-        self._check_account_behind()
+        self.issuances.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
+        self.accounts.reconfigure(config)
+        self.accounts.check_behind()
 
     def retire(self, deadline: Deadline) -> None:
         """Stop accepting, let running requests finish, and keep what could not be kept; `stop` is to follow.
@@ -338,14 +293,12 @@ class Server:
         Args:
             deadline: when to give up.
         """
-        for thread in self._threads:
-            if thread is not self._saving:
-                thread.close()
+        self._upkeep.retire()
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
         for listener in self._listeners.for_clients:
             listener.drain(deadline)
-        while self.issuance.workload.unsaved and not deadline.passed:
+        while self.issuances.workload.unsaved and not deadline.passed:
             self.clock.sleep(min(UNSAVED_SECONDS, deadline.remaining))
 
     def stop(self) -> None:
@@ -354,35 +307,39 @@ class Server:
         self._control.close()
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
-        for thread in (*self._threads, self._retiring):
-            if thread is not None:
-                thread.close()
-        if self._renewals is not None:
-            self._renewals.stop()
+        self._upkeep.stop()
+        if self._retiring is not None:
+            self._retiring.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
         for listener in self._listeners.for_clients:
             listener.stop_accepting()
-        self.issuance.let_go()
+        self.issuances.let_go()
         for listener in self._listeners.for_clients:
             if not listener.drain(deadline):
                 logger.warning("some requests were not finished in time; asking again continues their orders")
-        self.issuance.drain(deadline)
+        self.issuances.drain(deadline)
         if self._memory is not None:
             self._memory.leave()
-        self.issuer.stop()
-        self.issuance.close(self.clock.deadline(WITHDRAW_SECONDS))
+        self.accounts.stop()
+        self.issuances.close(self.clock.deadline(WITHDRAW_SECONDS))
         self._listeners.close()
-        self.issuer.close()
+        self.accounts.close()
         self._control.drain(self.clock.deadline(ACT_SECONDS))
         self._close_state()
         self._log.tell()
+
+    @property
+    def issuers(self) -> Sequence[AcmeIssuer]:
+        """What speaks to CAs, one for each account."""
+        return [each.issuer for each in self.accounts]
 
     @property
     def watched(self) -> tuple[HealthCheck, ...]:
         """What has threads that the server needs."""
         state = () if self._memory is None else self._memory.threads
         served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
-        return (*served, self.issuer.loop, self.issuance, *self._threads, *state)
+        ordering = [each for account in self.accounts for each in (account.issuer.loop, account.issuance)]
+        return (*served, *ordering, *self._upkeep.threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -407,31 +364,10 @@ class Server:
         named = [*self.config.storages.values(), *(block.storage for block in self.config.auth.blocks)]
         return list(dict.fromkeys(named))
 
-    def _save(self) -> None:
-        """Store what could not be stored, and keep what is known of chains up to date."""
-        self.issuance.save_kept()
-        if self._memory is not None:
-            self._memory.keep_up()
-            self._founding.follow()
-
     def _close_state(self) -> None:
         self.config.context.lookups.close()
         if self._memory is not None:
             self._memory.close()
-
-    def _check_account_behind(self) -> None:
-        """Ask the CA about the account, which nobody waits for: stored chains are delivered without it."""
-        if self._checking is None or not self._checking.is_alive():
-            self._checking = threading.Thread(target=self._check_account, name="acmems-account", daemon=True)
-            self._checking.start()
-
-    def _check_account(self) -> None:
-        try:
-            self.issuer.ensure_opened()
-        except (AccountError, CAError, RateLimited, DeadlinePassed) as error:
-            if not self._is_stopping:
-                # The first order asks again.
-                logger.error("stored chains are delivered, but nothing can be ordered: %s", error)  # noqa: TRY400 - its words tell all
 
     @property
     def signing(self) -> StreamService:
@@ -475,16 +411,13 @@ class Server:
             self._is_watched_over = True
             self._lazy_monitoring().start()
 
-    def _sweep(self) -> None:
-        self.issuer.sweep(self.config.validators, self._sweeping.progress)
-
     def _retire_behind(self) -> None:
         """Let go of listeners that are kept for running orders, as these end."""
         if self._retiring is not None:
             self._retiring.close()
 
         def retire() -> None:
-            if self._listeners.retire(self.issuance.uses):
+            if self._listeners.retire(self.issuances.uses):
                 retiring.close()
 
         retiring = PeriodicThread(
@@ -492,7 +425,3 @@ class Server:
         )
         self._retiring = retiring
         retiring.start()
-
-
-def _identity(config: Configuration) -> IssuerIdentity:
-    return IssuerIdentity(config.account.directory_url, config.account.profile)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
 from acmems.challenges import Validator
 from acmems.net.address import IPNetwork, parse_network
-from acmems.settings.findings import Location
+from acmems.settings.findings import Location, hint
 from acmems.settings.grammar import Option, Section
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
@@ -29,6 +29,10 @@ class PlugIns(Protocol):
     @property
     def storages(self) -> Mapping[str, Storage]:
         """Storages by name."""
+
+    @property
+    def accounts(self) -> Mapping[str, object]:
+        """Accounts by name, which turn requests into chains; the one without a name has an empty one."""
 
     @property
     def default_validators(self) -> tuple[Validator, ...]:
@@ -79,6 +83,13 @@ class Block:
             _known(config.storages),
             config.default_storage,
             meaning="name of the storage in which chains are kept",
+        )
+        self.issuers: tuple[str, ...] = read.one(
+            "issuer",
+            _names(config.accounts),
+            ("",),
+            meaning="names of accounts, separated by commas, in order of preference: the first orders whose "
+            "CA works and issues what is asked for; an empty name is `[account]` (default)",
         )
         self.max_orders: int | None = read.one(
             "max-orders",
@@ -182,6 +193,22 @@ def listed(table: Mapping[str, Named]) -> Callable[[str], tuple[Named, ...]]:
         if len(set(names)) < len(names):
             raise ValueError(f"{text!r} names one twice")
         return tuple(map(known, names))
+
+    return parse
+
+
+def _names(table: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser that accepts one or more names in a table, with commas between, and returns these."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(","))
+        if len(set(names)) < len(names):
+            raise ValueError(f"{text!r} names one twice")
+        for name in names:
+            if name not in table:
+                known = ", ".join(f'[account "{each}"]' if each else "[account]" for each in table)
+                raise ValueError(f'there is no [account "{name}"]{hint(name, table)}; there is {known}')
+        return names
 
     return parse
 

@@ -18,6 +18,8 @@ from acmems.frontends.acts.rotation import described
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import KEY_TYPES
+from acmems.issuers.acme.options import AccountOptions
+from acmems.settings.findings import hint
 from acmems.text import one_line
 
 HELP = "show, register or deactivate the ACME account, or give it another key"
@@ -45,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
         help=f"type of the new key: {', '.join(KEY_TYPES)}; 'key-type' in [account] unless given",
     )
     for each in parsers.values():
+        each.add_argument(
+            "--account", metavar="NAME", default="", help='that of [account "NAME"], not of [account]'
+        )
         each.add_argument("--json", action="store_true", help="print one JSON document")
     return list(parsers.values())
 
@@ -57,6 +62,13 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         AcmeException: it cannot be done.
     """
     preflight.require_account(config)
+    if options.account not in config.accounts:
+        complain(
+            f"acmems: there is no [account {json.dumps(options.account)}] in the configuration"
+            f"{hint(options.account, config.accounts)}"
+        )
+        return ExitCode.UNUSABLE
+    account_options = config.accounts[options.account]
     ending = options.action == "deactivate"
     if ending and not options.yes and not sys.stdin.isatty():
         complain(
@@ -65,23 +77,23 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         return ExitCode.UNUSABLE
     logs.configure(options.logging or config.logging)
     if options.action == "rotate-key":
-        account = acting.act(config, "rotate-key", {"key_type": options.key_type})
-    elif ending and not options.yes and not _may_end(config):
+        account = acting.act(config, "rotate-key", {"account": options.account, "key_type": options.key_type})
+    elif ending and not options.yes and not _may_end(config, account_options):
         complain("acmems: nothing was changed")
         return ExitCode.FAILED
     elif ending:
-        account = acting.act(config, "deactivate", {})
+        account = acting.act(config, "deactivate", {"account": options.account})
     else:
-        with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+        with contextlib.closing(AcmeIssuer(account_options, config.mgmt.request_timeout)) as issuer:
             found = _register(issuer) if options.action == "register" else issuer.open(register=False)
             account = described(issuer, found)
     _print(account, as_json=options.json)
     return ExitCode.DONE
 
 
-def _may_end(config: Configuration) -> bool:
+def _may_end(config: Configuration, account: AccountOptions) -> bool:
     """Ask a person whether the account is to end."""
-    with contextlib.closing(AcmeIssuer(config.account, config.mgmt.request_timeout)) as issuer:
+    with contextlib.closing(AcmeIssuer(account, config.mgmt.request_timeout)) as issuer:
         url = issuer.open(register=False).url
     return confirmed(f"Deactivate {one_line(url)} for ever? Nothing more can be ordered with it.")
 

@@ -46,7 +46,7 @@ def act(
             return answer
         with _sole(directory) as is_sole:
             if is_sole and _is_state_free(config):
-                with app.acting(config, proves=proves) as server:
+                with app.acting(config, proves=proves, account=arguments.get("account")) as server:
                     return server.perform(name, arguments, who_is(os.geteuid()), _progress)
         if deadline.passed:
             raise ActFailed(

@@ -36,4 +36,5 @@ def granted_again(policy: SigningPolicy, body: bytes, block: str | None) -> Acce
         grants=found.grants,
         most_orders=found.max_orders,
         subject=policy.subject,
+        issuers=found.issuers,
     )

@@ -14,10 +14,26 @@ from acmems.x509.chain import Chain
 _NOBODY = "-"  # in the place of a client, or of a reference, where there is none
 
 
-class RecordedHistory:
-    """Notes chains that are issued, and who gets them: `acmems.issuing.contract.ChainHistory`.
+class DeliveryNotes:
+    """Notes who gets which chain; it is subscribed to the bus.
 
-    It is subscribed to the bus.
+    Args:
+        records: where chains are noted.
+        clock: for dates.
+    """
+
+    def __init__(self, records: ChainRecords, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+
+    def __call__(self, event: Event) -> None:
+        """Count a chain that was sent."""
+        if isinstance(event, DeliveredEvent) and event.fingerprint is not None:
+            self._records.asked(event.fingerprint, event.client, self._clock.now())
+
+
+class RecordedHistory:
+    """Notes chains that are issued by one account: `acmems.issuing.contract.ChainHistory`.
 
     Args:
         records: where chains are noted.
@@ -29,11 +45,6 @@ class RecordedHistory:
         self._records = records
         self._issuer = issuer
         self._clock = clock
-
-    def __call__(self, event: Event) -> None:
-        """Count a chain that was sent."""
-        if isinstance(event, DeliveredEvent) and event.fingerprint is not None:
-            self._records.asked(event.fingerprint, event.client, self._clock.now())
 
     def issued(self, identity: str, accepted: AcceptedRequest, chain: Chain) -> None:
         """Note a chain, which is written with the next change: a storage that keeps it waits by itself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from acmems.exceptions import (
@@ -18,7 +18,7 @@ from acmems.frontends.granting import granted_again
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.certificates.renewal_info import fetch
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.issuance import Issuance
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.renewal.planner import NotRenewable, RenewalAnswer
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.chains import ChainRecord, ChainRecords
@@ -32,40 +32,52 @@ _QUESTION_SECONDS = 30.0  # for which an answer is waited for; it is asked again
 
 
 class RenewalQuestions:
-    """Asks the CA when chains are to be renewed, some at a time.
+    """Asks CAs when chains are to be renewed, some at a time.
 
     Args:
-        issuer: asks about one.
-        directory: the URL of the CA's directory.
+        issuers: what asks each of them, by the URLs of their directories.
     """
 
-    def __init__(self, issuer: AcmeIssuer, directory: str) -> None:
-        self._issuer = issuer
-        self._directory = directory
+    def __init__(self, issuers: Mapping[str, AcmeIssuer]) -> None:
+        self._issuers = issuers
 
     def __call__(
         self, plans: Sequence[RenewalRecord]
     ) -> Iterable[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]:
-        """Return what the CA says about chains; once it does not answer, it is not asked about the others."""
+        """Return what CAs say about chains; one that does not answer is not asked about the others."""
+        by_directory: dict[str, list[RenewalRecord]] = {}
+        for plan in plans:
+            by_directory.setdefault(plan.directory, []).append(plan)
+        answers: list[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]] = []
+        for directory, theirs in by_directory.items():
+            issuer = self._issuers.get(directory)
+            if issuer is None:
+                answers += [(plan, None) for plan in theirs]
+            else:
+                answers += self._ask(issuer, theirs)
+        return answers
+
+    def _ask(
+        self, issuer: AcmeIssuer, plans: Sequence[RenewalRecord]
+    ) -> Sequence[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]:
         answers: list[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]] = []
         waiting = iter(plans)
 
         def work() -> Steps[None]:
             for plan in waiting:
-                answer = yield from self._answer(plan)
+                answer = yield from self._answer(issuer, plan)
                 answers.append((plan, answer))
                 if isinstance(answer, CAUnavailable | DeadlinePassed | RateLimited):
                     return
 
-        if plans:
-            self._issuer.run(gather([work() for _ in range(_QUESTIONS_AT_ONCE)]))
+        issuer.run(gather([work() for _ in range(_QUESTIONS_AT_ONCE)]))
         return answers
 
-    def _answer(self, plan: RenewalRecord) -> Steps[RenewalAnswer | AcmeException | None]:
-        if plan.certificate is None or plan.directory != self._directory:
+    def _answer(self, issuer: AcmeIssuer, plan: RenewalRecord) -> Steps[RenewalAnswer | AcmeException | None]:
+        if plan.certificate is None:
             return None
         try:
-            session, clock = self._issuer.client.session, self._issuer.clock
+            session, clock = issuer.client.session, issuer.clock
             deadline = clock.deadline(_QUESTION_SECONDS)
             return (yield from fetch(session, plan.certificate, deadline, clock.now()))
         except AcmeException as error:
@@ -78,16 +90,16 @@ class AheadRenewal:
     Args:
         chains: those that were issued.
         policy: returns the policy of today, which may not grant any more what it granted then.
-        issuance: orders them.
+        issuances: order them.
         clock: for dates.
     """
 
     def __init__(
-        self, chains: ChainRecords, policy: Callable[[], SigningPolicy], issuance: Issuance, clock: Clock
+        self, chains: ChainRecords, policy: Callable[[], SigningPolicy], issuances: Issuances, clock: Clock
     ) -> None:
         self._chains = chains
         self._policy = policy
-        self._issuance = issuance
+        self._issuances = issuances
         self._clock = clock
         self._is_stopped = False
 
@@ -103,7 +115,7 @@ class AheadRenewal:
         """
         renewed: Future[None] = Future()
         try:
-            issued = self._issuance.issue(self._accepted(chain))
+            issued = self._issuances.issue(self._accepted(chain))
         except Exception as error:  # noqa: BLE001 - whatever it is, the planner notes it
             renewed.set_exception(error)
             return renewed
@@ -131,8 +143,12 @@ class AheadRenewal:
             raise NotRenewable(str(error)) from error
         if not accepted.storage.renews_ahead:
             raise NotRenewable("its storage has 'renew = asked': it is renewed when its client asks")
-        if self._issuance.key(accepted.request).digest != chain.identity:
+        account = self._issuances.identities(accepted).get(chain.identity)
+        if account is None:
             raise NotRenewable("it would be ordered from another CA, or by another profile, by now")
+        others = tuple(name for name in accepted.issuers if name != account)
+        if self._issuances.fresh(dataclasses.replace(accepted, issuers=others)) is not None:
+            raise NotRenewable("there is a certificate of another CA by now, which serves as well")
         lifetime, seen = chain.not_after - chain.not_before, self._chains.last_seen(chain.identity)
         if seen is None or seen + lifetime < self._clock.now():
             raise NotRenewable("its client has not asked for as long as a certificate is valid")

@@ -12,7 +12,7 @@ from acmems.exceptions import AcmeException, PolicyRefusal
 from acmems.frontends.granting import granted_again
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.contract import ChainHistory
-from acmems.issuing.issuance import Issuance
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.orders import OrderRecord
 from acmems.system.clock import SYSTEM, Clock
@@ -40,8 +40,9 @@ class Resumption:
     Args:
         orders: what is known of them.
         policy: returns the policy of today, which may not grant any more what it granted then.
-        issuance: finishes them.
-        history: told of chains that were stored before the last process could note them.
+        issuances: finish them.
+        history: returns what is told of an account's chains that were stored before the last process could
+            note them, given its name.
         clock: for dates, and for the time between two tries.
     """
 
@@ -51,14 +52,14 @@ class Resumption:
         self,
         orders: LeftOrders,
         policy: Callable[[], SigningPolicy],
-        issuance: Issuance,
-        history: ChainHistory,
+        issuances: Issuances,
+        history: Callable[[str], ChainHistory],
         *,
         clock: Clock = SYSTEM,
     ) -> None:
         self._orders = orders
         self._policy = policy
-        self._issuance = issuance
+        self._issuances = issuances
         self._clock = clock
         self._history = history
         self._running: dict[str, Future[Delivery]] = {}
@@ -86,7 +87,7 @@ class Resumption:
         try:
             accepted = self._accepted(record)
             names = ", ".join(accepted.request.names)
-            future = self._running[record.identity] = self._issuance.issue(accepted)
+            future = self._running[record.identity] = self._issuances.issue(accepted)
         except PolicyRefusal as error:
             logger.warning("an order that was left is not finished: %s", error)
             self._orders.discard(record)
@@ -103,15 +104,22 @@ class Resumption:
             PolicyRefusal: it does not.
         """
         accepted = granted_again(self._policy(), record.csr, record.block)
-        if self._issuance.key(accepted.request).digest != record.identity:
-            names = ", ".join(accepted.request.names)
+        account = self._issuances.identities(accepted).get(record.identity)
+        names = ", ".join(accepted.request.names)
+        if account is None:
             raise PolicyRefusal(f"{names} is ordered from another CA, or by another profile, by now")
+        others = tuple(name for name in accepted.issuers if name != account)
+        if self._issuances.fresh(dataclasses.replace(accepted, issuers=others)) is not None:
+            raise PolicyRefusal(f"{names} has a certificate of another CA by now")
         # What is stored may be fresh, where a person had a certificate renewed: the order is for a newer one.
-        is_for_newer = self._history.is_older(record.identity, record.begun)
-        return dataclasses.replace(accepted, gone=lambda: True, is_wanted_anew=is_for_newer)
+        is_for_newer = self._history(account).is_older(record.identity, record.begun)
+        return dataclasses.replace(
+            accepted, gone=lambda: True, is_wanted_anew=is_for_newer, issuers=(account,)
+        )
 
     def _note_end(self, record: OrderRecord, accepted: AcceptedRequest, future: Future[Delivery]) -> None:
         """Forget an order whose chain was there already; all else the issuance has noted."""
         if future.exception() is None and future.result().source == "stored":
-            self._history.issued(record.identity, accepted, future.result().chain)
+            history = self._history(accepted.issuers[0])
+            history.issued(record.identity, accepted, future.result().chain)
             self._orders.discard(record)

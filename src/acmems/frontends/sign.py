@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from email.message import Message
-from typing import Any
+from typing import Any, Protocol
 
 from acmems.auth import Authenticator, Processor
 from acmems.auth.processor import Grant, client_ip, client_name
@@ -18,7 +18,6 @@ from acmems.events import AnsweredEvent, Bus, DeliveredEvent, Event
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.application import FrontEnd
 from acmems.frontends.problems import CLOSING, TOLD_IN_SUMS, failure_event, is_refusal, problem_response
-from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, Handling, HttpResponse
 from acmems.storages import Storage
@@ -47,12 +46,19 @@ class SigningPolicy:
     subject: SubjectPolicy
 
 
+class Issuing(Protocol):
+    """What turns accepted requests into chains."""
+
+    def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
+        """Return a chain for an accepted request; raises an `AcmeException` where there is none at once."""
+
+
 class SignFrontEnd(FrontEnd):
     """The application of the listeners that machines ask.
 
     Args:
         policy: returns what holds now.
-        issuance: turns accepted requests into chains.
+        issuances: turn accepted requests into chains.
         bus: told of refusals and failures.
         clock: for durations.
     """
@@ -60,11 +66,11 @@ class SignFrontEnd(FrontEnd):
     name = "sign"
 
     def __init__(
-        self, policy: Callable[[], SigningPolicy], issuance: Issuance, bus: Bus, clock: Clock = SYSTEM
+        self, policy: Callable[[], SigningPolicy], issuances: Issuing, bus: Bus, clock: Clock = SYSTEM
     ) -> None:
         super().__init__(bus, clock)
         self.policy = policy
-        self.issuance = issuance
+        self.issuances = issuances
 
     def begin(self, exchange: Exchange) -> Handling:
         """Check a request by its path, method, address and the form of its headers."""
@@ -109,7 +115,7 @@ class _SignRequest:
             )
             policy = self._policy
             accepted = replace(accepted, seconds=policy.seconds, subject=policy.subject)
-            future = self._front_end.issuance.issue(accepted)
+            future = self._front_end.issuances.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
             return
@@ -201,6 +207,7 @@ def accepted_request(
         grant.block.grants,
         grant.block.max_orders,
         arrived,
+        issuers=grant.block.issuers,
     )
 
 

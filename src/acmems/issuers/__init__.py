@@ -1,1 +1,1 @@
-"""What turns a request into a chain: ACME CAs."""
+"""What turns a request into a chain: ACME CAs; and whether one is worth a request at the moment."""

@@ -135,6 +135,10 @@ class Issuer(Protocol):
     def key_digest(self) -> str | None:
         """The SHA-256 of its account's public key, which nobody gets a certificate for."""
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which its CA has answered nothing that was asked; 0 while nothing is."""
+
     def obtain(
         self,
         request: CertificateRequest,

@@ -15,6 +15,7 @@ from acmems.exceptions import (
     CertificateUnusable,
     ClocksDiffer,
 )
+from acmems.issuers.breaker import CircuitBreaker
 from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import (
     ChainHistory,
@@ -79,10 +80,10 @@ class Issuance:
         history: keeps what is known of chains that were issued, None for nothing.
         times: tells whether a chain is due; None: by its lifetime alone.
         limits: has orders count for the limits of the CA, None where nothing is counted.
+        name: what its health is told by.
     """
 
     HANGING_SECONDS = 1800.0  # beyond the time of an issuance; withdrawing its proofs may take minutes
-    name = "issuance"
 
     def __init__(
         self,
@@ -102,7 +103,9 @@ class Issuance:
         history: ChainHistory | None = None,
         times: RenewalTimes | None = None,
         limits: LimitAccounting | None = None,
+        name: str = "issuance",
     ) -> None:
+        self.name = name
         times = RenewalTimes() if times is None else times
         self._limits = limits
         self._history = history
@@ -114,6 +117,7 @@ class Issuance:
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
         self.pauses = Pauses(clock, identity.directory, pauses)
+        self.breaker = CircuitBreaker(clock)
         self.claims = OrderClaims(memory, history, self.pauses, times, clock)
         self._storages = StorageAccess(issuer.loop, identity)
         self._chains = KeptChains(
@@ -142,17 +146,61 @@ class Issuance:
             StorageUnavailable: the storage cannot tell what it holds.
             CAUnavailable: nothing is stored, and the server is stopping.
         """
-        request = accepted.request
-        refuse_key_of_account(request, self.issuer.key_digest)
-        refuse_compromised_key(request, self._history)
+        self.admit(accepted)
+        return self.attempt(accepted)
+
+    def admit(self, accepted: AcceptedRequest) -> None:
+        """Refuse what is never issued, and tell that a request has come.
+
+        Raises:
+            PayloadInvalid: the CSR is for the account's own key, or for a compromised one.
+        """
+        refuse_key_of_account(accepted.request, self.issuer.key_digest)
+        refuse_compromised_key(accepted.request, self._history)
         self.bus.emit(RequestedEvent(**accepted.known(self.issuer.account_url)))
-        key, ended = self.key(request), self._table.ended
+
+    def attempt(self, accepted: AcceptedRequest) -> Future[Delivery]:
+        """Return a chain for a request that was admitted; as `issue`."""
+        key, ended = self.key(accepted.request), self._table.ended
         client = self._waiting(accepted)
         if accepted.storage.is_local:
             self._answer(key, client, self._chains.fresh(key, accepted), ended)
         else:
             self._submit(self._look_up(key, client, ended), [client])
         return client.future
+
+    def fresh(self, accepted: AcceptedRequest) -> Chain | None:
+        """Return the chain that is stored for a request and needs no renewal, None for none; it blocks.
+
+        Raises:
+            StorageUnavailable: the storage cannot tell what it holds.
+        """
+        return self._chains.fresh(self.key(accepted.request), accepted)
+
+    def look_up(self, accepted: AcceptedRequest) -> Steps[Chain | None]:
+        """Return what `fresh` does, without blocking the loop."""
+        return (yield from self._storages.look_up(lambda: self.fresh(accepted)))
+
+    def is_running(self, accepted: AcceptedRequest) -> bool:
+        """Tell whether a request would join another one for the same."""
+        return self._table.has(self.key(accepted.request))
+
+    def stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
+        """Return the stored chain to send in the place of an error, None if there is none that is valid.
+
+        Args:
+            accepted: what is asked for.
+            error: why there is no new one.
+        """
+        # A chain that is out of date by a wrong clock may be good by that of the CA.
+        now = error.theirs if isinstance(error, ClocksDiffer) else self.clock.now()
+        chain = yield from self._storages.call(accepted.storage, lambda: self._chains.usable(accepted, now))
+        if chain is None:
+            return None
+        reason = f"{error}; the stored chain is sent"
+        known = accepted.known(self.issuer.account_url)
+        self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **known))
+        return Delivery(chain, "stale")
 
     @property
     def workload(self) -> Workload:
@@ -314,9 +362,9 @@ class Issuance:
             outcome: Delivery | Exception = error
             storage = each.accepted.storage
             try:
-                if isinstance(error, AcmeException):
+                if isinstance(error, AcmeException) and each.accepted.takes_stale:
                     if storage not in found:
-                        found[storage] = yield from self._stale(each.accepted, error)
+                        found[storage] = yield from self.stale(each.accepted, error)
                     outcome = found[storage] or error
             except Exception as failure:  # noqa: BLE001 - whatever it is, who waits must hear of it
                 outcome = stopping() if isinstance(failure, CancelledError) else failure
@@ -348,18 +396,6 @@ class Issuance:
                 return Delivery(fresh, "stored")
         return (yield from self.claims.obtain(running, lambda: self._order(key, accepted)))
 
-    def _stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
-        """Return the stored chain to send in the place of an error, None if there is none that is valid."""
-        # A chain that is out of date by a wrong clock may be good by that of the CA.
-        now = error.theirs if isinstance(error, ClocksDiffer) else self.clock.now()
-        chain = yield from self._storages.call(accepted.storage, lambda: self._chains.usable(accepted, now))
-        if chain is None:
-            return None
-        reason = f"{error}; the stored chain is sent"
-        known = accepted.known(self.issuer.account_url)
-        self.bus.emit(FailedEvent(stage="renew", status=200, reason=reason, **known))
-        return Delivery(chain, "stale")
-
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
@@ -369,11 +405,13 @@ class Issuance:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
             self.pauses.note(accepted, error)
+            self.breaker.note(error)
             if self._limits is not None:
                 self._limits.note(error, accepted.request, accepted.block)
             self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
             raise
         self.pauses.clear(accepted)
+        self.breaker.note(None)
         self._check_dates(accepted, chain)
         self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain

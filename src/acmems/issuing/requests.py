@@ -39,6 +39,8 @@ class AcceptedRequest:
         seconds: how long the client waits; None: as long as the issuance lets all wait.
         subject: what the subject of the certificate may hold; None: what the issuance lets all hold.
         is_wanted_anew: whether no chain will do that is there already.
+        issuers: names of the accounts that may order it, best first.
+        takes_stale: whether a stored chain that is due will do where there is no new one.
     """
 
     request: CertificateRequest
@@ -54,6 +56,8 @@ class AcceptedRequest:
     seconds: float | None = None
     subject: SubjectPolicy | None = None
     is_wanted_anew: bool = False
+    issuers: tuple[str, ...] = ("",)
+    takes_stale: bool = True
 
     @property
     def owner(self) -> tuple[str | None, str]:
@@ -85,7 +89,12 @@ class AcceptedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A chain to send, and where it came from."""
+    """A chain to send, and where it came from.
+
+    Args:
+        chain: the chain.
+        source: where it came from.
+    """
 
     chain: Chain
     source: Source

@@ -118,6 +118,11 @@ class IssuanceTable:
         with self._lock:
             self._queue.most_running, self._queue.most_waiting = most_running, most_waiting
 
+    def has(self, key: IssuanceKey) -> bool:
+        """Tell whether one for the same runs or waits for its turn."""
+        with self._lock:
+            return key in self._running
+
     def hang(self, seconds: float) -> bool:
         """Tell whether so many run for longer than some seconds that a client may get no place any more."""
         now = self._clock.monotonic()

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
 from acmems.settings.options import Options
@@ -23,10 +23,19 @@ class IssuerIdentity:
     Args:
         directory: the URL of the CA's ACME directory.
         profile: the ACME profile of its orders, None for the CA's default.
+        account: the name of the account, where it is not the first that orders so at this CA.
+        owns_unmarked: whether chains are its own of which 0.3 to 0.5 did not note whose they are.
     """
 
     directory: str
     profile: str | None = None
+    account: str | None = None
+    owns_unmarked: bool = field(default=True, compare=False)
+
+    @property
+    def parts(self) -> list[str | None]:
+        """What is written down of it."""
+        return [self.directory, self.profile, *([] if self.account is None else [self.account])]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -44,7 +53,7 @@ def identity_digest(
         identifiers: the names, sorted.
     """
     names = [f"{identifier.type}:{identifier.value}" for identifier in identifiers]
-    identity = [issuer.directory, issuer.profile, key_digest, must_staple, names]
+    identity = [*issuer.parts[:2], key_digest, must_staple, names, *issuer.parts[2:]]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 

@@ -205,6 +205,7 @@ class FileStorage:
         description = {
             "directory": issuer.directory,
             "profile": issuer.profile,
+            **({} if issuer.account is None else {"account": issuer.account}),
             # Tells this chain from one that somebody else, or half a write, put beside this file.
             "sha256": hashlib.sha256(chain.pem).hexdigest(),
         }
@@ -285,17 +286,18 @@ class FileStorage:
         path = f"{entry}/acmems.json"
         try:
             found = json.loads(files.read(path, _LARGEST_ORIGIN))
-            told = (found["directory"], found["profile"], found["sha256"])
+            told = IssuerIdentity(found["directory"], found["profile"], found.get("account"))
+            digest = found["sha256"]
         except OSError as error:
             if error.errno in _MISSING:
-                return True
+                return issuer.owns_unmarked
             if error.errno not in _DAMAGED:
                 raise self._unavailable("cannot be read", error) from error
             reason = error.strerror
         except (ValueError, LookupError, TypeError, RecursionError):
             reason = "it does not say whose chain lies beside it"
         else:
-            return told == (issuer.directory, issuer.profile, hashlib.sha256(chain.pem).hexdigest())
+            return told == issuer and digest == hashlib.sha256(chain.pem).hexdigest()
         # Left where it is until the next chain is stored here: without it, a chain of another CA would
         # look like one of 0.5's.
         self._warn("a damaged description of a stored chain, which is not used", path, reason)

@@ -104,7 +104,7 @@ class StoredTree:
         """Return whose chain lies beside a description; 0.3 to 0.5 made none."""
         try:
             told = json.loads(files.read(path, _LARGEST_FILE))
-            issuer = IssuerIdentity(told["directory"], told["profile"])
+            issuer = IssuerIdentity(told["directory"], told["profile"], told.get("account"))
             is_about_it = told["sha256"] == hashlib.sha256(chain.pem).hexdigest()
         except FileNotFoundError:
             return self._issuer

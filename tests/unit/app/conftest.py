@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.running import Issuer
 
-from acmems.app import server as servers
+from acmems.app.accounts import running
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def issuer(monkeypatch: pytest.MonkeyPatch) -> type[Issuer]:
     """What all servers here have for an issuer."""
     monkeypatch.setattr(Issuer, "told", [], raising=False)
     monkeypatch.setattr(Issuer, "error", None)
-    monkeypatch.setattr(servers, "AcmeIssuer", Issuer)
+    monkeypatch.setattr(running, "AcmeIssuer", Issuer)
     return Issuer
 
 

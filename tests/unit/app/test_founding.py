@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from tests.sharing import Sharer, sharing, unwritable
 
-from acmems.app.founding import AccountFounding, SharedAccounts
+from acmems.app.accounts.founding import AccountFounding
 from acmems.exceptions import AccountError, CAUnavailable
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
-from acmems.state.sharing.accounts import AccountRecord, AccountRecords
+from acmems.state.sharing.accounts import AccountRecord, AccountRecords, SharedAccounts
 from acmems.system.clock import SYSTEM
 
 URL = "https://ca.example.org/directory"

@@ -16,6 +16,7 @@ from tests.running import ACCOUNT, LINES, Issuer, configuration, is_open, runnin
 
 from acmems.app import plans, process
 from acmems.app import server as servers
+from acmems.app.upkeep.threads import UPKEEP_SECONDS
 from acmems.challenges import http01
 from acmems.exceptions import AccountError, CAUnavailable, StorageUnavailable
 from acmems.frontends import options
@@ -251,7 +252,7 @@ class TestStop:
 
 def hurried(event: threading.Event, seconds: float) -> bool:
     """Wait as a clock does, but not for the next upkeep."""
-    return event.wait(0.001 if seconds >= servers.UPKEEP_SECONDS else seconds)
+    return event.wait(0.001 if seconds >= UPKEEP_SECONDS else seconds)
 
 
 class TestUpkeep:
@@ -337,7 +338,7 @@ class TestUpkeep:
             for _step in range(5):
                 now[0] += 1000
                 on_progress()
-                healthy.append(server._sweeping.is_healthy())
+                healthy.append(server._upkeep._sweeping.is_healthy())
             done.set()
 
         monkeypatch.setattr(issuer, "sweep", sweep)
@@ -352,8 +353,8 @@ class TestUpkeep:
     ) -> None:
         """A server without one of its threads is not healthy."""
         with running(configuration(folder)) as server:
-            server._saving.close()
-            server._saving._thread.join(30)
+            server._upkeep._saving.close()
+            server._upkeep._saving._thread.join(30)
             assert not server.is_healthy()
 
 

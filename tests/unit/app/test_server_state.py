@@ -28,9 +28,9 @@ def test_a_storage_in_the_state(folder: Path) -> None:
         with running(in_state(folder)) as server:
             storage = server.config.storages["disk"]
             assert isinstance(storage, SqlStorage)
-            found = storage.find(request, server.issuance.identity)
+            found = storage.find(request, server.accounts.first.identity)
             assert found == (chain if is_later else None)
-            storage.store(request, chain, server.issuance.identity)
+            storage.store(request, chain, server.accounts.first.identity)
 
 
 def test_a_reload_brings_it(folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_is_revoked_is_known_from_the_start(folder: Path) -> None:
     chain = make_chain(make_request())
     with running(in_state(folder)) as server:
         storage = server.config.storages["disk"]
-        storage.store(make_request(), chain, server.issuance.identity)
+        storage.store(make_request(), chain, server.accounts.first.identity)
         assert server._memory is not None
         server._memory.chains.revoking(chain.fingerprint, "keyCompromise").result(30)
     with running(configuration(folder)) as server:
@@ -72,7 +72,7 @@ def test_deliveries_are_written_when_it_stops(folder: Path) -> None:
     with running(in_state(folder)) as server:
         assert server._memory is not None
         storage, records = server.config.storages["disk"], server._memory.chains
-        storage.store(make_request(), chain, server.issuance.identity)
+        storage.store(make_request(), chain, server.accounts.first.identity)
         records.asked(chain.fingerprint, "192.0.2.1", chain.not_before)
     with running(in_state(folder)) as server:
         assert server._memory is not None

@@ -12,7 +12,7 @@ from tests.chains import make_request
 from tests.issuing import IDENTITY, House
 
 from acmems.events import AnsweredEvent, DeliveredEvent
-from acmems.frontends.history import RecordedHistory
+from acmems.frontends.history import DeliveryNotes, RecordedHistory
 from acmems.state.chains import ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import NoStorage, digest_of
@@ -63,8 +63,9 @@ def test_a_chain_that_is_issued(recording: Recording) -> None:
 def test_a_chain_that_is_delivered(recording: Recording) -> None:
     """Each delivery is counted; other answers are not."""
     chain = recording.house.ask(REQUEST).chain
+    notes = DeliveryNotes(recording.records, Clock(now=lambda: NOW))
     for client in ("192.0.2.1", "192.0.2.2"):
-        recording.history(
+        notes(
             DeliveredEvent(
                 reference="-",
                 client=client,
@@ -74,7 +75,7 @@ def test_a_chain_that_is_delivered(recording: Recording) -> None:
                 fingerprint=chain.fingerprint,
             )
         )
-    recording.history(AnsweredEvent(reference="-", client="192.0.2.3", status=200))
+    notes(AnsweredEvent(reference="-", client="192.0.2.3", status=200))
     recording.records.save_asked()
     recording.database.write(lambda _: None).result(30)
     (found,) = recording.records.find(chain.fingerprint)

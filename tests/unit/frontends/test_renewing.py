@@ -53,7 +53,7 @@ class Site:
         place.default_storage = self.house.storage
         policy = SigningPolicy(Authenticator((Block(name, pairs, place),)), 60.0, "dropped")
         clock = Clock(now=lambda: SYSTEM.now() + self.ahead)
-        self.renewing = AheadRenewal(self.chains, lambda: policy, self.house.issuance, clock)
+        self.renewing = AheadRenewal(self.chains, lambda: policy, self.house.issuances, clock)
 
     @property
     def newest(self) -> ChainRecord:

@@ -68,7 +68,11 @@ class LastProcess:
         auth = Authenticator((Block(name, pairs or DOMAINS, place),))
         policy = SigningPolicy(auth, 60.0, "dropped")
         self.resumption = Resumption(
-            records, lambda: policy, self.house.issuance, self.history, clock=self.house.time.clock()
+            records,
+            lambda: policy,
+            self.house.issuances,
+            lambda _: self.history,
+            clock=self.house.time.clock(),
         )
         self.run()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import cast
 
 import pytest
 from tests.auth_blocks import block
@@ -14,7 +13,6 @@ from acmems.auth import Authenticator
 from acmems.events import Bus, DeliveredEvent, Event
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.sign import SignFrontEnd, SigningPolicy
-from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import HttpService
 from acmems.net.http.connection import HttpConnection
@@ -46,7 +44,7 @@ class House:
         anyone = Authenticator((block(("domain", "**"), ("ip", OTHER), ("ip", NEIGHBOUR)),))
         policy = SigningPolicy(anyone, 100.0, "dropped")
         self.bench = Bench()
-        front_end = SignFrontEnd(lambda: policy, cast("Issuance", self.issuance), bus)
+        front_end = SignFrontEnd(lambda: policy, self.issuance, bus)
         self.bench.listener._service = HttpService(front_end)
 
     def ask(self, source: str, body: bytes = REQUEST.pem) -> Client:

@@ -33,6 +33,7 @@ HTTP, DNS = Http01("http", (), ChallengeResponses()), Dns("dns-01")
 class Rooms:
     validators: Mapping[str, Validator] = {"http": HTTP, "dns": DNS}
     storages: Mapping[str, Storage] = {"none": NoStorage("none")}
+    accounts: Mapping[str, object] = {"": None}
     default_validators: tuple[Validator, ...] = (HTTP,)
     default_storage: Storage = storages["none"]
 

@@ -198,6 +198,7 @@ class AtTheCA:
     """Orders one name at a CA that is a table."""
 
     key_digest = account_url = None
+    silence = 0.0
 
     def __init__(self, loop: StepLoop, session: FakeSession) -> None:
         self.loop = loop

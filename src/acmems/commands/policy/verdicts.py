@@ -176,7 +176,8 @@ def _examined(
         Processor(config.auth, (str(question.address), 0), headers, io.BytesIO()).content_length()
         request = read_request(question.body, config.auth.rules)
         identifiers = request.identifiers
-        refuse_key_of_account(request, _account_key_digest(config.account.dir))
+        for account in config.accounts.values():
+            refuse_key_of_account(request, _account_key_digest(account.dir))
     except AcmeException as fault:
         return identifiers, fault
     return identifiers, None

@@ -51,10 +51,11 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
         ]
         where = secrets[0] if secrets else Location(path, 0)
         yield where, NamedFile("", Path(path), is_secret=bool(secrets))
-    account = config.account
-    yield config.where("account", None, "dir"), NamedFile("dir", account.dir, is_secret=True)
-    if account.ca_file is not None:
-        yield config.where("account", None, "ca-file"), NamedFile("ca-file", account.ca_file)
+    for account in config.accounts.values():
+        name = account.name or None
+        yield config.where("account", name, "dir"), NamedFile("dir", account.dir, is_secret=True)
+        if account.ca_file is not None:
+            yield config.where("account", name, "ca-file"), NamedFile("ca-file", account.ca_file)
     if isinstance(config.logging.destination, Path):
         where = config.where("logging", None, "destination")
         yield where, NamedFile("destination", config.logging.destination)

@@ -12,10 +12,12 @@ from acmems.events import Bus
 from acmems.exceptions import ActFailed
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.state.chains import ChainRecord
-from acmems.storages import Storage
+from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock
+from acmems.text import one_line
 
 Progress = Callable[[str], None]
 """Told, in words for a person, how an act gets on."""
@@ -55,13 +57,54 @@ class RevocableChains(Protocol):
         """
 
 
+class ActingAccount(Protocol):
+    """An account, and what orders with it."""
+
+    @property
+    def name(self) -> str:
+        """The name of its section; empty where that has none."""
+
+    @property
+    def identity(self) -> IssuerIdentity:
+        """Whose chains it orders."""
+
+    @property
+    def issuer(self) -> AcmeIssuer:
+        """Speaks to its CA."""
+
+    @property
+    def issuance(self) -> Issuance:
+        """Turns requests into chains."""
+
+
+class ActingAccounts(Protocol):
+    """All accounts of a server."""
+
+    @property
+    def issuances(self) -> Issuances:
+        """Turn accepted requests into chains."""
+
+    @property
+    def first(self) -> ActingAccount:
+        """The one of the section without a name."""
+
+    def of(self, name: str) -> ActingAccount | None:
+        """Return the one of a name, None if there is none."""
+
+    def at(self, directory: str) -> ActingAccount | None:
+        """Return the first one at a CA, None if there is none.
+
+        Args:
+            directory: the URL of the CA's directory.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ActingParts:
     """What acts work on: parts of a server.
 
     Args:
-        issuer: the account at the CA.
-        issuance: turns accepted requests into chains.
+        accounts: the accounts at CAs.
         policy: returns what holds now.
         storages: returns where chains are kept now.
         known_chains: those that were issued, None where there is no state.
@@ -69,13 +112,38 @@ class ActingParts:
         clock: for dates.
     """
 
-    issuer: AcmeIssuer
-    issuance: Issuance
+    accounts: ActingAccounts
     policy: Callable[[], SigningPolicy]
     storages: Callable[[], Sequence[Storage]]
     known_chains: RevocableChains | None
     bus: Bus
     clock: Clock
+
+    def account(self, arguments: ActArguments) -> ActingAccount:
+        """Return the account that an act is about: `account` among its arguments, or the one without a name.
+
+        Raises:
+            ActFailed: there is no such account.
+        """
+        name = arguments.text("account") or ""
+        found = self.accounts.of(name)
+        if found is None:
+            raise ActFailed(f"there is no [account {one_line(name, 100)!r}] in the configuration")
+        return found
+
+    def account_of(self, chain: ChainRecord) -> ActingAccount:
+        """Return an account at the CA that has issued a chain.
+
+        Raises:
+            ActFailed: there is none.
+        """
+        found = self.accounts.at(chain.directory)
+        if found is None:
+            raise ActFailed(
+                f"{', '.join(chain.names)} was issued by {one_line(chain.directory, 200)}, and no [account] "
+                f"of the configuration is there"
+            )
+        return found
 
     @property
     def chains(self) -> RevocableChains:

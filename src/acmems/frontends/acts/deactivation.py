@@ -6,14 +6,16 @@ from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome
 from acmems.frontends.acts.rotation import described
 
 
-def deactivate_account(parts: ActingParts, _: ActArguments, __: Progress) -> ActOutcome:
-    """Deactivate the account, for good.
+def deactivate_account(parts: ActingParts, arguments: ActArguments, _: Progress) -> ActOutcome:
+    """Deactivate an account, for good.
 
     Args:
         parts: what it works on.
+        arguments: `account`: its name, where it has one.
 
     Raises:
         AcmeException: it could not be done.
     """
-    parts.issuer.ensure_opened()
-    return ActOutcome(described(parts.issuer, parts.issuer.deactivate()))
+    issuer = parts.account(arguments).issuer
+    issuer.ensure_opened()
+    return ActOutcome(described(issuer, issuer.deactivate()))

@@ -57,6 +57,7 @@ class Performer:
                 f"the server cannot do {one_line(act, 40)!r}, but {known}: is it of another version?"
             )
         parts = self._parts
+        account = parts.accounts.of(str(arguments.get("account") or "")) or parts.accounts.first
         known_of: dict[str, Any] = {"reference": "-", "client": COMMAND_LINE, "act": act, "who": who}
         try:
             done = ACTS[act](parts, ActArguments(arguments), progress)
@@ -64,7 +65,7 @@ class Performer:
             reason = one_line(error, 2000)
             parts.bus.emit(
                 AdministeredEvent(
-                    outcome="failed", reason=reason, account=parts.issuer.account_url, **known_of
+                    outcome="failed", reason=reason, account=account.issuer.account_url, **known_of
                 )
             )
             raise
@@ -73,7 +74,7 @@ class Performer:
                 outcome="done",
                 reason=done.reason,
                 names=done.names,
-                account=parts.issuer.account_url,
+                account=account.issuer.account_url,
                 **known_of,
             )
         )

@@ -34,12 +34,13 @@ def renew_certificate(parts: ActingParts, arguments: ActArguments, progress: Pro
     record = find_current(parts, arguments.required("name"), "renew")
     accepted = _accepted(parts, record, arguments.text("block"))
     plan = _plan(parts, record, accepted)
+    issuances = parts.accounts.issuances
     if arguments.is_set("dry_run"):
-        parts.issuance.pauses.check(accepted)
+        issuances.of(accepted.issuers[0]).pauses.check(accepted)
         return ActOutcome(plan | {"is_ordered": False}, accepted.request.names)
-    progress(f"ordering {', '.join(accepted.request.names)} at {parts.issuance.identity.directory}")
+    progress(f"ordering {', '.join(accepted.request.names)} at {plan['issuer']}")
     for _ in range(_TRIES):
-        delivery = parts.issuance.issue(accepted).result()
+        delivery = issuances.issue(accepted).result()
         if delivery.source != "stored":
             break
     else:
@@ -92,12 +93,13 @@ def _only_block(policy: SigningPolicy, body: bytes) -> str:
 
 def _plan(parts: ActingParts, record: ChainRecord, accepted: AcceptedRequest) -> dict[str, Any]:
     """Return what is done, and what it costs."""
-    identity = parts.issuance.identity
+    issuance = parts.accounts.issuances.of(accepted.issuers[0])
+    identity = issuance.identity
     return {
         "names": list(accepted.request.names),
         "issuer": identity.directory,
         "profile": identity.profile,
-        "account": parts.issuer.account_url,
+        "account": issuance.issuer.account_url,
         "block": accepted.block,
         "verifications": {
             each.value: [validator.name for validator in accepted.validators if validator.proves(each)]

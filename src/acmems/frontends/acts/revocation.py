@@ -31,7 +31,8 @@ def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Pr
     Args:
         parts: what it works on.
         arguments: `name`: a name, a serial number or a fingerprint; or `certificate`: a chain in PEM.
-            `reason`: one of `REASONS`.
+            `account`: whose CA has issued that, where it is not the one of [account]. `reason`: one of
+            `REASONS`.
         progress: told what has been done.
 
     Raises:
@@ -70,12 +71,12 @@ def _meant(parts: ActingParts, arguments: ActArguments) -> ChainRecord:
     except ValueError as error:
         raise ActFailed(f"this is no certificate in PEM, leaf first: {error}") from error
     known = [each for each in parts.chains.find(chain.fingerprint) if each.fingerprint == chain.fingerprint]
-    return known[0] if known else _adopted(parts, chain)
+    return known[0] if known else _adopted(parts, arguments, chain)
 
 
-def _adopted(parts: ActingParts, chain: Chain) -> ChainRecord:
+def _adopted(parts: ActingParts, arguments: ActArguments, chain: Chain) -> ChainRecord:
     """Take note of a certificate that comes from a file, so that it can be noted that it is revoked."""
-    identity = parts.issuance.identity
+    identity = parts.account(arguments).identity
     record = ChainRecord.of(
         chain,
         identity=chain.fingerprint,  # of its own: nobody asks for it by this identity
@@ -108,7 +109,7 @@ def _discarding(storages: Sequence[Storage]) -> list[Discarding]:
 
 def _at_ca(parts: ActingParts, record: ChainRecord, reason: str) -> bool:
     """Revoke a certificate at the CA, and tell whether it was not revoked before."""
-    issuer, deadline = parts.issuer, parts.clock.deadline(_CA_SECONDS)
+    issuer, deadline = parts.account_of(record).issuer, parts.clock.deadline(_CA_SECONDS)
     certificate, _ = chains.issuers(record.pem)
 
     def steps() -> Steps[bool]:

@@ -17,7 +17,8 @@ def rotate_key(parts: ActingParts, arguments: ActArguments, progress: Progress) 
 
     Args:
         parts: what it works on.
-        arguments: `key_type`, one of `KEY_TYPES`, where it is to be another than the configured one.
+        arguments: `account`: its name, where it has one; `key_type`: one of `KEY_TYPES`, where it is to be
+            another than the configured one.
         progress: told what is waited for.
 
     Raises:
@@ -27,7 +28,8 @@ def rotate_key(parts: ActingParts, arguments: ActArguments, progress: Progress) 
     key_type = arguments.text("key_type")
     if key_type is not None and key_type not in KEY_TYPES:
         raise ActFailed(f"there is no key type {key_type!r}: {', '.join(KEY_TYPES)} are")
-    return ActOutcome(described(parts.issuer, parts.issuer.rotate_key(key_type, progress)))
+    issuer = parts.account(arguments).issuer
+    return ActOutcome(described(issuer, issuer.rotate_key(key_type, progress)))
 
 
 def described(issuer: AcmeIssuer, account: Account) -> Mapping[str, Any]:

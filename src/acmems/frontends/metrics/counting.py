@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Final, get_args
 
@@ -58,12 +59,12 @@ class EventCounters:
             registry=registry,
         )
 
-    def expect(self, blocks: Iterable[str], issuer: str) -> None:
+    def expect(self, blocks: Iterable[str], issuers: Iterable[str]) -> None:
         """Begin to count at zero what can be expected.
 
         Args:
             blocks: the names of the auth blocks.
-            issuer: the URL of the CA's directory.
+            issuers: the URLs of the CAs' directories.
         """
         for outcome in _STRANGE:
             self._requests.labels("sign", "", outcome)
@@ -72,7 +73,7 @@ class EventCounters:
         for block in blocks:
             for outcome in _GRANTED:
                 self._requests.labels("sign", block, outcome)
-        for order in get_args(OrderOutcome):
+        for issuer, order in itertools.product(issuers, get_args(OrderOutcome)):
             self._orders.labels(issuer, order)
 
     def count(self, event: Event) -> None:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from acmems.auth import Authenticator
 from acmems.events import Bus
-from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.issuance import Issuance
+from acmems.issuers.acme.options import AccountOptions
+from acmems.issuing.failover.issuances import Issuances
 from acmems.net.listening import Listener
 from acmems.state.engines.contract import Database
 from acmems.storages import Storage
 from acmems.system.clock import Clock
 from acmems.system.threads import HealthCheck
+
+
+class MonitoredIssuer(Protocol):
+    """What speaks to a CA with one account."""
+
+    @property
+    def options(self) -> AccountOptions:
+        """The account and its CA."""
+
+    @property
+    def is_account_known(self) -> bool:
+        """Whether the CA has confirmed the account, and has not refused it since."""
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far the CA's clock is ahead of this server's, None where that is not known."""
+
+    def probe(self, seconds: float) -> bool:
+        """Tell whether the CA answers, within some seconds."""
 
 
 class MonitoredConfiguration(Protocol):
@@ -44,12 +64,12 @@ class Monitored(Protocol):
         """Tells what happens."""
 
     @property
-    def issuer(self) -> AcmeIssuer:
-        """Speaks to the CA."""
+    def issuers(self) -> Sequence[MonitoredIssuer]:
+        """What speaks to CAs, one for each account."""
 
     @property
-    def issuance(self) -> Issuance:
-        """Turns requests into chains."""
+    def issuances(self) -> Issuances:
+        """Turn requests into chains."""
 
     @property
     def state(self) -> Database | None:

@@ -100,7 +100,8 @@ class Monitoring:
         if blocks is not self._expected:
             self._expected = blocks
             self._counters.expect(
-                [block.name for block in blocks], self._monitored.issuer.options.directory_url
+                [block.name for block in blocks],
+                dict.fromkeys(each.options.directory_url for each in self._monitored.issuers),
             )
 
     def snapshot(self) -> Snapshot:
@@ -141,7 +142,7 @@ class Monitoring:
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
         if (failure := self._state.failure) is not None:
             yield failure
-        if not self._monitored.issuer.is_account_known:
+        if not any(each.is_account_known for each in self._monitored.issuers):
             yield "the account at the CA is not known: the log says why"
 
 

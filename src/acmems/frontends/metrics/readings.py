@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import ProcessCollector
@@ -85,27 +86,27 @@ class Readings(Collector):
         yield state
 
     def _of_ca(self) -> Iterator[Metric]:
-        issuer = self._monitored.issuer
-        label = issuer.options.directory_url
         account = _gauge(
             "acmems_account_known",
             "Whether the CA has confirmed the account, and not refused it since.",
             "issuer",
+            "account",
         )
-        account.add_metric([label], issuer.is_account_known)
-        yield account
         up = _gauge("acmems_ca_up", "Whether the CA answered when it was last asked.", "issuer")
-        if self._ca.answers is not None:
-            up.add_metric([label], self._ca.answers)
-        yield up
+        at = {issuer.options.directory_url: issuer for issuer in self._monitored.issuers}
+        for issuer in self._monitored.issuers:
+            account.add_metric([issuer.options.directory_url, issuer.options.name], issuer.is_account_known)
+        for directory, answers in self._ca.answers.items():
+            up.add_metric([directory], answers)
+        yield from (account, up)
         ahead = _gauge(
             "acmems_ca_clock_ahead_seconds",
             "How far the CA's clock is ahead of this server's; negative if it is behind.",
             "issuer",
         )
-        seconds = issuer.clock_ahead
-        if seconds is not None:
-            ahead.add_metric([label], seconds.total_seconds())
+        for directory, issuer in at.items():
+            if (seconds := issuer.clock_ahead) is not None:
+                ahead.add_metric([directory], seconds.total_seconds())
         yield ahead
 
     def _of_certificates(self) -> Iterator[Metric]:
@@ -148,8 +149,7 @@ class Readings(Collector):
         yield looked
 
     def _of_work(self) -> Iterator[Metric]:
-        issuance = self._monitored.issuance
-        work = issuance.workload
+        work = self._monitored.issuances.workload
         issuances = _gauge(
             "acmems_issuances",
             "Issuances that wait for their turn (queued), run, or go on though nobody waits for them "
@@ -164,7 +164,10 @@ class Readings(Collector):
             "acmems_chains_unsaved", "Chains in memory that their storage did not take yet.", work.unsaved
         )
         pauses = _gauge("acmems_pauses", "Pauses after failures, by what they stop.", "subject")
-        for subject, number in issuance.pauses.lasting().items():
+        lasting: Counter[str] = Counter()
+        for issuance in self._monitored.issuances:
+            lasting.update(issuance.pauses.lasting())
+        for subject, number in lasting.items():
             pauses.add_metric([subject], number)
         yield pauses
 

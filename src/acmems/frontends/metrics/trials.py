@@ -122,31 +122,35 @@ class StateTrials:
 
 
 class CATrials:
-    """Asks the CA from time to time whether it is there, and what time it is.
+    """Asks CAs from time to time whether they are there, and what time it is.
 
     Attributes:
-        answers: whether it did when it was last asked, None before that.
+        answers: whether each did when it was last asked, by the URL of its directory.
     """
 
     def __init__(self, monitored: Monitored) -> None:
-        self.answers: bool | None = None
+        self.answers: dict[str, bool] = {}
         self._monitored = monitored
         self._clock: Clock = monitored.clock
-        self._next = self._clock.monotonic()
+        self._next: dict[str, float] = {}
         self.thread = PeriodicThread("acmems-ca-trials", self.turn, DOUBT_SECONDS, clock=self._clock)
 
     def turn(self) -> None:
-        """Ask, if it is time."""
-        if self._clock.monotonic() >= self._next:
-            self.answers = answers = self._monitored.issuer.probe(_ANSWER_SECONDS)
-            self._next = self._clock.monotonic() + (CA_SECONDS if answers else 0.0)
+        """Ask those whose time it is."""
+        for directory, issuer in {
+            each.options.directory_url: each for each in self._monitored.issuers
+        }.items():
+            if self._clock.monotonic() >= self._next.get(directory, 0.0):
+                answers = issuer.probe(_ANSWER_SECONDS)
+                self.answers = {**self.answers, directory: answers}
+                self._next[directory] = self._clock.monotonic() + (CA_SECONDS if answers else 0.0)
 
     def hear(self, event: Event) -> None:
         """Take note of what orders tell of the CA; subscribed to the bus."""
         if isinstance(event, IssuedEvent):
-            self.answers = True
+            self.answers = {**self.answers, event.directory: True}
         elif isinstance(event, NotIssuedEvent) and _is_doubtful(event.error):
-            self._next = self._clock.monotonic()
+            self._next[event.directory] = self._clock.monotonic()
 
 
 def _is_doubtful(error: Exception) -> bool:

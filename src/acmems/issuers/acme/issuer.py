@@ -86,8 +86,6 @@ class AcmeIssuer:
         self._client: Client | None = None
         self._is_stopped = False
 
-    # The account (RFC 8555 section 7.3)
-
     @property
     def account(self) -> Account | None:
         """The account as the CA last described it, None while it is not known."""
@@ -114,6 +112,11 @@ class AcmeIssuer:
     def key_digest(self) -> str | None:
         """The SHA-256 of the account's public key as a CSR would show it, None while it is not loaded."""
         return None if self._client is None else self._client.key.digest
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the CA has answered nothing that was asked; 0 while nothing is."""
+        return 0.0 if self._client is None else self._client.session.silence
 
     @property
     def clock_ahead(self) -> timedelta | None:
@@ -295,8 +298,6 @@ class AcmeIssuer:
                 yield from self._rotation().settle(deadline)
         self.load_key()
 
-    # Orders (section 7.4)
-
     def obtain(
         self,
         request: CertificateRequest,
@@ -405,8 +406,6 @@ class AcmeIssuer:
 
     def probe(self, seconds: float) -> bool:
         """Tell whether the CA answers, and compare clocks with it; ask for the account if it is not known.
-
-        For any thread but that of the loop.
 
         Args:
             seconds: after which the CA does not answer.

@@ -1,4 +1,4 @@
-"""`[account]`: the ACME account and its CA."""
+"""`[account]` and `[account "NAME"]`: ACME accounts and their CAs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 @dataclass(frozen=True, slots=True)
 class AccountOptions:
-    """`[account]`: the ACME account and its CA.
+    """`[account]` or `[account "NAME"]`: an ACME account and its CA.
 
     Args:
         directory_url: the CA's directory.
@@ -36,6 +36,7 @@ class AccountOptions:
         preferred_chain: common name of the root to end in, where the CA offers several chains.
         subject: what the subject of an issued certificate may hold beside names.
         limits: which limits of the CA are counted, by name; none: those that are known of it.
+        name: of its section, empty where that has none.
     """
 
     directory_url: str
@@ -51,6 +52,12 @@ class AccountOptions:
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
     limits: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def section(self) -> str:
+        """Its section, as a configuration has it."""
+        return f'[account "{self.name}"]' if self.name else "[account]"
 
     @property
     def fixed(self) -> Mapping[str, object]:
@@ -149,7 +156,10 @@ class AccountOptions:
                 meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, "
                 'or the name of a `[limit "NAME"]`; without it, those that are known of its CA',
             ),
+            name=options.section.name or "",
         )
+        if account.name and options.has("subject"):
+            options.report("subject holds for all accounts: write it in [account]", "subject")
         if options.has("eab-kid") != options.has("eab-hmac-key"):
             given, missing = "eab-kid", "eab-hmac-key"
             if options.has(missing):

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from acmems.state.engines.contract import Database, Transaction
+from acmems.state.sharing.leases import Leases
 
 _SELECT = """
     SELECT directory, name, key, thumbprint, registration, former FROM accounts
@@ -85,6 +86,21 @@ class AccountRecords:
             transaction.execute(_PUT, (*_row(account), "\n"))
 
         return self._database.write(change)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAccounts:
+    """What servers on several machines know of their accounts.
+
+    Args:
+        records: the accounts.
+        leases: those of this server.
+        place: where the state is that they share, for a person.
+    """
+
+    records: AccountRecords
+    leases: Leases
+    place: str
 
 
 def _row(account: AccountRecord) -> tuple[str, str, bytes, str, str | None]:

@@ -7,7 +7,7 @@ import datetime
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from tests.auth_blocks import OneOfEach
@@ -23,13 +23,24 @@ from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuing.issuance import Issuance
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.storages import IssuerIdentity
 from acmems.system.clock import SYSTEM
 from acmems.x509.csr import CertificateRequest
 
 NAME = "www.example.org"
 ALL = (("all", "yes"), ("domain", "*.example.org"))
+
+
+class OrderingAccount(NamedTuple):
+    """An account, and what orders with it."""
+
+    name: str
+    identity: IssuerIdentity
+    issuer: AcmeIssuer
+    issuance: Issuance
 
 
 class Authority:
@@ -47,6 +58,20 @@ class Authority:
         return True
 
 
+class OneAccount:
+    """The accounts of a server that has one."""
+
+    def __init__(self, house: House, issuer: AcmeIssuer) -> None:
+        self.issuances = house.issuances
+        self.first = OrderingAccount("", IDENTITY, issuer, house.issuance)
+
+    def of(self, name: str) -> OrderingAccount | None:
+        return None if name else self.first
+
+    def at(self, directory: str) -> OrderingAccount | None:
+        return self.first if directory == IDENTITY.directory else None
+
+
 class Desk:
     """A performer of acts, with a policy of blocks, and what it tells."""
 
@@ -59,8 +84,7 @@ class Desk:
         bus.subscribe(self.events.append)
         self.blocks = {"web": ALL}
         self.parts = ActingParts(
-            cast(AcmeIssuer, self.authority),
-            self.house.issuance,
+            OneAccount(self.house, cast(AcmeIssuer, self.authority)),
             self.policy,
             lambda: [self.house.storage],
             self.chains,

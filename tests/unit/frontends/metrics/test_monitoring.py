@@ -260,7 +260,7 @@ class TestMetrics:
         assert value(found, "acmems_ca_up", **issuer) is None
         assert value(found, "acmems_ca_clock_ahead_seconds", **issuer) is None
         assert value(found, "acmems_survey_timestamp_seconds") is None
-        assert value(found, "acmems_account_known", **issuer) == 1
+        assert value(found, "acmems_account_known", account="", **issuer) == 1
 
     def test_pauses_and_work(self, stand: Stand, monitoring: Monitoring) -> None:
         """Pauses are counted by what they stop, issuances by what becomes of them."""

@@ -29,10 +29,11 @@ from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import FileStorage
 
 NOW = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
+CA = "https://acme-staging-v02.api.letsencrypt.org/directory"
 KNOWN: dict[str, Any] = {
     "reference": "r",
     "client": "192.0.2.1",
-    "directory": "https://ca.example.org",
+    "directory": CA,
     "seconds": 1.0,
 }
 FULL = "storage 'disk' cannot be written"
@@ -191,7 +192,7 @@ class TestCA:
         for _ in range(3):
             trials.turn()
             stand.moment.pass_by(seconds=CA_SECONDS / 2)
-        assert (before, trials.answers, stand.stub.probes) == (None, True, 2)
+        assert (before, trials.answers, stand.stub.probes) == ({}, {CA: True}, 2)
 
     def test_one_that_does_not(self, stand: Stand) -> None:
         """It is asked at each turn, until it answers."""
@@ -199,11 +200,11 @@ class TestCA:
         stand.stub.answers = False
         for _ in range(3):
             trials.turn()
-        assert (trials.answers, stand.stub.probes) == (False, 3)
+        assert (trials.answers, stand.stub.probes) == ({CA: False}, 3)
         stand.stub.answers = True
         for _ in range(3):
             trials.turn()
-        assert (trials.answers, stand.stub.probes) == (True, 4)
+        assert (trials.answers, stand.stub.probes) == ({CA: True}, 4)
 
     @pytest.mark.parametrize(
         ("error", "probes"),

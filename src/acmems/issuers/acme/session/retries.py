@@ -67,6 +67,13 @@ class Retries:
         self._random = random
         self.stopped = Signal()
         self._holds: dict[str, _Hold] = {}
+        self._asked = 0  # requests that go on
+        self._unanswered_since = 0.0  # of the monotonic clock, while requests go on
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which nothing that was asked is answered; 0 while nothing is. For any thread."""
+        return self._clock.monotonic() - self._unanswered_since if self._asked else 0.0
 
     def stop(self) -> None:
         """End all waiting for a next try, now and from now on, with `CAUnavailable`."""
@@ -90,6 +97,17 @@ class Retries:
             RateLimited: the CA has had enough of us, for longer than `LONGEST_LIMIT` or the deadline.
             CAProblem, CAProtocolError: the answer says so.
         """
+        if not self._asked:
+            self._unanswered_since = self._clock.monotonic()
+        self._asked += 1
+        try:
+            return (yield from self._repeat(attempt, deadline, repeatable=repeatable, kind=kind))
+        finally:
+            self._asked -= 1
+
+    def _repeat(
+        self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool, kind: str
+    ) -> Steps[Response]:
         tries = 0
         while True:
             if deadline.passed:
@@ -144,11 +162,14 @@ class Retries:
         """Make a request once; whatever the CA answers, but that it is overloaded, ends a hold."""
         try:
             response = judge((yield from attempt()), self._clock.now())
+            self._unanswered_since = self._clock.monotonic()
         except Failure as failure:
             if failure.retry_after:
                 self._hold_back(failure.kind or kind, failure.retry_after)
             raise
-        except AcmeException:
+        except AcmeException as error:
+            if not isinstance(error, DeadlinePassed):
+                self._unanswered_since = self._clock.monotonic()
             self._release(kind, hold)
             raise
         finally:

@@ -108,6 +108,11 @@ class Session:
         """How many requests were sent to the CA, repeated ones included."""
         return self._requests
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which nothing that was asked is answered; 0 while nothing is. For any thread."""
+        return self._retries.silence
+
     def close(self) -> None:
         """End all that goes on with the CA, now and from now on, with `CAUnavailable` or `FateUnknown`.
 

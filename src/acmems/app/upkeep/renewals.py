@@ -6,13 +6,12 @@ import datetime
 import logging
 from collections.abc import Callable
 
+from acmems.app.accounts.running import Accounts
 from acmems.app.memory import StateMemory
 from acmems.config import Configuration
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.renewing import AheadRenewal, RenewalQuestions
 from acmems.frontends.sign import SigningPolicy
-from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.issuance import Issuance
 from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
 from acmems.state.chains import ChainRecord
 from acmems.system.threads import PeriodicThread
@@ -32,8 +31,7 @@ class RenewalUpkeep:
         memory: the state.
         config: returns the configuration of today.
         policy: returns what that grants.
-        issuer: asks the CA.
-        issuance: orders.
+        accounts: ask CAs, and order.
 
     Attributes:
         thread: looks; it is to be started.
@@ -45,19 +43,18 @@ class RenewalUpkeep:
         *,
         config: Callable[[], Configuration],
         policy: Callable[[], SigningPolicy],
-        issuer: AcmeIssuer,
-        issuance: Issuance,
+        accounts: Accounts,
     ) -> None:
         clock = memory.clock
         self._memory = memory
         self._config = config
         self._clock = clock
         self._is_stopped = False
-        self._ahead = AheadRenewal(memory.chains, policy, issuance, clock)
+        self._ahead = AheadRenewal(memory.chains, policy, accounts.issuances, clock)
         self._planner = RenewalPlanner(
             memory.chains,
             memory.plans,
-            RenewalQuestions(issuer, issuance.identity.directory),
+            RenewalQuestions({each.identity.directory: each.issuer for each in accounts}),
             self._ahead,
             tell=_tell,
             clock=clock,

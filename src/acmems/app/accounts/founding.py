@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 
 from acmems.exceptions import AccountError, StateUnavailable
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.state.sharing.accounts import AccountRecord, AccountRecords
-from acmems.state.sharing.leases import Leases
+from acmems.state.sharing.accounts import AccountRecord, SharedAccounts
 from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5  # between two looks whether another server has registered the account
-
-
-@dataclass(frozen=True, slots=True)
-class SharedAccounts:
-    """What servers on several machines know of their accounts.
-
-    Args:
-        records: the accounts.
-        leases: those of this server.
-        place: where the state is that they share, for a person.
-    """
-
-    records: AccountRecords
-    leases: Leases
-    place: str
 
 
 class AccountFounding:
@@ -60,7 +43,7 @@ class AccountFounding:
         """
         directory, shared = self._directory, self._shared
         if shared is not None and not directory.has_key():
-            known = shared.records.get(self._issuer.options.directory_url)
+            known = shared.records.get(*self._place)
             if known is not None:
                 self._take(known, shared)
         is_made = not directory.has_key()
@@ -90,7 +73,7 @@ class AccountFounding:
             self.publish()
             return
         try:
-            known = self._shared.records.get(self._issuer.options.directory_url)
+            known = self._shared.records.get(*self._place)
         except StateUnavailable as error:
             logger.debug("whether another server has changed the account's key is not known: %s", error)
             return
@@ -117,7 +100,8 @@ class AccountFounding:
         if self._issuer.options.accepted_terms is not True and not self._issuer.options.accepted_terms:
             raise AccountError(
                 f"there is no account in {self._directory.path} yet, and none is made before the CA's terms "
-                f"of service are accepted: add 'accept-terms-of-service = yes' to [account]"
+                f"of service are accepted: add 'accept-terms-of-service = yes' to "
+                f"{self._issuer.options.section}"
             )
         self._issuer.create_key()
         logger.info("made a new account key: %s", self._directory.key_file)
@@ -169,11 +153,11 @@ class AccountFounding:
 
     def _register_once(self, shared: SharedAccounts) -> None:
         """Register the account, unless another server does."""
-        url = self._issuer.options.directory_url
-        while (lease := shared.leases.acquire(f"account:{url}").result()) is None:
+        name = " ".join(self._place).rstrip()
+        while (lease := shared.leases.acquire(f"account:{name}").result()) is None:
             self._clock.sleep(_LOOK_SECONDS)
         try:
-            known = shared.records.get(url)
+            known = shared.records.get(*self._place)
             if known is not None and known.registration is not None:
                 self._take(known, shared)
             else:
@@ -181,6 +165,11 @@ class AccountFounding:
                 shared.records.put(self._own()).result()
         finally:
             shared.leases.release(lease).result()
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        """What servers that share the account know it by."""
+        return self._issuer.options.directory_url, self._issuer.options.name
 
     def _own(self) -> AccountRecord:
         """Return the account as it is here."""
@@ -190,6 +179,7 @@ class AccountFounding:
             key.pem(),
             key.thumbprint,
             None if registration is None else json.dumps(registration.to_json()),
+            self._issuer.options.name,
         )
 
     def _take(self, known: AccountRecord, shared: SharedAccounts) -> None:
