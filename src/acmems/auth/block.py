@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
 from acmems.challenges import Validator
 from acmems.net.address import IPNetwork, parse_network
-from acmems.settings.findings import Location, hint
+from acmems.settings.findings import Location
 from acmems.settings.grammar import Option, Section
 from acmems.settings.options import Options
 from acmems.settings.values import positive_int
@@ -207,7 +207,7 @@ def _names(table: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
         for name in names:
             if name not in table:
                 known = ", ".join(f'[account "{each}"]' if each else "[account]" for each in table)
-                raise ValueError(f'there is no [account "{name}"]{hint(name, table)}; there is {known}')
+                raise ValueError(f'there is no [account "{name}"]; there is {known}')
         return names
 
     return parse

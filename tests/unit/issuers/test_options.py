@@ -8,6 +8,7 @@ import pytest
 from tests.sections import ACCOUNT, AUTH, findings
 
 from acmems.config import AccountOptions, Configuration
+from acmems.exceptions import AccountError, ConfigurationError
 from acmems.issuers.acme.session.origin import Origin
 from acmems.text import Secret
 
@@ -103,3 +104,44 @@ class TestAccount:
     def test_the_account_is_required(self) -> None:
         """A configuration without an account is reported at its first line."""
         assert findings("\n\n" + AUTH) == ["a.ini:1: [account] needs 'dir = …'"]
+
+
+class TestBindingKey:
+    """The MAC key of the external account binding, which a file may hold."""
+
+    def options(self, path: object) -> AccountOptions:
+        text = f"[account]\ndir = /a\neab-kid = kid-1\neab-hmac-key-file = {path}\n"
+        return Configuration.from_text(text).account
+
+    def test_in_a_file(self, tmp_path: Path) -> None:
+        """It is read when it is needed, and is shown to nobody."""
+        options = self.options(tmp_path / "key")
+        (tmp_path / "key").write_text("c2VjcmV0\n")
+        key = options.binding_key()
+        assert key is not None
+        assert key.reveal() == "c2VjcmV0"
+        assert "c2VjcmV0" not in repr(key)
+
+    @pytest.mark.parametrize(
+        ("content", "words"), [(None, "No such file"), ("no key", "in base64url"), ("\xff", "in base64url")]
+    )
+    def test_a_file_that_holds_none(self, tmp_path: Path, content: str | None, words: str) -> None:
+        """The words name key and file, and quote nothing of it."""
+        options = self.options(tmp_path / "key")
+        if content is not None:
+            (tmp_path / "key").write_text(content)
+        with pytest.raises(AccountError, match=f"eab-hmac-key-file: {tmp_path}/key.*{words}"):
+            options.binding_key()
+
+    @pytest.mark.parametrize(
+        ("lines", "words"),
+        [
+            ("eab-hmac-key-file = /k", "eab-hmac-key-file is given, but no eab-kid"),
+            ("eab-kid = a", "eab-kid is given, but no eab-hmac-key"),
+            ("eab-kid = a\neab-hmac-key = c2Vj\neab-hmac-key-file = /k", "both given"),
+        ],
+    )
+    def test_half_of_it(self, lines: str, words: str) -> None:
+        """It is an error."""
+        with pytest.raises(ConfigurationError, match=words):
+            Configuration.from_text(f"[account]\ndir = /a\n{lines}\n")

@@ -42,6 +42,10 @@ def _check_files(config: Configuration, account: AccountOptions) -> Iterator[Fin
             f"that root makes there: run acmems as that user (runuser -u {owner} -- acmems …)",
             warning=True,
         )
+    try:
+        account.binding_key()
+    except AccountError as error:
+        yield Finding(_where(config, account, "eab-hmac-key-file"), str(error))
     if account.ca_file is not None:
         try:
             tls_context(account.ca_file)

@@ -52,10 +52,8 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
         where = secrets[0] if secrets else Location(path, 0)
         yield where, NamedFile("", Path(path), is_secret=bool(secrets))
     for account in config.accounts.values():
-        name = account.name or None
-        yield config.where("account", name, "dir"), NamedFile("dir", account.dir, is_secret=True)
-        if account.ca_file is not None:
-            yield config.where("account", name, "ca-file"), NamedFile("ca-file", account.ca_file)
+        for named in account.named_files():
+            yield config.where("account", account.name or None, named.key), named
     if isinstance(config.logging.destination, Path):
         where = config.where("logging", None, "destination")
         yield where, NamedFile("destination", config.logging.destination)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from acmems.commands.views.pauses import PauseView
-from acmems.commands.views.standing import CertificateStanding, names_of
+from acmems.commands.views.standing import CertificateStanding, issuer_at, names_of
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException
 from acmems.state.chains import ChainRecord, ChainRecords
@@ -129,7 +129,7 @@ class CertificateFinder:
 
     def _asked_in_vain(self, event: EventRecord) -> ShownCertificate:
         standing = CertificateStanding(
-            names=event.names, state="none", block=event.block, issuer=self._config.account.directory_url
+            names=event.names, state="none", block=event.block, issuer=issuer_at(self._config, event.account)
         )
         pauses = self._pausing(standing, None)
         return ShownCertificate(standing, None, None, [], pauses, self._latest(event.names))

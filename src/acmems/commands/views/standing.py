@@ -82,13 +82,13 @@ class CertificateStanding:
 
         Args:
             order: the order.
-            config: has the CA.
+            config: has the CAs.
         """
         return cls(
             names=names_of(order, config),
             state="ordered",
             block=order.block,
-            issuer=config.account.directory_url,
+            issuer=issuer_at(config, order.url),
             order_url=order.url,
         )
 
@@ -144,3 +144,15 @@ def _state(
     if now > certificate.not_after:
         return "expired"
     return "due" if now >= due else "valid"
+
+
+def issuer_at(config: Configuration, url: str | None) -> str:
+    """Return the URL of the directory of the CA that a URL is one of; that of [account] where it is of none.
+
+    Args:
+        config: has the accounts.
+        url: of an order or an account.
+    """
+    accounts = config.accounts.values()
+    found = (each for each in accounts if url is not None and each.is_of_ca(url))
+    return next(found, config.account).directory_url

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
 
+from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import KEY_TYPES
 from acmems.issuers.acme.session.origin import Origin
 from acmems.settings import values
 from acmems.settings.options import Options
+from acmems.system import files
+from acmems.system.permissions import NamedFile
 from acmems.text import Secret
 from acmems.x509.leaf import SubjectPolicy
 
+_LARGEST_FILE = 4096
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
@@ -31,6 +35,7 @@ class AccountOptions:
         ca_file: PEM file with extra trust anchors for the CA's own HTTPS.
         eab_kid: key identifier of the external account binding (RFC 8555 section 7.3.4).
         eab_hmac_key: its MAC key, in base64url.
+        eab_hmac_key_file: the file to read that from instead.
         profile: the ACME profile for orders.
         hosts: where the CA is, beside the origin of its directory.
         preferred_chain: common name of the root to end in, where the CA offers several chains.
@@ -53,6 +58,7 @@ class AccountOptions:
     subject: SubjectPolicy = "dropped"
     limits: tuple[str, ...] = ()
     name: str = ""
+    eab_hmac_key_file: Path | None = None
 
     @property
     def section(self) -> str:
@@ -70,6 +76,30 @@ class AccountOptions:
             "acme-host": self.hosts,
             "preferred-chain": self.preferred_chain,
         }
+
+    def named_files(self) -> Iterable[NamedFile]:
+        """Return the files that the section names."""
+        yield NamedFile("dir", self.dir, is_secret=True)
+        if self.eab_hmac_key_file is not None:
+            yield NamedFile("eab-hmac-key-file", self.eab_hmac_key_file, is_secret=True)
+        if self.ca_file is not None:
+            yield NamedFile("ca-file", self.ca_file)
+
+    def binding_key(self) -> Secret | None:
+        """Return the MAC key of the external account binding, None where there is none.
+
+        Raises:
+            AccountError: the file that holds it cannot be read, or holds something else.
+        """
+        path = self.eab_hmac_key_file
+        if path is None:
+            return self.eab_hmac_key
+        try:
+            return mac_key(files.read(path, _LARGEST_FILE).decode("ascii").strip())
+        except OSError as error:
+            raise AccountError(f"eab-hmac-key-file: {path}: {error.strerror or error}") from error
+        except ValueError:
+            raise AccountError(f"eab-hmac-key-file: {path} does not hold the key in base64url") from None
 
     def is_of_ca(self, url: str) -> bool:
         """Tell whether a URL is one of this CA: of the origin of its directory, or of an `acme-host`."""
@@ -119,9 +149,15 @@ class AccountOptions:
             ),
             eab_hmac_key=options.one(
                 "eab-hmac-key",
-                _mac_key,
+                mac_key,
                 None,
                 meaning="MAC key for external account binding, in base64url; together with `eab-kid`",
+            ),
+            eab_hmac_key_file=options.one(
+                "eab-hmac-key-file",
+                values.path,
+                None,
+                meaning="file to read `eab-hmac-key` from, instead of writing it here",
             ),
             profile=options.one(
                 "profile", values.text, None, meaning="ACME profile to order; without it, the CA chooses"
@@ -160,12 +196,19 @@ class AccountOptions:
         )
         if account.name and options.has("subject"):
             options.report("subject holds for all accounts: write it in [account]", "subject")
-        if options.has("eab-kid") != options.has("eab-hmac-key"):
-            given, missing = "eab-kid", "eab-hmac-key"
-            if options.has(missing):
-                given, missing = missing, given
-            options.report(f"{given} is given, but no {missing}", given)
+        _check_binding(options)
         return account
+
+
+def _check_binding(options: Options) -> None:
+    """Report a key identifier without a MAC key, a MAC key without that, or one that is given twice."""
+    keys = [key for key in ("eab-hmac-key", "eab-hmac-key-file") if options.has(key)]
+    if len(keys) > 1:
+        options.report("'eab-hmac-key' and 'eab-hmac-key-file' are both given: remove one of them", keys[1])
+    if keys and not options.has("eab-kid"):
+        options.report(f"{keys[0]} is given, but no eab-kid", keys[0])
+    elif options.has("eab-kid") and not keys:
+        options.report("eab-kid is given, but no eab-hmac-key", "eab-kid")
 
 
 def _terms(value: str) -> bool | str:
@@ -192,7 +235,12 @@ def _host(value: str) -> Origin:
         raise wrong from None
 
 
-def _mac_key(value: str) -> Secret:
+def mac_key(value: str) -> Secret:
+    """Parse a MAC key in base64url, with or without padding.
+
+    Raises:
+        ValueError: it is none; the words do not quote it.
+    """
     key = value.rstrip("=")
     # Base64 of one to three letters more than a multiple of four: one letter alone is no byte.
     if not re.fullmatch(r"[A-Za-z0-9_-]{2,}", key) or len(key) % 4 == 1:

@@ -170,15 +170,16 @@ class Registrar:
         """Return the member of a newAccount request that binds the account (section 7.3.4).
 
         Raises:
-            AccountError: the configuration has no key for it.
+            AccountError: the configuration has no key for it, or it cannot be read.
         """
-        if self.options.eab_kid is None or self.options.eab_hmac_key is None:
+        hmac_key = self.options.binding_key()
+        if self.options.eab_kid is None or hmac_key is None:
             raise AccountError(
-                "the CA wants accounts bound to one of its customers: ask it for a key identifier and "
-                "an HMAC key, and add them to [account] as eab-kid and eab-hmac-key"
+                f"the CA wants accounts bound to one of its customers: ask it for a key identifier and "
+                f"an HMAC key, and add them to {self.options.section} as eab-kid and eab-hmac-key"
             )
         url = directory["newAccount"]
-        binding = external_account_binding(self.key, self.options.eab_kid, self.options.eab_hmac_key, url)
+        binding = external_account_binding(self.key, self.options.eab_kid, hmac_key, url)
         return {"externalAccountBinding": binding}
 
     def _is_of_ca(self, url: str) -> bool:
