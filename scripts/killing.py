@@ -31,17 +31,36 @@ url = {url}
 """
 
 
+@dataclass(frozen=True)
+class KeptState:
+    """Where the state of a server is kept.
+
+    Args:
+        section: lines of the configuration that say so; empty: beside the account.
+        empty: empties it.
+    """
+
+    section: str = ""
+    empty: Callable[[], None] = lambda: None
+
+
 @contextlib.contextmanager
-def _in_postgresql() -> Iterator[str]:
+def _in_postgresql() -> Iterator[KeptState]:
     with Postgres() as server:
-        yield STATE_SECTION.format(url=server.url_of(server.make_database()))
+        name = server.make_database()
+
+        def empty() -> None:
+            server.execute("DROP SCHEMA public CASCADE", name)
+            server.execute("CREATE SCHEMA public", name)
+
+        yield KeptState(STATE_SECTION.format(url=server.url_of(name)), empty)
 
 
-STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
-    "sqlite": lambda: contextlib.nullcontext(""),
+STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[KeptState]]] = {
+    "sqlite": lambda: contextlib.nullcontext(KeptState()),
     "postgresql": _in_postgresql,
 }
-"""Where the state may be kept: what starts a database, and returns the lines of a configuration for it."""
+"""Where the state may be kept: what starts a database for it."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +129,11 @@ def _kill_while(fault: DiskFault, place: str, crashes: Crashes) -> CrashOutcome:
     return crashes.kill_while(fault, place)
 
 
-def _tell(row: Row, kills: int, dice: random.Random, state: str) -> bool:
+def _tell(row: Row, kills: int, dice: random.Random, state: KeptState) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        Crashes(Path(folder), dice, state) as crashes,
+        Crashes(Path(folder), dice, state.section, state.empty) as crashes,
     ):
         outcomes: list[CrashOutcome] = []
         try:

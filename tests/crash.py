@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -148,11 +148,13 @@ class Crashes:
         folder: where everything is.
         dice: says when, where a point leaves that open.
         state: lines of the configuration that say where the state is; it lies beside the account otherwise.
+        empty_state: empties a state that does not lie there.
     """
 
     folder: Path
     dice: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - no secrets here
     state: str = ""
+    empty_state: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -266,6 +268,7 @@ class Crashes:
         self._acmems.process.kill()
         self._acmems.process.wait()
         shutil.rmtree(self._server / "account")
+        self.empty_state()
         (self._server / "account").mkdir(mode=0o700)
         if point.path:
             rule = self._proxy.when(path=point.path, nth=1)
