@@ -53,28 +53,24 @@ class CircuitBreaker:
             self._next_try = now + PROBE_SECONDS
             return True
 
-    def note(self, error: Exception | None) -> bool:
-        """Take note of how an order at the CA has ended, and tell whether that has opened or closed it.
+    def note(self, error: Exception | None) -> None:
+        """Take note of how an order at the CA has ended.
 
         Args:
             error: why there is no certificate, None where there is one.
         """
-        if error is None or not is_down(error):
-            return self._close()
-        return self.trip()
+        if error is not None and is_down(error):
+            self.trip()
+            return
+        with self._lock:
+            self._failures = 0
 
-    def trip(self) -> bool:
-        """Take note that the CA is down, and tell whether that was not known."""
+    def trip(self) -> None:
+        """Take note that the CA is down."""
         with self._lock:
             pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 10))
             self._failures += 1
             self._next_try = self._clock.monotonic() + pause
-            return self._failures == 1
-
-    def _close(self) -> bool:
-        with self._lock:
-            was_open, self._failures = self._failures > 0, 0
-            return was_open
 
 
 def is_down(error: Exception) -> bool:

@@ -369,3 +369,49 @@ class TestRateLimits:
         with pytest.raises(RateLimited):
             script.run()
         assert script.made == 1
+
+
+class TestSilence:
+    """For how long a CA has answered nothing, while it is asked."""
+
+    def silences(self, *steps: Response | Failure) -> list[float]:
+        """Return the silence before each try of one request, and after the last."""
+        script, found = Script(list(steps)), []
+
+        def attempt() -> Steps[Response]:
+            found.append(script.retries.silence)
+            return (yield from script._attempt())
+
+        with contextlib.suppress(CAUnavailable, RateLimited):
+            script.spend(attempt, NEVER, repeatable=True)
+        return [*found, script.retries.silence]
+
+    def test_nothing_is_asked(self) -> None:
+        """A CA that nobody asks is not silent, nor is one that has answered."""
+        assert Script([GOOD]).retries.silence == 0
+        assert self.silences(GOOD) == [0, 0]
+
+    def test_it_grows(self) -> None:
+        """Tries that fail are no answers."""
+        assert self.silences(UNSENT, LOST, bad(503), GOOD) == [0, 0.25, 0.75, 1.75, 0]
+
+    def test_an_answer_ends_it(self) -> None:
+        """Whatever another request is answered, the CA is there."""
+        script, seen = Script([GOOD]), []
+
+        def slow() -> Steps[Response]:
+            script.waits.append(20.0)
+            seen.append(script.retries.silence)
+            DirectLoop(script.clock).run(
+                script.retries.run(script._attempt, NEVER, repeatable=True, kind="order")
+            )
+            seen.append(script.retries.silence)
+            return GOOD
+            yield
+
+        script.spend(slow, NEVER, repeatable=True)
+        assert seen == [20.0, 0.0]
+
+    def test_a_limit_that_is_waited_for(self) -> None:
+        """The CA has answered that it is to be asked later."""
+        assert self.silences(bad(429, "rateLimited", Retry_After="20"), GOOD) == [0, 0, 0]

@@ -97,13 +97,19 @@ class Retries:
             RateLimited: the CA has had enough of us, for longer than `LONGEST_LIMIT` or the deadline.
             CAProblem, CAProtocolError: the answer says so.
         """
-        if not self._asked:
-            self._unanswered_since = self._clock.monotonic()
-        self._asked += 1
+        self._begin()
         try:
             return (yield from self._repeat(attempt, deadline, repeatable=repeatable, kind=kind))
         finally:
-            self._asked -= 1
+            self._end()
+
+    def _begin(self) -> None:
+        if not self._asked:
+            self._unanswered_since = self._clock.monotonic()
+        self._asked += 1
+
+    def _end(self) -> None:
+        self._asked -= 1
 
     def _repeat(
         self, attempt: Callable[[], Steps[Response]], deadline: Deadline, *, repeatable: bool, kind: str
@@ -211,8 +217,12 @@ class Retries:
             or limited.retry_after > LONGEST_LIMIT
             or tries >= TRIES
             or seconds >= deadline.remaining
-            or (yield self.stopped.wait(seconds))
         ):
+            raise limited
+        self._end()  # it has answered, and is not asked meanwhile
+        is_stopped = yield self.stopped.wait(seconds)
+        self._begin()
+        if is_stopped:
             raise limited
 
     def _backoff(self, tries: int) -> float:
