@@ -10,6 +10,7 @@ from acmems.config import Configuration
 from acmems.exceptions import AcmeException, PayloadInvalid
 from acmems.issuers.acme.downloads import downloaded
 from acmems.issuers.acme.issuer import AcmeIssuer
+from acmems.issuers.acme.options import AccountOptions
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.copying import salvage
 from acmems.state.examination import Examination, examine, restored
@@ -49,21 +50,22 @@ def repair(config: Configuration, examination: Examination) -> list[str]:
                     missing.append(damaged.record)
                 else:
                     lines.append(f"chain {damaged.key} is as its certificate says again")
-        lines += _download(config, records, missing)
+        at = {account.directory_url: account for account in reversed([*config.accounts.values()])}
+        for directory, account in at.items():
+            theirs = [record for record in missing if record.directory == directory]
+            lines += _download(account, config.mgmt.request_timeout, records, theirs)
     return lines
 
 
-def _download(config: Configuration, records: ChainRecords, missing: Sequence[ChainRecord]) -> list[str]:
-    """Get chains from the CA again, as far as it is known by which orders they came."""
+def _download(
+    account: AccountOptions, timeout: float, records: ChainRecords, missing: Sequence[ChainRecord]
+) -> list[str]:
+    """Get chains from their CA again, as far as it is known by which orders they came."""
     lines = []
-    known = [
-        (record, record.order_url)
-        for record in missing
-        if record.order_url is not None and record.directory == config.account.directory_url
-    ]
+    known = [(record, record.order_url) for record in missing if record.order_url is not None]
     if not known:
         return []
-    issuer = AcmeIssuer(config.account, config.mgmt.request_timeout)
+    issuer = AcmeIssuer(account, timeout)
     try:
         issuer.open(register=False)
         for record, order_url in known:
@@ -71,8 +73,8 @@ def _download(config: Configuration, records: ChainRecords, missing: Sequence[Ch
                 issuer.client.session,
                 order_url,
                 _identifiers(record),
-                config.account.preferred_chain,
-                issuer.clock.deadline(config.mgmt.request_timeout),
+                account.preferred_chain,
+                issuer.clock.deadline(timeout),
             )
             try:
                 records.mend(restored(record, issuer.run(steps))).result()
