@@ -6,27 +6,45 @@ import pytest
 
 from acmems.issuers.acme.session.rates import RequestRates
 
-LETS_ENCRYPT = ["acme-v02.api.letsencrypt.org", "acme-staging-v02.api.letsencrypt.org"]
+PRODUCTION = "https://acme-v02.api.letsencrypt.org/directory"
+STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
 class TestReserve:
-    @pytest.mark.parametrize("host", LETS_ENCRYPT)
-    def test_a_burst_and_then_a_stream(self, host: str) -> None:
-        """Half a second's worth of requests goes out at once, the rest evenly at the published rate."""
-        rates = RequestRates(host)
-        waits = [rates.reserve("newNonce", 1000.0) for _ in range(100)]
-        assert waits[:11] == [0.0] * 11
-        assert waits[11:] == pytest.approx([0.05 * number for number in range(1, 90)])
+    @pytest.mark.parametrize(
+        ("directory", "resource", "per_second", "burst"),
+        [
+            (PRODUCTION, "newNonce", 20, 10),
+            (PRODUCTION, "newAccount", 5, 15),
+            (PRODUCTION, "newOrder", 300, 200),
+            (PRODUCTION, "revokeCert", 10, 100),
+            (PRODUCTION, "renewalInfo", 1000, 100),
+            (PRODUCTION, "directory", 40, 40),
+            (PRODUCTION, "finalize", 250, 125),
+            (STAGING, "newNonce", 20, 10),
+            (STAGING, "newOrder", 20, 40),
+            (STAGING, "https://acme-staging-v02.api.letsencrypt.org/acme/authz/1", 20, 20),
+        ],
+    )
+    def test_a_burst_and_then_a_stream(
+        self, directory: str, resource: str, per_second: int, burst: int
+    ) -> None:
+        """What may come at once goes out at once, the rest evenly at the published rate."""
+        rates = RequestRates(directory)
+        waits = [rates.reserve(resource, 1000.0) for _ in range(burst + 100)]
+        assert waits[: burst + 1] == pytest.approx([0.0] * (burst + 1), abs=1e-9)
+        assert waits[burst + 1 :] == pytest.approx([number / per_second for number in range(1, 100)])
 
     def test_processes_share_a_rate(self) -> None:
         """Each of several processes sends its part of what the CA takes from their address."""
-        rates = RequestRates(LETS_ENCRYPT[0], processes=4)
+        rates = RequestRates(PRODUCTION, processes=4)
         waits = [rates.reserve("newNonce", 1000.0) for _ in range(20)]
+        assert sum(each == 0.0 for each in waits) == 3, "a quarter of the burst, and the one to begin with"
         assert waits[-1] - waits[-2] == pytest.approx(4 * 0.05)
 
     def test_no_second_has_more_than_the_ca_takes(self) -> None:
         """However requests arrive, no second sees more than a burst and a second's worth of them."""
-        rates = RequestRates(LETS_ENCRYPT[0])
+        rates = RequestRates(PRODUCTION)
         sent: list[float] = []
         for number in range(400):
             now = 1000.0 + (number // 40) * 0.9  # crowds of forty
@@ -36,23 +54,22 @@ class TestReserve:
 
     def test_quiet_times_are_not_saved_up(self) -> None:
         """After an hour without requests no more go out at once than ever."""
-        rates = RequestRates(LETS_ENCRYPT[0])
+        rates = RequestRates(PRODUCTION)
         for now in (1000.0, 4600.0):
             waits = [rates.reserve("newNonce", now) for _ in range(12)]
             assert waits == pytest.approx([0.0] * 11 + [0.05], abs=1e-9)
 
     def test_resources_are_apart(self) -> None:
-        """What one resource has used up is not taken from another."""
-        rates = RequestRates(LETS_ENCRYPT[0])
-        for _ in range(100):
+        """What one resource has used up is not taken from another; what has no rate of its own shares one."""
+        rates = RequestRates(PRODUCTION)
+        for _ in range(200):
             rates.reserve("newNonce", 1000.0)
+            rates.reserve("finalize", 1000.0)
         assert rates.reserve("newAccount", 1000.0) == 0.0
         assert rates.reserve("newNonce", 1000.0) > 0.0
+        assert rates.reserve("https://acme-v02.api.letsencrypt.org/acme/order/1", 1000.0) > 0.0
 
-    @pytest.mark.parametrize(
-        ("host", "resource"), [("ca.example", "newNonce"), (LETS_ENCRYPT[0], "renewalInfo")]
-    )
-    def test_what_nobody_published(self, host: str, resource: str) -> None:
+    def test_what_nobody_published(self) -> None:
         """Where a CA has published no limit nobody waits."""
-        rates = RequestRates(host)
-        assert {rates.reserve(resource, 1000.0) for _ in range(10_000)} == {0.0}
+        rates = RequestRates("https://ca.example/directory")
+        assert {rates.reserve("newNonce", 1000.0) for _ in range(10_000)} == {0.0}

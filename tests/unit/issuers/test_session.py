@@ -28,6 +28,8 @@ from acmems.issuers.acme.session.session import (
 from acmems.system.clock import NEVER
 from acmems.system.steps import Signal
 
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
 
 @pytest.fixture
 def ca() -> FakeCA:
@@ -227,19 +229,41 @@ class TestNonces:
     def test_no_more_are_asked_for_than_the_ca_allows(self, session: Session, ca: FakeCA) -> None:
         """Where a CA publishes how many newNonce requests it takes, more of them wait for their turn."""
         ca.answers[ORDER] = lambda: (200, {}, None)
-        session._rates = RequestRates("acme-v02.api.letsencrypt.org")
+        session._rates = RequestRates(LETS_ENCRYPT)
         for _ in range(15):
             ca.run(session.post(ORDER, {}, deadline=NEVER))
         asked = [request.at for request in ca.seen(f"{CA}/newNonce")]
         assert asked == pytest.approx([0.0] * 11 + [0.05, 0.1, 0.15, 0.2])
         assert len(ca.seen(ORDER)) == 15
 
+    @pytest.mark.parametrize(
+        ("resource", "allowed", "per_second"), [("newOrder", 201, 300), ("other", 126, 250)]
+    )
+    def test_every_request_waits_for_its_turn(
+        self, session: Session, ca: FakeCA, resource: str, allowed: int, per_second: int
+    ) -> None:
+        """What a CA publishes for a resource, or for all others, holds before a connection is taken."""
+        url = f"{CA}/{resource}"
+        session._rates = RequestRates(LETS_ENCRYPT)
+        for _ in range(allowed + 2):
+            ca.run(session.post(url, {}, deadline=NEVER))
+        assert [each for each in ca.waits if each > 1e-9] == pytest.approx([1 / per_second] * 2)
+
+    def test_questions_about_renewal_have_a_rate_of_their_own(self, session: Session, ca: FakeCA) -> None:
+        """They are spread by the rate of renewalInfo, though each has a URL of its own."""
+        ca.answers[f"{CA}/dir"] = lambda: (200, {**DIRECTORY, "renewalInfo": f"{CA}/renewalInfo"}, None)
+        ca.run(session.directory(NEVER))
+        session._rates = RequestRates(LETS_ENCRYPT)
+        for number in range(103):
+            ca.run(session.get(f"{CA}/renewalInfo/aki.{number}", deadline=NEVER))
+        assert [each for each in ca.waits if each > 1e-9] == pytest.approx([0.001] * 2)
+
     def test_a_turn_that_comes_too_late(self, ca: FakeCA) -> None:
         """Nobody waits for a turn beyond the deadline, or when the session is closed."""
         ca.answers[ORDER] = lambda: (200, {}, None)
         ca.answers[f"{CA}/newNonce"] = lambda: (503, {}, None) if ca.closed else (200, {}, ca.nonce())
         with running(ca) as (session, time):
-            session._rates = RequestRates("acme-v02.api.letsencrypt.org")
+            session._rates = RequestRates(LETS_ENCRYPT)
             for _ in range(30):
                 session._rates.reserve("newNonce", time.now)
             late = begin(ca.loop, session.post(ORDER, {}, deadline=ca.loop.clock.deadline(0.5)))

@@ -96,7 +96,7 @@ class Session:
         self._retries = Retries(loop.clock, random)
         self._signer = None if key is None else Signer(key)
         self._nonces = NoncePool(monotonic=loop.clock.monotonic)
-        self._rates = RequestRates(self._origin.host, processes)
+        self._rates = RequestRates(directory_url, processes)
         self._nonce_method = "HEAD"
         self._requests = 0
         self._directory: Directory | None = None
@@ -155,10 +155,13 @@ class Session:
         """
         self._origin_of(url)
 
+        kind = self._kind(url)
+
         def fetch() -> Steps[Response]:
+            yield from self._take_turn(kind, deadline)
             return (yield from self._fetch(url, deadline, max_size))
 
-        return (yield from self._retries.run(fetch, deadline, repeatable=True, kind=self._kind(url)))
+        return (yield from self._retries.run(fetch, deadline, repeatable=True, kind=kind))
 
     def post(
         self,
@@ -212,14 +215,13 @@ class Session:
                 nonce = well_formed(response.headers.field("Replay-Nonce"))
             raise Failure(f"the CA refused {NONCE_TRIES} nonces in a row", sent=False, final=True)
 
-        return (
-            yield from self._retries.run(
-                lambda: self._transports[origin].use(deadline, send_signed),
-                deadline,
-                repeatable=repeatable,
-                kind=self._kind(url, payload),
-            )
-        )
+        kind = self._kind(url, payload)
+
+        def attempt() -> Steps[Response]:
+            yield from self._take_turn(kind, deadline)
+            return (yield from self._transports[origin].use(deadline, send_signed))
+
+        return (yield from self._retries.run(attempt, deadline, repeatable=repeatable, kind=kind))
 
     def _identity(self, *, use_jwk: bool) -> tuple[Signer, str | None]:
         """Return what signs, and the URL of the account that signs, None where the key itself does."""
@@ -260,6 +262,8 @@ class Session:
             return "finalize"
         named = {} if self._directory is None else self._directory.urls
         beside = url.partition("?")[0].rpartition("/")[0]
+        if beside == named.get("renewalInfo", "").rstrip("/"):
+            return "renewalInfo"
         return next((name for name, place in named.items() if place == url), beside)
 
     def _read_directory(self, deadline: Deadline, known: Directory | None) -> Steps[Directory]:
@@ -283,6 +287,7 @@ class Session:
 
     def _fetch_directory(self, deadline: Deadline) -> Steps[Directory]:
         def fetch() -> Steps[Response]:
+            yield from self._take_turn("directory", deadline)
             response = yield from self._fetch(self.directory_url, deadline, MAX_DIRECTORY)
             for _ in range(MOST_REDIRECTS):
                 if response.status not in _REDIRECTS or response.location is None:
@@ -308,6 +313,12 @@ class Session:
         words = str(error).replace(f" from {self.directory_url}", "")
         return DirectoryUnusable(self.directory_url, words)
 
+    def _take_turn(self, kind: str, deadline: Deadline) -> Steps[None]:
+        """Wait until the CA takes one more request of a kind from this address, or to the deadline."""
+        seconds = self._rates.reserve(kind, self._clock.monotonic())
+        if seconds:
+            yield self._retries.stopped.wait(min(seconds, deadline.remaining))
+
     def _fetch(self, url: str, deadline: Deadline, max_size: int) -> Steps[Response]:
         """Send one unsigned request; the nonce that may come with the answer is kept."""
         response = yield from self._transports[self._origin_of(url)].use(
@@ -330,9 +341,7 @@ class Session:
         place = self._origin_of(url)
         try:
             self._retries.refuse_held("newNonce")
-            seconds = self._rates.reserve("newNonce", self._clock.monotonic())
-            if seconds:
-                yield self._retries.stopped.wait(min(seconds, deadline.remaining))
+            yield from self._take_turn("newNonce", deadline)
             if place == origin:
                 return (yield from self._ask_for_nonce(connection, url, deadline))
             return (
