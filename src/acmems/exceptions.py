@@ -12,6 +12,8 @@ AcmeException
 ├── AuthorizationNotYetProcessed  the CA is still deciding
 ├── AuthorizationNotYetRequested  the CA has not asked for the challenge yet
 ├── RateLimited                   the CA, or what protects it here, asks to wait
+│   ├── LimitReached              a limit of the CA is used up, so that it was not asked
+│   ├── NamesPaused               the CA takes no orders for a name until a person has acted
 │   └── QueueFull                 too many requests wait for their order already
 ├── ClientGone                    the client had hung up before its order began
 ├── ActFailed                     what an operator has asked for could not be done
@@ -263,6 +265,28 @@ class LimitReached(RateLimited):
         self.subject = subject
         self.used = used
         self.most = most
+
+
+class NamesPaused(RateLimited):
+    """The CA takes no orders of this account for some names, until a person has visited a page of it.
+
+    Args:
+        names: those that the CA tells of; there may be others.
+        visit: the page. It is for the operator only: whoever has its URL can end the pause.
+
+    Attributes:
+        advice: what the operator should do, for the log only.
+    """
+
+    def __init__(self, names: Sequence[str], visit: str) -> None:
+        super().__init__(
+            f"the CA takes no orders of this server for {', '.join(names)}, which it could not validate too "
+            f"often: mend that, then have the administrator of this server end the pause at the CA",
+            identifiers=names,
+        )
+        self.names = tuple(names)
+        self.visit = visit
+        self.advice = f"once it is mended, end the pause at {visit}"
 
 
 class QueueFull(RateLimited):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.AuthorizationNotYetRequested: 503,
     exceptions.RateLimited: 429,
     exceptions.LimitReached: 429,
+    exceptions.NamesPaused: 429,
     exceptions.QueueFull: 429,
     exceptions.ClientGone: 503,
     exceptions.ActFailed: 500,
@@ -96,7 +98,7 @@ def reason_of(error: BaseException, reference: str) -> str:
     for kind, words in _OURS.items():
         if isinstance(error, kind):
             return f"{words}: ask again later, or tell its administrator the reference {reference}"
-    return one_line(error, _LONGEST_REASON)
+    return one_line(f"{error}{_tried_again(error)}", _LONGEST_REASON)
 
 
 def for_operator(error: BaseException) -> str:
@@ -106,7 +108,16 @@ def for_operator(error: BaseException) -> str:
         error: the error.
     """
     advice = getattr(error, "advice", "")
-    return f"{error}; {advice}" if advice else str(error)
+    return f"{error}{_tried_again(error)}{f'; {advice}' if advice else ''}"
+
+
+def _tried_again(error: BaseException) -> str:
+    """Return when something is tried again that has failed before, as the end of a line; else nothing."""
+    until: datetime.datetime | None = getattr(error, "tried_again", None)
+    if until is None:
+        return ""
+    whole = until.astimezone(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=1)
+    return f"; this was tried before, and is tried again after {whole:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def retry_after_of(error: BaseException) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -32,10 +33,10 @@ class _Pause:
     error: AcmeException
 
 
-def _again(error: AcmeException, seconds: float) -> AcmeException:
-    """Return an error like this one that says when to ask again; the first one belongs to its raiser."""
+def _again(error: AcmeException, seconds: float, now: datetime.datetime) -> AcmeException:
+    """Return an error like this one that says when it is tried again; the first one belongs to its raiser."""
     again = copy.copy(error)
-    vars(again).update(retry_after=seconds)
+    vars(again).update(retry_after=seconds, tried_again=now + datetime.timedelta(seconds=seconds))
     return again
 
 
@@ -74,14 +75,15 @@ class Cooldown:
             subjects: what is to be tried, such as the names of a request.
 
         Raises:
-            AcmeException: the error of the last try, its `retry_after` set to the seconds left.
+            AcmeException: the error of the last try, its `retry_after` set to the seconds left, and its
+                `tried_again` to the time at which they are over (aware).
         """
         now = self.clock.monotonic()
         with self._lock:
             pauses = [self._pauses[subject] for subject in subjects if subject in self._pauses]
         for pause in pauses:
             if pause.until > now:
-                raise _again(pause.error, pause.until - now)
+                raise _again(pause.error, pause.until - now, self.clock.now())
 
     def failures(self, subject: str) -> int:
         """Return how often something has failed in a row, whether that led to a pause or not."""
@@ -98,6 +100,7 @@ class Cooldown:
         seconds: float | None = None,
         *,
         free: int = 0,
+        first: float | None = None,
         longest: float | None = None,
     ) -> None:
         """Begin a pause, or count a failure that does not lead to one yet.
@@ -109,7 +112,8 @@ class Cooldown:
             error: how; raised by `check` during the pause.
             seconds: how long, if the CA said so; else longer each time.
             free: how many failures lead to no pause.
-            longest: the longest pause in seconds, where it is to be shorter than usual.
+            first: the first pause in seconds, where it is to be another than usual.
+            longest: the longest, in the same way.
         """
         now = self.clock.monotonic()
         with self._lock:
@@ -121,7 +125,7 @@ class Cooldown:
             failures = (before.failures if before else 0) + (0 if is_same else 1)
             length = 0.0
             if failures > free:
-                length = self.first
+                length = self.first if first is None else first
                 if before is not None and before.length:
                     length = before.length * (1 if is_same else 2)
                 length = min(

@@ -116,7 +116,7 @@ class Issuance:
         self.seconds = seconds
         self.work_seconds = max(seconds, work_seconds)
         self.clock = clock
-        self.pauses = Pauses(clock, identity.directory, pauses)
+        self.pauses = Pauses(clock, identity.directory, pauses, lambda: issuer.account_url)
         self.breaker = CircuitBreaker(clock)
         self.claims = OrderClaims(memory, history, self.pauses, times, clock)
         self._storages = StorageAccess(issuer.loop, identity)
@@ -216,7 +216,11 @@ class Issuance:
         return self._table.uses(validator)
 
     def adapt(self, most_at_once: int, most_waiting: int) -> None:
-        """Go by other limits from now on, which the arguments are, as for the constructor."""
+        """Go by other limits from now on, which the arguments are, as for the constructor.
+
+        Whoever has the configuration read anew may have ended what the CA has paused, so that is tried again.
+        """
+        self.pauses.retry_paused()
         self._table.adapt(most_at_once, most_waiting)
         self._begin_next()
 

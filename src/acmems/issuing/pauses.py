@@ -6,7 +6,7 @@ The table in docs/operations.md says the same for operators.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol, get_args
 
@@ -24,6 +24,7 @@ from acmems.exceptions import (
     InvalidDomainName,
     LeaseLost,
     LimitReached,
+    NamesPaused,
     NoChallengeMethodsSupported,
     PayloadInvalid,
     RateLimited,
@@ -32,6 +33,7 @@ from acmems.exceptions import (
 )
 from acmems.issuing.cooldown import Cooldown, PauseMemory
 from acmems.issuing.subjects import (
+    AccountNameSubject,
     BlockSubject,
     CsrSubject,
     DomainSubject,
@@ -93,15 +95,25 @@ class Pauses:
         clock: for the pauses.
         directory: the URL of the CA's directory; what one CA refuses says nothing of another.
         memory: remembers pauses over a restart, and shares them with other servers; None for nothing.
+        account: returns the URL of the account, None while it is not known.
     """
 
     REFUSED_CSRS = 3
     """So many CSRs with the same names may the CA refuse before further ones of the auth block wait."""
     LONGEST_OVERALL = 300.0
     """Seconds of the longest pause that stops everybody, so that an absurd `Retry-After` is tried again."""
+    FIRST_OF_ACCOUNT, LONGEST_OF_ACCOUNT = 3600.0, 86_400.0
+    """Seconds of pauses after the CA has said that a person has to act: nobody tells when that was done."""
 
-    def __init__(self, clock: Clock, directory: str = "", memory: PauseMemory | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        directory: str = "",
+        memory: PauseMemory | None = None,
+        account: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._directory = directory
+        self._account = account
         self._cooldown = Cooldown(clock, memory=memory)
 
     def check(self, asked: Asked) -> None:
@@ -114,7 +126,7 @@ class Pauses:
 
     def subjects(self, asked: Asked) -> list[str]:
         """Return what may stop a request, as texts."""
-        return self._texts([*_own(asked), *_shared(asked)])
+        return self._texts([*_own(asked), *self._of_account(asked), *_shared(asked)])
 
     def replace(self, asked: Asked, records: Iterable[PauseRecord]) -> None:
         """Go by what is remembered of the subjects of a request, and by nothing else.
@@ -139,7 +151,19 @@ class Pauses:
 
         What the CA counts for others as well goes on: a limit is not lifted by a certificate.
         """
-        self._cooldown.clear(self._texts(_own(asked)))
+        self._cooldown.clear(self._texts([*_own(asked), *self._of_account(asked)]))
+
+    def retry_paused(self, asked: Asked | None = None) -> None:
+        """Ask the CA again for names that a person had to act for: that may be done by now.
+
+        Args:
+            asked: what is asked for; None for all such names.
+        """
+        if asked is None:
+            paused = [each for each in self._cooldown.lasting() if kind_of(each) == AccountNameSubject.kind]
+        else:
+            paused = self._texts(self._of_account(asked))
+        self._cooldown.clear(paused)
 
     def places(self, asked: Asked) -> int:
         """Return how many orders of one auth block for exactly these names may run at once.
@@ -189,6 +213,11 @@ class Pauses:
             error = AcmeException(f"{_BUG}: {type(error).__name__}")
         if isinstance(error, PayloadInvalid):
             self._note_csr(asked, error)
+        elif isinstance(error, NamesPaused):
+            for paused in self._texts(self._of_account(asked, error.names)):
+                self._cooldown.note(
+                    paused, error, first=self.FIRST_OF_ACCOUNT, longest=self.LONGEST_OF_ACCOUNT
+                )
         elif isinstance(error, RateLimited):
             longest = self.LONGEST_OVERALL if error.is_overall else None
             for subject in _limited(asked, error):
@@ -197,6 +226,18 @@ class Pauses:
             seconds = error.retry_after if isinstance(error, CertificateUnusable) else None
             for subject in _failed(asked, error):
                 self._cooldown.note(self._text(subject), error, seconds)
+
+    def _of_account(self, asked: Asked, names: Collection[str] = ()) -> list[AccountNameSubject]:
+        """Return what of a request the CA may have paused for this account.
+
+        Args:
+            asked: the request.
+            names: those that the CA tells of; where none of them is asked for, all that is.
+        """
+        bases = dict.fromkeys(each.base for each in asked.request.identifiers)
+        told = [base for base in bases if base in names]
+        account = self._account()
+        return [AccountNameSubject(base, account) for base in told or bases]
 
     def _note_csr(self, asked: Asked, error: PayloadInvalid) -> None:
         """Stop a CSR that the CA refused, and a client that makes one after another."""

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
-PausedSubject = Literal["csr", "block", "names", "name", "verification", "domain", "everything"]
+PausedSubject = Literal["csr", "block", "names", "name", "account", "verification", "domain", "everything"]
 
 _LONGEST = 500  # characters of a text; databases limit what they find rows by
 
@@ -74,6 +74,21 @@ class NameSubject(Subject):
     kind = "name"
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNameSubject(Subject):
+    """Certificates with a name, of one account: the CA takes no orders for them until a person has acted.
+
+    Args:
+        name: the name, without "*.".
+        account: the URL of the account, None while it is not known.
+    """
+
+    kind = "account"
+
+    name: str
+    account: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from acmems import exceptions
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.frontends import problems as refusals
 from acmems.frontends.problems import for_operator, reason_of, retry_after_of, status_of
+from acmems.issuing.cooldown import Cooldown
+from acmems.system.clock import Clock
 
 ERRORS = [
     error
@@ -68,6 +70,22 @@ def test_bugs_are_a_reference() -> None:
 def test_reasons_are_one_line() -> None:
     """Line ends in a CA's words cannot reach a header or break a line."""
     assert "\n" not in reason_of(exceptions.ChallengeFailed("a", "x\r\nSet-Cookie: y", ""), "r")
+
+
+def test_what_is_repeated_says_when_it_is_tried_again() -> None:
+    """During a pause the client and the log read the last answer, and from when on there is another one."""
+    now = datetime.datetime(2030, 1, 1, 12, 0, 0, 500_000, tzinfo=datetime.UTC)
+    cooldown = Cooldown(Clock(monotonic=lambda: 0.0, now=lambda: now))
+    cooldown.note("a", exceptions.NamesPaused(["a.example.org"], "https://ca.example/unpause?jwt=secret"))
+    with pytest.raises(exceptions.NamesPaused) as raised:
+        cooldown.check(["a"])
+    until = "this was tried before, and is tried again after 2030-01-01 12:00:31 UTC"
+    assert reason_of(raised.value, "r").endswith(until)
+    assert "jwt" not in reason_of(raised.value, "r")
+    assert (
+        f"{until}; once it is mended, end the pause at https://ca.example/unpause?jwt=secret"
+        in for_operator(raised.value)
+    )
 
 
 @pytest.mark.parametrize(

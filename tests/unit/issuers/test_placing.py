@@ -16,9 +16,17 @@ from acmems.exceptions import (
     DeadlinePassed,
     FateUnknown,
     LimitReached,
+    NamesPaused,
+    RateLimited,
 )
+from acmems.issuers.acme.orders.statements import StatedLimit
 from acmems.system.steps import Steps, pause
 
+PAGE = "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=abc.def.ghi"
+UNPAUSE = (
+    "Your account is temporarily prevented from requesting certificates for a.example.org and possibly "
+    f"others. Please visit: {PAGE}"
+)
 FULL = LimitReached("full", limit="orders", subject="", used=1, most=1, retry_after=60.0)
 
 
@@ -30,6 +38,7 @@ class Terms:
     error: AcmeException | None = None
     reserved: list[str | None] = field(default_factory=list)
     given_back: list[str] = field(default_factory=list)
+    stated: list[StatedLimit] = field(default_factory=list)
 
     def replaces(self) -> Steps[str | None]:
         yield pause(0)
@@ -43,6 +52,9 @@ class Terms:
 
     def give_back(self, *, is_placed: bool) -> None:
         self.given_back.append("certificate" if is_placed else "all")
+
+    def limited(self, stated: StatedLimit) -> None:
+        self.stated.append(stated)
 
 
 def obtain(desk: Desk, terms: Terms) -> bytes:
@@ -162,3 +174,44 @@ def test_an_order_that_has_failed_meanwhile(desk: Desk) -> None:
         obtain(desk, second)
     assert (second.reserved, second.given_back) == (["aki.serial"], ["certificate"])
     assert first.given_back == ["certificate"]
+
+
+def test_a_limit_that_the_ca_tells_of(desk: Desk) -> None:
+    """What was reserved is given back, and whoever counts hears what the CA said."""
+    terms = Terms()
+    words = 'too many certificates (50) already issued for "example.org" in the last 168h0m0s'
+    desk.say(NEW_ORDER, RateLimited(words, retry_after=600.0))
+    with pytest.raises(RateLimited):
+        obtain(desk, terms)
+    assert terms.given_back == ["all"]
+    (stated,) = terms.stated
+    assert (stated.counts, stated.subject, stated.count) == ("certificates-per-domain", "example.org", 50)
+
+
+def test_a_limit_that_it_does_not_name(desk: Desk) -> None:
+    """There is nothing to learn from that."""
+    terms = Terms()
+    desk.say(NEW_ORDER, RateLimited("429 Too Many Requests", retry_after=600.0, is_overall=True))
+    with pytest.raises(RateLimited):
+        obtain(desk, terms)
+    assert (terms.given_back, terms.stated) == (["all"], [])
+
+
+@pytest.mark.parametrize("terms", [Terms(), None], ids=["counted", "not counted"])
+@pytest.mark.parametrize(
+    "refusal",
+    [RateLimited(UNPAUSE), problem("unauthorized", UNPAUSE)],
+    ids=["rateLimited", "unauthorized"],
+)
+def test_names_that_the_ca_has_paused(
+    desk: Desk, refusal: AcmeException, terms: Terms | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not asked once more; the page is for the operator, and in no word that a client gets."""
+    desk.say(NEW_ORDER, refusal)
+    steps = desk.ordering.obtain(CSR, [desk.validator], desk.time.within(60.0), "key", terms)
+    with pytest.raises(NamesPaused) as raised:
+        desk.loop.run(steps)
+    assert len(payloads(desk)) == 1
+    assert raised.value.visit == PAGE
+    assert "jwt" not in str(raised.value)
+    assert [(each.levelname, PAGE in each.message) for each in caplog.records] == [("ERROR", True)]

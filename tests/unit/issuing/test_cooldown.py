@@ -46,7 +46,10 @@ def time() -> Time:
 @pytest.fixture
 def cooldown(time: Time) -> Cooldown:
     """Pauses of 10 seconds at first and 60 at most, for three subjects at most."""
-    return Cooldown(Clock(monotonic=time), first=10, longest=60, most=3)
+    return Cooldown(Clock(monotonic=time, now=lambda: NOW), first=10, longest=60, most=3)
+
+
+NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
 
 ERRORS = [
@@ -143,7 +146,8 @@ class TestError:
         again = caught.value
         assert type(again) is type(error)
         assert str(again) == str(error)
-        assert vars(again) == {**vars(error), "retry_after": 10}
+        until = NOW + datetime.timedelta(seconds=10)
+        assert vars(again) == {**vars(error), "retry_after": 10, "tried_again": until}
 
     def test_the_first_one_stays_as_it_was(self, cooldown: Cooldown) -> None:
         """Each gets an error of its own: the first one's time and traceback belong to its raiser."""

@@ -99,6 +99,8 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (RateLimited("enough", retry_after=3600), BLOCK_AND_NAMES),
     (RateLimited("enough", identifiers=["ca.example"]), BLOCK_AND_NAMES),
     (RateLimited("enough", is_overall=True), EVERYBODY),
+    (exceptions.NamesPaused([NAME], "https://ca.example/unpause?jwt=secret"), FOR_THE_NAME),
+    (exceptions.NamesPaused(["example.com"], "https://ca.example/unpause"), FOR_THE_NAME | {"a sister"}),
     (NoChallengeMethodsSupported("no dns-01"), BLOCK_AND_NAMES),
     (CAProblem(400, CAProblem.PREFIX + "malformed", "no"), BLOCK_AND_NAMES),
     (CAProtocolError("odd"), BLOCK_AND_NAMES),
@@ -342,6 +344,55 @@ class TestLimits:
         house.issuance.pauses.note(asked, RateLimited("enough", identifiers=[name, "1"]))
         assert is_stopped(house, asked)
         assert not is_stopped(house, asking("c.example.org"))
+
+
+class TestPausedByTheCA:
+    """The CA takes no orders of the account for a name until a person has acted."""
+
+    PAUSED = exceptions.NamesPaused([NAME], "https://ca.example/unpause?jwt=secret")
+
+    def test_it_is_tried_again_about_once_a_day(self, house: House) -> None:
+        """After an hour at first, then twice as long each time, at most a day."""
+        waits = []
+        for _ in range(7):
+            fail(house, FAILING, self.PAUSED)
+            waits.append(pause(house, FAILING))
+            house.time.seconds += waits[-1] or 0.0
+        assert waits == [3600 * 2**number for number in range(5)] + [86_400] * 2
+
+    def test_a_wildcard(self, house: House) -> None:
+        """It is validated by the name below its star, and paused with it."""
+        fail(house, asking(NAME), self.PAUSED)
+        assert is_stopped(house, asking(f"*.{NAME}"))
+
+    def test_another_account(self) -> None:
+        """What the CA does not take of one account it may take of another."""
+        clock = Clock(monotonic=lambda: 0.0)
+        accounts = ["https://ca.example/1", "https://ca.example/2"]
+        one, other = (Pauses(clock, "https://ca", account=lambda url=url: url) for url in accounts)  # type: ignore[misc]
+        one.note(FAILING, self.PAUSED)
+        assert not set(one.subjects(FAILING)) <= set(other.subjects(FAILING))
+        with pytest.raises(exceptions.NamesPaused):
+            one.check(FAILING)
+
+    @pytest.mark.parametrize("ending", ["a reload", "a command", "a certificate"])
+    def test_its_end(self, house: House, ending: str) -> None:
+        """Whoever has the configuration read anew, or renews it, has the CA asked again."""
+        fail(house, FAILING, self.PAUSED)
+        if ending == "a reload":
+            house.issuance.adapt(8, 100)
+        elif ending == "a command":
+            house.issuance.pauses.retry_paused(FAILING)
+        else:
+            house.issuance.pauses.clear(FAILING)
+        assert stopped(house) == NOBODY
+
+    def test_a_reload_ends_no_other_pause(self, house: House) -> None:
+        """A limit stays one."""
+        fail(house, FAILING, RateLimited("enough", identifiers=[NAME]))
+        house.issuance.adapt(8, 100)
+        house.issuance.pauses.retry_paused(FAILING)
+        assert is_stopped(house, FAILING)
 
 
 class Remembering:

@@ -15,6 +15,7 @@ from acmems.exceptions import (
     AcmeException,
     ChallengeFailed,
     InvalidDomainName,
+    NamesPaused,
     PayloadInvalid,
     RateLimited,
     StorageUnavailable,
@@ -108,7 +109,9 @@ class TestWork:
 
 
 class TestPauses:
-    NONE = dict.fromkeys(("csr", "block", "names", "name", "verification", "domain", "everything"), 0)
+    NONE = dict.fromkeys(
+        ("csr", "block", "names", "name", "account", "verification", "domain", "everything"), 0
+    )
 
     @pytest.mark.parametrize(
         ("error", "subject"),
@@ -118,6 +121,7 @@ class TestPauses:
             (RateLimited("enough", identifiers=["a.example.org"]), "names"),
             (InvalidDomainName("a.example.org", "no"), "name"),
             (ChallengeFailed("a.example.org", "no", "", verification="dns"), "verification"),
+            (NamesPaused(["a.example.org"], "https://ca.example/unpause"), "account"),
             (RateLimited("enough", identifiers=["example.org"]), "domain"),
             (RateLimited("enough", is_overall=True), "everything"),
         ],
@@ -130,7 +134,7 @@ class TestPauses:
         assert made.lasting() == self.NONE
         made.note(asked, error)
         assert made.lasting() == {**self.NONE, subject: 1}
-        house.time.seconds += 31
+        house.time.seconds += 3601 if subject == "account" else 31
         assert made.lasting() == self.NONE
 
     def test_every_subject_has_a_word(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ COLUMNS = (
 )
 """What a table of pauses has."""
 
-_RATE_LIMITS = ("RateLimited", "QueueFull")  # classes of errors
+_RATE_LIMITS = ("RateLimited", "NamesPaused", "QueueFull")  # classes of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class PauseSubject:
     """What is paused, as far as this version knows such texts: make it with `parse`.
 
     Args:
-        kind: `csr`, `block`, `names`, `name`, `verification`, `domain` or `everything`; empty where the text
-            is not known.
+        kind: `csr`, `block`, `names`, `name`, `account`, `verification`, `domain` or `everything`; empty
+            where the text is not known.
         fields: what it is about, by its kind.
         text: the text.
     """
@@ -68,7 +68,7 @@ class PauseSubject:
                 return tuple(names)
             case "names", (names, *_):
                 return tuple(names)
-            case "name" | "verification" | "domain", (name, *_):
+            case "name" | "account" | "verification" | "domain", (name, *_):
                 return (name,)
         return ()
 
@@ -96,6 +96,8 @@ class PauseSubject:
                 return set(self.names) == set(names)
             case "name" | "verification":
                 return self.fields[0] in names
+            case "account":
+                return self.fields[0] in {name.removeprefix("*.") for name in names}
             case "domain":
                 return any(f".{name}".endswith(f".{self.fields[0]}") for name in names)
         return False
@@ -110,6 +112,8 @@ class PauseSubject:
                 return f"exactly {', '.join(self.fields[0])}"
             case "name":
                 return str(self.fields[0])
+            case "account":
+                return f"{self.fields[0]} for the account, by the CA"
             case "verification":
                 return f"{self.fields[0]} by verification {self.fields[1][-1]}"
             case "domain":
@@ -127,7 +131,8 @@ class PauseView:
         pause: the pause.
         subject: what is paused.
         error: the name of the class of the error that began it, None where it is not known.
-        reason: the words of that error.
+        reason: the words of that error, and what to do where that is known.
+        visit: a page of the CA on which a person can end it, None where there is none.
         block: the auth block of the request that caused it.
         client: the client that caused it.
     """
@@ -136,6 +141,7 @@ class PauseView:
     subject: PauseSubject
     error: str | None
     reason: str
+    visit: str | None
     block: str | None = None
     client: str | None = None
 
@@ -148,9 +154,11 @@ class PauseView:
             block: the auth block of the request that caused it.
             client: the client that caused it.
         """
-        error, words = _read_error(pause.error)
-        subject = PauseSubject.parse(pause.subject)
-        return cls(pause, subject, error, one_line(words, 2000), subject.block or block, client)
+        error, words, fields = _read_error(pause.error)
+        subject, advice, visit = PauseSubject.parse(pause.subject), fields.get("advice"), fields.get("visit")
+        reason = one_line(f"{words}; {advice}" if advice else words, 4000)
+        page = one_line(str(visit), 2000) if visit else None
+        return cls(pause, subject, error, reason, page, subject.block or block, client)
 
     @property
     def is_limit(self) -> bool:
@@ -167,6 +175,7 @@ class PauseView:
             "limited": self.is_limit,
             "failures": self.pause.failures,
             "reason": self.reason,
+            "visit": self.visit,
             "block": self.block,
             "client": self.client,
         }
@@ -184,11 +193,11 @@ class PauseView:
         return Row(cells, self.reason)
 
 
-def _read_error(document: str) -> tuple[str | None, str]:
-    """Return the class and the words of the error that a document tells of, as far as it can be read."""
+def _read_error(document: str) -> tuple[str | None, str, Mapping[str, Any]]:
+    """Return class, words and fields of the error that a document tells of, as far as it can be read."""
     try:
         found = json.loads(document)["error"]
         args: Sequence[Any] = found["args"]
-        return str(found["error"]), str(args[0]) if args else ""
+        return str(found["error"]), str(args[0]) if args else "", dict(found["fields"])
     except (ValueError, LookupError, TypeError):
-        return None, document
+        return None, document, {}

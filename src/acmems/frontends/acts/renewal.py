@@ -38,6 +38,8 @@ def renew_certificate(parts: ActingParts, arguments: ActArguments, progress: Pro
     if arguments.is_set("dry_run"):
         issuances.of(accepted.issuers[0]).pauses.check(accepted)
         return ActOutcome(plan | {"is_ordered": False}, accepted.request.names)
+    for each in accepted.issuers:
+        issuances.of(each).pauses.retry_paused(accepted)
     progress(f"ordering {', '.join(accepted.request.names)} at {plan['issuer']}")
     for _ in range(_TRIES):
         delivery = issuances.issue(accepted).result()

@@ -58,6 +58,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.AuthorizationNotYetRequested: "unavailable",
     exceptions.RateLimited: "limited",
     exceptions.LimitReached: "limited",
+    exceptions.NamesPaused: "limited",
     exceptions.QueueFull: "limited",
     exceptions.ClientGone: "stopped",
     exceptions.ActFailed: "refused",

@@ -107,6 +107,15 @@ class AccountDirectory:
         self.next_key_file = path / "account.pem.next"
         self.registration_file = path / "registration.json"
         self.lock_file = path / "account.lock"
+        self._registered_url: str | None = None  # as last read or written
+
+    @property
+    def registered_url(self) -> str | None:
+        """The URL of the account by its registration, None where there is none that can be read."""
+        if self._registered_url is None:
+            with contextlib.suppress(AccountError):
+                self.load_registration()
+        return self._registered_url
 
     def exists(self) -> bool:
         """Tell whether the directory is there."""
@@ -382,12 +391,14 @@ class AccountDirectory:
             words = reason(error) if isinstance(error, OSError) else "it is not UTF-8"
             raise AccountError(f"{self.registration_file} cannot be read: {words}") from error
         try:
-            return Account.from_json(json.loads(text))
+            account = Account.from_json(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise AccountError(
                 f"{self.registration_file} holds no registration: remove it, and the next start asks the CA "
                 f"for the account that belongs to the key"
             ) from error
+        self._registered_url = account.url
+        return account
 
     def save_registration(self, account: Account) -> None:
         """Write the account, as python-acme serialises it.
@@ -396,6 +407,7 @@ class AccountDirectory:
             AccountError: the directory is missing or not writable.
         """
         self._write(self.registration_file, json.dumps(account.to_json(), indent=2).encode())
+        self._registered_url = account.url
 
     def _write(self, path: Path, data: bytes) -> None:
         try:

@@ -93,9 +93,9 @@ class AcmeIssuer:
 
     @property
     def account_url(self) -> str | None:
-        """The account's URL, None while it is not known."""
+        """The account's URL, also before the CA has confirmed it; None while it is not known."""
         account = self.account
-        return None if account is None else account.url
+        return self.directory.registered_url if account is None else account.url
 
     @property
     def is_account_known(self) -> bool:

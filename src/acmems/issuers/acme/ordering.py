@@ -203,6 +203,7 @@ class Ordering:
         order = yield from place(
             lambda replaces: self.create(request.identifiers, deadline, replaces),
             terms,
+            self._clock,
             may_replace=RENEWAL_INFO in directory,
         )
         return order, self._open.add(identity, order, terms)

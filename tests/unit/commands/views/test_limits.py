@@ -5,13 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.chains import make_request
+from tests.issuing import House
 from tests.viewing import DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
+from acmems.exceptions import NamesPaused
 from acmems.issuing.limits.charges import Renewal
 from acmems.issuing.limits.ledger import Ledger
 from acmems.issuing.limits.limit import LETSENCRYPT
+from acmems.issuing.requests import AcceptedRequest
 from acmems.state.limits.buckets import BucketRecords
+from acmems.state.limits.pauses import PauseRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 
@@ -56,6 +61,7 @@ def test_a_pause(state: StateToLookAt) -> None:
         "limited": True,
         "failures": 2,
         "reason": WORDS,
+        "visit": None,
         "block": "web",
         "client": "192.0.2.9",
     }
@@ -65,6 +71,10 @@ def test_a_pause(state: StateToLookAt) -> None:
     ("subject", "words"),
     [
         ('name:["a.example.org", "https://ca"]', "a.example.org"),
+        (
+            'account:["a.example.org", "https://ca/account/1", "https://ca"]',
+            "a.example.org for the account, by the CA",
+        ),
         ('names:[["a.example.org", "b.example.org"], "https://ca"]', "exactly a.example.org, b.example.org"),
         (
             'verification:["a.example.org", ["dns", "http"], "https://ca"]',
@@ -85,6 +95,24 @@ def test_what_is_paused(state: StateToLookAt, subject: str, words: str) -> None:
     state.pause(subject, WORDS, "ChallengeFailed")
     ((kind, paused, _, after, *_),) = state.fields("limits")
     assert (kind, paused, after) == ("pause", words, "a failure")
+
+
+def test_names_that_the_ca_has_paused(state: StateToLookAt) -> None:
+    """The page is shown on which a person can end that, here and with the certificate."""
+    page = "https://portal.example/unpause?jwt=abc.def.ghi"
+    house = House(pauses=PauseRecords(state.database))
+    asked = AcceptedRequest(make_request("*.example.org"), (), house.storage)
+    house.issuance.pauses.note(asked, NamesPaused(["example.org"], page))
+    house.close()
+    state.keep("1", "*.example.org")
+    _, document = state.document("limits")
+    _, shown = state.document("show", "*.example.org")
+    for pause in (*document["pauses"], *shown["found"][0]["pauses"]):
+        assert (pause["subject"], pause["names"]) == ("account", ["example.org"])
+        assert (pause["visit"], pause["limited"]) == (page, True)
+        assert page in pause["reason"]
+    assert len(shown["found"][0]["pauses"]) == 1
+    assert page in "\n".join(state.run("limits")[1])
 
 
 def test_an_error_that_is_not_known(state: StateToLookAt) -> None:

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, FateUnknown
+from acmems.exceptions import AcmeException, CAProblem, CAProtocolError, FateUnknown, RateLimited
 from acmems.issuers.acme.orders.order import Order
+from acmems.issuers.acme.orders.statements import StatedLimit, names_paused, stated_limit
+from acmems.system.clock import Clock
 from acmems.system.steps import Steps
 
 logger = logging.getLogger(__name__)
@@ -45,44 +47,67 @@ class OrderTerms(Protocol):
             is_placed: whether there was an order, which has used its own.
         """
 
+    def limited(self, stated: StatedLimit) -> None:
+        """Take note that the CA has refused the order because of one of its limits."""
+
 
 def place(
-    create: Callable[[str | None], Steps[Order]], terms: OrderTerms | None, *, may_replace: bool
+    create: Callable[[str | None], Steps[Order]],
+    terms: OrderTerms | None,
+    clock: Clock,
+    *,
+    may_replace: bool,
 ) -> Steps[Order]:
     """Place an order on its terms; once more without its predecessor where the CA does not accept that.
 
     Args:
         create: asks the CA for the order, given what it replaces.
         terms: the terms, None for none.
+        clock: for dates.
         may_replace: whether the CA knows of predecessors.
 
     Raises:
         LimitReached: there is no room for it at the CA, which was not asked.
         StateUnavailable: it cannot be told whether there is.
+        NamesPaused: the CA takes no such orders until a person has acted.
         AcmeException: what `create` raises.
     """
     if terms is None:
-        return (yield from create(None))
+        return (yield from _ask(create, None))
     replaces = (yield from terms.replaces()) if may_replace else None
     try:
-        return (yield from _on_terms(create, terms, replaces))
+        return (yield from _on_terms(create, terms, clock, replaces))
     except CAProblem as problem:
         if replaces is None or problem.code not in _NO_PREDECESSOR:
             raise
         logger.info(
             "the CA does not let the order replace %s, so it is placed without: %s", replaces, problem
         )
-    return (yield from _on_terms(create, terms, None))
+    return (yield from _on_terms(create, terms, clock, None))
 
 
 def _on_terms(
-    create: Callable[[str | None], Steps[Order]], terms: OrderTerms, replaces: str | None
+    create: Callable[[str | None], Steps[Order]], terms: OrderTerms, clock: Clock, replaces: str | None
 ) -> Steps[Order]:
     yield from terms.reserve(replaces)
     try:
-        return (yield from create(replaces))
+        return (yield from _ask(create, replaces))
     except (FateUnknown, CAProtocolError):
         raise  # there may be an order
-    except AcmeException:
+    except AcmeException as error:
         terms.give_back(is_placed=False)
+        if isinstance(error, RateLimited) and (stated := stated_limit(error, clock.now())) is not None:
+            terms.limited(stated)
         raise
+
+
+def _ask(create: Callable[[str | None], Steps[Order]], replaces: str | None) -> Steps[Order]:
+    """Ask the CA for an order; where it takes none for a name, it says so, and the log tells what to do."""
+    try:
+        return (yield from create(replaces))
+    except (RateLimited, CAProblem) as refusal:
+        paused = names_paused(refusal)
+        if paused is None:
+            raise
+        logger.error("%s; %s", paused, paused.advice)  # noqa: TRY400 - its words tell all
+        raise paused from refusal
