@@ -271,7 +271,7 @@ class NamesPaused(RateLimited):
     """The CA takes no orders of this account for some names, until a person has visited a page of it.
 
     Args:
-        names: those that the CA tells of; there may be others.
+        names: those that the CA tells of; there may be others. None where it tells of none.
         visit: the page. It is for the operator only: whoever has its URL can end the pause.
 
     Attributes:
@@ -279,9 +279,10 @@ class NamesPaused(RateLimited):
     """
 
     def __init__(self, names: Sequence[str], visit: str) -> None:
+        told = ", ".join(names) or "some of these names"
         super().__init__(
-            f"the CA takes no orders of this server for {', '.join(names)}, which it could not validate too "
-            f"often: mend that, then have the administrator of this server end the pause at the CA",
+            f"the CA takes no orders of this server for {told}, which it could not validate too often: mend "
+            f"that, then have the administrator of this server end the pause at the CA",
             identifiers=names,
         )
         self.names = tuple(names)

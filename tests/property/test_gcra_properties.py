@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmems.issuing.limits.gcra import Rate, fill, given_back, taken, wait
+from acmems.issuing.limits.gcra import Rate, fill, full, given_back, room, taken, wait
 
 RATES = st.builds(Rate, st.integers(1, 500), st.integers(500, 700_000_000))
 STEPS = st.lists(st.tuples(st.integers(0, 5_000_000), st.integers(1, 5)), max_size=60)
@@ -63,3 +63,39 @@ def test_the_next_place_is_free_when_it_is_said(rate: Rate, full: int) -> None:
         assert fill(rate, instant, now + found.next_in - 1).left == found.left
     else:
         assert found.next_in == 0
+
+
+@given(RATES, st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_bucket_that_is_full_by_the_word_of_the_ca(rate: Rate, before: int, wait_for: int) -> None:
+    """One place is free at the time that the CA has told, and none before."""
+    now = 10**12
+    assert wait(rate, full(rate, now, wait_for), now) == wait_for
+
+
+@given(
+    st.builds(Rate, st.integers(2, 40), st.integers(400, 4000)),
+    st.lists(st.integers(0, 4000), max_size=40),
+    st.lists(st.integers(0, 300), max_size=80),
+)
+def test_renewals_find_a_place(rate: Rate, comings: list[int], pauses: list[int]) -> None:
+    """Whenever new certificates come, a renewal that would have a place without them has one."""
+    start = 10**12
+    renewals = sorted(start + each for each in comings)
+    alone: int | None = None
+    feasible = []
+    for moment in renewals:
+        if wait(rate, alone, moment) == 0:
+            alone = taken(rate, alone, moment)
+            feasible.append(moment)
+    instant, now, left = None, start, list(feasible)
+    for pause in [*pauses, 10**6]:
+        now += pause
+        while left and left[0] <= now:
+            moment = left.pop(0)
+            assert wait(rate, instant, moment) == 0
+            instant = taken(rate, instant, moment)
+        if wait(rate, instant, now, reserve=min(room(rate, left, now), rate.count - 1)) == 0 and (
+            room(rate, left, now) < rate.count
+        ):
+            instant = taken(rate, instant, now)
+    assert not left

@@ -12,8 +12,10 @@ from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.history import DeliveryNotes, RecordedHistory
-from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.issuing.limits.accounting import LimitAccounting, account_of
+from acmems.issuing.limits.learnt import LearntLimits
 from acmems.issuing.limits.limit import Limit
+from acmems.issuing.limits.room import RenewalRoom
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
@@ -22,6 +24,7 @@ from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
 from acmems.state.limits.buckets import BucketRecords
+from acmems.state.limits.learnt import LearntRecords
 from acmems.state.limits.pauses import PauseRecords
 from acmems.state.opening import StateClaim, open_state
 from acmems.state.orders import OrderRecords
@@ -61,6 +64,7 @@ class StateMemory:
         plans: when chains are to be renewed.
         times: which of them are due.
         buckets: how far the limits of CAs are used.
+        learnt: what CAs have told of their limits.
         journal: notes the proofs that are presented.
         shared_accounts: those of servers on other machines, None where there are none.
         threads: those that must live until it is closed.
@@ -77,6 +81,7 @@ class StateMemory:
         self.plans = RenewalRecords(database)
         self.times = RenewalTimes(self.plans)
         self.buckets = BucketRecords(database)
+        self.learnt = LearntRecords(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
@@ -136,6 +141,7 @@ class StateMemory:
         if self.clock.monotonic() >= self._forget_at:
             self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
             self.buckets.forget(int(self.clock.now().timestamp() * 1000))
+            self.learnt.forget(self.clock.now())
         try:
             self.chains.keep_up()
         except StateUnavailable as error:
@@ -190,6 +196,7 @@ def accounting(
     directory: str,
     limits: Callable[[], Sequence[Limit]],
     account_url: Callable[[], str | None],
+    learns: Callable[[], bool],
 ) -> LimitAccounting | None:
     """Return what has orders count for the limits of a CA, None where there is no state for that.
 
@@ -199,6 +206,7 @@ def accounting(
         limits: returns the limits of today.
         account_url: returns the URL of the account, which its key may change under; None while that
             is not known.
+        learns: tells whether what the CA says of its limits is learnt; not where some are configured.
     """
     if memory is None:
         if limits():
@@ -209,10 +217,17 @@ def accounting(
         return None
 
     def account() -> str | None:
-        return None if (url := account_url()) is None else f"{directory} {url}"
+        return None if (url := account_url()) is None else account_of(directory, url)
 
-    prior = PriorChains(memory.chains, memory.plans, directory, memory.clock)
-    return LimitAccounting(limits, account, memory.buckets, prior, memory.clock)
+    return LimitAccounting(
+        limits,
+        account,
+        memory.buckets,
+        PriorChains(memory.chains, memory.plans, directory, memory.clock),
+        memory.clock,
+        learnt=LearntLimits(memory.learnt, memory.clock, learns),
+        room=RenewalRoom(memory.plans, directory, memory.clock),
+    )
 
 
 def tell_in_use(error: StateInUse) -> None:

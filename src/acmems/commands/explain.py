@@ -60,13 +60,14 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         return ExitCode.UNUSABLE
     question = policy.Question(options.address, body, policy.HMAC in options.method)
     explanation = policy.explain(config, question)
+    costs = policy.costs_of(config, explanation)
     if options.json:
-        tell(json.dumps(policy.document(explanation)))
+        tell(json.dumps(policy.document(explanation, costs)))
     elif sys.stdout.isatty():
-        for line in policy.table(explanation, colour=wants_colour(sys.stdout)):
+        for line in policy.table(explanation, costs, colour=wants_colour(sys.stdout)):
             tell(line)
     else:
-        for line in policy.plain(explanation):
+        for line in policy.plain(explanation, costs):
             tell(line)
     return ExitCode.DONE if explanation.is_granted else ExitCode.FAILED
 

@@ -11,6 +11,7 @@ from acmems import logs
 from acmems.commands import acting, preflight
 from acmems.commands.arguments import add_configuration
 from acmems.commands.exit_code import ExitCode
+from acmems.commands.policy import cost_facts
 from acmems.commands.terminal import tell
 from acmems.config import Configuration
 from acmems.text import one_line
@@ -66,6 +67,7 @@ def _print(renewed: Mapping[str, Any]) -> None:
     }
     for name, verifications in renewed["verifications"].items():
         rows[f"proof of {name}"] = ", ".join(verifications) or "none of the block's verifications can do it"
+    rows |= dict(cost_facts(renewed.get("limits") or ()))
     if renewed["is_ordered"]:
         rows["new"] = f"{renewed['serial']}, valid until {renewed['not_after']}"
     else:

@@ -203,6 +203,11 @@ class Issuance:
         return Delivery(chain, "stale")
 
     @property
+    def limits(self) -> LimitAccounting | None:
+        """Has orders count for the limits of the CA, None where nothing is counted."""
+        return self._limits
+
+    @property
     def workload(self) -> Workload:
         """What is to be done, and what is being done."""
         return self._table.workload(self._chains.unsaved)
@@ -424,7 +429,8 @@ class Issuance:
         deadline = self.clock.deadline(self.work_seconds)
         request, terms = accepted.request, None
         if self._limits is not None:
-            terms = self._limits.placement(key.digest, request, accepted.block)
+            client = None if accepted.client == "-" else accepted.client
+            terms = self._limits.placement(key.digest, request, accepted.block, client)
         pem = yield from self.issuer.obtain(request, accepted.validators, deadline, key.digest, terms)
         try:
             return read_issued(pem, request, subject=accepted.subject or self.subject, grants=accepted.grants)

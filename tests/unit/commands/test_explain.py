@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.chains import make_chain, make_request
 
 from acmems.auth import Block
 from acmems.commands import main as cli
+from acmems.issuing.limits.accounting import account_of
+from acmems.issuing.limits.charges import Renewal
+from acmems.issuing.limits.ledger import Ledger
+from acmems.issuing.limits.limit import LETSENCRYPT
+from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.engines.sqlite import SqliteDatabase
+from acmems.state.limits.buckets import BucketRecords
+from acmems.system.clock import SYSTEM
+from acmems.x509.identifiers import Identifier
 
 CONFIG = """
 [account]
@@ -113,6 +124,7 @@ class TestAnswers:
                 },
                 {"block": "wildcard", "granted": False, "reasons": ["it requires an HMAC with sha384"]},
             ],
+            "limits": None,
         }
 
     def test_every_reason_of_a_refusal(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
@@ -402,3 +414,82 @@ def at_a_terminal(arguments: list[str]) -> str:
         while chunk := file.read(65536):
             read += chunk
     return read.decode().replace("\r\n", "\n")
+
+
+class TestLimits:
+    """What a request would take of the limits of the CA."""
+
+    URL = "https://ca.example/account/1"
+    DIRECTORY = "https://ca.example/directory"
+
+    @pytest.fixture
+    def database(self, config: Path) -> Iterator[SqliteDatabase]:
+        """The state of a server whose account has the limits of Let's Encrypt."""
+        account = config.parent / "account"
+        account.mkdir(mode=0o700)
+        text = f"[account]\nacme-server = {self.DIRECTORY}\nlimits = letsencrypt\n"
+        config.write_text(config.read_text().replace("[account]\n", text, 1))
+        (account / "registration.json").write_text(json.dumps({"uri": self.URL, "body": {}}))
+        database = SqliteDatabase.open(account / "state.sqlite")
+        yield database
+        database.close()
+
+    def use(self, database: SqliteDatabase, *names: str) -> None:
+        """Reserve what an order needs."""
+        ledger = Ledger(LETSENCRYPT, account_of(self.DIRECTORY, self.URL), BucketRecords(database), SYSTEM)
+        ledger.reserve([Identifier.dns(each) for each in names], Renewal(), "web").result(20)
+
+    def explained(
+        self, capsys: pytest.CaptureFixture[str], config: Path
+    ) -> dict[str, tuple[int, int, int, bool, str | None]]:
+        """Return of each limit what is used, taken, left, whether it refuses, why it is not counted."""
+        _, document = asked(capsys, config, "--address", "192.0.2.7", "--name", "www.example.org")
+        return {
+            each["counts"]: (
+                *(each["used"], each["takes"], each["left"]),
+                *(each["until"] is not None, each["exempt"]),
+            )
+            for each in document["limits"]
+        }
+
+    def test_a_new_certificate(
+        self, capsys: pytest.CaptureFixture[str], config: Path, database: SqliteDatabase
+    ) -> None:
+        """It takes a place for the account, the domain and the names, and none for failures."""
+        self.use(database, "mail.example.org")
+        assert self.explained(capsys, config) == {
+            "orders": (1, 1, 298, False, None),
+            "certificates-per-domain": (1, 1, 48, False, None),
+            "certificates-per-names": (0, 1, 4, False, None),
+            "failures-per-name": (0, 0, 5, False, None),
+        }
+        assert {each.instant > 0 for each in BucketRecords(database).all()} == {True}, "nothing is taken"
+
+    def test_a_renewal_of_names_that_are_used_up(
+        self, capsys: pytest.CaptureFixture[str], config: Path, database: SqliteDatabase
+    ) -> None:
+        """What exempts renewals counts nothing; what is full says until when."""
+        request = make_request("www.example.org")
+        record = ChainRecord.of(
+            make_chain(request), identity="1", directory=self.DIRECTORY, profile=None, issued=SYSTEM.now()
+        )
+        ChainRecords(database).add(record).result(20)
+        for _ in range(5):
+            self.use(database, "www.example.org")
+        found = self.explained(capsys, config)
+        assert found["orders"] == (5, 0, 295, False, "renewal")
+        assert found["certificates-per-names"] == (5, 0, 0, True, None)
+        cli.main(["explain", str(config), "--address", "192.0.2.7", "--name", "www.example.org"])
+        lines = capsys.readouterr().out.splitlines()
+        assert (
+            "limit new orders per account: not counted, because these names had a certificate lately" in lines
+        )
+        (full,) = [each for each in lines if "exact set" in each]
+        assert re.search(r": refused until 20\S+Z: 5 of 5 used$", full)
+
+    def test_a_request_that_is_refused(
+        self, capsys: pytest.CaptureFixture[str], config: Path, database: SqliteDatabase
+    ) -> None:
+        """It costs nothing."""
+        _, document = asked(capsys, config, "--address", "192.0.2.7", "--name", "elsewhere.example")
+        assert document["limits"] is None

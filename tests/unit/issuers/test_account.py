@@ -320,9 +320,17 @@ class TestRegistration:
         assert directory.load_registration() == account
 
     def test_none(self, directory: AccountDirectory) -> None:
-        """A directory without the file has no registration."""
+        """A directory without the file has no registration, and tells no URL."""
+        assert directory.registered_url is None
         assert directory.load_registration() is None
         assert not directory.has_registration()
+
+    def test_the_url(self, directory: AccountDirectory) -> None:
+        """It is known before the CA is asked, to another process as well; a broken file tells none."""
+        directory.registration_file.write_text("{")
+        assert directory.registered_url is None
+        directory.save_registration(REGISTRATION)
+        assert directory.registered_url == AccountDirectory(directory.path).registered_url == ACCOUNT
 
     @pytest.mark.parametrize(
         "content",

@@ -234,12 +234,20 @@ def test_names_that_are_paused(words: str, names: tuple[str, ...]) -> None:
         assert (found.names, found.visit) == (names, PAGE)
 
 
+def test_names_that_are_paused_in_other_words() -> None:
+    """Whatever the CA says around it: its page is for the operator, so that no client may read the words."""
+    found = names_paused(RateLimited(f"Issuance for your identifiers is on hold, see {PAGE}"))
+    assert found is not None
+    assert (found.names, found.visit) == ((), PAGE)
+    assert "jwt" not in str(found)
+
+
 @pytest.mark.parametrize(
     "words",
     [
         "Your account is deactivated",
         "Your account is temporarily prevented from requesting certificates for a.example.org.",
-        f"too many new orders. Please visit: {PAGE}",
+        "too many new orders. Please visit: https://letsencrypt.org/docs/rate-limits/",
         *NOT_SAID,
     ],
 )

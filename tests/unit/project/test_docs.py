@@ -191,8 +191,8 @@ def test_members_of_what_is_looked_at_are_documented(state: StateToLookAt) -> No
     _, shown = state.document("show", "a.example.org")
     _, happened = state.document("events")
     _, limits = state.document("limits")
-    used = BucketView(LETSENCRYPT[0], "", None, Fill(0, 300, 0), None, None)
-    assert list(used.document()) == members_after("Limits of the CA")
+    used = BucketView(LETSENCRYPT[0], "", None, Fill(0, 300, 0))
+    assert list(used.document()) == members_after("What is used")
     certificate = members_after("Certificates and events")
     assert [list(each) for each in (listed, shown, happened, limits)] == [
         ["certificates"],

@@ -197,7 +197,7 @@ class Accounts:
 
     def _made(self, name: str) -> OrderingAccount:
         config, memory, options = self._config, self._memory, self._config.accounts[name]
-        identity = _identity(config, name)
+        identity = identity_of(config, name)
         orders = None if memory is None else memory.orders
         issuer = AcmeIssuer(
             options,
@@ -227,6 +227,7 @@ class Accounts:
                 options.directory_url,
                 lambda: self._latest().account_limits[name],
                 lambda: issuer.account_url,
+                lambda: not self._latest().accounts[name].limits,
             ),
             name=f"issuance {name}".rstrip(),
         )
@@ -237,7 +238,7 @@ class Accounts:
         )
 
 
-def _identity(config: Configuration, name: str) -> IssuerIdentity:
+def identity_of(config: Configuration, name: str) -> IssuerIdentity:
     """Return whose chains an account orders; of two alike at one CA, the second one's bear its name."""
     options = config.accounts[name]
     alike = next(

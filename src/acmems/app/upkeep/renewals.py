@@ -49,6 +49,7 @@ class RenewalUpkeep:
         self._memory = memory
         self._config = config
         self._clock = clock
+        self._accounts = accounts
         self._is_stopped = False
         self._ahead = AheadRenewal(memory.chains, policy, accounts.issuances, clock)
         self._planner = RenewalPlanner(
@@ -66,12 +67,15 @@ class RenewalUpkeep:
         self.thread = PeriodicThread("acmems-renew", self.run, PLAN_SECONDS, delay=FIRST_SECONDS, clock=clock)
 
     def run(self) -> None:
-        """See which chains are due, and renew them unless another server does.
+        """See which chains are due and what is known of limits, and renew unless another server does.
 
         Raises:
             StateUnavailable: the plans cannot be read.
         """
         self._memory.times.refresh(self._clock.now())
+        for each in self._accounts:
+            if each.issuance.limits is not None:
+                each.issuance.limits.refresh()
         if not self._memory.may_renew():
             return
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from acmems.auth import Block
+from acmems.commands.policy.costs import cost_facts
 from acmems.commands.policy.verdicts import FORBIDDEN, BlockVerdict, Explanation, verifications
 from acmems.system.terminal import Colour, coloured
 from acmems.text import one_line
@@ -14,11 +15,16 @@ HMAC = "hmac"
 """What `--method` calls an HMAC under the secret of a block."""
 
 
-def document(explanation: Explanation) -> Mapping[str, Any]:
+Costs = Sequence[Mapping[str, Any]] | None
+"""What a request would take of the limits of the CA, as `costs_of` returns it."""
+
+
+def document(explanation: Explanation, costs: Costs = None) -> Mapping[str, Any]:
     """Return the members of the JSON document; docs/operations.md describes each.
 
     Args:
         explanation: what the policy says.
+        costs: what the request would take of limits.
     """
     deciding, question = explanation.deciding, explanation.question
     return {
@@ -35,6 +41,7 @@ def document(explanation: Explanation) -> Mapping[str, Any]:
             {"block": each.block.name, "granted": each.grants, "reasons": list(each.reasons)}
             for each in explanation.verdicts
         ],
+        "limits": costs,
     }
 
 
@@ -75,11 +82,12 @@ def _named(explanation: Explanation) -> Iterator[tuple[str, str]]:
         yield name, ", else ".join(chosen) or "none: only if the CA has validated the name already"
 
 
-def plain(explanation: Explanation) -> Iterator[str]:
+def plain(explanation: Explanation, costs: Costs = None) -> Iterator[str]:
     """Yield the lines for a pipe: each stands for itself.
 
     Args:
         explanation: what the policy says.
+        costs: what the request would take of limits.
     """
     yield _outcome(explanation)
     if explanation.fault is not None:
@@ -92,13 +100,16 @@ def plain(explanation: Explanation) -> Iterator[str]:
         yield f"name {name}: verification {verification}"
     if explanation.deciding is not None:
         yield f"storage {one_line(explanation.deciding.block.storage.name)}"
+    for bucket, words in cost_facts(costs or ()):
+        yield f"{bucket}: {words}"
 
 
-def table(explanation: Explanation, *, colour: bool) -> Iterator[str]:
+def table(explanation: Explanation, costs: Costs = None, *, colour: bool) -> Iterator[str]:
     """Yield the lines for a terminal.
 
     Args:
         explanation: what the policy says.
+        costs: what the request would take of limits.
         colour: whether answers are coloured.
     """
     paint = coloured if colour else _plain
@@ -119,7 +130,8 @@ def table(explanation: Explanation, *, colour: bool) -> Iterator[str]:
     if explanation.deciding is None:
         return
     yield ""
-    facts = [*_named(explanation), ("storage", one_line(explanation.deciding.block.storage.name))]
+    storage = ("storage", one_line(explanation.deciding.block.storage.name))
+    facts = [*_named(explanation), storage, *cost_facts(costs or ())]
     width = max(len(name) for name, _ in facts)
     for name, fact in facts:
         yield f"{name:<{width}}  {fact}"

@@ -8,6 +8,7 @@ import datetime
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from acmems.commands.arguments import add_json
@@ -15,11 +16,19 @@ from acmems.commands.exit_code import ExitCode
 from acmems.commands.tables import print_rows
 from acmems.commands.terminal import tell
 from acmems.commands.views import buckets, events
-from acmems.commands.views.buckets import BucketView, views
+from acmems.commands.views.buckets import AccountLimits, BucketView, views
 from acmems.commands.views.pauses import COLUMNS, PauseView
 from acmems.config import Configuration
+from acmems.issuers.acme.account import AccountDirectory
+from acmems.issuing.limits.accounting import account_of
+from acmems.issuing.limits.learnt import merged
+from acmems.issuing.limits.limit import Limit
+from acmems.issuing.limits.room import RenewalRoom
+from acmems.state.chains.renewals import RenewalRecords
+from acmems.state.engines.contract import Database
 from acmems.state.events import EventFilter, EventRecord, EventRecords
 from acmems.state.limits.buckets import BucketRecords
+from acmems.state.limits.learnt import LearntRecord, LearntRecords
 from acmems.state.opening import view_state
 from acmems.state.overview import LastingPause, StateOverview
 from acmems.system.clock import SYSTEM, Clock
@@ -49,7 +58,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
     with contextlib.closing(view_state(config.state, config.account.dir)) as database:
         records = EventRecords(database)
         pauses = [_view(each, records, now) for each in StateOverview(database).pauses(now)]
-        counted = views(config.limits, BucketRecords(database).all(), now)
+        counted = _counted(config, database, clock)
         limited = EventFilter(since=now - LATELY, status=HTTPStatus.TOO_MANY_REQUESTS)
         refusals = [*itertools.islice(records.search(limited), MOST_REFUSALS)][::-1]
     if options.json:
@@ -62,6 +71,35 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
     else:
         _print(counted, pauses, refusals)
     return ExitCode.DONE
+
+
+def _counted(config: Configuration, database: Database, clock: Clock) -> list[BucketView]:
+    """Return how far the limits are used that hold for each account."""
+    now, used, found = clock.now(), BucketRecords(database).all(), []
+    learnt = [each for each in LearntRecords(database).load() if each.ends > now]
+    for name, options in config.accounts.items():
+        directory = options.directory_url
+        url = AccountDirectory(options.dir).registered_url
+        # Where the account is not known here, all that was used at its CA may be its own.
+        accounts = (
+            [account_of(directory, url)]
+            if url is not None
+            else [each.account for each in used if each.account.startswith(account_of(directory, ""))]
+        )
+        limits = config.account_limits[name]
+        known = [
+            _limits_of(limits, account, [] if options.limits else learnt)
+            for account in dict.fromkeys(accounts or [""])
+        ]
+        room = RenewalRoom(RenewalRecords(database), directory, clock)
+        room.refresh(dict.fromkeys(limit for each in known for limit in each.limits))
+        found += views(known, used, now, room.of)
+    return found
+
+
+def _limits_of(limits: Sequence[Limit], account: str, learnt: Sequence[LearntRecord]) -> AccountLimits:
+    mine = [each for each in learnt if each.account == account]
+    return AccountLimits(account, merged(limits, mine), mine)
 
 
 def _print(counted: list[BucketView], pauses: list[PauseView], refusals: list[EventRecord]) -> None:

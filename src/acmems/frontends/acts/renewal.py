@@ -109,5 +109,15 @@ def _plan(parts: ActingParts, record: ChainRecord, accepted: AcceptedRequest) ->
         },
         "storage": accepted.storage.name,
         "orders": 1,
+        "limits": _costs(parts, accepted),
         "replaces": {"serial": record.serial, "not_after": record.not_after.isoformat()},
     }
+
+
+def _costs(parts: ActingParts, accepted: AcceptedRequest) -> list[dict[str, Any]]:
+    """Return what the order takes of each limit that is counted, before it is placed."""
+    issuance, request = parts.accounts.issuances.of(accepted.issuers[0]), accepted.request
+    if issuance.limits is None:
+        return []
+    identity = issuance.key(request).digest
+    return [each.document() for each in issuance.limits.costs(identity, request.identifiers)]

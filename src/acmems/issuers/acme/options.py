@@ -190,7 +190,8 @@ class AccountOptions:
                 "limits",
                 values.text,
                 meaning="limits of the CA that are counted, so that none is broken: `letsencrypt`, `none`, "
-                'or the name of a `[limit "NAME"]`; without it, those that are known of its CA',
+                'or the name of a `[limit "NAME"]`; without it, those that are known of its CA, '
+                "and what it tells of them",
             ),
             name=options.section.name or "",
         )

@@ -5,5 +5,8 @@
 - `charges`: what a request takes out of which buckets
 - `domains`: the registered domain of a name
 - `ledger`: reserves before an order, and gives back what was not used
+- `room`: what new certificates leave to renewals
+- `learnt`: limits that a CA has told of where it refused an order
+- `costs`: what a request would take, for whoever asks before
 - `accounting`: has the orders of an account count
 """

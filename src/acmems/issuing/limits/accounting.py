@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from acmems.exceptions import ChallengeFailed, InvalidDomainName, LimitReached
-from acmems.issuing.limits.charges import Renewal
+from acmems.issuers.acme.orders.statements import StatedLimit
+from acmems.issuing.limits.charges import Charge, Renewal, stated
+from acmems.issuing.limits.costs import LimitCost, costs
+from acmems.issuing.limits.learnt import LearntLimits
 from acmems.issuing.limits.ledger import Ledger, Reservation
 from acmems.issuing.limits.limit import Counted, Limit
+from acmems.issuing.limits.room import RenewalRoom
 from acmems.issuing.renewal.prior import PriorChains, PriorIssue
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, in_thread, outcome
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
+
+logger = logging.getLogger(__name__)
 
 Failure = InvalidDomainName | ChallengeFailed
 
@@ -28,6 +37,8 @@ class LimitAccounting:
         buckets: where the counts are kept.
         prior: tells what was issued before.
         clock: the wall clock decides, as it does at the CA.
+        learnt: the limits that CAs have told of, None where none are learnt.
+        room: tells how many places are kept free for renewals, None for nothing.
     """
 
     def __init__(
@@ -37,34 +48,112 @@ class LimitAccounting:
         buckets: BucketRecords,
         prior: PriorChains,
         clock: Clock,
+        *,
+        learnt: LearntLimits | None = None,
+        room: RenewalRoom | None = None,
     ) -> None:
         self._limits = limits
         self._account = account
         self._buckets = buckets
         self._prior = prior
         self._clock = clock
+        self._learnt = learnt
+        self._room = room
 
-    def placement(self, identity: str, request: CertificateRequest, block: str | None) -> OrderPlacement:
+    def placement(
+        self, identity: str, request: CertificateRequest, block: str | None, client: str | None = None
+    ) -> OrderPlacement:
         """Return the terms of an order for a request.
 
         Args:
             identity: what makes two requests the same.
             request: what is asked for.
             block: the auth block that grants it.
+            client: the client that asks.
         """
 
         def prior() -> PriorIssue:
-            # Whether it is a renewal matters only where something is counted.
-            return self._prior.of(identity, request.identifiers if self._limits() else ())
+            return self._prior_of(identity, request.identifiers)
 
-        return OrderPlacement(self.ledger, prior, request, block)
+        def limited(stated: StatedLimit) -> None:
+            self.limited(stated, request.identifiers, block)
+
+        return OrderPlacement(self.ledger, prior, limited, request, block, client=client)
+
+    def holding(self) -> tuple[Limit, ...]:
+        """Return the limits that hold for the account: known otherwise, or learnt."""
+        limits, account = self._limits(), self._account()
+        if self._learnt is None or account is None:
+            return tuple(limits)
+        return self._learnt.beside(limits, account)
+
+    def refresh(self) -> None:
+        """See what other servers have learnt, and which renewals are coming; called from time to time.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        if self._learnt is not None:
+            self._learnt.refresh()
+        if self._room is not None:
+            self._room.refresh(self.holding())
 
     def ledger(self) -> Ledger | None:
         """Return what counts, None where nothing is to be counted."""
-        limits, account = self._limits(), self._account()
+        limits, account = self.holding(), self._account()
         if not limits or account is None:
             return None
-        return Ledger(limits, account, self._buckets, self._clock)
+        return Ledger(limits, account, self._buckets, self._clock, self._kept_free)
+
+    def costs(self, identity: str, identifiers: Sequence[Identifier]) -> tuple[LimitCost, ...]:
+        """Return what a request would take out of which buckets; it blocks.
+
+        Args:
+            identity: what makes two requests the same.
+            identifiers: what would be asked for.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        self.refresh()
+        prior = self._prior_of(identity, identifiers)
+        is_announced = prior.certificate is not None and prior.is_wanted
+        return costs(
+            self.holding(),
+            self._account() or "",
+            identifiers,
+            Renewal(is_announced, prior.is_known, prior.is_current),
+            instants=self._buckets.instants,
+            kept=self._kept_free,
+            now=self._clock.now(),
+        )
+
+    def limited(self, said: StatedLimit, identifiers: Sequence[Identifier], block: str | None) -> None:
+        """Take note that the CA has refused an order because of a limit: it is used up, whatever was counted.
+
+        Args:
+            said: what the CA said.
+            identifiers: what was ordered.
+            block: the auth block that granted it.
+        """
+        account = self._account()
+        if account is None:
+            return
+        is_new = self._learnt is not None and self._learnt.learn(account, said, self._limits())
+        ledger = self.ledger()
+        meant = stated(self.holding(), account, identifiers, Counted(said.counts), said.subject)
+        if ledger is None or not meant:
+            return
+        filled = ledger.used_up(meant, said.until, block)
+        if not is_new:
+            filled.add_done_callback(_warn)
+
+    def _prior_of(self, identity: str, identifiers: Sequence[Identifier]) -> PriorIssue:
+        # Whether it is a renewal matters only where something is counted.
+        return self._prior.of(identity, identifiers if self.holding() else ())
+
+    def _kept_free(self, charge: Charge) -> int:
+        return 0 if self._room is None else self._room.of(charge)
 
     def note(self, error: Exception, request: CertificateRequest, block: str | None) -> None:
         """Count the names that the CA could not validate.
@@ -80,27 +169,44 @@ class LimitAccounting:
         ledger.failed([each for each in request.identifiers if each.value in failed], block)
 
 
+def account_of(directory: str, url: str) -> str:
+    """Return what names an account among all, whatever its key.
+
+    Args:
+        directory: the URL of the CA's directory.
+        url: the URL of the account.
+    """
+    return f"{directory} {url}"
+
+
 class OrderPlacement:
     """The places of one order, and its predecessor: `acmems.issuers.acme.orders.placing.OrderTerms`.
 
     Args:
         ledger: returns what counts, None where nothing is to be counted.
         prior: returns what was issued for the same before; it blocks.
+        limited: takes note of a limit that the CA has refused the order for.
         request: what is asked for.
         block: the auth block that grants it.
+        client: the client that asks.
     """
 
     def __init__(
         self,
         ledger: Callable[[], Ledger | None],
         prior: Callable[[], PriorIssue],
+        limited: Callable[[StatedLimit], None],
         request: CertificateRequest,
         block: str | None,
+        *,
+        client: str | None,
     ) -> None:
         self._ledger = ledger
         self._prior = prior
+        self._limited = limited
         self._request = request
         self._block = block
+        self._client = client
         self._charged_by: Ledger | None = None
         self._reservation = Reservation(())
         self._found: PriorIssue | None = None
@@ -121,8 +227,10 @@ class OrderPlacement:
             return
         prior = yield from self._look()
         is_announced = replaces is not None and prior.is_wanted
-        renewal = Renewal(is_announced=is_announced, is_known=prior.is_known)
-        reserved = yield from outcome(ledger.reserve(self._request.identifiers, renewal, self._block))
+        renewal = Renewal(is_announced, prior.is_known, prior.is_current)
+        reserved = yield from outcome(
+            ledger.reserve(self._request.identifiers, renewal, self._block, self._client)
+        )
         if isinstance(reserved, LimitReached):
             raise reserved
         self._charged_by, self._reservation = ledger, reserved
@@ -132,9 +240,26 @@ class OrderPlacement:
             self._found = yield from in_thread(self._prior)
         return self._found
 
+    def limited(self, stated: StatedLimit) -> None:
+        """Take note that the CA has refused the order because of one of its limits."""
+        self._limited(stated)
+
     def give_back(self, *, is_placed: bool) -> None:
         """Give back what was taken for a certificate, and for the order where there was none."""
         taken, self._reservation = self._reservation, Reservation(())
         if self._charged_by is not None:
             unused = taken.only(Counted.DOMAIN, Counted.NAMES) if is_placed else taken
             self._charged_by.give_back(unused, self._block)
+
+
+def _warn(filled: Future[Sequence[tuple[Charge, int]]]) -> None:
+    """Tell of buckets that had room by what was counted here, though the CA says that they are full."""
+    if filled.exception() is not None:
+        return
+    for charge, left in filled.result():
+        about = f" for {charge.subject}" if charge.subject else ""
+        logger.warning(
+            "the CA says that a limit is used up (%s%s), of which %d of %d places should be left: something "
+            "else uses this account, or orders for the same names; it is taken as full from now on",
+            *(charge.limit.name, about, left, charge.limit.rate.count),
+        )

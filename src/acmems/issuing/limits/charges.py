@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from acmems.issuing.limits.domains import registered_domain
@@ -33,10 +33,17 @@ class Renewal:
     Args:
         is_announced: the order names its predecessor (RFC 9773 section 5), inside the CA's window.
         is_known: there was a certificate for exactly these names lately.
+        is_current: there is one that is valid, which may be older; no CA looks at that.
     """
 
     is_announced: bool = False
     is_known: bool = False
+    is_current: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it renews nothing, so that it has to leave room for what does."""
+        return not (self.is_announced or self.is_known or self.is_current)
 
     def is_exempt(self, limit: Limit) -> bool:
         """Tell whether a CA does not count it for a limit."""
@@ -55,7 +62,7 @@ def charges(
         renewal: how far it renews what there is.
     """
     counted = [limit for limit in limits if not renewal.is_exempt(limit)]
-    found = [charge for limit in counted for charge in _certificate(limit, account, identifiers)]
+    found = [_charge(limit, account, each) for limit in counted for each in subjects(limit, identifiers)]
     return tuple(sorted(found, key=_bucket))
 
 
@@ -75,15 +82,39 @@ def failures(limits: Iterable[Limit], account: str, identifiers: Iterable[Identi
     return tuple(sorted(found, key=_bucket))
 
 
-def _certificate(limit: Limit, account: str, identifiers: Sequence[Identifier]) -> Iterator[Charge]:
+def subjects(limit: Limit, identifiers: Iterable[Identifier]) -> list[str]:
+    """Return what a certificate is counted for by a limit, each once; nothing where it counts none.
+
+    Args:
+        limit: the limit.
+        identifiers: the names of the certificate.
+    """
     if limit.counts is Counted.ORDERS:
-        yield _charge(limit, account, "")
-    elif limit.counts is Counted.DOMAIN:
-        for domain in {registered_domain(each) for each in identifiers}:
-            yield _charge(limit, account, domain)
-    elif limit.counts is Counted.NAMES:
-        names = " ".join(sorted({each.value for each in identifiers}))
-        yield _charge(limit, account, names)
+        return [""]
+    if limit.counts is Counted.DOMAIN:
+        return sorted({registered_domain(each) for each in identifiers})
+    if limit.counts is Counted.NAMES:
+        return [" ".join(sorted({each.value for each in identifiers}))]
+    return []
+
+
+def stated(
+    limits: Iterable[Limit], account: str, identifiers: Sequence[Identifier], counts: Counted, subject: str
+) -> tuple[Charge, ...]:
+    """Return the buckets that a CA means that has refused an order; none where that is not clear.
+
+    Args:
+        limits: those that are counted.
+        account: names the account among all.
+        identifiers: what was ordered.
+        counts: what the limit counts that it was refused for.
+        subject: what that is counted for, as far as the CA says; else empty.
+    """
+    meant = [each for each in limits if each.counts is counts]
+    found = charges(meant, account, identifiers, Renewal()) or failures(meant, account, identifiers)
+    if subject:
+        return tuple(each for each in found if each.subject == subject.removeprefix("*."))
+    return found if len({each.subject for each in found}) == 1 else ()
 
 
 def _charge(limit: Limit, account: str, subject: str) -> Charge:

@@ -6,6 +6,7 @@ are milliseconds since 1970, whole numbers: the same on every node, whatever its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -87,6 +88,36 @@ def given_back(rate: Rate, instant: int | None, now: int, cost: int = 1) -> int:
         cost: how many places it took.
     """
     return max(now, (instant or 0) - cost * rate.interval)
+
+
+def full(rate: Rate, now: int, wait: int) -> int:
+    """Return the instant of a bucket in which one place is free after some time, and none before.
+
+    Args:
+        rate: of the bucket.
+        now: the time.
+        wait: milliseconds until that place is free.
+    """
+    return now + wait + (rate.count - 1) * rate.interval
+
+
+def room(rate: Rate, moments: Iterable[int], now: int, most: int | None = None) -> int:
+    """Return how many places have to be free now, so that each of some takings finds one when it comes.
+
+    Places come back meanwhile: what comes later than one interval after the other needs none to be kept.
+
+    Args:
+        rate: of the bucket.
+        moments: when they come, each for one place; what is over comes now.
+        now: the time.
+        most: how many are kept free at most, None for as many as it takes.
+    """
+    needed = 0
+    for number, moment in enumerate(sorted(moments), 1):
+        needed = max(needed, number - max(0, moment - now) // rate.interval)
+        if most is not None and needed >= most:
+            return most
+    return needed
 
 
 def fill(rate: Rate, instant: int | None, now: int) -> Fill:

@@ -63,7 +63,11 @@ class Ledger:
         self._kept_free = kept_free
 
     def reserve(
-        self, identifiers: Sequence[Identifier], renewal: Renewal, block: str | None
+        self,
+        identifiers: Sequence[Identifier],
+        renewal: Renewal,
+        block: str | None,
+        client: str | None = None,
     ) -> Future[Reservation | LimitReached]:
         """Take the places that an order and its certificate need; all of them or none.
 
@@ -71,25 +75,25 @@ class Ledger:
             identifiers: what is to be ordered.
             renewal: how far it renews what there is.
             block: the auth block that asks.
+            client: the client that asks.
 
         Returns:
             a future; it has the places, or which limit lets nothing through, and until when.
         """
         wanted = charges(self._limits, self._account, identifiers, renewal)
         watched = failures(self._limits, self._account, identifiers)
-        is_new = not (renewal.is_announced or renewal.is_known)
-        free = {each.bucket: self._kept_free(each) if is_new else 0 for each in wanted}
+        kept = {each.bucket: self._kept_free(each) for each in wanted} if renewal.is_new else {}
         now = self._now
 
         def decide(before: Instants) -> tuple[Instants, Reservation | LimitReached]:
             full = [
                 (wait, each)
                 for each in (*wanted, *watched)
-                if (wait := _wait(each, before, now, free.get(each.bucket, 0))) > 0
+                if (wait := wait_of(each, before[each.bucket], now, kept.get(each.bucket, 0))) > 0
             ]
             if full:
                 longest, charge = max(full, key=lambda pair: pair[0])
-                return {}, reached(charge, before[charge.bucket], now, longest)
+                return {}, reached(charge, before[charge.bucket], now, longest, kept.get(charge.bucket, 0))
             after = {each.bucket: gcra.taken(each.limit.rate, before[each.bucket], now) for each in wanted}
             return after, Reservation(wanted)
 
@@ -97,7 +101,7 @@ class Ledger:
             done: Future[Reservation | LimitReached] = Future()
             done.set_result(Reservation(()))
             return done
-        return self._update(wanted, decide, block, watched=[each.bucket for each in watched])
+        return self._update(wanted, decide, block, watched=[each.bucket for each in watched], client=client)
 
     def give_back(self, reservation: Reservation, block: str | None) -> None:
         """Give places back that were not used, such as those of a certificate that was not issued."""
@@ -124,6 +128,35 @@ class Ledger:
         if charged:
             self._update(charged, decide, block)
 
+    def used_up(
+        self, charged: Sequence[Charge], until: datetime.datetime | None, block: str | None
+    ) -> Future[Sequence[tuple[Charge, int]]]:
+        """Take buckets as full, because the CA says so.
+
+        Args:
+            charged: the buckets.
+            until: when the CA takes one more (aware), None where it does not say.
+            block: the auth block that has met it.
+
+        Returns:
+            a future; it has those that had room by what was counted here, and how many places.
+        """
+        now = self._now
+        end = None if until is None else int(until.timestamp() * 1000)
+
+        def decide(before: Instants) -> tuple[Instants, Sequence[tuple[Charge, int]]]:
+            after = {
+                each.bucket: max(before[each.bucket], gcra.full(each.limit.rate, now, wait(each.limit.rate)))
+                for each in charged
+            }
+            fills = [(each, gcra.fill(each.limit.rate, before[each.bucket], now)) for each in charged]
+            return after, [(each, filled.left) for each, filled in fills if filled.left]
+
+        def wait(rate: gcra.Rate) -> int:
+            return rate.interval if end is None else min(max(end - now, 0), rate.period)
+
+        return self._update(charged, decide, block)
+
     def _update(
         self,
         charged: Sequence[Charge],
@@ -131,18 +164,19 @@ class Ledger:
         block: str | None,
         *,
         watched: Sequence[str] = (),
+        client: str | None = None,
     ) -> Future[T]:
         buckets = [
             BucketRecord(each.bucket, self._account, each.limit.name, each.subject) for each in charged
         ]
-        return self._buckets.update(buckets, decide, watched=watched, used_by=block)
+        return self._buckets.update(buckets, decide, watched=watched, used_by=block, client=client)
 
     @property
     def _now(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
 
 
-def reached(charge: Charge, instant: int, now: int, wait: int) -> LimitReached:
+def reached(charge: Charge, instant: int, now: int, wait: int, kept: int = 0) -> LimitReached:
     """Return what whoever meets a full bucket is told.
 
     Args:
@@ -150,14 +184,20 @@ def reached(charge: Charge, instant: int, now: int, wait: int) -> LimitReached:
         instant: when the bucket will be empty, in milliseconds since 1970, as all times here.
         now: the time.
         wait: until there is room.
+        kept: how many places are kept free for renewals.
     """
     limit = charge.limit
     fill = gcra.fill(limit.rate, instant, now)
     until = datetime.datetime.fromtimestamp((now + wait) / 1000, datetime.UTC)
     about = f" for {charge.subject}" if charge.subject else ""
+    if fill.left and kept:
+        words = "what is left of a limit of the CA is kept for renewals, so that it was not asked"
+        how_full = f"{fill.left} of {limit.rate.count} left"
+    else:
+        words = "a limit of the CA is used up, so that it was not asked"
+        how_full = f"{fill.used} of {limit.rate.count} used"
     return LimitReached(
-        f"a limit of the CA is used up, so that it was not asked: {limit.name}{about}, {fill.used} of "
-        f"{limit.rate.count} used; ask again after {until:%Y-%m-%d %H:%M:%S} UTC",
+        f"{words}: {limit.name}{about}, {how_full}; ask again after {until:%Y-%m-%d %H:%M:%S} UTC",
         limit=limit.name,
         subject=charge.subject,
         used=fill.used,
@@ -166,8 +206,15 @@ def reached(charge: Charge, instant: int, now: int, wait: int) -> LimitReached:
     )
 
 
-def _wait(charge: Charge, before: Instants, now: int, reserve: int) -> int:
-    """Return how long a charge has to wait, in milliseconds."""
+def wait_of(charge: Charge, instant: int, now: int, kept: int = 0) -> int:
+    """Return how long a charge has to wait, in milliseconds.
+
+    Args:
+        charge: what is to be counted.
+        instant: when its bucket will be empty, in milliseconds since 1970.
+        now: the time, in the same way.
+        kept: how many places are kept free for others.
+    """
     rate = charge.limit.rate
-    wait = gcra.wait(rate, before[charge.bucket], now, reserve=min(reserve, rate.count - 1))
+    wait = gcra.wait(rate, instant, now, reserve=min(kept, rate.count - 1))
     return rate.period if wait is None else wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from acmems.issuing.limits.gcra import Rate
 
@@ -27,6 +27,10 @@ class Counted(enum.StrEnum):
     """Failed validations of one name."""
 
 
+LimitSource = Literal["configured", "published", "learnt"]
+"""How a limit is known: by a `[limit]` section, by what its CA publishes, or by what the CA has answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One limit of a CA.
@@ -36,19 +40,34 @@ class Limit:
         counts: what it counts.
         rate: how much of that, in milliseconds.
         exempts_renewals: whether a certificate for names that had one lately does not count.
+        source: how it is known.
     """
 
     name: str
     counts: Counted
     rate: Rate
     exempts_renewals: bool = False
+    source: LimitSource = "configured"
+
+
+NAMES: Final[Mapping[Counted, str]] = {
+    Counted.ORDERS: "new orders per account",
+    Counted.DOMAIN: "certificates per registered domain",
+    Counted.NAMES: "certificates per exact set of names",
+    Counted.FAILURES: "failed validations per name",
+}
+"""What limits are called that nobody has named."""
+
+
+def _published(counts: Counted, count: int, period: int, *, exempts_renewals: bool = False) -> Limit:
+    return Limit(NAMES[counts], counts, Rate(count, period), exempts_renewals, "published")
 
 
 LETSENCRYPT: Final = (
-    Limit("new orders per account", Counted.ORDERS, Rate(300, 3 * _HOUR), exempts_renewals=True),
-    Limit("certificates per registered domain", Counted.DOMAIN, Rate(50, 7 * _DAY), exempts_renewals=True),
-    Limit("certificates per exact set of names", Counted.NAMES, Rate(5, 7 * _DAY)),
-    Limit("failed validations per name", Counted.FAILURES, Rate(5, _HOUR)),
+    _published(Counted.ORDERS, 300, 3 * _HOUR, exempts_renewals=True),
+    _published(Counted.DOMAIN, 50, 7 * _DAY, exempts_renewals=True),
+    _published(Counted.NAMES, 5, 7 * _DAY),
+    _published(Counted.FAILURES, 5, _HOUR),
 )
 """Those of Let's Encrypt (November 2026). A renewal that names its predecessor, inside its ARI window, counts
 for none of them."""

@@ -24,11 +24,13 @@ class PriorIssue:
         is_known: whether there was a certificate for exactly these names lately.
         certificate: what the CA calls the chain that is to be replaced (RFC 9773 section 4.1), None for none.
         is_wanted: whether the CA wants that to be replaced now.
+        is_current: whether there is one for exactly these names that is valid, however old.
     """
 
     is_known: bool = False
     certificate: str | None = None
     is_wanted: bool = False
+    is_current: bool = False
 
 
 class PriorChains:
@@ -60,10 +62,11 @@ class PriorChains:
         now = self._clock.now()
         names = [each.value for each in identifiers]
         is_known = bool(names) and self._chains.have_names(names, self._directory, now - LATELY)
+        is_current = is_known or (bool(names) and self._chains.have_valid(names, self._directory, now))
         newest = self._chains.newest(identity)
         if newest is None or newest.directory != self._directory or newest.not_after <= now:
-            return PriorIssue(is_known)
+            return PriorIssue(is_known, is_current=is_current)
         plan = self._plans.of(newest.fingerprint)
         window = None if plan is None else window_of(plan)
         is_wanted = window is not None and window.has(now)
-        return PriorIssue(is_known, certificate_of(newest), is_wanted)
+        return PriorIssue(is_known, certificate_of(newest), is_wanted, is_current)

@@ -74,6 +74,7 @@ _LAST_SEEN = """
     SELECT MAX(last_asked), MAX(CASE WHEN client IS NULL THEN NULL ELSE issued END)
     FROM chains WHERE identity = ?
 """
+_HAVE_VALID = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND not_after > ? LIMIT 1"
 _HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
@@ -232,6 +233,14 @@ class ChainRecords:
             StateUnavailable: they cannot be read.
         """
         return bool(self._rows(_HAVE_NAMES, digest_of_names(names), directory, seconds(since)))
+
+    def have_valid(self, names: Sequence[str], directory: str, now: datetime.datetime) -> bool:
+        """Tell whether a chain of a CA for exactly these names is valid at a time (aware).
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return bool(self._rows(_HAVE_VALID, digest_of_names(names), directory, seconds(now)))
 
     def last_seen(self, identity: str) -> datetime.datetime | None:
         """Return when a client has asked for the chain of an identity last, None where none ever has.

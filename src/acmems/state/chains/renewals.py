@@ -47,6 +47,28 @@ class RenewalRecord:
     told: datetime.datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ComingRenewal:
+    """A chain that is going to be renewed, and whose CA has not told when it wants that.
+
+    Args:
+        at: when (aware).
+        names: the names in the leaf.
+    """
+
+    at: datetime.datetime
+    names: tuple[str, ...]
+
+
+_MOST_COMING = 200_000  # that are looked at; of more, those that come first
+_COMING = """
+    SELECT renewals.next_try, chains.names FROM renewals
+    JOIN chains ON chains.fingerprint = renewals.fingerprint
+    WHERE renewals.directory = ? AND renewals.next_try <= ? AND renewals.starts IS NULL
+    AND renewals.ends_at > ? AND chains.superseded IS NULL AND chains.reason IS NULL
+    AND COALESCE(chains.last_asked, chains.issued) + chains.not_after - chains.not_before > ?
+    ORDER BY renewals.next_try LIMIT ?
+"""
 _COLUMNS = tuple(each.name for each in dataclasses.fields(RenewalRecord))
 _TIMES = ("ends_at", "due", "starts", "ends", "next_question", "next_try", "told")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM renewals"  # noqa: S608 - names of columns
@@ -122,6 +144,31 @@ class RenewalRecords:
                 row[0] for row in transaction.execute(statement, (_seconds(now), most)).fetchall()
             ]
         )
+
+    def coming(self, directory: str, now: datetime.datetime, until: datetime.datetime) -> list[ComingRenewal]:
+        """Return the renewals until some time that a CA may count, first ones first.
+
+        Those are not among them that it has told when it wants, nor those whose client has not asked for as
+        long as a certificate is valid.
+
+        Args:
+            directory: the URL of the CA's directory.
+            now: the time (aware).
+            until: until when (aware).
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        row = (directory, _seconds(until), _seconds(now), _seconds(now), _MOST_COMING)
+
+        def query(transaction: Transaction) -> list[ComingRenewal]:
+            found = transaction.execute(_COMING, row).fetchall()
+            return [
+                ComingRenewal(datetime.datetime.fromtimestamp(at, datetime.UTC), tuple(names.split("\n")))
+                for at, names in found
+            ]
+
+        return self._database.read(query)
 
     def count(self, until: datetime.datetime) -> int:
         """Return how many chains are due until some time.

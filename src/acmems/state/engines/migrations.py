@@ -179,10 +179,26 @@ _RENEWALS = """
     CREATE INDEX chains_names ON chains (names_digest, directory, issued)
 """
 
+_LEARNT_LIMITS = """
+    CREATE TABLE learnt_limits (    -- what CAs have told of their limits where they refused an order
+        account TEXT NOT NULL,      -- as in buckets
+        counts TEXT NOT NULL,       -- what it counts
+        count BIGINT NOT NULL,      -- how many there may be
+        period BIGINT NOT NULL,     -- in so many milliseconds
+        exempts BIGINT NOT NULL,    -- 1 if renewals do not count
+        learnt BIGINT NOT NULL,     -- when the CA said so first
+        confirmed BIGINT NOT NULL,  -- and when last
+        words TEXT NOT NULL,        -- the CA's
+        PRIMARY KEY (account, counts)
+    );
+    ALTER TABLE buckets ADD COLUMN client TEXT -- that took the last place
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
     f"{_BUCKETS};{_RENEWALS}",
+    _LEARNT_LIMITS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

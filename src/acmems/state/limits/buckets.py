@@ -11,11 +11,13 @@ from acmems.state.engines.contract import Database, Transaction
 
 T = TypeVar("T")
 
+_COLUMNS = "name, account, limited, subject, instant, used_by, client"
 _TAKE = """
     INSERT INTO buckets (name, account, limited, subject, instant) VALUES (?, ?, ?, ?, 0)
     ON CONFLICT (name) DO UPDATE SET subject = excluded.subject
     RETURNING instant
 """
+_PUT = "UPDATE buckets SET instant = ?, used_by = ?, client = ? WHERE name = ?"
 _LOOK = "SELECT instant FROM buckets WHERE name = ?"
 
 
@@ -30,6 +32,7 @@ class BucketRecord:
         subject: what is counted, for a person; empty for the account.
         instant: when it will be empty, in milliseconds since 1970.
         used_by: the auth block that took the last place, None where that is not known.
+        client: whose request that was for, None where that is not known.
     """
 
     name: str
@@ -38,6 +41,7 @@ class BucketRecord:
     subject: str
     instant: int = 0
     used_by: str | None = None
+    client: str | None = None
 
 
 class BucketRecords:
@@ -57,6 +61,7 @@ class BucketRecords:
         *,
         watched: Sequence[str] = (),
         used_by: str | None = None,
+        client: str | None = None,
     ) -> Future[T]:
         """Read instants and write others, while nobody else changes them.
 
@@ -67,6 +72,7 @@ class BucketRecords:
                 transaction would be made one by one then.
             watched: the names of further buckets, which are only read.
             used_by: the auth block that is the reason.
+            client: whose request that is.
 
         Returns:
             a future; it has what comes of it once that is durable, or a `StateUnavailable`.
@@ -86,9 +92,7 @@ class BucketRecords:
                 before[name] = 0 if found is None else found[0]
             after, outcome = decide(before)
             for name, instant in after.items():
-                transaction.execute(
-                    "UPDATE buckets SET instant = ?, used_by = ? WHERE name = ?", (instant, used_by, name)
-                )
+                transaction.execute(_PUT, (instant, used_by, client, name))
             return outcome
 
         return self._database.write(change)
@@ -101,6 +105,19 @@ class BucketRecords:
 
         return self._database.write(change, soon=False)
 
+    def instants(self, names: Sequence[str]) -> dict[str, int]:
+        """Return when some buckets will be empty, by their names; of those that were never used, 0.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+
+        def query(transaction: Transaction) -> dict[str, int]:
+            found = {name: transaction.execute(_LOOK, (name,)).fetchone() for name in names}
+            return {name: 0 if row is None else row[0] for name, row in found.items()}
+
+        return self._database.read(query)
+
     def all(self) -> list[BucketRecord]:
         """Return all of them, the fullest first.
 
@@ -109,9 +126,7 @@ class BucketRecords:
         """
 
         def query(transaction: Transaction) -> list[BucketRecord]:
-            rows = transaction.execute(
-                "SELECT name, account, limited, subject, instant, used_by FROM buckets ORDER BY instant DESC"
-            )
+            rows = transaction.execute(f"SELECT {_COLUMNS} FROM buckets ORDER BY instant DESC")  # noqa: S608 - constants
             return [BucketRecord(*row) for row in rows]
 
         return self._database.read(query)

@@ -15,7 +15,8 @@ from acmems.issuing.limits.charges import Renewal
 from acmems.issuing.limits.ledger import Ledger
 from acmems.issuing.limits.limit import LETSENCRYPT
 from acmems.issuing.requests import AcceptedRequest
-from acmems.state.limits.buckets import BucketRecords
+from acmems.state.limits.buckets import BucketRecord, BucketRecords
+from acmems.state.limits.learnt import LearntRecord, LearntRecords
 from acmems.state.limits.pauses import PauseRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
@@ -145,31 +146,37 @@ class TestCounted:
     def state(self, state: StateToLookAt) -> StateToLookAt:
         """One whose account has the limits of Let's Encrypt, and has used some."""
         text = state.config.read_text()
-        state.config.write_text(text.replace("[account]\n", "[account]\nlimits = letsencrypt\n"))
+        ours = f"[account]\nacme-server = {DIRECTORY}\nlimits = letsencrypt\n"
+        state.config.write_text(text.replace("[account]\n", ours))
         return state
 
-    def use(self, state: StateToLookAt, *names: str, block: str = "web") -> None:
+    def use(self, state: StateToLookAt, *names: str, block: str = "web", client: str = "192.0.2.7") -> None:
         """Reserve what an order for some names needs."""
         clock = Clock(now=lambda: state.now)
         ledger = Ledger(LETSENCRYPT, f"{DIRECTORY} {ACCOUNT}", BucketRecords(state.database), clock)
-        ledger.reserve([Identifier.dns(name) for name in names], Renewal(), block).result(20)
+        ledger.reserve([Identifier.dns(name) for name in names], Renewal(), block, client).result(20)
 
     def test_what_is_used(self, state: StateToLookAt) -> None:
         """How much, how much is left, until when, and by whom; the fullest first."""
         self.use(state, "a.example.org")
-        self.use(state, "a.example.org", block="mail")
+        self.use(state, "a.example.org", block="mail", client="192.0.2.8")
         code, document = state.document("limits")
         assert code == 0
         names, domain, orders = document["limits"]
         assert names == {
             "limit": "certificates per exact set of names",
             "counts": "certificates-per-names",
+            "source": "published",
             "subject": "a.example.org",
             "account": ACCOUNT,
+            "count": 5,
             "used": 2,
             "left": 3,
+            "kept": 0,
             "next_free": rfc3339(state.now + timedelta(hours=33.6)),
             "block": "mail",
+            "client": "192.0.2.8",
+            "learnt": None,
         }
         assert (domain["subject"], domain["used"], domain["left"]) == ("example.org", 2, 48)
         assert (orders["subject"], orders["used"], orders["left"]) == (None, 2, 298)
@@ -179,9 +186,61 @@ class TestCounted:
         self.use(state, "a.example.org")
         line = state.fields("limits")[0]
         assert line[:5] == ["limit", "certificates per exact set of names", "a.example.org", "1", "4"]
-        assert line[6] == "web"
+        assert line[5] == "0"
+        assert line[7:] == ["web", "192.0.2.7", "published"]
 
     def test_nothing_used(self, state: StateToLookAt) -> None:
         """The limit of the account is shown all the same."""
         ((*fields,),) = state.fields("limits")
-        assert fields == ["limit", "new orders per account", "the account", "0", "300", "", ""]
+        assert fields == [
+            *("limit", "new orders per account", "the account", "0", "300"),
+            *("0", "", "", "", "published"),
+        ]
+
+
+WORDS_OF_CA = "too many new orders (100) from this account in the last 3h0m0s"
+
+
+class TestLearnt:
+    """Limits that the CA has told of."""
+
+    def learn(self, state: StateToLookAt, *, ago: timedelta = timedelta()) -> None:
+        """Keep what the CA has said some time ago, and use one place of that."""
+        text = state.config.read_text()
+        state.config.write_text(text.replace("[account]\n", f"[account]\nacme-server = {DIRECTORY}\n"))
+        said = state.now - ago
+        limit = LearntRecord(
+            f"{DIRECTORY} {ACCOUNT}", "orders", 100, 3 * 3_600_000, True, said, said, WORDS_OF_CA
+        )
+        LearntRecords(state.database).put(limit).result(20)
+        bucket = BucketRecord("a", f"{DIRECTORY} {ACCOUNT}", "new orders per account", "")
+        instant = int(state.now.timestamp() * 1000) + 5 * 108_000
+        BucketRecords(state.database).update([bucket], lambda _: ({"a": instant}, None)).result(20)
+
+    def test_it_is_shown_with_the_words_of_the_ca(self, state: StateToLookAt) -> None:
+        """Since when, until when, and why."""
+        self.learn(state)
+        _, document = state.document("limits")
+        (limit,) = document["limits"]
+        assert (limit["limit"], limit["source"], limit["used"], limit["left"]) == (
+            *("new orders per account", "learnt"),
+            *(5, 95),
+        )
+        now = rfc3339(state.now)
+        ends = rfc3339(state.now + timedelta(hours=6))
+        assert limit["learnt"] == {"since": now, "confirmed": now, "ends": ends, "words": WORDS_OF_CA}
+        (fields,) = state.fields("limits")
+        assert fields[9] == "learnt"
+        assert WORDS_OF_CA in fields[10]
+
+    def test_its_end(self, state: StateToLookAt) -> None:
+        """It is not counted any more two periods after the CA has said so last."""
+        self.learn(state, ago=timedelta(hours=6, seconds=1))
+        assert state.document("limits")[1]["limits"] == []
+
+    def test_a_configuration_that_names_limits(self, state: StateToLookAt) -> None:
+        """That counts alone."""
+        text = state.config.read_text()
+        state.config.write_text(text.replace("[account]\n", "[account]\nlimits = none\n"))
+        self.learn(state)
+        assert state.document("limits")[1]["limits"] == []

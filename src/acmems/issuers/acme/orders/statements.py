@@ -22,19 +22,21 @@ _LONGEST: Final = datetime.timedelta(days=400)  # that a period or a wait may ha
 _SECONDS: Final[Mapping[str, int]] = {"h": 3600, "m": 60, "s": 1, "hours": 3600, "days": 86400}
 
 # In the order in which they are tried. Boulder's, since 2015 (its texts have changed often), then Google's.
-_COUNTS: Final[tuple[tuple[re.Pattern[str], StatedCount], ...]] = (
-    (re.compile(r"\btoo many new orders\b", re.IGNORECASE), "orders"),
+_COUNTS: Final[tuple[tuple[re.Pattern[str], StatedCount, bool], ...]] = (
+    (re.compile(r"\btoo many new orders\b", re.IGNORECASE), "orders", True),
     (
         re.compile(
             r'\btoo many failed authorizations\b(?: \(\d+\) for "(?P<subject>[^"\s]+)")?', re.IGNORECASE
         ),
         "failures-per-name",
+        False,
     ),
     (
         re.compile(
             r"\btoo many certificates (?:\(\d+\) )?already issued for (?:this )?exact set of\b", re.IGNORECASE
         ),
         "certificates-per-names",
+        False,
     ),
     (
         re.compile(
@@ -43,10 +45,12 @@ _COUNTS: Final[tuple[tuple[re.Pattern[str], StatedCount], ...]] = (
             re.IGNORECASE,
         ),
         "certificates-per-domain",
+        True,
     ),
     (
         re.compile(r"\bis over quota \([^()]*\) for the given ACME resource: new-?order\b", re.IGNORECASE),
         "orders",
+        False,
     ),
 )
 _COUNT: Final = re.compile(r"\btoo many [a-z ]{1,40}\((\d{1,10})\)", re.IGNORECASE)
@@ -63,6 +67,7 @@ _PAUSED: Final = re.compile(
     r"(?: and possibly others)?\. .*?\bPlease visit:? (?P<visit>https://\S+)",
     re.IGNORECASE,
 )
+_UNPAUSING: Final = re.compile(r"https://\S+/unpause\S*")  # whatever stands around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class StatedLimit:
         period: in which time, None where the CA does not say.
         until: when the CA takes such an order again (aware), None where it does not say.
         words: the CA's.
+        exempts_renewals: whether a certificate for names that had one lately does not count, as software is
+            known to do it that uses such words.
     """
 
     counts: StatedCount
@@ -85,6 +92,7 @@ class StatedLimit:
     period: datetime.timedelta | None
     until: datetime.datetime | None
     words: str
+    exempts_renewals: bool = False
 
 
 def stated_limit(limited: RateLimited, now: datetime.datetime) -> StatedLimit | None:
@@ -95,30 +103,32 @@ def stated_limit(limited: RateLimited, now: datetime.datetime) -> StatedLimit | 
         now: the time (aware).
     """
     words = str(limited)
-    for pattern, counts in _COUNTS:
+    for pattern, counts, exempts_renewals in _COUNTS:
         if limited.is_overall or (match := pattern.search(words)) is None:
             continue
         subject = (match.groupdict().get("subject") or "").lower()
         if not subject and counts == "certificates-per-domain" and len(limited.identifiers) == 1:
             subject = limited.identifiers[0].lower().rstrip(".")
         count, period = _rate(words)
-        return StatedLimit(counts, subject, count, period, _until(words, limited.retry_after, now), words)
+        until = _until(words, limited.retry_after, now)
+        return StatedLimit(counts, subject, count, period, until, words, exempts_renewals)
     return None
 
 
 def names_paused(refusal: RateLimited | CAProblem) -> NamesPaused | None:
-    """Return what a CA means that takes no orders of the account for some names, None for another.
+    """Return what a CA means that takes no orders of the account for some names; None: another thing.
 
-    Boulder says `rateLimited`; it is the words that tell, so that the type does not matter.
+    Boulder says `rateLimited`, but it is the words that tell. Where only the URL
+    of the page is known from them, no name is told: clients must not read that.
 
     Args:
         refusal: its answer to a new order.
     """
-    match = _PAUSED.search(str(refusal))
-    if match is None:
-        return None
-    names = match["names"].lower().split(", ")
-    return NamesPaused(names, match["visit"])
+    words = str(refusal)
+    if (match := _PAUSED.search(words)) is not None:
+        return NamesPaused(match["names"].lower().split(", "), match["visit"])
+    page = _UNPAUSING.search(words)
+    return None if page is None else NamesPaused((), page[0])
 
 
 def _rate(words: str) -> tuple[int | None, datetime.timedelta | None]:
