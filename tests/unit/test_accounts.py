@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from acmems.app.accounts.running import count_at
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
 
@@ -79,3 +80,12 @@ def test_the_subject_holds_for_all() -> None:
     """It cannot be told for one of them."""
     [error] = errors(TWO.replace("limits = few", "limits = few\nsubject = any"))
     assert "subject holds for all accounts: write it in [account]" in error
+
+
+def test_accounts_at_one_ca_share_what_it_takes_from_an_address() -> None:
+    """It is known how many there are at each."""
+    config = Configuration.from_text(
+        f'{TWO}[account "c"]\ndir = /c\nacme-server = https://b.example.org/directory\n'
+    )
+    assert count_at(config, "https://b.example.org/directory") == 2
+    assert count_at(config, config.account.directory_url) == 1

@@ -205,7 +205,8 @@ class Accounts:
             self._clock,
             memory=orders,
             journal=None if memory is None else memory.journal,
-            processes=config.mgmt.processes,
+            # A CA counts requests by address: accounts share that as processes do.
+            processes=config.mgmt.processes * count_at(config, options.directory_url),
         )
         shared = None if memory is None else memory.shared_accounts
         history = None if memory is None else memory.history(identity)
@@ -236,6 +237,11 @@ class Accounts:
         return OrderingAccount(
             name, identity, issuer, AccountFounding(issuer, shared, self._clock), issuance, history
         )
+
+
+def count_at(config: Configuration, directory: str) -> int:
+    """Return how many accounts speak to one CA, from the same address."""
+    return sum(each.directory_url == directory for each in config.accounts.values())
 
 
 def identity_of(config: Configuration, name: str) -> IssuerIdentity:

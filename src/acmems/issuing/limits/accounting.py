@@ -146,7 +146,7 @@ class LimitAccounting:
             return
         filled = ledger.used_up(meant, said.until, block)
         if not is_new:
-            filled.add_done_callback(_warn)
+            filled.add_done_callback(lambda filled: _warn(account, filled))
 
     def _prior_of(self, identity: str, identifiers: Sequence[Identifier]) -> PriorIssue:
         # Whether it is a renewal matters only where something is counted.
@@ -252,14 +252,14 @@ class OrderPlacement:
             self._charged_by.give_back(unused, self._block)
 
 
-def _warn(filled: Future[Sequence[tuple[Charge, int]]]) -> None:
+def _warn(account: str, filled: Future[Sequence[tuple[Charge, int]]]) -> None:
     """Tell of buckets that had room by what was counted here, though the CA says that they are full."""
     if filled.exception() is not None:
         return
     for charge, left in filled.result():
         about = f" for {charge.subject}" if charge.subject else ""
         logger.warning(
-            "the CA says that a limit is used up (%s%s), of which %d of %d places should be left: something "
+            "%s says that a limit is used up (%s%s), of which %d of %d places should be left: something "
             "else uses this account, or orders for the same names; it is taken as full from now on",
-            *(charge.limit.name, about, left, charge.limit.rate.count),
+            *(account.partition(" ")[0], charge.limit.name, about, left, charge.limit.rate.count),
         )

@@ -94,9 +94,9 @@ class LearntLimits:
             )
         )
         logger.info(
-            "the CA has told of a limit, which is counted from now on: %d %s in %s; if that is wrong, say "
-            "which limits there are by 'limits' in [account]",
-            *(rate.count, NAMES[Counted(stated.counts)], _in_words(rate.period)),
+            "%s has told of a limit, which is counted from now on: %d %s in %s; if that is wrong, say which "
+            "limits there are by 'limits' in its [account]",
+            *(account.partition(" ")[0], rate.count, NAMES[Counted(stated.counts)], _in_words(rate.period)),
         )
         return True
 

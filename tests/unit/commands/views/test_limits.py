@@ -12,8 +12,9 @@ from tests.viewing import DIRECTORY, StateToLookAt
 from acmems.commands.views.documents import rfc3339
 from acmems.exceptions import NamesPaused
 from acmems.issuing.limits.charges import Renewal
+from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.ledger import Ledger
-from acmems.issuing.limits.limit import LETSENCRYPT
+from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.limits.buckets import BucketRecord, BucketRecords
 from acmems.state.limits.learnt import LearntRecord, LearntRecords
@@ -23,6 +24,16 @@ from acmems.x509.identifiers import Identifier
 
 ACCOUNT = "https://ca.example/account/1"
 
+SECOND = """
+[account "b"]
+dir = {folder}/b
+acme-server = https://b.example/directory
+limits = new orders per account
+[limit "new orders per account"]
+count = 3
+per = 1h
+counts = orders
+"""
 SUBJECT = 'block:["web", ["www.example.org"], "limit", "https://ca"]'
 WORDS = "too many certificates already issued"
 
@@ -188,6 +199,28 @@ class TestCounted:
         assert line[:5] == ["limit", "certificates per exact set of names", "a.example.org", "1", "4"]
         assert line[5] == "0"
         assert line[7:] == ["web", "192.0.2.7", "published"]
+
+    def test_two_accounts(self, state: StateToLookAt) -> None:
+        """Each has its own limits, whatever the other's are called."""
+        other = "https://b.example/directory https://b.example/account/7"
+        text = state.config.read_text()
+        state.config.write_text(f"{text}{SECOND.format(folder=state.config.parent)}")
+        few = Limit("new orders per account", Counted.ORDERS, Rate(3, 3_600_000))
+        clock = Clock(now=lambda: state.now)
+        Ledger([few], other, BucketRecords(state.database), clock).reserve(
+            [Identifier.dns("b.example.org")], Renewal(), "b"
+        ).result(20)
+        self.use(state, "a.example.org")
+        _, document = state.document("limits")
+        orders = {
+            each["account"]: (each["source"], each["used"], each["left"])
+            for each in document["limits"]
+            if each["counts"] == "orders"
+        }
+        assert orders == {
+            ACCOUNT: ("published", 1, 299),
+            "https://b.example/account/7": ("configured", 1, 2),
+        }
 
     def test_nothing_used(self, state: StateToLookAt) -> None:
         """The limit of the account is shown all the same."""
