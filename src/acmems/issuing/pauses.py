@@ -110,7 +110,8 @@ class Pauses:
         Raises:
             AcmeException: the error that began the pause, its `retry_after` set to the seconds left.
         """
-        self._cooldown.check(self.subjects(asked))
+        if not self._cooldown.is_empty:
+            self._cooldown.check(self.subjects(asked))
 
     def subjects(self, asked: Asked) -> list[str]:
         """Return what may stop a request, as texts."""
@@ -139,7 +140,8 @@ class Pauses:
 
         What the CA counts for others as well goes on: a limit is not lifted by a certificate.
         """
-        self._cooldown.clear(self._texts(_own(asked)))
+        if not self._cooldown.is_empty:
+            self._cooldown.clear(self._texts(_own(asked)))
 
     def places(self, asked: Asked) -> int:
         """Return how many orders of one auth block for exactly these names may run at once.
@@ -147,6 +149,8 @@ class Pauses:
         As many as may fail until further ones wait: they are counted when they begin, so that not all who
         come at the same moment cost an order.
         """
+        if self._cooldown.is_empty:
+            return self.REFUSED_CSRS
         refused = self._cooldown.failures(self._text(BlockSubject(asked.block, asked.request.names, "csrs")))
         return max(1, self.REFUSED_CSRS - refused)
 
