@@ -57,7 +57,7 @@ class LimitAccounting:
             # Whether it is a renewal matters only where something is counted.
             return self._prior.of(identity, request.identifiers if self._limits() else ())
 
-        return OrderPlacement(self.ledger, prior, request, block)
+        return OrderPlacement(self.ledger, prior, request, block, is_local=self._prior.is_local)
 
     def ledger(self) -> Ledger | None:
         """Return what counts, None where nothing is to be counted."""
@@ -88,6 +88,7 @@ class OrderPlacement:
         prior: returns what was issued for the same before; it blocks.
         request: what is asked for.
         block: the auth block that grants it.
+        is_local: whether `prior` waits for no other process, so that it needs no thread.
     """
 
     def __init__(
@@ -96,7 +97,10 @@ class OrderPlacement:
         prior: Callable[[], PriorIssue],
         request: CertificateRequest,
         block: str | None,
+        *,
+        is_local: bool = False,
     ) -> None:
+        self._is_local = is_local
         self._ledger = ledger
         self._prior = prior
         self._request = request
@@ -129,7 +133,7 @@ class OrderPlacement:
 
     def _look(self) -> Steps[PriorIssue]:
         if self._found is None:
-            self._found = yield from in_thread(self._prior)
+            self._found = self._prior() if self._is_local else (yield from in_thread(self._prior))
         return self._found
 
     def give_back(self, *, is_placed: bool) -> None:
