@@ -161,7 +161,7 @@ class ChainRecords:
         Args:
             record: the chain; what is known besides stays.
         """
-        said = dict(zip(COLUMNS, record.row, strict=True))
+        said = record.values
         row = [*(said[column] for column in _SAID), record.names_digest, record.fingerprint]
 
         def change(transaction: Transaction) -> None:
@@ -435,9 +435,9 @@ class ChainRecords:
 
 
 def _add(transaction: Transaction, record: ChainRecord) -> None:
-    said = dict(zip(COLUMNS, record.row, strict=True))
-    given = [said[column] for column in _GIVEN]
-    transaction.execute(_INSERT, (*given, record.names_digest, record.order_url, record.identity))
+    given = record.values
+    url = given.pop("order_url")
+    transaction.execute(_INSERT, (*given.values(), record.names_digest, url, record.identity))
     superseded = transaction.execute(
         _SUPERSEDE_OTHERS,
         (seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),

@@ -154,7 +154,9 @@ class FutureWait(Wait):
     future: Future[Any]
 
     def begin(self, loop: Loop, resume: Resume) -> object:
-        """Wait until the future is done."""
+        """Wait until the future is done, which it may be already."""
+        if self.future.done():
+            return self.future.result()
 
         def over(future: Future[Any]) -> None:
             error = CancelledError() if future.cancelled() else future.exception()
