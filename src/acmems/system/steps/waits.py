@@ -155,8 +155,9 @@ class FutureWait(Wait):
 
     def begin(self, loop: Loop, resume: Resume) -> object:
         """Wait until the future is done, which it may be already."""
-        if self.future.done():
-            return self.future.result()
+        future = self.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            return future.result()
 
         def over(future: Future[Any]) -> None:
             error = CancelledError() if future.cancelled() else future.exception()

@@ -20,7 +20,7 @@ from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.buckets import BucketRecord, BucketRecords
 from acmems.system.clock import SYSTEM
-from acmems.system.steps import StepLoop
+from acmems.system.steps import StepLoop, Wait
 
 DIRECTORY = "https://ca.example/directory"
 ACCOUNT = f"{DIRECTORY} https://ca.example/account/1"
@@ -170,3 +170,11 @@ def test_failed_validations(office: Office) -> None:
     office.order("b.example.org")
     with pytest.raises(LimitReached, match=r"failed validations per name for a\.example\.org"):
         office.order("a.example.org")
+
+
+def test_what_an_order_replaces_is_looked_up_at_once(office: Office) -> None:
+    """Where nobody else writes the state, no thread is woken up for it; elsewhere it may have to wait."""
+    with pytest.raises(StopIteration):
+        next(office.placement("www.example.org").replaces())
+    office.database.is_shared = True
+    assert isinstance(next(office.placement("www.example.org").replaces()), Wait)
