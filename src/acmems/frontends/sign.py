@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import io
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Protocol
 
@@ -112,9 +113,8 @@ class _SignRequest:
                 exchange.reference,
                 lambda: exchange.gone,
                 self._began,
+                policy=self._policy,
             )
-            policy = self._policy
-            accepted = replace(accepted, seconds=policy.seconds, subject=policy.subject)
             future = self._front_end.issuances.issue(accepted)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._refuse(error)
@@ -186,6 +186,8 @@ def accepted_request(
     reference: str,
     gone: Callable[[], bool] = lambda: False,
     arrived: float | None = None,
+    *,
+    policy: SigningPolicy | None = None,
 ) -> AcceptedRequest:
     """Return what an issuance is asked for by a granted request.
 
@@ -195,6 +197,7 @@ def accepted_request(
         reference: names the request in the log.
         gone: tells whether the client has hung up.
         arrived: when the request came, in seconds of the monotonic clock; None: now.
+        policy: what the configuration says of it; None: nothing beside what the issuance does for all.
     """
     return AcceptedRequest(
         grant.request,
@@ -207,6 +210,8 @@ def accepted_request(
         grant.block.grants,
         grant.block.max_orders,
         arrived,
+        None if policy is None else policy.seconds,
+        None if policy is None else policy.subject,
         issuers=grant.block.issuers,
     )
 
@@ -224,11 +229,17 @@ def chain_response(chain: Chain, storage: Storage, now: datetime.datetime, heade
         headers: those of the request.
     """
     seconds = (chain.renewal_time(storage.renew_within) - now).total_seconds()
-    tag = f'"{hashlib.sha256(chain.pem).hexdigest()[:32]}"'
+    tag = _entity_tag(chain.pem)
     fields = {"ETag": tag, "Cache-Control": f"private, max-age={max(0, int(seconds))}"}
     if tag in _ENTITY_TAG.findall(", ".join(headers.get_all("If-None-Match", ()))):
         return HttpResponse(304, b"", headers=fields)
     return HttpResponse(200, chain.pem, "application/pem-certificate-chain", fields)
+
+
+@functools.lru_cache(maxsize=1024)  # as many as chains that are read are kept
+def _entity_tag(pem: bytes) -> str:
+    """Return what names a chain to a client that has it (RFC 9110 section 8.8.3)."""
+    return f'"{hashlib.sha256(pem).hexdigest()[:32]}"'
 
 
 def delivered_event(delivery: Delivery, status: int, **known: Any) -> DeliveredEvent:

@@ -68,6 +68,11 @@ class Cooldown:
         self._pauses: OrderedDict[str, _Pause] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has failed lately, so that no subject need be looked for."""
+        return not self._pauses
+
     def check(self, subjects: Iterable[str]) -> None:
         """Raise what was wrong with one of these, while its pause lasts.
 

@@ -122,7 +122,8 @@ class Pauses:
         Raises:
             AcmeException: the error that began the pause, its `retry_after` set to the seconds left.
         """
-        self._cooldown.check(self.subjects(asked))
+        if not self._cooldown.is_empty:
+            self._cooldown.check(self.subjects(asked))
 
     def subjects(self, asked: Asked) -> list[str]:
         """Return what may stop a request, as texts."""
@@ -151,7 +152,8 @@ class Pauses:
 
         What the CA counts for others as well goes on: a limit is not lifted by a certificate.
         """
-        self._cooldown.clear(self._texts([*_own(asked), *self._of_account(asked)]))
+        if not self._cooldown.is_empty:
+            self._cooldown.clear(self._texts([*_own(asked), *self._of_account(asked)]))
 
     def retry_paused(self, asked: Asked | None = None) -> None:
         """Ask the CA again for names that a person had to act for: that may be done by now.
@@ -171,6 +173,8 @@ class Pauses:
         As many as may fail until further ones wait: they are counted when they begin, so that not all who
         come at the same moment cost an order.
         """
+        if self._cooldown.is_empty:
+            return self.REFUSED_CSRS
         refused = self._cooldown.failures(self._text(BlockSubject(asked.block, asked.request.names, "csrs")))
         return max(1, self.REFUSED_CSRS - refused)
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, cast
 
 PausedSubject = Literal["csr", "block", "names", "name", "account", "verification", "domain", "everything"]
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _LONGEST = 500  # characters of a text; databases limit what they find rows by
 
 
@@ -26,7 +27,7 @@ class Subject:
             directory: the URL of the CA's directory.
         """
         fields = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        words = json.dumps([*fields, directory], ensure_ascii=False)
+        words = _encode([*fields, directory])
         if len(words) > _LONGEST:
             words = hashlib.sha256(words.encode()).hexdigest()
         return f"{self.kind}:{words}"

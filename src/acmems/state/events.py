@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import operator
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class EventFilter:
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(EventRecord))
+_fields = operator.attrgetter(*_COLUMNS)
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM events"  # noqa: S608 - names of columns
 _INSERT = (
     f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - names of columns
@@ -175,7 +177,8 @@ def id_before(id: str, seconds: float) -> str:  # noqa: A002 - the name of the c
 
 
 def _row(record: EventRecord) -> tuple[Value, ...]:
-    return tuple(_value(getattr(record, column)) for column in _COLUMNS)
+    values = dict(zip(_COLUMNS, _fields(record), strict=True))
+    return tuple((values | {"at": _value(record.at), "names": _value(record.names)}).values())
 
 
 def _value(field: Any) -> Value:

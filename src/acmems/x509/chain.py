@@ -31,6 +31,7 @@ LONG_PAUSE = 3600.0
 _LABEL = "CERTIFICATE"
 _LONGEST = 256 * 1024  # bytes of PEM; a hundred names make a leaf of some 30 KiB
 _MOST_CERTIFICATES = 16
+_MOST_READ = 64  # texts whose certificates are kept: what has just come is looked at several times in a row
 _SHORT_LIVED = timedelta(days=10)
 
 
@@ -144,6 +145,19 @@ def fingerprint_of(pem: bytes) -> str | None:
     except ValueError:
         return None
     return hashlib.sha256(leaf.der).hexdigest() if leaf.label == _LABEL else None
+
+
+def leaf_of(pem: bytes) -> x509.Certificate:
+    """Return the leaf of a chain, which costs less than to read all that is in it.
+
+    Args:
+        pem: certificates in PEM, leaf first.
+
+    Raises:
+        ValueError: it is not a chain.
+    """
+    with der.reading("the certificate chain", ValueError):
+        return _certificates(pem)[0]
 
 
 def issuers(pem: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -302,7 +316,8 @@ def _spki(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _certificates(pem: bytes) -> list[x509.Certificate]:
+@functools.lru_cache(maxsize=_MOST_READ)
+def _certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
     if len(pem) > _LONGEST:
         raise ValueError("it is too long for a certificate chain")
     found = []
@@ -310,7 +325,7 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
         if block.label != _LABEL:
             raise ValueError("it holds something other than certificates")
         found.append(x509.load_der_x509_certificate(block.der))
-    return found
+    return tuple(found)
 
 
 def _identifiers(leaf: x509.Certificate) -> tuple[Identifier, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 
 import pytest
 from tests.steps import PATIENCE, LoopTime, begin, in_loop, raising, returning, steps_of
 
-from acmems.system.steps import Signal, StepLoop, Steps, Wait, gather, in_thread, pause
+from acmems.system.steps import Signal, StepLoop, Steps, Wait, gather, in_thread, outcome, pause
 from acmems.system.steps.waits import Loop, Resume
 
 pytestmark = pytest.mark.timeout(30)
@@ -309,3 +309,21 @@ class TestGather:
             loop.run(gather([raising(KeyError("x"))]))
         with pytest.raises(KeyError):
             loop.run(gather([returning(1), raising(KeyError("x"))]))
+
+
+def test_a_future_that_is_done(loop: StepLoop) -> None:
+    """What it holds is there at once, before anything else is done; an error is raised as it is."""
+    done: Future[int] = Future()
+    done.set_result(1)
+    failed: Future[int] = Future()
+    failed.set_exception(SystemExit("as it is"))
+    order: list[str] = []
+
+    def first() -> Steps[None]:
+        loop.soon(lambda: order.append("other"))
+        order.append(str((yield from outcome(done))))
+        with pytest.raises(SystemExit, match="as it is"):
+            yield from outcome(failed)
+
+    loop.run(first())
+    assert order == ["1", "other"]

@@ -145,8 +145,9 @@ class PresentedProofs:
             for note, each in leaving:
                 if note is not None:
                     note.settle(each, withdrawn=withdrawn)
-        if isinstance(validator, Recalling):
-            validator.forget([proof for _, each in noted for proof in each if proof not in proofs])
+        left = [proof for _, each in noted for proof in each if proof not in proofs]
+        if left and isinstance(validator, Recalling):
+            validator.forget(left)
 
     def sweep(
         self, validators: Mapping[str, Validator], on_progress: Callable[[], None] = lambda: None
@@ -245,7 +246,7 @@ class PresentedProofs:
                 presentation.note = note
             self._look_until(note.is_free, deadline)
         validator.present(proofs)
-        if isinstance(validator, Waiter):
+        if not validator.is_immediate and isinstance(validator, Waiter):
             validator.wait(proofs, deadline, self.stopping)
         for presentation in firsts:
             presentation.ready.set()

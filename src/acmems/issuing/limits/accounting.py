@@ -78,7 +78,9 @@ class LimitAccounting:
         def limited(stated: StatedLimit) -> None:
             self.limited(stated, request.identifiers, block)
 
-        return OrderPlacement(self.ledger, prior, limited, request, block, client=client)
+        return OrderPlacement(
+            self.ledger, prior, limited, request, block, client=client, is_local=self._prior.is_local
+        )
 
     def holding(self) -> tuple[Limit, ...]:
         """Return the limits that hold for the account: known otherwise, or learnt."""
@@ -189,6 +191,7 @@ class OrderPlacement:
         request: what is asked for.
         block: the auth block that grants it.
         client: the client that asks.
+        is_local: whether `prior` waits for no other process, so that it needs no thread.
     """
 
     def __init__(
@@ -200,7 +203,9 @@ class OrderPlacement:
         block: str | None,
         *,
         client: str | None,
+        is_local: bool = False,
     ) -> None:
+        self._is_local = is_local
         self._ledger = ledger
         self._prior = prior
         self._limited = limited
@@ -237,7 +242,7 @@ class OrderPlacement:
 
     def _look(self) -> Steps[PriorIssue]:
         if self._found is None:
-            self._found = yield from in_thread(self._prior)
+            self._found = self._prior() if self._is_local else (yield from in_thread(self._prior))
         return self._found
 
     def limited(self, stated: StatedLimit) -> None:

@@ -49,6 +49,11 @@ class PriorChains:
         self._directory = directory
         self._clock = clock
 
+    @property
+    def is_local(self) -> bool:
+        """Whether `of` takes no longer than reading a file: it waits for no other process."""
+        return not self._chains.is_shared
+
     def of(self, identity: str, identifiers: Sequence[Identifier]) -> PriorIssue:
         """Return what was issued before an order; it blocks.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -120,12 +121,15 @@ class ChainRecord:
         return cls(**fields | {"names": tuple(fields["names"].split("\n"))})
 
     @property
-    def row(self) -> tuple[Value, ...]:
-        """The values of `COLUMNS`."""
-        return tuple(_value(getattr(self, column)) for column in COLUMNS)
+    def values(self) -> dict[str, Value]:
+        """The values of `COLUMNS`, by their names and in their order."""
+        values = dict(zip(COLUMNS, _fields(self), strict=True))
+        times = {column: seconds(at) for column in _TIMES if (at := values[column]) is not None}
+        return values | times | {"names": "\n".join(self.names)}
 
 
 COLUMNS = tuple(each.name for each in dataclasses.fields(ChainRecord))
+_fields = operator.attrgetter(*COLUMNS)
 _TIMES = ("not_before", "not_after", "issued", "superseded", "revoked", "last_asked")
 
 
@@ -137,15 +141,6 @@ def digest_of_names(names: Iterable[str]) -> str:
 def seconds(at: datetime.datetime) -> int:
     """Return a time as the state keeps it."""
     return int(at.timestamp())
-
-
-def _value(field: Any) -> Value:
-    if isinstance(field, datetime.datetime):
-        return seconds(field)
-    if isinstance(field, tuple):
-        return "\n".join(field)
-    value: Value = field
-    return value
 
 
 def _time(seconds: int | None) -> datetime.datetime | None:

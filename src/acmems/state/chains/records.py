@@ -34,16 +34,14 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of co
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
 _KNOWN = ("block", "client", "reference", "csr", "order_url")
+_GIVEN = tuple(each for each in COLUMNS if each != "order_url")
 _INSERT = (
-    f"INSERT INTO chains ({', '.join(COLUMNS)}, names_digest) VALUES ({'?, ' * len(COLUMNS)}?) "  # noqa: S608 - names of columns
+    f"INSERT INTO chains ({', '.join(_GIVEN)}, names_digest, order_url) VALUES ({'?, ' * len(_GIVEN)}?, "  # noqa: S608 - names of columns
+    "COALESCE(?, (SELECT url FROM orders WHERE orders.identity = ?))) "
     "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
     "storage = COALESCE(excluded.storage, chains.storage), "
     + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
 )
-_FIND_ORDER = """
-    UPDATE chains SET order_url = (SELECT url FROM orders WHERE orders.identity = chains.identity)
-    WHERE fingerprint = ? AND order_url IS NULL
-"""
 _SUPERSEDE_OTHERS = """
     UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
     AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
@@ -164,7 +162,7 @@ class ChainRecords:
         Args:
             record: the chain; what is known besides stays.
         """
-        said = dict(zip(COLUMNS, record.row, strict=True))
+        said = record.values
         row = [*(said[column] for column in _SAID), record.names_digest, record.fingerprint]
 
         def change(transaction: Transaction) -> None:
@@ -446,8 +444,9 @@ class ChainRecords:
 
 
 def _add(transaction: Transaction, record: ChainRecord) -> None:
-    transaction.execute(_INSERT, (*record.row, record.names_digest))
-    transaction.execute(_FIND_ORDER, (record.fingerprint,))
+    given = record.values
+    url = given.pop("order_url")
+    transaction.execute(_INSERT, (*given.values(), record.names_digest, url, record.identity))
     superseded = transaction.execute(
         _SUPERSEDE_OTHERS,
         (seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),

@@ -18,15 +18,15 @@ OWNER: ContextVar[Owner] = ContextVar("owner", default=("",))
 class OwnerQueue(Generic[T]):
     """What waits: the first parts of its owners take turns, then their next parts, then it is by arrival."""
 
-    __slots__ = ("_inner", "_items")
+    __slots__ = ("inner", "items")
 
     def __init__(self) -> None:
-        self._inner: OrderedDict[Hashable, OwnerQueue[T]] = OrderedDict()
-        self._items: deque[T] = deque()
+        self.inner: OrderedDict[Hashable, OwnerQueue[T]] = OrderedDict()
+        self.items: deque[T] = deque()
 
     def __bool__(self) -> bool:
         """Tell whether anything waits."""
-        return bool(self._items or self._inner)
+        return bool(self.items or self.inner)
 
     @property
     def first(self) -> T:
@@ -35,7 +35,10 @@ class OwnerQueue(Generic[T]):
         Raises:
             IndexError: nothing waits.
         """
-        return self._items[0] if self._items or not self._inner else next(iter(self._inner.values())).first
+        queue = self
+        while queue.inner and not queue.items:
+            queue = next(iter(queue.inner.values()))
+        return queue.items[0]
 
     def put(self, item: T, owner: Owner) -> None:
         """Let something wait.
@@ -44,10 +47,13 @@ class OwnerQueue(Generic[T]):
             item: what waits.
             owner: for whom.
         """
-        if owner:
-            self._inner.setdefault(owner[0], OwnerQueue()).put(item, owner[1:])
-        else:
-            self._items.append(item)
+        queue = self
+        for part in owner:
+            inner = queue.inner.get(part)
+            if inner is None:
+                inner = queue.inner[part] = OwnerQueue()
+            queue = inner
+        queue.items.append(item)
 
     def remove(self, item: T, owner: Owner) -> None:
         """Let something wait no longer; the next one is of another owner, if there is one.
@@ -60,11 +66,11 @@ class OwnerQueue(Generic[T]):
             KeyError, ValueError: it does not wait.
         """
         if not owner:
-            self._items.remove(item)
+            self.items.remove(item)
             return
-        inner = self._inner[owner[0]]
+        inner = self.inner[owner[0]]
         inner.remove(item, owner[1:])
         if not inner:
-            del self._inner[owner[0]]
+            del self.inner[owner[0]]
         else:
-            self._inner.move_to_end(owner[0])
+            self.inner.move_to_end(owner[0])

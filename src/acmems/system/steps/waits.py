@@ -154,7 +154,10 @@ class FutureWait(Wait):
     future: Future[Any]
 
     def begin(self, loop: Loop, resume: Resume) -> object:
-        """Wait until the future is done."""
+        """Wait until the future is done, which it may be already."""
+        future = self.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            return future.result()
 
         def over(future: Future[Any]) -> None:
             error = CancelledError() if future.cancelled() else future.exception()

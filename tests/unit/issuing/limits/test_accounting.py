@@ -25,7 +25,7 @@ from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.buckets import BucketRecord, BucketRecords
 from acmems.state.limits.learnt import LearntRecords
 from acmems.system.clock import SYSTEM, Clock
-from acmems.system.steps import StepLoop
+from acmems.system.steps import StepLoop, Wait
 
 DIRECTORY = "https://ca.example/directory"
 ACCOUNT = f"{DIRECTORY} https://ca.example/account/1"
@@ -396,3 +396,11 @@ class TestRoom:
         assert (new.takes, new.kept, new.until is None) == (0, 2, False)
         assert (old.takes, old.kept, old.until) == (1, 0, None)
         assert (old.document()["used"], old.document()["left"]) == (4, 1)
+
+
+def test_what_an_order_replaces_is_looked_up_at_once(office: Office) -> None:
+    """Where nobody else writes the state, no thread is woken up for it; elsewhere it may have to wait."""
+    with pytest.raises(StopIteration):
+        next(office.placement("www.example.org").replaces())
+    office.database.is_shared = True
+    assert isinstance(next(office.placement("www.example.org").replaces()), Wait)

@@ -14,7 +14,7 @@ from acmems.system.clock import Deadline
 from acmems.system.steps import Steps
 from acmems.text import one_line
 from acmems.x509 import der
-from acmems.x509.chain import issuers
+from acmems.x509.chain import leaf_of
 
 RENEWAL_INFO = "renewalInfo"
 """What the CA's directory calls it."""
@@ -49,8 +49,8 @@ def certificate_id(chain: bytes) -> str | None:
     Raises:
         ValueError: it is no chain.
     """
+    leaf = leaf_of(chain)
     with der.reading("the certificate chain", ValueError):
-        leaf = x509.load_der_x509_certificate(issuers(chain)[0])
         try:
             authority = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
         except x509.ExtensionNotFound:
