@@ -26,6 +26,7 @@ from acmems.exceptions import (
     LimitReached,
     NoChallengeMethodsSupported,
     PayloadInvalid,
+    PreCheckFailed,
     RateLimited,
     StorageUnavailable,
     ValidatorUnavailable,
@@ -194,7 +195,8 @@ class Pauses:
             for subject in _limited(asked, error):
                 self._cooldown.note(self._text(subject), error, error.retry_after, longest=longest)
         else:
-            seconds = error.retry_after if isinstance(error, CertificateUnusable) else None
+            has_time = isinstance(error, CertificateUnusable | PreCheckFailed)
+            seconds = error.retry_after if has_time else None
             for subject in _failed(asked, error):
                 self._cooldown.note(self._text(subject), error, seconds)
 
@@ -241,13 +243,14 @@ def _shared(asked: Asked) -> Iterator[Subject]:
 
 def _failed(asked: Asked, error: AcmeException) -> list[Subject]:
     """Return what an error shows not to work, for each name that it tells of."""
-    each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed) else (error,)
+    each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed | PreCheckFailed) else (error,)
     return list(dict.fromkeys(subject for one in each for subject in _failed_name(asked, one)))
 
 
 def _failed_name(asked: Asked, error: AcmeException) -> list[Subject]:
     names = asked.request.names
-    if isinstance(error, InvalidDomainName) and error.domain in names:
+    is_of_name = isinstance(error, PreCheckFailed) and error.is_for_all
+    if (is_of_name or isinstance(error, InvalidDomainName)) and error.domain in names:
         return [NameSubject(error.domain)]
     if isinstance(error, ChallengeFailed) and error.verification:
         # Whoever prefers this verification to others would be given it as well: the CA offers its challenge.

@@ -221,7 +221,7 @@ class AcmeIssuer:
         client = self._client
         if client is None:
             return
-        client.proving.exchange_seconds = client.ordering.exchange_seconds = timeout
+        client.reconfigure(options, timeout)
         if dataclasses.replace(options, subject=before.subject) != before:
             client.account = None
 
