@@ -195,8 +195,7 @@ class Pauses:
             for subject in _limited(asked, error):
                 self._cooldown.note(self._text(subject), error, error.retry_after, longest=longest)
         else:
-            has_time = isinstance(error, CertificateUnusable | PreCheckFailed)
-            seconds = error.retry_after if has_time else None
+            seconds = error.retry_after if isinstance(error, CertificateUnusable | PreCheckFailed) else None
             for subject in _failed(asked, error):
                 self._cooldown.note(self._text(subject), error, seconds)
 
@@ -249,9 +248,9 @@ def _failed(asked: Asked, error: AcmeException) -> list[Subject]:
 
 def _failed_name(asked: Asked, error: AcmeException) -> list[Subject]:
     names = asked.request.names
-    is_of_name = isinstance(error, PreCheckFailed) and error.is_for_all
-    if (is_of_name or isinstance(error, InvalidDomainName)) and error.domain in names:
-        return [NameSubject(error.domain)]
+    if isinstance(error, InvalidDomainName | PreCheckFailed) and error.domain in names:
+        is_for_all = isinstance(error, InvalidDomainName) or error.is_for_all
+        return [NameSubject(error.domain) if is_for_all else BlockSubject(asked.block, names)]
     if isinstance(error, ChallengeFailed) and error.verification:
         # Whoever prefers this verification to others would be given it as well: the CA offers its challenge.
         ways: set[tuple[str, ...]] = {(error.verification,)}

@@ -10,7 +10,7 @@ from typing import Literal, Self, cast, get_args
 
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import KEY_TYPES
-from acmems.issuers.acme.prechecks.options import PreCheckOptions
+from acmems.issuers.acme.prechecks.options import NO_PRE_CHECKS, PreCheckOptions
 from acmems.issuers.acme.session.origin import Origin
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -58,7 +58,7 @@ class AccountOptions:
     hosts: tuple[Origin, ...] = ()
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
-    pre_checks: PreCheckOptions = PreCheckOptions()
+    pre_checks: PreCheckOptions = NO_PRE_CHECKS
     limits: tuple[str, ...] = ()
     name: str = ""
     eab_hmac_key_file: Path | None = None

@@ -30,7 +30,7 @@ from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
 from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
 from acmems.issuers.acme.orders.placing import OrderTerms, place
 from acmems.issuers.acme.polling import PollInterval
-from acmems.issuers.acme.prechecks.examination import Examination, Exclusions, Outlook, PreChecks
+from acmems.issuers.acme.prechecks.examination import NameExamination, Exclusions, Outlook, PreChecks
 from acmems.issuers.acme.problems import translate, translate_refused
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
@@ -207,14 +207,14 @@ class Ordering:
 
     def _begin_to_examine(
         self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline
-    ) -> Steps[Examination | None]:
+    ) -> Steps[NameExamination | None]:
         """Begin to look at what the DNS says of the names, which takes a while."""
         if self._prechecks is None:
             return None
         directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
         return self._prechecks.begin(request.identifiers, validators, directory.caa_identities)
 
-    def _outlook(self, examination: Examination | None) -> Steps[Outlook]:
+    def _outlook(self, examination: NameExamination | None) -> Steps[Outlook]:
         if self._prechecks is None or examination is None:
             return Outlook()
         return (yield from self._prechecks.outlook(examination, self.session.kid))
@@ -344,7 +344,7 @@ class Ordering:
                 course.validators,
                 course.deadline,
                 lambda: self._open.remembered(course.identity, course.opened),
-                course.excluded,
+                excluded=course.excluded,
             )
             # Every name is validated, so the order is ready: asking first would cost a round trip.
         return (yield from self._finalize(order, course))

@@ -117,6 +117,7 @@ class Proving:
         validators: Sequence[Validator],
         deadline: Deadline,
         until_remembered: Callable[[], Steps[None]] | None = None,
+        *,
         excluded: Exclusions = frozenset(),
     ) -> Steps[list[Authorization]]:
         """Prove names to the CA, all at once, and return their valid authorizations.
@@ -150,7 +151,7 @@ class Proving:
         wake = Signal()
         self._waiting.add(wake)
         try:
-            yield from self._begin(undecided, validators, deadline, attempts.append, wake, excluded)
+            yield from self._begin(undecided, validators, deadline, attempts.append, wake, excluded=excluded)
             yield from self._await_decisions(list(attempts), wake, deadline)
         finally:
             self._waiting.discard(wake)
@@ -216,6 +217,7 @@ class Proving:
         deadline: Deadline,
         register: Callable[[Attempt], None],
         wake: Signal,
+        *,
         excluded: Exclusions = frozenset(),
     ) -> Steps[list[Attempt]]:
         ways = pick(authorizations, validators, excluded)

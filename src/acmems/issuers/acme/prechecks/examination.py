@@ -57,7 +57,7 @@ class Outlook:
 
 
 @dataclass(slots=True, eq=False)
-class Examination:
+class NameExamination:
     """Names that are being examined.
 
     Args:
@@ -65,7 +65,8 @@ class Examination:
         issuers: the names of the CA in CAA records.
         until: when the order goes on.
         owner: for whom it is.
-        facts: what is known by now.
+        caa: the CAA records of names, as far as they are known by now.
+        addresses: what is known of their addresses.
         ended: set when everything is.
     """
 
@@ -73,16 +74,13 @@ class Examination:
     issuers: tuple[str, ...]
     until: Deadline
     owner: Owner
-    facts: dict[Identifier, NameFacts] = field(default_factory=dict)
+    caa: dict[Identifier, CaaPolicy | None] = field(default_factory=dict)
+    addresses: dict[Identifier, NameFacts] = field(default_factory=dict)
     ended: Signal = field(default_factory=Signal)
 
-    def note_caa(self, identifier: Identifier, caa: CaaPolicy | None) -> None:
-        """Take note of the CAA records for a name."""
-        self.facts[identifier] = replace(self.facts.get(identifier, NameFacts()), caa=caa)
-
-    def note_addresses(self, identifier: Identifier, found: NameFacts) -> None:
-        """Take note of what is known of the addresses of a name."""
-        self.facts[identifier] = replace(found, caa=self.facts.get(identifier, NameFacts()).caa)
+    def facts(self, identifier: Identifier) -> NameFacts:
+        """Return what is known of a name by now."""
+        return replace(self.addresses.get(identifier, NameFacts()), caa=self.caa.get(identifier))
 
 
 class PreChecks:
@@ -117,7 +115,7 @@ class PreChecks:
 
     def begin(
         self, identifiers: Sequence[Identifier], validators: Sequence[Validator], issuers: tuple[str, ...]
-    ) -> Examination:
+    ) -> NameExamination:
         """Begin to look names up, and go on.
 
         Args:
@@ -132,7 +130,7 @@ class PreChecks:
             if each.type is IdentifierType.DNS
         }
         until = self._clock.deadline(WAIT_SECONDS)
-        examination = Examination(methods, issuers, until, OWNER.get())
+        examination = NameExamination(methods, issuers, until, OWNER.get())
         looks = [] if self._survey.is_suspended else self._open_questions(examination)
         if looks:
             self._loop.submit(self._look(looks, examination))
@@ -140,7 +138,7 @@ class PreChecks:
             examination.ended.set()
         return examination
 
-    def outlook(self, examination: Examination, account_url: str | None) -> Steps[Outlook]:
+    def outlook(self, examination: NameExamination, account_url: str | None) -> Steps[Outlook]:
         """Return what can become of an order, by what is known when its time is over.
 
         Args:
@@ -150,24 +148,25 @@ class PreChecks:
         if not (yield examination.ended.wait(examination.until.remaining)):
             logger.debug("the DNS is slow, so that the CA decides on what is not known yet")
         applicant = Applicant(examination.issuers, account_url)
-        excluded, errors = set(), []
+        excluded: set[tuple[Identifier, str]] = set()
+        errors = []
         for identifier, methods in examination.methods.items():
-            found = prospect(identifier, examination.facts.get(identifier, NameFacts()), methods, applicant)
+            found = prospect(identifier, examination.facts(identifier), methods, applicant)
             excluded.update((identifier, method) for method in found.excluded)
             if found.error is not None:
                 self._survey.forget(identifier.base)
                 errors.append(found.error)
         return Outlook(frozenset(excluded), tuple(errors))
 
-    def _open_questions(self, examination: Examination) -> list[_Look]:
+    def _open_questions(self, examination: NameExamination) -> list[_Look]:
         """Take note of what is known already, and return what has to be looked up."""
         survey, looks = self._survey, []
 
         def look_at_caa(identifier: Identifier, deadline: Deadline | None) -> None:
-            examination.note_caa(identifier, survey.caa(identifier.base, deadline))
+            examination.caa[identifier] = survey.caa(identifier.base, deadline)
 
         def look_at_addresses(identifier: Identifier, deadline: Deadline | None) -> None:
-            examination.note_addresses(identifier, survey.addresses(identifier.base, deadline))
+            examination.addresses[identifier] = survey.addresses(identifier.base, deadline)
 
         for identifier, methods in examination.methods.items():
             if methods and self._options.caa and examination.issuers:
@@ -176,7 +175,7 @@ class PreChecks:
                 looks.append(functools.partial(look_at_addresses, identifier))
         return [look for look in looks if not _is_answered(look)]
 
-    def _look(self, looks: Sequence[_Look], examination: Examination) -> Steps[None]:
+    def _look(self, looks: Sequence[_Look], examination: NameExamination) -> Steps[None]:
         OWNER.set(examination.owner)
         deadline = self._clock.deadline(_LOOK_UP_SECONDS)
         try:

@@ -118,8 +118,8 @@ def _unregistered(identifier: Identifier, domain: str, seconds: float) -> PreChe
 def _unreachable(identifier: Identifier, methods: Sequence[str], seconds: float) -> PreCheckFailed:
     return PreCheckFailed(
         identifier.value,
-        f"its name servers say that it has no address (neither A nor AAAA), which the CA needs to validate it "
-        f"by {' or '.join(methods)}: add its address to the DNS, or use a verification by DNS",
+        f"its name servers say that it has no address (neither A nor AAAA), and the CA needs one to validate "
+        f"it by {' or '.join(methods)}: add its address to the DNS, or use a verification by DNS",
         retry_after=_again(seconds),
         is_for_all=False,
     )

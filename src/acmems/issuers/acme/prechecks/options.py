@@ -50,9 +50,10 @@ class PreCheckOptions:
             "pre-check",
             values.choice(_CAA, _ADDRESSES, _ALL, _NONE),
             None,
-            meaning="what is looked up in the DNS before an order, which is not placed if it must fail: `caa`: "
-            "CAA records; `addresses`: for `http01` and `tls-alpn01`, addresses, and for all, whether the "
-            "domain is registered; `all`; `none`; default: `all` for CAs that are known to be public, else `caa`",
+            meaning="what is looked up in the DNS before an order, which is not placed if it must fail: "
+            "`caa`: CAA records; `addresses`: addresses, for `http01` and `tls-alpn01`, and whether the domain "
+            "is registered; `all`: both; `none`; default: `all` for CAs that are known to be public, "
+            "otherwise `caa`",
         )
         nameservers = options.many(
             "pre-check-nameserver",
@@ -63,3 +64,6 @@ class PreCheckOptions:
         if wanted is None:
             return cls(True, directory_url in PUBLIC_CAS, nameservers)
         return cls(wanted in {_CAA, _ALL}, wanted in {_ADDRESSES, _ALL}, nameservers)
+
+
+NO_PRE_CHECKS: Final = PreCheckOptions()
