@@ -30,7 +30,7 @@ from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
 from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
 from acmems.issuers.acme.orders.placing import OrderTerms, place
 from acmems.issuers.acme.polling import PollInterval
-from acmems.issuers.acme.prechecks.examination import NameExamination, Exclusions, Outlook, PreChecks
+from acmems.issuers.acme.prechecks.examination import Exclusions, NameExamination, Outlook, PreChecks
 from acmems.issuers.acme.problems import translate, translate_refused
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session

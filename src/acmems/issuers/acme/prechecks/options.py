@@ -51,9 +51,9 @@ class PreCheckOptions:
             values.choice(_CAA, _ADDRESSES, _ALL, _NONE),
             None,
             meaning="what is looked up in the DNS before an order, which is not placed if it must fail: "
-            "`caa`: CAA records; `addresses`: addresses, for `http01` and `tls-alpn01`, and whether the domain "
-            "is registered; `all`: both; `none`; default: `all` for CAs that are known to be public, "
-            "otherwise `caa`",
+            "`caa`: CAA records; `addresses`: whether the name has one (for `http01` and `tls-alpn01`), and "
+            "whether its domain is registered; `all`: both; `none`; default: `all` for CAs that are known to "
+            "be public, otherwise `caa`",
         )
         nameservers = options.many(
             "pre-check-nameserver",
