@@ -40,7 +40,8 @@ _PATIENCE = 1.5  # seconds for one answer of a name server
 _RESOLVER_PATIENCE = 2.0  # and for one of the resolver
 _MOST_SERVERS = 4  # of a zone that are tried
 _KEPT = (60.0, 3600.0)  # seconds for which a delegation is kept, at least and at most
-_TOP_KEPT = 3600.0
+_TOP_KEPT = 3600.0  # and for which the name servers of top-level domains are
+_HOST_KEPT = 600.0  # and addresses that the resolver tells
 _MOST_ZONES = 10_000
 _TELLING = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 _ADDRESSES = (dns.rdatatype.A, dns.rdatatype.AAAA)
@@ -84,6 +85,7 @@ class Descent:
         self._locks = KeyedLocks()  # of many threads that want to know of one top-level domain, one asks
         self._zones: OrderedDict[dns.name.Name, _Delegation] = OrderedDict()
         self._lock = threading.Lock()  # guards the zones
+        self._hosts: dict[dns.name.Name, tuple[float, tuple[str, ...]]] = {}  # until when, and addresses
 
     @property
     def is_suspended(self) -> bool:
@@ -218,7 +220,7 @@ class Descent:
         """Yield addresses, IPv4 first: many a machine has no way to the others."""
         for host, known in servers:
             try:
-                found = known or self._resolver.addresses(host)
+                found = known or self._addresses_of(host)
             except ResolverSilent:
                 return
             except ValidatorUnavailable as error:
@@ -226,6 +228,16 @@ class Descent:
                 continue
             for address in sorted(found, key=lambda each: ":" in each)[:2]:
                 yield Address(address, self._port)
+
+    def _addresses_of(self, host: dns.name.Name) -> tuple[str, ...]:
+        """Return the addresses of a name server that no delegation tells."""
+        until, found = self._hosts.get(host, (0.0, ()))
+        if self._clock.monotonic() >= until:
+            found = self._resolver.addresses(host)
+            if len(self._hosts) >= _MOST_ZONES:
+                self._hosts.clear()
+            self._hosts[host] = (self._clock.monotonic() + _HOST_KEPT, found)
+        return found
 
     def _keep(self, zone: dns.name.Name, delegation: _Delegation) -> None:
         with self._lock:

@@ -91,7 +91,8 @@ def test_who_may_issue(records: list[str], who: set[str], who_for_wildcards: set
 def test_for_whom_and_how(parameters: str, methods: set[str], obstacle: Obstacle | None) -> None:
     """A record may be for one account, and for some types of challenge (RFC 8657)."""
     verdict = judged(policy(f"0 issue ca1.example.net; {parameters}"))
-    assert (verdict.methods, verdict.obstacle) == (methods, obstacle)
+    assert verdict.methods == methods
+    assert verdict.obstacle is obstacle
 
 
 def test_several_records_for_one_ca() -> None:

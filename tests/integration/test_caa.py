@@ -1,0 +1,208 @@
+"""CAA records and addresses are looked at before an order, end to end."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.query
+import dns.update
+import pytest
+from tests.fault_proxy import FaultProxy
+from tests.faults import NEW_ORDER
+from tests.peers import (
+    CALM,
+    Acmems,
+    Bind,
+    Pebble,
+    Reply,
+    Settings,
+    curl,
+    curl_sign,
+    free_port,
+    make_key_and_csr,
+    run_acmems,
+    wait_until,
+)
+
+CA = "ca.example"
+RECORDS = f"""
+closed A 127.0.0.1
+*.closed A 127.0.0.1
+*.open A 127.0.0.1
+other A 127.0.0.1
+closed CAA 0 issue "stranger.example"
+closed CAA 0 iodef "mailto:caa@example.org"
+alias CNAME closed
+open CAA 0 issue "{CA}"
+bydns CAA 0 issue "{CA}; validationmethods=dns-01"
+other CAA 0 issue "{CA}; accounturi=https://127.0.0.1/my-account/nobody"
+wild CAA 0 issuewild ";"
+text TXT "no address"
+"""
+BOTH = """
+[verification "http"]
+type = http01
+listener = 127.0.0.1:{challenge_port}
+
+[verification "dns"]
+type = dns01-dnsUpdate
+dns-server = DNS
+"""
+AUTH = """
+[auth "http"]
+all = yes
+domain = **
+verification = http
+
+[auth "both"]
+all = yes
+domain = **
+domain = *.wild.example.org
+verification = http, dns
+"""
+
+
+class Site:
+    """A CA that has a name for CAA records, the name server of a site, and acmems between them."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        settings.verification = BOTH
+        settings.auth = AUTH
+
+    def __enter__(self) -> Site:
+        self.bind = Bind("example.org", records=RECORDS)
+        self.bind.__enter__()
+        self.pebble = Pebble(self.bind.address, env=CALM, options={"caaIdentities": [CA]})
+        self.pebble.__enter__()
+        self.proxy = FaultProxy(self.pebble)
+        self.proxy.__enter__()
+        settings = self.proxy.before(self.settings)
+        settings.challenge_port = self.pebble.http_port
+        settings.verification = BOTH.replace("DNS", self.bind.address)
+        settings.account += f"\npre-check = all\npre-check-nameserver = {self.bind.address}"
+        self.configuration = settings
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (self.proxy, self.pebble, self.bind):
+            each.__exit__(None, None, None)
+
+    def sign(self, acmems: Acmems, *names: str) -> Reply:
+        _, csr = make_key_and_csr(self.folder, list(names))
+        return curl_sign(acmems.sign_url, csr)
+
+    @property
+    def orders(self) -> int:
+        return self.proxy.count(method="POST", path=NEW_ORDER)
+
+    def change(self, name: str, *records: str) -> None:
+        """Replace the CAA records of a name by some with a time to live of one second."""
+        update = dns.update.UpdateMessage("example.org")
+        update.delete(f"{name}.", "CAA")
+        for record in records:
+            update.add(f"{name}.", 1, "CAA", record)
+        dns.query.tcp(update, "127.0.0.1", timeout=30, port=self.bind.port)
+
+
+@pytest.fixture
+def site(settings: Settings, tmp_path: Path) -> Iterator[Site]:
+    with Site(settings, tmp_path) as made:
+        yield made
+
+
+def test_records_that_do_not_name_the_ca(site: Site) -> None:
+    """The answer is 421 with the record to add, and no order; with the record, there is a certificate."""
+    site.change("closed.example.org", '0 issue "stranger.example"', '0 iodef "mailto:caa@example.org"')
+    with Acmems(site.configuration) as acmems:
+        reply = site.sign(acmems, "www.closed.example.org")
+        assert reply.status == 421
+        assert "the CAA records of closed.example.org do not name the CA (ca.example)" in reply.text
+        assert f'add the record closed.example.org. CAA 0 issue "{CA}"' in reply.text
+        assert "mailto:caa@example.org" in reply.text
+        assert int(reply.headers["Retry-After"]) <= 1
+        assert site.sign(acmems, "alias.example.org").status == 421
+        assert site.orders == 0
+        site.change("closed.example.org", '0 issue "stranger.example"', f'0 issue "{CA}"')
+        wait_until(lambda: site.sign(acmems, "www.closed.example.org").status == 200, "the record to be seen")
+        assert site.orders == 1
+
+
+@pytest.mark.parametrize("name", ["text.example.org", "other.example.org"])
+def test_what_else_must_fail(site: Site, name: str) -> None:
+    """A name without an address, or whose records are for another account, costs no order."""
+    with Acmems(site.configuration) as acmems:
+        reply = site.sign(acmems, name)
+        assert reply.status == 421
+        assert ("no address" if name.startswith("text") else "for another account only") in reply.text
+        assert site.orders == 0
+
+
+def test_the_verification_that_is_allowed(site: Site) -> None:
+    """Of a block's verifications, one is used that the records allow; another block is told what to add."""
+    only_dns = site.configuration
+    only_dns.auth = AUTH.partition('[auth "both"]')[0]
+    with Acmems(only_dns) as acmems:
+        reply = site.sign(acmems, "bydns.example.org")
+        assert (reply.status, site.orders) == (421, 0)
+        assert "validationmethods=http-01" in reply.text
+    only_dns.auth = AUTH[AUTH.index('[auth "both"]') :]
+    with Acmems(only_dns) as acmems:
+        assert site.sign(acmems, "bydns.example.org", "open.example.org").status == 200
+        reply = site.sign(acmems, "*.wild.example.org")
+        assert reply.status == 421
+        assert f'wild.example.org. CAA 0 issuewild "{CA}"' in reply.text
+
+
+def test_names_that_nobody_tells_of(site: Site) -> None:
+    """Where name servers say nothing definite, the CA is asked; so it is if nothing is to be looked up."""
+    with Acmems(site.configuration) as acmems:
+        reply = site.sign(acmems, "www.example.net")  # REFUSED by the name server, as Pebble finds out, too
+        assert reply.status == 421
+        assert site.orders == 1
+    site.configuration.account = site.configuration.account.replace("= all", "= none")
+    with Acmems(site.configuration) as acmems:
+        assert site.sign(acmems, "new.closed.example.org").status != 503
+        assert site.orders == 2
+
+
+def test_dns_that_does_not_answer(site: Site) -> None:
+    """A name server that is silent delays an order a little, and the next one not at all."""
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        site.configuration.account = site.configuration.account.replace(
+            site.bind.address, f"127.0.0.1:{port}"
+        )
+        with Acmems(site.configuration) as acmems:
+            for number in range(3):
+                assert site.sign(acmems, f"n{number}.open.example.org").status == 200
+        silent.setblocking(False)
+        asked = 0
+        while True:
+            try:
+                silent.recv(512)
+            except BlockingIOError:
+                break
+            asked += 1
+        assert 1 <= asked <= 2
+
+
+def test_what_is_seen_of_it(site: Site) -> None:
+    """Events, pauses and metrics tell of it."""
+    port = free_port()
+    site.configuration.auth += f"\n[metrics]\nlistener = 127.0.0.1:{port}\n"
+    with Acmems(site.configuration) as acmems:
+        assert site.sign(acmems, "www.closed.example.org").status == 421
+        assert "CAA records of closed.example.org" in acmems.log
+        metrics = curl(f"http://127.0.0.1:{port}/metrics").text
+        assert 'outcome="not-asked"' in metrics
+
+        def is_told() -> bool:
+            shown = run_acmems("limits", "--json", acmems.folder / "acmems.ini").stdout
+            return any("www.closed.example.org" in json.dumps(each) for each in json.loads(shown)["pauses"])
+
+        wait_until(is_told, "the pause is in the state")
