@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dns.query
@@ -65,31 +66,21 @@ verification = http, dns
 """
 
 
+@dataclass
 class Site:
-    """A CA that has a name for CAA records, the name server of a site, and acmems between them."""
+    """A CA that has a name for CAA records, the name server of a site, and acmems between them.
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self.settings, self.folder = settings, folder
-        settings.verification = BOTH
-        settings.auth = AUTH
+    Args:
+        bind: the name server.
+        proxy: the way to the CA.
+        configuration: of acmems.
+        folder: for the keys of clients.
+    """
 
-    def __enter__(self) -> Site:
-        self.bind = Bind("example.org", records=RECORDS)
-        self.bind.__enter__()
-        self.pebble = Pebble(self.bind.address, env=CALM, options={"caaIdentities": [CA]})
-        self.pebble.__enter__()
-        self.proxy = FaultProxy(self.pebble)
-        self.proxy.__enter__()
-        settings = self.proxy.before(self.settings)
-        settings.challenge_port = self.pebble.http_port
-        settings.verification = BOTH.replace("DNS", self.bind.address)
-        settings.account += f"\npre-check = all\npre-check-nameserver = {self.bind.address}"
-        self.configuration = settings
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each in (self.proxy, self.pebble, self.bind):
-            each.__exit__(None, None, None)
+    bind: Bind
+    proxy: FaultProxy
+    configuration: Settings
+    folder: Path
 
     def sign(self, acmems: Acmems, *names: str) -> Reply:
         _, csr = make_key_and_csr(self.folder, list(names))
@@ -110,8 +101,18 @@ class Site:
 
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path) -> Iterator[Site]:
-    with Site(settings, tmp_path) as made:
-        yield made
+    """A site that works, with some names that cannot have certificates."""
+    with (
+        Bind("example.org", records=RECORDS) as bind,
+        Pebble(bind.address, env=CALM, options={"caaIdentities": [CA]}) as pebble,
+        FaultProxy(pebble) as proxy,
+    ):
+        configuration = proxy.before(settings)
+        configuration.challenge_port = pebble.http_port
+        configuration.verification = BOTH.replace("DNS", bind.address)
+        configuration.auth = AUTH
+        configuration.account += f"\npre-check = all\npre-check-nameserver = {bind.address}"
+        yield Site(bind, proxy, configuration, tmp_path)
 
 
 def test_records_that_do_not_name_the_ca(site: Site) -> None:
@@ -206,3 +207,60 @@ def test_what_is_seen_of_it(site: Site) -> None:
             return any("www.closed.example.org" in json.dumps(each) for each in json.loads(shown)["pauses"])
 
         wait_until(is_told, "the pause is in the state")
+
+
+class TestCommands:
+    """What the commands say without ordering anything."""
+
+    @pytest.fixture
+    def file(self, site: Site) -> Path:
+        site.configuration.auth = """
+[auth "some"]
+all = yes
+domain = www.closed.example.org
+domain = *.wild.example.org
+domain = a.open.example.org
+domain = www.example.net
+domain = text.example.org
+verification = http, dns
+"""
+        file = site.folder / "commands.ini"
+        file.write_text(site.configuration.text(), encoding="utf-8")
+        return file
+
+    def test_check_records(self, site: Site, file: Path) -> None:
+        """The records that are missing are lines for a zone file; what is not known is a comment."""
+        done = run_acmems("check", "--records", file)
+        assert done.returncode == 1
+        lines = done.stdout.splitlines()
+        assert (
+            f'closed.example.org. CAA 0 issue "{CA}" ; differs: 0 issue "stranger.example", ' in done.stdout
+        )
+        assert f'wild.example.org. CAA 0 issuewild "{CA}" ; differs: 0 issuewild ";"' in lines
+        (unknown,) = [line for line in lines if "not known" in line]
+        assert unknown.startswith("; not known whether the CA may issue for www.example.net: CAA: no ")
+        assert "open" not in done.stdout.partition("\n")[2]
+        for name in ("closed", "wild"):
+            site.change(f"{name}.example.org")
+        again = run_acmems("check", "--records", file)
+        assert again.returncode == 0, again.stdout
+        assert site.orders == 0
+
+    def test_explain(self, site: Site, file: Path) -> None:
+        """With `--dns`, it is told for each name what would become of an order."""
+        names = ["www.closed.example.org", "a.open.example.org", "text.example.org", "www.example.net"]
+        asked = [part for name in names for part in ("--name", name)]
+        done = run_acmems("explain", file, "--address", "192.0.2.7", *asked, "--dns")
+        assert done.returncode == 1
+        opened, text, closed, unknown = [line for line in done.stdout.splitlines() if line.startswith("dns ")]
+        assert closed.startswith("dns www.closed.example.org: no certificate was ordered, because the CAA ")
+        assert opened == "dns a.open.example.org: allowed"
+        assert text == "dns text.example.org: allowed"  # by its other verification
+        assert unknown.startswith("dns www.example.net: unknown (addresses: no ")
+        good = ("explain", file, "--address", "192.0.2.7", "--name", "a.open.example.org", "--json")
+        done = run_acmems(*good, "--dns")
+        assert done.returncode == 0
+        found = json.loads(done.stdout)
+        assert found["dns"] == [{"name": "a.open.example.org", "outcome": "allowed", "reason": None}]
+        assert "dns" not in json.loads(run_acmems(*good).stdout)
+        assert site.orders == 0

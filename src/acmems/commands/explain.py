@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from acmems.commands import policy
+from acmems.commands import policy, records
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain, tell
 from acmems.config import Configuration
@@ -48,11 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(policy.HMAC,),
         help="what the client can prove beside its address: 'hmac' means that it sends the right HMAC",
     )
+    parser.add_argument(
+        "--dns",
+        action="store_true",
+        help="also look up whether the DNS lets the CA issue for the names of a request that is granted",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
-    """Say what the policy answers, and why; done if the request would be granted."""
+    """Say what the policy answers, and why; done if the request would be granted.
+
+    Raises:
+        AccountError: the registration cannot be read, which `--dns` needs.
+    """
     try:
         body = _body(options)
     except OSError as error:
@@ -60,15 +69,30 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         return ExitCode.UNUSABLE
     question = policy.Question(options.address, body, policy.HMAC in options.method)
     explanation = policy.explain(config, question)
+    found = _forecasts(config, explanation) if options.dns else []
     if options.json:
-        tell(json.dumps(policy.document(explanation)))
+        shown: dict[str, object] = dict(policy.document(explanation))
+        if options.dns:
+            shown["dns"] = [each.document for each in found]
+        tell(json.dumps(shown))
     elif sys.stdout.isatty():
         for line in policy.table(explanation, colour=wants_colour(sys.stdout)):
             tell(line)
     else:
         for line in policy.plain(explanation):
             tell(line)
-    return ExitCode.DONE if explanation.is_granted else ExitCode.FAILED
+    if not options.json:
+        for each in found:
+            tell(f"dns {each.words}")
+    is_good = explanation.is_granted and not any(each.error for each in found)
+    return ExitCode.DONE if is_good else ExitCode.FAILED
+
+
+def _forecasts(config: Configuration, explanation: policy.Explanation) -> list[records.NameForecast]:
+    if explanation.deciding is None:
+        return []
+    validators = explanation.deciding.block.validators
+    return records.forecasts(config, [(each, validators) for each in explanation.identifiers])
 
 
 def _body(options: argparse.Namespace) -> bytes | None:

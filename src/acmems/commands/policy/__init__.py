@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from acmems.commands.policy.printing import HMAC, document, plain, table
-from acmems.commands.policy.verdicts import Question, explain
+from acmems.commands.policy.verdicts import Explanation, Question, explain
 
-__all__ = ["HMAC", "Question", "document", "explain", "plain", "table"]
+__all__ = ["HMAC", "Explanation", "Question", "document", "explain", "plain", "table"]

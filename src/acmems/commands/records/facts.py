@@ -16,7 +16,7 @@ from acmems.system.clock import SYSTEM
 from acmems.system.steps import StepLoop
 from acmems.text import one_line
 
-_SECONDS = 30.0  # for the CA's directory
+_SECONDS = 10.0  # for the CA's directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,20 @@ def account_facts(config: Configuration, blocks: Iterable[Block]) -> AccountFact
     used = [validator for block in blocks for validator in block.validators]
     if account_url is None or not any(isinstance(each, DnsPersist) for each in used):
         return AccountFacts(account_url)
+    return _with_issuers(config, account_url)
+
+
+def applicant_facts(config: Configuration) -> AccountFacts:
+    """Read the account's URL, and ask the CA for its names.
+
+    Raises:
+        AccountError: the registration cannot be read.
+    """
+    registration = AccountDirectory(config.account.dir).load_registration()
+    return _with_issuers(config, None if registration is None else one_line(registration.url))
+
+
+def _with_issuers(config: Configuration, account_url: str | None) -> AccountFacts:
     try:
         return AccountFacts(account_url, _caa_identities(config.account))
     except AcmeException as error:

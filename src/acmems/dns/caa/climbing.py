@@ -11,6 +11,7 @@ import dns.rdatatype
 from acmems.dns.authority.statement import Statement
 from acmems.dns.caa.policy import CaaPolicy, CaaRecord, climb
 from acmems.dns.client.cnames import plain
+from acmems.exceptions import ValidatorUnavailable
 
 LookUp = Callable[[dns.name.Name], Statement]
 """Returns what is said of the CAA records of a name, at the end of its CNAMEs."""
@@ -23,10 +24,19 @@ def relevant_policy(name: str, look_up: LookUp) -> CaaPolicy | None:
 
     Args:
         name: a DNS name, without "*.".
-        look_up: asked for the name, and for those above it until there are records; what it raises goes on.
+        look_up: asked for the name, and for those above it until there are records.
+
+    Raises:
+        ValidatorUnavailable: nobody tells of one of them. Name servers of a site need not know top-level
+            domains, whose records would be the last to count: those are none then.
     """
     for domain in climb(name):
-        found = look_up(dns.name.from_text(domain))
+        try:
+            found = look_up(dns.name.from_text(domain))
+        except ValidatorUnavailable:
+            if "." in domain:
+                raise
+            return None
         if found.records:
             return CaaPolicy(plain(found.owner), tuple(map(_record, found.records)), found.seconds)
     return None

@@ -207,13 +207,19 @@ class TestClimbing:
         assert found.domain == "cdn.example.net"
 
     def test_what_is_not_known(self) -> None:
-        """A step that nobody tells of ends the search: what stands above it does not count."""
+        """A step that nobody tells of ends the search: top-level domains are not missed."""
+
+        silent = ["example.com"]
 
         def look_up(name: dns.name.Name) -> Statement:
-            raise ValidatorUnavailable("nobody tells")
+            if name.to_text(omit_final_dot=True) in silent:
+                raise ValidatorUnavailable("nobody tells")
+            return Statement((), True, name, name, 60.0)
 
         with pytest.raises(ValidatorUnavailable):
             relevant_policy("www.example.com", look_up)
+        silent[:] = ["com"]
+        assert relevant_policy("www.example.com", look_up) is None
 
 
 def rdata(text: str) -> dns.rdata.Rdata:

@@ -13,12 +13,14 @@ from acmems.dns.authority.named_servers import NamedServers
 from acmems.dns.authority.statement import Authorities
 from acmems.dns.authority.statements import Statements
 from acmems.dns.caa.policy import Applicant, CaaPolicy
-from acmems.exceptions import PreCheckFailed
+from acmems.dns.client.resolver import Resolver
+from acmems.exceptions import PreCheckFailed, ValidatorUnavailable
 from acmems.issuers.acme.prechecks.facts import NameSurvey, NotKnown
 from acmems.issuers.acme.prechecks.judging import NameFacts, prospect
 from acmems.issuers.acme.prechecks.options import PreCheckOptions
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import OWNER, Owner, SharedThreads, Signal, StepLoop, Steps, gather
+from acmems.text import one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 logger = logging.getLogger(__name__)
@@ -103,7 +105,7 @@ class PreChecks:
         self._options = options
         self._loop = loop
         self._clock = loop.clock
-        self._authorities = authorities or _authorities
+        self._authorities = authorities or authorities_for
         self._threads = SharedThreads(_THREADS, "acmems-precheck")
         self._survey = self._make_survey()
 
@@ -192,17 +194,28 @@ def _is_answered(look: _Look) -> bool:
         look(None)
     except NotKnown:
         return False
+    except ValidatorUnavailable:
+        return True  # that nobody tells is known
     return True
 
 
 def _ask(look: _Look, deadline: Deadline) -> None:
     try:
         look(deadline)
+    except ValidatorUnavailable as error:
+        logger.debug("what the DNS says is not known, so that the CA decides: %s", one_line(error))
     except Exception:
         logger.exception("a bug in what is looked up before an order, which goes on without it")
 
 
-def _authorities(options: PreCheckOptions, clock: Clock) -> Authorities:
+def authorities_for(options: PreCheckOptions, clock: Clock, resolver: Resolver | None = None) -> Authorities:
+    """Return what is asked.
+
+    Args:
+        options: may name name servers.
+        clock: for how long what is found is kept.
+        resolver: tells where the DNS begins; None: that of the system.
+    """
     if options.nameservers:
         return NamedServers(options.nameservers, clock=clock)
-    return Descent(clock=clock)
+    return Descent(resolver, clock=clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 
 import dns.name
@@ -14,12 +13,8 @@ from acmems.dns.authority.statements import Statements
 from acmems.dns.caa.climbing import relevant_policy
 from acmems.dns.caa.policy import CaaPolicy, climb
 from acmems.dns.client.cnames import plain
-from acmems.exceptions import ValidatorUnavailable
 from acmems.issuers.acme.prechecks.judging import NameFacts
 from acmems.system.clock import Deadline
-from acmems.text import one_line
-
-logger = logging.getLogger(__name__)
 
 _ADDRESSES = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
@@ -44,7 +39,7 @@ class NameSurvey:
         return self._statements.is_suspended
 
     def caa(self, base: str, deadline: Deadline | None) -> CaaPolicy | None:
-        """Return the CAA records that are relevant for a name; None where there are none, or it is not known.
+        """Return the CAA records that are relevant for a name; None where there are none.
 
         Args:
             base: the name, without "*.".
@@ -52,12 +47,9 @@ class NameSurvey:
 
         Raises:
             NotKnown: somebody has to be asked.
+            ValidatorUnavailable: nobody says anything definite.
         """
-        try:
-            return relevant_policy(base, lambda name: self._say(name, dns.rdatatype.CAA, deadline))
-        except ValidatorUnavailable as error:
-            logger.debug("the CAA records for %s are not known, the CA decides: %s", base, one_line(error))
-            return None
+        return relevant_policy(base, lambda name: self._say(name, dns.rdatatype.CAA, deadline))
 
     def addresses(self, base: str, deadline: Deadline | None) -> NameFacts:
         """Return whether a name has an address, and whether its domain is registered.
@@ -68,19 +60,16 @@ class NameSurvey:
 
         Raises:
             NotKnown: somebody has to be asked.
+            ValidatorUnavailable: nobody says anything definite.
         """
         name, seconds = dns.name.from_text(base), 0.0
-        try:
-            for kind in _ADDRESSES:
-                found = self._say(name, kind, deadline)
-                if found.records:
-                    return NameFacts(is_addressed=True)
-                if (domain := unregistered_domain(name, found)) is not None:
-                    return NameFacts(is_addressed=False, unregistered=domain, seconds=found.seconds)
-                seconds = max(seconds, found.seconds)
-        except ValidatorUnavailable as error:
-            logger.debug("the addresses of %s are not known, the CA decides: %s", base, one_line(error))
-            return NameFacts()
+        for kind in _ADDRESSES:
+            found = self._say(name, kind, deadline)
+            if found.records:
+                return NameFacts(is_addressed=True)
+            if (domain := unregistered_domain(name, found)) is not None:
+                return NameFacts(is_addressed=False, unregistered=domain, seconds=found.seconds)
+            seconds = max(seconds, found.seconds)
         return NameFacts(is_addressed=False, seconds=seconds)
 
     def forget(self, base: str) -> None:
