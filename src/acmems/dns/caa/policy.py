@@ -182,5 +182,6 @@ def climb(name: str) -> Iterator[str]:
 
 
 def listed(records: Sequence[CaaRecord]) -> tuple[str, ...]:
-    """Return records as a zone file has them."""
-    return tuple(each.presentation for each in records)
+    """Return records as a zone file has them, in the same order however a name server shuffles them."""
+    ordered = sorted(records, key=lambda each: (each.tag == _IODEF, each.tag, each.value))
+    return tuple(each.presentation for each in ordered)

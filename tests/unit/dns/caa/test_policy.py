@@ -208,7 +208,6 @@ class TestClimbing:
 
     def test_what_is_not_known(self) -> None:
         """A step that nobody tells of ends the search: top-level domains are not missed."""
-
         silent = ["example.com"]
 
         def look_up(name: dns.name.Name) -> Statement:
