@@ -59,6 +59,10 @@ class NobodyReached(ValidatorUnavailable):
     """None of the name servers of a zone can be reached."""
 
 
+class _TooLate(ValidatorUnavailable):
+    """The time for a look-up is over, which is nobody's fault."""
+
+
 class Descent:
     """Asks those who have authority for a name, found from its top-level domain down.
 
@@ -104,11 +108,12 @@ class Descent:
         while True:
             try:
                 answer, below = self._ask_zone(zone, name, kind, deadline)
-            except NobodyReached as error:
-                self._note_silence(zone, error)
+            except _TooLate:
                 raise
-            except ValidatorUnavailable:
+            except ValidatorUnavailable as error:
                 self._forget(zone)  # others may have it by now
+                if isinstance(error, NobodyReached) or _is_top(zone):
+                    self._note_silence(zone, error)
                 raise
             if below is None or answer.flags & dns.flags.AA:
                 return AuthoritativeAnswer(answer, below or zone)
@@ -116,11 +121,12 @@ class Descent:
             zone = below
 
     def _note_silence(self, zone: dns.name.Name, error: ValidatorUnavailable) -> None:
-        """Leave those alone for a while who do not answer; all of the DNS where its top does not."""
-        self._forget(zone)
-        is_top = len(zone) <= 2  # noqa: PLR2004 - a label, and the root's
-        seconds = self._silences.note(dns.name.root if is_top else zone)
-        if is_top and seconds is not None:
+        """Leave those alone for a while who do not answer; all of the DNS where its top does not.
+
+        There a firewall may be in the way, or something that answers in the place of all name servers.
+        """
+        seconds = self._silences.note(dns.name.root if _is_top(zone) else zone)
+        if _is_top(zone) and seconds is not None:
             logger.info(
                 "the DNS does not answer this server, so that names are not examined before orders for %d "
                 "seconds: %s; set `pre-check = none` in [account] if that is meant to be so",
@@ -146,13 +152,20 @@ class Descent:
         return top
 
     def _find_top(self, top: dns.name.Name) -> None:
+        if self._silences.lasts(top):
+            raise NobodyReached(f"the name servers of {plain(top)} were not known lately")
         try:
             hosts = self._resolver.nameservers(top)
         except ResolverSilent as error:
             self._note_silence(top, error)
             raise
+        except ValidatorUnavailable:
+            self._silences.note(top)
+            raise
         if not hosts:
+            self._silences.note(top)
             raise ValidatorUnavailable(f"the resolver knows no name servers of {plain(top)}")
+        self._silences.end(top)
         servers = tuple((host, ()) for host in sorted(hosts)[:_MOST_SERVERS])
         self._keep(top, _Delegation(servers, self._clock.monotonic() + _TOP_KEPT))
 
@@ -196,7 +209,7 @@ class Descent:
                 reasons.append(f"{address}: did not answer lately")
                 continue
             if deadline.passed:
-                raise ValidatorUnavailable(f"no answer for {plain(name)} in time")
+                raise _TooLate(f"no answer for {plain(name)} in time")
             try:
                 answer = self._ask_server(address, name, kind, _PATIENCE)
             except (OSError, *UNREADABLE) as error:
@@ -249,3 +262,8 @@ class Descent:
     def _forget(self, zone: dns.name.Name) -> None:
         with self._lock:
             self._zones.pop(zone, None)
+
+
+def _is_top(zone: dns.name.Name) -> bool:
+    """Tell whether a zone is a top-level domain."""
+    return len(zone) <= 2  # noqa: PLR2004 - a label, and the root's

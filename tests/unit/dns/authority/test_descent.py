@@ -138,7 +138,11 @@ class TestWhatDoesNotCount:
         """Names of a place of its own are nothing that could be told of."""
         with pytest.raises(ValidatorUnavailable, match="knows no name servers of lan"):
             world.look_up("printer.lan")
+        with pytest.raises(ValidatorUnavailable, match="of lan were not known lately"):
+            world.look_up("other.lan")
+        assert world.hierarchy.resolver.asked == ["lan"]
         assert not world.descent.is_suspended
+        assert world.policy("www.example.org") is not None
 
     def test_time_that_is_over(self, world: World) -> None:
         """After the deadline nobody is asked any more, and nobody is blamed for it."""
@@ -197,6 +201,22 @@ class TestWhatDoesNotCount:
                 descent.ask(name("www.example.org"), CAA, NEVER)
             assert len(asked) == count
             assert descent.is_suspended
+
+    def test_what_answers_for_all(self, world: World) -> None:
+        """What answers in the place of all name servers, without authority, is not asked for each name."""
+        asked: list[str] = []
+
+        def ask(server: Address, name: dns.name.Name, *_: object) -> dns.message.Message:
+            asked.append(name.to_text())
+            return dns.message.make_response(dns.message.make_query(name, CAA), recursion_available=True)
+
+        clock = Clock(monotonic=lambda: world.now)
+        descent = Descent(world.hierarchy.resolver, clock=clock, ask_server=ask)
+        for number in range(3):
+            with pytest.raises(ValidatorUnavailable):
+                descent.ask(name(f"n{number}.example.org"), CAA, NEVER)
+        assert asked == ["n0.example.org."]
+        assert descent.is_suspended
 
 
 class TestKeeping:
