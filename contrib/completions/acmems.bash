@@ -11,7 +11,7 @@ _shtab_acmems_subparsers=(serve check explain list show events limits renew revo
 
 _shtab_acmems_serve_option_strings=(-h --help --debug)
 _shtab_acmems_check_option_strings=(-h --help --records --resolver --debug)
-_shtab_acmems_explain_option_strings=(-h --help --address --name --csr --method --json --debug)
+_shtab_acmems_explain_option_strings=(-h --help --address --name --csr --method --dns --json --debug)
 _shtab_acmems_list_option_strings=(-h --help --name --block --expires-within --all --json --debug)
 _shtab_acmems_show_option_strings=(-h --help --json --pem --debug)
 _shtab_acmems_events_option_strings=(-h --help --since --client --name --block --word --limit --follow --json --debug)
@@ -69,6 +69,7 @@ _shtab_acmems_check___debug_nargs=0
 _shtab_acmems_explain_pos_0_nargs=+
 _shtab_acmems_explain__h_nargs=0
 _shtab_acmems_explain___help_nargs=0
+_shtab_acmems_explain___dns_nargs=0
 _shtab_acmems_explain___json_nargs=0
 _shtab_acmems_explain___debug_nargs=0
 _shtab_acmems_list_pos_0_nargs=+
