@@ -72,8 +72,7 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     found = _forecasts(config, explanation) if options.dns else []
     if options.json:
         shown: dict[str, object] = dict(policy.document(explanation))
-        if options.dns:
-            shown["dns"] = [each.document for each in found]
+        shown["dns"] = [each.document for each in found] if options.dns else None
         tell(json.dumps(shown))
     elif sys.stdout.isatty():
         for line in policy.table(explanation, colour=wants_colour(sys.stdout)):
