@@ -252,7 +252,7 @@ verification = http, dns
         done = run_acmems("explain", file, "--address", "192.0.2.7", *asked, "--dns")
         assert done.returncode == 1
         opened, text, closed, unknown = [line for line in done.stdout.splitlines() if line.startswith("dns ")]
-        assert closed.startswith("dns www.closed.example.org: no certificate was ordered, because the CAA ")
+        assert closed.startswith("dns www.closed.example.org: refused: the CAA records of closed")
         assert opened == "dns a.open.example.org: allowed"
         assert text == "dns text.example.org: allowed"  # by its other verification
         assert unknown.startswith("dns www.example.net: unknown (addresses: no ")

@@ -29,6 +29,7 @@ from acmems.x509.identifiers import Identifier, IdentifierType
 
 _AT_ONCE = 8  # names looked up at a time
 _SECONDS = 10.0  # for one name
+_LONGEST = 1000  # characters of a reason
 _MOST_LISTED = 5  # in one line
 
 Asked = tuple[Identifier, Sequence[Validator]]
@@ -60,13 +61,13 @@ class NameForecast:
     def words(self) -> str:
         """All of it, in one line."""
         if self.error is not None:
-            return one_line(self.error, 1000)
+            return one_line(f"{self.identifier.value}: refused: {self.error.reason}", _LONGEST)
         return f"{self.identifier.value}: {self.outcome}{f' ({self.unknown})' if self.unknown else ''}"
 
     @property
     def document(self) -> Mapping[str, str | None]:
         """The members of a JSON document."""
-        reason = self.unknown if self.error is None else one_line(self.error, 1000)
+        reason = self.unknown if self.error is None else one_line(self.error.reason, _LONGEST)
         return {"name": self.identifier.value, "outcome": self.outcome, "reason": reason or None}
 
 

@@ -30,8 +30,6 @@ WAIT_SECONDS = 2.0
 _LOOK_UP_SECONDS = 5.0  # for a look-up, whose answer serves the next order where it is late for this one
 _THREADS = 32
 
-_Look = Callable[[Deadline | None], None]
-"""Looks something up until a deadline; without one only what is kept, or raises `NotKnown`."""
 Exclusions = frozenset[tuple[Identifier, str]]
 """Names, and types of challenge by which they must not be proved."""
 
@@ -83,6 +81,39 @@ class NameExamination:
     def facts(self, identifier: Identifier) -> NameFacts:
         """Return what is known of a name by now."""
         return replace(self.addresses.get(identifier, NameFacts()), caa=self.caa.get(identifier))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look-up.
+
+    Args:
+        identifier: the name.
+        look: looks until a deadline; without one only at what is kept.
+    """
+
+    identifier: Identifier
+    look: Callable[[Identifier, Deadline | None], None]
+
+    def is_answered(self) -> bool:
+        """Tell whether what is kept is enough."""
+        try:
+            self.look(self.identifier, None)
+        except NotKnown:
+            return False
+        except ValidatorUnavailable:
+            return True  # that nobody tells is known
+        return True
+
+    def ask(self, deadline: Deadline) -> None:
+        """Look until a deadline; for any thread."""
+        try:
+            self.look(self.identifier, deadline)
+        except ValidatorUnavailable as error:
+            name, words = self.identifier, one_line(error)
+            logger.debug("what the DNS says of %s is not known, so that the CA decides: %s", name, words)
+        except Exception:
+            logger.exception("a bug in what is looked up before an order, which goes on without it")
 
 
 class PreChecks:
@@ -162,7 +193,8 @@ class PreChecks:
 
     def _open_questions(self, examination: NameExamination) -> list[_Look]:
         """Take note of what is known already, and return what has to be looked up."""
-        survey, looks = self._survey, []
+        survey = self._survey
+        looks: list[_Look] = []
 
         def look_at_caa(identifier: Identifier, deadline: Deadline | None) -> None:
             examination.caa[identifier] = survey.caa(identifier.base, deadline)
@@ -172,40 +204,21 @@ class PreChecks:
 
         for identifier, methods in examination.methods.items():
             if methods and self._options.caa and examination.issuers:
-                looks.append(functools.partial(look_at_caa, identifier))
+                looks.append(_Look(identifier, look_at_caa))
             if methods and self._options.addresses:
-                looks.append(functools.partial(look_at_addresses, identifier))
-        return [look for look in looks if not _is_answered(look)]
+                looks.append(_Look(identifier, look_at_addresses))
+        return [look for look in looks if not look.is_answered()]
 
     def _look(self, looks: Sequence[_Look], examination: NameExamination) -> Steps[None]:
         OWNER.set(examination.owner)
         deadline = self._clock.deadline(_LOOK_UP_SECONDS)
         try:
-            yield from gather(self._threads.call(functools.partial(_ask, each, deadline)) for each in looks)
+            yield from gather(self._threads.call(functools.partial(each.ask, deadline)) for each in looks)
         finally:
             examination.ended.set()
 
     def _make_survey(self) -> NameSurvey:
         return NameSurvey(Statements(self._authorities(self._options, self._clock), self._clock))
-
-
-def _is_answered(look: _Look) -> bool:
-    try:
-        look(None)
-    except NotKnown:
-        return False
-    except ValidatorUnavailable:
-        return True  # that nobody tells is known
-    return True
-
-
-def _ask(look: _Look, deadline: Deadline) -> None:
-    try:
-        look(deadline)
-    except ValidatorUnavailable as error:
-        logger.debug("what the DNS says is not known, so that the CA decides: %s", one_line(error))
-    except Exception:
-        logger.exception("a bug in what is looked up before an order, which goes on without it")
 
 
 def authorities_for(options: PreCheckOptions, clock: Clock, resolver: Resolver | None = None) -> Authorities:
