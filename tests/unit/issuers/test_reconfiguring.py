@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_ca import ACCOUNT, CA, NEW_ACCOUNT, FakeSession, Said
+from tests.fake_ca import ACCOUNT, CA, NEW_ACCOUNT, FakeSession, FakeValidator, Said
 from tests.issuing import wait_for
 from tests.peers import wait_until
+from tests.steps import in_loop
 
 from acmems.config import Configuration
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.session import Response
 from acmems.system.steps import Steps, in_thread
+from acmems.x509.identifiers import Identifier
 
 VALID = {"status": "valid"}
 
@@ -70,7 +72,7 @@ def issuer(session: Session, tmp_path: Path) -> Iterator[AcmeIssuer]:
     made.close()
 
 
-@pytest.mark.parametrize("lines", [(), ("subject = names",)])
+@pytest.mark.parametrize("lines", [(), ("subject = names",), ("pre-check = none",)])
 def test_what_does_not_concern_the_ca(
     session: Session, issuer: AcmeIssuer, tmp_path: Path, lines: tuple[str, ...]
 ) -> None:
@@ -80,6 +82,21 @@ def test_what_does_not_concern_the_ca(
     issuer.ensure_opened()
     assert session.asked == asked
     assert issuer.client.proving.exchange_seconds == issuer.client.ordering.exchange_seconds == 10.0
+
+
+def test_what_is_looked_up_before_orders(issuer: AcmeIssuer, tmp_path: Path) -> None:
+    """What is not wanted any more is not looked up before the next order."""
+    name, validator = Identifier.dns("a.invalid"), FakeValidator()
+
+    def begin() -> bool:
+        examination = issuer.client.prechecks.begin([name], [validator], ("ca.example",))
+        return examination.ended.is_set()
+
+    nobody = "pre-check-nameserver = 127.0.0.1:1"
+    issuer.reconfigure(options(tmp_path, nobody), 30.0)
+    assert not in_loop(issuer.loop, begin)
+    issuer.reconfigure(options(tmp_path, nobody, "pre-check = none"), 30.0)
+    assert in_loop(issuer.loop, begin)
 
 
 def test_contacts_change(session: Session, issuer: AcmeIssuer, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ class AcmeIssuer:
         if client is None:
             return
         client.reconfigure(options, timeout)
-        if dataclasses.replace(options, subject=before.subject) != before:
+        if dataclasses.replace(options, subject=before.subject, pre_checks=before.pre_checks) != before:
             client.account = None
 
     def deactivate(self) -> Account:
