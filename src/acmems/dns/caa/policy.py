@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ _REGISTERED = frozenset(
     {_ISSUE, _ISSUE_WILD, _IODEF, "issuemail", "issuevmc", "contactemail", "contactphone"}
 )
 _LONGEST = 300  # characters of a record in a message
+_MOST_LISTED = 20
+_MOST_REPORTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ class CaaPolicy:
     @property
     def reports(self) -> tuple[str, ...]:
         """Where the owner of the domain takes reports on requests that were refused (section 4.4)."""
-        return tuple(one_line(each.value, _LONGEST) for each in self.records if each.tag == _IODEF)
+        reports = (one_line(each.value, _LONGEST) for each in self.records if each.tag == _IODEF)
+        return tuple(itertools.islice(reports, _MOST_REPORTS))
 
     def judge(self, applicant: Applicant, methods: Collection[str], *, wildcard: bool) -> CaaVerdict:
         """Tell by which types of challenge a name may be proved.
@@ -182,6 +186,9 @@ def climb(name: str) -> Iterator[str]:
 
 
 def listed(records: Sequence[CaaRecord]) -> tuple[str, ...]:
-    """Return records as a zone file has them, in the same order however a name server shuffles them."""
+    """Return records as a zone file has them, in the same order however a name server shuffles them.
+
+    Of very many, as strangers may have them, the first ones stand for all.
+    """
     ordered = sorted(records, key=lambda each: (each.tag == _IODEF, each.tag, each.value))
-    return tuple(each.presentation for each in ordered)
+    return tuple(each.presentation for each in ordered[:_MOST_LISTED])

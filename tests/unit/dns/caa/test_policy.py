@@ -10,7 +10,7 @@ import pytest
 
 from acmems.dns.authority.statement import Statement
 from acmems.dns.caa.climbing import relevant_policy
-from acmems.dns.caa.policy import Applicant, CaaPolicy, CaaRecord, CaaVerdict, Obstacle, climb
+from acmems.dns.caa.policy import Applicant, CaaPolicy, CaaRecord, CaaVerdict, Obstacle, climb, listed
 from acmems.exceptions import ValidatorUnavailable
 
 ACCOUNT = "https://example.net/account/1234"
@@ -158,6 +158,26 @@ def test_records_in_messages() -> None:
     assert CaaRecord(0, "issue", 'a"b\\c\x1b[31m\n').presentation == '0 issue "a\\"b\\\\c [31m "'
     found = policy("0 iodef mailto:a@example.com", "0 issue ;", "0 iodef https://b.example/\x07")
     assert found.reports == ("mailto:a@example.com", "https://b.example/")
+
+
+def test_very_many_records() -> None:
+    """A message has room for some of them, and for a few addresses; all of them count."""
+    records = [f"0 issue ca{number}.example" for number in range(1000)]
+    found = policy(*records, *(f"0 iodef mailto:{number}@example.com" for number in range(1000)))
+    assert len(listed(found.records)) == 20
+    assert len(found.reports) == 3
+    assert judged(found, "ca999.example").methods == BOTH
+
+
+def test_the_order_in_messages() -> None:
+    """Records come in any order, and are told in one."""
+    records = policy("0 iodef mailto:a@example.com", "0 issuewild ;", "0 issue b", "0 issue a").records
+    assert listed(records) == (
+        '0 issue "a"',
+        '0 issue "b"',
+        '0 issuewild ";"',
+        '0 iodef "mailto:a@example.com"',
+    )
 
 
 class TestClimbing:
