@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_ca import ACCOUNT, CA, NEW_ACCOUNT, FakeSession, FakeValidator, Said
+from tests.fake_ca import ACCOUNT, CA, NEW_ACCOUNT, FakeSession, Said
 from tests.issuing import wait_for
 from tests.peers import wait_until
-from tests.steps import in_loop
 
 from acmems.config import Configuration
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.acme.prechecks.options import NO_PRE_CHECKS
 from acmems.issuers.acme.session import Response
 from acmems.system.steps import Steps, in_thread
-from acmems.x509.identifiers import Identifier
 
 VALID = {"status": "valid"}
 
@@ -86,17 +85,9 @@ def test_what_does_not_concern_the_ca(
 
 def test_what_is_looked_up_before_orders(issuer: AcmeIssuer, tmp_path: Path) -> None:
     """What is not wanted any more is not looked up before the next order."""
-    name, validator = Identifier.dns("a.invalid"), FakeValidator()
-
-    def begin() -> bool:
-        examination = issuer.client.prechecks.begin([name], [validator], ("ca.example",))
-        return examination.ended.is_set()
-
-    nobody = "pre-check-nameserver = 127.0.0.1:1"
-    issuer.reconfigure(options(tmp_path, nobody), 30.0)
-    assert not in_loop(issuer.loop, begin)
-    issuer.reconfigure(options(tmp_path, nobody, "pre-check = none"), 30.0)
-    assert in_loop(issuer.loop, begin)
+    assert issuer.client.prechecks.options.caa
+    issuer.reconfigure(options(tmp_path, "pre-check = none"), 30.0)
+    assert issuer.client.prechecks.options == NO_PRE_CHECKS
 
 
 def test_contacts_change(session: Session, issuer: AcmeIssuer, tmp_path: Path) -> None:

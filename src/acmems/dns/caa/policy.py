@@ -161,10 +161,7 @@ def _is_for(wanted: str | None, account_url: str | None) -> bool:
     """
     if wanted is None or account_url is None:
         return True
-    return wanted == account_url or (
-        wanted.rpartition("/")[2] == account_url.rpartition("/")[2]
-        and wanted.rpartition("/")[0] != account_url.rpartition("/")[0]
-    )
+    return wanted.rpartition("/")[2] == account_url.rpartition("/")[2]
 
 
 def _remedy(tag: str, applicant: Applicant, methods: Collection[str], of_ca: Iterable[IssueValue]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dns.flags
+import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
@@ -217,6 +219,19 @@ class TestWhatDoesNotCount:
                 descent.ask(name(f"n{number}.example.org"), CAA, NEVER)
         assert asked == ["n0.example.org."]
         assert descent.is_suspended
+
+    def test_an_error_with_authority(self, world: World) -> None:
+        """A server that fails and calls that authoritative says nothing of the name."""
+
+        def ask(server: Address, name: dns.name.Name, *_: object) -> dns.message.Message:
+            answer = dns.message.make_response(dns.message.make_query(name, CAA))
+            answer.flags |= dns.flags.AA
+            answer.set_rcode(dns.rcode.SERVFAIL)
+            return answer
+
+        descent = Descent(world.hierarchy.resolver, ask_server=ask)
+        with pytest.raises(ValidatorUnavailable, match="SERVFAIL"):
+            descent.ask(name("www.example.org"), CAA, NEVER)
 
 
 class TestKeeping:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -167,6 +168,20 @@ class TestNamedServers:
         assert servers.is_suspended
         now[0] += 61
         assert not servers.is_suspended
+
+    def test_one_that_has_no_authority(self) -> None:
+        """What a resolver says, or a server that fails, is nothing definite."""
+
+        def ask(server: Address, name: dns.name.Name, *_: object) -> dns.message.Message:
+            answer = dns.message.make_response(dns.message.make_query(name, CAA))
+            if server.port == 2:
+                answer.flags |= dns.flags.AA
+                answer.set_rcode(dns.rcode.SERVFAIL)
+            return answer
+
+        servers = NamedServers([Address("127.0.0.1", 1), Address("127.0.0.1", 2)], ask_server=ask)
+        with pytest.raises(ValidatorUnavailable, match=r"127\.0\.0\.1:1: NOERROR; 127\.0\.0\.1:2: SERVFAIL"):
+            servers.ask(NAME, CAA, NEVER)
 
     def test_one_that_has_no_address(self) -> None:
         """A host that is not known is told."""

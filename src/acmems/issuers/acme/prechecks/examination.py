@@ -133,7 +133,7 @@ class PreChecks:
         loop: StepLoop,
         authorities: Callable[[PreCheckOptions, Clock], Authorities] | None = None,
     ) -> None:
-        self._options = options
+        self.options = options
         self._loop = loop
         self._clock = loop.clock
         self._authorities = authorities or authorities_for
@@ -142,7 +142,7 @@ class PreChecks:
 
     def reconfigure(self, options: PreCheckOptions) -> None:
         """Go by other options from now on."""
-        before, self._options = self._options, options
+        before, self.options = self.options, options
         if before.nameservers != options.nameservers:
             self._survey = self._make_survey()
 
@@ -203,9 +203,9 @@ class PreChecks:
             examination.addresses[identifier] = survey.addresses(identifier.base, deadline)
 
         for identifier, methods in examination.methods.items():
-            if methods and self._options.caa and examination.issuers:
+            if methods and self.options.caa and examination.issuers:
                 looks.append(_Look(identifier, look_at_caa))
-            if methods and self._options.addresses:
+            if methods and self.options.addresses:
                 looks.append(_Look(identifier, look_at_addresses))
         return [look for look in looks if not look.is_answered()]
 
@@ -218,7 +218,7 @@ class PreChecks:
             examination.ended.set()
 
     def _make_survey(self) -> NameSurvey:
-        return NameSurvey(Statements(self._authorities(self._options, self._clock), self._clock))
+        return NameSurvey(Statements(self._authorities(self.options, self._clock), self._clock))
 
 
 def authorities_for(options: PreCheckOptions, clock: Clock, resolver: Resolver | None = None) -> Authorities:
