@@ -44,7 +44,7 @@ import copy
 import datetime
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class AcmeException(Exception):
@@ -206,27 +206,14 @@ class CaaRefusal(PreCheckFailed):
     """The CAA records for a name do not let the CA issue (RFC 8659).
 
     Args:
-        domain: the name.
-        reason: what they say, and what to do.
         found_at: the domain that has them: the name itself, or one above it, or where its CNAME leads.
         records: the records, as a zone file has them.
         remedy: the record that would allow it, as a line of a zone file; empty where none would.
-        retry_after: seconds after which the DNS is asked again.
-        is_for_all: whether that holds for every account and verification.
+        known, more: the arguments of `PreCheckFailed`.
     """
 
-    def __init__(
-        self,
-        domain: str,
-        reason: str,
-        *,
-        found_at: str,
-        records: Sequence[str],
-        remedy: str,
-        retry_after: float,
-        is_for_all: bool,
-    ) -> None:
-        super().__init__(domain, reason, retry_after=retry_after, is_for_all=is_for_all)
+    def __init__(self, *known: str, found_at: str, records: Sequence[str], remedy: str, **more: Any) -> None:
+        super().__init__(*known, **more)
         self.found_at = found_at
         self.records = tuple(records)
         self.remedy = remedy

@@ -83,15 +83,15 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     if not options.json:
         for each in found:
             tell(f"dns {each.words}")
-    is_good = explanation.is_granted and not any(each.error for each in found)
+    is_good = explanation.is_granted and not records.is_hopeless(found)
     return ExitCode.DONE if is_good else ExitCode.FAILED
 
 
 def _forecasts(config: Configuration, explanation: policy.Explanation) -> list[records.NameForecast]:
     if explanation.deciding is None:
         return []
-    validators = explanation.deciding.block.validators
-    return records.forecasts(config, [(each, validators) for each in explanation.identifiers])
+    block = explanation.deciding.block
+    return records.forecasts(config, [(each, block) for each in explanation.identifiers])
 
 
 def _body(options: argparse.Namespace) -> bytes | None:

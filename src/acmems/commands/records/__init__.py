@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acmems.commands.records.forecast import NameForecast, caa_lines, forecasts
+from acmems.commands.records.forecast import NameForecast, caa_lines, forecasts, is_hopeless
 from acmems.commands.records.lookup import examine, is_complete
 from acmems.commands.records.printing import table, zone_file
 
@@ -12,6 +12,7 @@ __all__ = [
     "examine",
     "forecasts",
     "is_complete",
+    "is_hopeless",
     "table",
     "zone_file",
 ]

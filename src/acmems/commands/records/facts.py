@@ -45,22 +45,22 @@ def account_facts(config: Configuration, blocks: Iterable[Block]) -> AccountFact
     used = [validator for block in blocks for validator in block.validators]
     if account_url is None or not any(isinstance(each, DnsPersist) for each in used):
         return AccountFacts(account_url)
-    return _with_issuers(config, account_url)
+    return _with_issuers(config.account, account_url)
 
 
-def applicant_facts(config: Configuration) -> AccountFacts:
-    """Read the account's URL, and ask the CA for its names.
+def applicant_facts(account: AccountOptions) -> AccountFacts:
+    """Read the URL of an account, and ask its CA for its names.
 
     Raises:
         AccountError: the registration cannot be read.
     """
-    registration = AccountDirectory(config.account.dir).load_registration()
-    return _with_issuers(config, None if registration is None else one_line(registration.url))
+    registration = AccountDirectory(account.dir).load_registration()
+    return _with_issuers(account, None if registration is None else one_line(registration.url))
 
 
-def _with_issuers(config: Configuration, account_url: str | None) -> AccountFacts:
+def _with_issuers(account: AccountOptions, account_url: str | None) -> AccountFacts:
     try:
-        return AccountFacts(account_url, _caa_identities(config.account))
+        return AccountFacts(account_url, _caa_identities(account))
     except AcmeException as error:
         return AccountFacts(account_url, no_issuers=one_line(error))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -32,21 +33,23 @@ _SECONDS = 10.0  # for one name
 _LONGEST = 1000  # characters of a reason
 _MOST_LISTED = 5  # in one line
 
-Asked = tuple[Identifier, Sequence[Validator]]
-"""A name, and what there is to prove it, best first."""
+Asked = tuple[Identifier, Block]
+"""A name, and the auth block that grants it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameForecast:
-    """What would become of an order for a name.
+    """What would become of an order for a name with an account.
 
     Args:
         identifier: the name.
+        account: the section of the account; empty where there is only one.
         error: why it would not be placed; None where it would be.
         unknown: what could not be found out, and why; empty where everything could.
     """
 
     identifier: Identifier
+    account: str = ""
     error: PreCheckFailed | None = None
     unknown: str = ""
 
@@ -60,15 +63,21 @@ class NameForecast:
     @property
     def words(self) -> str:
         """All of it, in one line."""
+        name = f"{self.identifier.value} by {self.account}" if self.account else self.identifier.value
         if self.error is not None:
-            return one_line(f"{self.identifier.value}: refused: {self.error.reason}", _LONGEST)
-        return f"{self.identifier.value}: {self.outcome}{f' ({self.unknown})' if self.unknown else ''}"
+            return one_line(f"{name}: refused: {self.error.reason}", _LONGEST)
+        return f"{name}: {self.outcome}{f' ({self.unknown})' if self.unknown else ''}"
 
     @property
     def document(self) -> Mapping[str, str | None]:
         """The members of a JSON document."""
         reason = self.unknown if self.error is None else one_line(self.error.reason, _LONGEST)
-        return {"name": self.identifier.value, "outcome": self.outcome, "reason": reason or None}
+        return {
+            "name": self.identifier.value,
+            "account": self.account or None,
+            "outcome": self.outcome,
+            "reason": reason or None,
+        }
 
 
 def forecasts(
@@ -89,28 +98,44 @@ def forecasts(
     Raises:
         AccountError: the registration cannot be read.
     """
-    names = [each for each in asked if each[0].type is IdentifierType.DNS]
-    wanted = config.account.pre_checks
-    options = replace(wanted, addresses=wanted.addresses and addresses)
-    if not names or not (options.caa or options.addresses):
-        return []
-    facts = applicant_facts(config) if options.caa else AccountFacts()
     resolver = Resolver(servers) if servers else None
-    survey = NameSurvey(Statements(authorities_for(options, SYSTEM, resolver)))
-
-    def look(each: Asked) -> NameForecast:
-        return _forecast(survey, options, facts, *each)
-
+    surveys: dict[PreCheckOptions, NameSurvey] = {}
+    facts: dict[str, AccountFacts] = {}
+    looks: list[Callable[[], NameForecast]] = []
+    for identifier, block in asked:
+        for name in block.issuers if identifier.type is IdentifierType.DNS else ():
+            account = config.accounts[name]
+            options = account.pre_checks
+            options = replace(options, addresses=options.addresses and addresses)
+            if not (options.caa or options.addresses):
+                continue
+            if name not in facts:
+                facts[name] = applicant_facts(account) if options.caa else AccountFacts()
+            if options not in surveys:
+                surveys[options] = NameSurvey(Statements(authorities_for(options, SYSTEM, resolver)))
+            title = account.section if len(block.issuers) > 1 else ""
+            look = functools.partial(_forecast, surveys[options], options, facts[name], block.validators)
+            looks.append(functools.partial(look, identifier, account=title))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="acmems-forecast") as pool:
-        return list(pool.map(look, names))
+        return [each.result() for each in [pool.submit(look) for look in looks]]
+
+
+def is_hopeless(found: Iterable[NameForecast]) -> bool:
+    """Tell whether there is a name that no account would get a certificate for."""
+    hopes: dict[Identifier, bool] = {}
+    for each in found:
+        hopes[each.identifier] = hopes.get(each.identifier, False) or each.error is None
+    return not all(hopes.values())
 
 
 def _forecast(
     survey: NameSurvey,
     options: PreCheckOptions,
     facts: AccountFacts,
-    identifier: Identifier,
     validators: Sequence[Validator],
+    identifier: Identifier,
+    *,
+    account: str,
 ) -> NameForecast:
     methods = tuple(dict.fromkeys(each.challenge_type for each in validators if each.proves(identifier)))
     found, unknown = NameFacts(), []
@@ -128,7 +153,7 @@ def _forecast(
         except ValidatorUnavailable as error:
             unknown.append(f"CAA: {one_line(error)}")
     outlook = prospect(identifier, found, methods, Applicant(facts.issuers, facts.account_url))
-    return NameForecast(identifier, outlook.error, "; ".join(unknown))
+    return NameForecast(identifier, account, outlook.error, "; ".join(unknown))
 
 
 def caa_lines(config: Configuration, servers: Sequence[Address] = ()) -> list[Comparison | Comment]:
@@ -141,8 +166,6 @@ def caa_lines(config: Configuration, servers: Sequence[Address] = ()) -> list[Co
     Raises:
         AccountError: the registration cannot be read.
     """
-    if not config.account.pre_checks.caa:
-        return []
     lines: dict[object, Comparison | Comment] = {}
     unknown: dict[str, list[str]] = {}
     for each in forecasts(config, list(_granted(config.auth.blocks)), servers, addresses=False):
@@ -172,8 +195,8 @@ def _granted(blocks: Iterable[Block]) -> Iterator[Asked]:
             if base.wildcard:
                 wildcard = Identifier.dns(f"*.{base.name}")
                 if any(each.proves(wildcard) for each in block.validators):
-                    yield wildcard, block.validators
-            yield identifier, block.validators
+                    yield wildcard, block
+            yield identifier, block
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from acmems.commands.records import forecast, table, zone_file
 from acmems.commands.records.facts import AccountFacts
-from acmems.commands.records.forecast import NameForecast, caa_lines, forecasts
+from acmems.commands.records.forecast import NameForecast, caa_lines, forecasts, is_hopeless
 from acmems.config import Configuration
 from acmems.dns.authority.statement import AuthoritativeAnswer
 from acmems.exceptions import ValidatorUnavailable
@@ -33,6 +33,7 @@ type = dns01-dnsUpdate
 [auth "web"]
 all = yes
 domain = {domains}
+{issuer}
 verification = http, dns
 [auth "addresses"]
 all = yes
@@ -72,11 +73,11 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Configured:
     """Read a configuration for some names; what it looks up is told by a site that is none."""
 
     def configured(
-        *domains: str, account: str = "pre-check = caa", facts: AccountFacts = FACTS
+        *domains: str, account: str = "pre-check = caa", facts: AccountFacts = FACTS, issuer: str = ""
     ) -> Configuration:
         monkeypatch.setattr(forecast, "authorities_for", lambda *_: Site())
         monkeypatch.setattr(forecast, "applicant_facts", lambda _: facts)
-        text = CONFIG.format(account=account, domains="\ndomain = ".join(domains))
+        text = CONFIG.format(account=account, issuer=issuer, domains="\ndomain = ".join(domains))
         return Configuration.from_text(text)
 
     return configured
@@ -87,7 +88,7 @@ def lines(config: Configuration) -> list[str]:
 
 
 def outcomes(config: Configuration, *names: str) -> Sequence[tuple[str, str]]:
-    asked = [(Identifier.dns(each), config.auth.blocks[0].validators) for each in names]
+    asked = [(Identifier.dns(each), config.auth.blocks[0]) for each in names]
     return [(each.outcome, each.words) for each in forecasts(config, asked)]
 
 
@@ -134,6 +135,27 @@ class TestRecords:
         assert lines(configured("closed.example.org", account=account)) == []
 
 
+class TestSeveralCas:
+    """A block may have several CAs, of which each has its own names."""
+
+    FURTHER = 'pre-check = caa\n[account "b"]\ndir = /var/lib/b\nacme-server = https://b.example/directory'
+
+    def test_names(self, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is told for each account, and hopeless only if none would get a certificate."""
+        config = configured("**", account=self.FURTHER, issuer="issuer = , b")
+        names = {"": ("ca.example",), "b": ("other.example",)}
+        monkeypatch.setattr(
+            forecast, "applicant_facts", lambda account: AccountFacts(None, names[account.name])
+        )
+        asked = [(Identifier.dns("closed.example.org"), config.auth.blocks[0])]
+        first, second = forecasts(config, asked)
+        assert first.words.startswith("closed.example.org by [account]: refused: ")
+        assert second.words == 'closed.example.org by [account "b"]: allowed'
+        assert second.document["account"] == '[account "b"]'
+        assert not is_hopeless([first, second])
+        assert is_hopeless([first])
+
+
 class TestNames:
     """`acmems explain --dns`."""
 
@@ -164,10 +186,15 @@ class TestNames:
     def test_what_is_in_no_dns(self, configured: Configured) -> None:
         """IP addresses are left out."""
         config = configured("**")
-        asked = [(Identifier.ip("192.0.2.1"), config.auth.blocks[1].validators)]
+        asked = [(Identifier.ip("192.0.2.1"), config.auth.blocks[1])]
         assert forecasts(config, asked) == []
 
     def test_documents(self) -> None:
         """A name that is allowed has no reason."""
         found = NameForecast(Identifier.dns("a.example.org"))
-        assert found.document == {"name": "a.example.org", "outcome": "allowed", "reason": None}
+        assert found.document == {
+            "name": "a.example.org",
+            "account": None,
+            "outcome": "allowed",
+            "reason": None,
+        }
