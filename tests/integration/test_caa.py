@@ -264,3 +264,37 @@ verification = http, dns
         assert (told["name"], told["outcome"], told["reason"]) == ("a.open.example.org", "allowed", None)
         assert json.loads(run_acmems(*good).stdout)["dns"] is None
         assert site.orders == 0
+
+
+FURTHER = """
+[account "b"]
+acme-server = {server}
+ca-file = {ca_file}
+dir = {folder}/account-b
+accept-terms-of-service = yes
+pre-check-nameserver = {dns}
+"""
+
+
+def test_another_ca_that_is_named(site: Site) -> None:
+    """Where the records name the second CA of a block, that one is asked, and the first is not."""
+    settings = site.configuration
+    options = {"caaIdentities": ["stranger.example"]}
+    with (
+        Pebble(site.bind.address, http_port=settings.challenge_port, env=CALM, options=options) as second,
+        FaultProxy(second) as proxy,
+    ):
+        folder = settings.folder
+        (folder / "account-b").mkdir(mode=0o700)
+        settings.account += FURTHER.format(
+            server=proxy.directory_url, ca_file=proxy.ca_file, folder=folder, dns=site.bind.address
+        )
+        settings.auth = '[auth "two"]\nall = yes\ndomain = **\nverification = http\nissuer = , b\n'
+        with Acmems(settings) as acmems:
+            reply = site.sign(acmems, "closed.example.org")
+            assert reply.status == 200, reply.text
+            assert (site.orders, proxy.count(method="POST", path=NEW_ORDER)) == (0, 1)
+            reply = site.sign(acmems, "other.example.org")
+            assert reply.status == 421
+            assert "[account]: other.example.org: no certificate was ordered" in reply.text
+            assert '[account "b"]: other.example.org: no certificate was ordered' in reply.text
