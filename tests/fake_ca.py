@@ -121,6 +121,10 @@ class FakeSession(Session):
         """Let a URL answer otherwise from now on."""
         self._answers[url] = list(answers)
 
+    def announce(self, **meta: object) -> None:
+        """Let the directory say something of the CA."""
+        self._meta = meta
+
     def count(self, url: str) -> int:
         """Return how many requests a URL got."""
         return sum(posted.url == url for posted in self.posts)

@@ -51,7 +51,7 @@ function _shtab_acmems_using
 end
 
 set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --word
+set -g _shtab_acmems_opts_with_value --account --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -64,7 +64,7 @@ complete -c acmems -n '_shtab_acmems_using serve' -l debug -d 'log everything to
 complete -c acmems -n '_shtab_acmems_using serve; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a check -d 'Report every problem of a configuration, change nothing.'
 complete -c acmems -n '_shtab_acmems_using check' -s h -l help -d 'show this help message and exit'
-complete -c acmems -n '_shtab_acmems_using check' -l records -d 'also print what must stand in DNS for the verifications, and whether it does'
+complete -c acmems -n '_shtab_acmems_using check' -l records -d 'also print what must stand in DNS for the verifications and for the CA, and whether it does'
 complete -c acmems -n '_shtab_acmems_using check' -l resolver -x -d 'look the records up here, not where the configuration or the system says; may be repeated'
 complete -c acmems -n '_shtab_acmems_using check' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using check; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
@@ -74,6 +74,7 @@ complete -c acmems -n '_shtab_acmems_using explain' -l address -x -d 'the addres
 complete -c acmems -n '_shtab_acmems_using explain' -l name -x -d 'a name or IP address that the CSR asks for; may be repeated'
 complete -c acmems -n '_shtab_acmems_using explain' -l csr -xka "(__fish_complete_path (commandline -ct))" -d 'the CSR itself, '"'"'-'"'"' for standard input: its form is examined as well'
 complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac" -d 'what the client can prove beside its address: '"'"'hmac'"'"' means that it sends the right HMAC'
+complete -c acmems -n '_shtab_acmems_using explain' -l dns -d 'also look up whether the DNS lets the CA issue for the names of a request that is granted'
 complete -c acmems -n '_shtab_acmems_using explain' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using explain' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using explain; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
@@ -127,23 +128,27 @@ complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' 
 complete -c acmems -n '_shtab_acmems_using account' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a show -d 'Print the account as the CA knows it.'
 complete -c acmems -n '_shtab_acmems_using account show' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account show' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account show' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account show' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account show; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a register -d 'Create the account key if there is none, and register the account.'
 complete -c acmems -n '_shtab_acmems_using account register' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account register' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account register' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account register' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account register; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a deactivate -d 'Deactivate the account at the CA, for ever; asks first.'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l yes -d 'do not ask'
+complete -c acmems -n '_shtab_acmems_using account deactivate' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account deactivate; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a rotate-key -d 'Give the account another key; a running server goes on with that.'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l key-type -xka "ec256 ec384 rsa2048 rsa3072 rsa4096" -d 'type of the new key: ec256, ec384, rsa2048, rsa3072, rsa4096; '"'"'key-type'"'"' in [account] unless given'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account rotate-key; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'

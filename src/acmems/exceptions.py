@@ -9,6 +9,8 @@ AcmeException
 ├── InvalidDomainName             the CA does not accept a name
 ├── NoChallengeMethodsSupported   no offered challenge fits the validator
 ├── ChallengeFailed               the CA could not validate a name
+├── PreCheckFailed                the DNS says that the CA could not issue for a name
+│   └── CaaRefusal                its CAA records do not allow it
 ├── AuthorizationNotYetProcessed  the CA is still deciding
 ├── AuthorizationNotYetRequested  the CA has not asked for the challenge yet
 ├── RateLimited                   the CA, or what protects it here, asks to wait
@@ -44,7 +46,7 @@ import copy
 import datetime
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class AcmeException(Exception):
@@ -183,6 +185,40 @@ class ChallengeFailed(_AboutName):
         self.message = message
         self.challenge_uri = challenge_uri
         self.verification = verification
+
+
+class PreCheckFailed(_AboutName):
+    """By what the DNS says of a name, the CA could not issue a certificate for it: it was not asked.
+
+    Args:
+        domain: the name.
+        reason: what the DNS says, and what to do.
+        retry_after: seconds after which the DNS is asked again.
+        is_for_all: whether that holds for every account and verification.
+    """
+
+    def __init__(self, domain: str, reason: str, *, retry_after: float, is_for_all: bool) -> None:
+        super().__init__(f"{domain}: no certificate was ordered, because {reason}", domain)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.is_for_all = is_for_all
+
+
+class CaaRefusal(PreCheckFailed):
+    """The CAA records for a name do not let the CA issue (RFC 8659).
+
+    Args:
+        found_at: the domain that has them: the name itself, or one above it, or where its CNAME leads.
+        records: the records, as a zone file has them.
+        remedy: the record that would allow it, as a line of a zone file; empty where none would.
+        known, more: the arguments of `PreCheckFailed`.
+    """
+
+    def __init__(self, *known: str, found_at: str, records: Sequence[str], remedy: str, **more: Any) -> None:
+        super().__init__(*known, **more)
+        self.found_at = found_at
+        self.records = tuple(records)
+        self.remedy = remedy
 
 
 class AuthorizationNotYetProcessed(AcmeException):

@@ -11,6 +11,7 @@ import pytest
 from acmems.challenges import VALIDATORS, DnsUpdate, Http01
 from acmems.config import AccountOptions, Configuration, LoggingOptions, MgmtOptions
 from acmems.exceptions import ConfigurationError
+from acmems.issuers.acme.prechecks.options import PreCheckOptions
 from acmems.net.address import Address
 from acmems.storages import FileStorage, MemoryStorage, NoStorage
 from acmems.x509 import csr
@@ -107,6 +108,7 @@ class TestExistingFiles:
             eab_kid=None,
             eab_hmac_key=None,
             profile=None,
+            pre_checks=PreCheckOptions(caa=True, addresses=True),
         )
 
     def test_mgmt(self) -> None:
@@ -167,6 +169,7 @@ class TestDefaults:
             eab_kid=None,
             eab_hmac_key=None,
             profile=None,
+            pre_checks=PreCheckOptions(caa=True, addresses=True),
         )
 
     def test_mgmt(self) -> None:

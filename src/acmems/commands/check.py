@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records",
         action="store_true",
-        help="also print what must stand in DNS for the verifications, and whether it does",
+        help="also print what must stand in DNS for the verifications and for the CA, and whether it does",
     )
     parser.add_argument(
         "--resolver",
@@ -58,7 +58,7 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     # What does not go to a terminal can be put into a zone file, where this line is a comment.
     terminal = sys.stdout.isatty()
     tell(verdict if terminal else f"; {verdict}")
-    lines = records.examine(config, options.resolver)
+    lines = records.examine(config, options.resolver) + records.caa_lines(config, options.resolver)
     for line in records.table(lines, colour=colour) if terminal else records.zone_file(lines):
         tell(line)
     return ExitCode.DONE if records.is_complete(lines) else ExitCode.FAILED

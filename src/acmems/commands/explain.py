@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from acmems.commands import policy
+from acmems.commands import policy, records
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain, tell
 from acmems.config import Configuration
@@ -48,11 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(policy.HMAC,),
         help="what the client can prove beside its address: 'hmac' means that it sends the right HMAC",
     )
+    parser.add_argument(
+        "--dns",
+        action="store_true",
+        help="also look up whether the DNS lets the CA issue for the names of a request that is granted",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
-    """Say what the policy answers, and why; done if the request would be granted."""
+    """Say what the policy answers, and why; done if the request would be granted.
+
+    Raises:
+        AccountError: the registration cannot be read, which `--dns` needs.
+    """
     try:
         body = _body(options)
     except OSError as error:
@@ -61,15 +70,29 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     question = policy.Question(options.address, body, policy.HMAC in options.method)
     explanation = policy.explain(config, question)
     costs = policy.costs_of(config, explanation)
+    found = _forecasts(config, explanation) if options.dns else []
     if options.json:
-        tell(json.dumps(policy.document(explanation, costs)))
+        shown: dict[str, object] = dict(policy.document(explanation, costs))
+        shown["dns"] = [each.document for each in found] if options.dns else None
+        tell(json.dumps(shown))
     elif sys.stdout.isatty():
         for line in policy.table(explanation, costs, colour=wants_colour(sys.stdout)):
             tell(line)
     else:
         for line in policy.plain(explanation, costs):
             tell(line)
-    return ExitCode.DONE if explanation.is_granted else ExitCode.FAILED
+    if not options.json:
+        for each in found:
+            tell(f"dns {each.words}")
+    is_good = explanation.is_granted and not records.is_hopeless(found)
+    return ExitCode.DONE if is_good else ExitCode.FAILED
+
+
+def _forecasts(config: Configuration, explanation: policy.Explanation) -> list[records.NameForecast]:
+    if explanation.deciding is None:
+        return []
+    block = explanation.deciding.block
+    return records.forecasts(config, [(each, block) for each in explanation.identifiers])
 
 
 def _body(options: argparse.Namespace) -> bytes | None:

@@ -23,6 +23,8 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.InvalidDomainName: 421,
     exceptions.NoChallengeMethodsSupported: 421,
     exceptions.ChallengeFailed: 421,
+    exceptions.PreCheckFailed: 421,
+    exceptions.CaaRefusal: 421,
     exceptions.AuthorizationNotYetProcessed: 503,
     exceptions.AuthorizationNotYetRequested: 503,
     exceptions.RateLimited: 429,

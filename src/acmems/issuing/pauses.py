@@ -27,6 +27,7 @@ from acmems.exceptions import (
     NamesPaused,
     NoChallengeMethodsSupported,
     PayloadInvalid,
+    PreCheckFailed,
     RateLimited,
     StorageUnavailable,
     ValidatorUnavailable,
@@ -227,7 +228,7 @@ class Pauses:
             for subject in _limited(asked, error):
                 self._cooldown.note(self._text(subject), error, error.retry_after, longest=longest)
         else:
-            seconds = error.retry_after if isinstance(error, CertificateUnusable) else None
+            seconds = error.retry_after if isinstance(error, CertificateUnusable | PreCheckFailed) else None
             for subject in _failed(asked, error):
                 self._cooldown.note(self._text(subject), error, seconds)
 
@@ -286,14 +287,15 @@ def _shared(asked: Asked) -> Iterator[Subject]:
 
 def _failed(asked: Asked, error: AcmeException) -> list[Subject]:
     """Return what an error shows not to work, for each name that it tells of."""
-    each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed) else (error,)
+    each = error.each if isinstance(error, InvalidDomainName | ChallengeFailed | PreCheckFailed) else (error,)
     return list(dict.fromkeys(subject for one in each for subject in _failed_name(asked, one)))
 
 
 def _failed_name(asked: Asked, error: AcmeException) -> list[Subject]:
     names = asked.request.names
-    if isinstance(error, InvalidDomainName) and error.domain in names:
-        return [NameSubject(error.domain)]
+    if isinstance(error, InvalidDomainName | PreCheckFailed) and error.domain in names:
+        is_for_all = isinstance(error, InvalidDomainName) or error.is_for_all
+        return [NameSubject(error.domain) if is_for_all else BlockSubject(asked.block, names)]
     if isinstance(error, ChallengeFailed) and error.verification:
         # Whoever prefers this verification to others would be given it as well: the CA offers its challenge.
         ways: set[tuple[str, ...]] = {(error.verification,)}

@@ -125,6 +125,7 @@ class TestAnswers:
                 {"block": "wildcard", "granted": False, "reasons": ["it requires an HMAC with sha384"]},
             ],
             "limits": None,
+            "dns": None,
         }
 
     def test_every_reason_of_a_refusal(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:

@@ -9,7 +9,9 @@ from tests.sections import ACCOUNT, AUTH, findings
 
 from acmems.config import AccountOptions, Configuration
 from acmems.exceptions import AccountError, ConfigurationError
+from acmems.issuers.acme.prechecks.options import PreCheckOptions
 from acmems.issuers.acme.session.origin import Origin
+from acmems.net.address import Address
 from acmems.text import Secret
 
 
@@ -43,7 +45,8 @@ class TestAccount:
             "acme-server = https://ca.example.org/dir\nemail = a@example.org\nemail = b@example.org\n"
             "key-type = rsa4096\nca-file = /etc/ca.pem\neab-kid = kid-1\neab-hmac-key = c2VjcmV0\n"
             "profile = shortlived\nacme-host = orders.example.org\nacme-host = [2001:db8::1]:8443\n"
-            "subject = copied\npreferred-chain = A Root X1"
+            "subject = copied\npreferred-chain = A Root X1\n"
+            "pre-check = addresses\npre-check-nameserver = ns.example.org\npre-check-nameserver = [::1]:5353"
         )
         assert options == AccountOptions(
             directory_url="https://ca.example.org/dir",
@@ -58,12 +61,33 @@ class TestAccount:
             hosts=(Origin("orders.example.org", 443), Origin("2001:db8::1", 8443)),
             preferred_chain="A Root X1",
             subject="copied",
+            pre_checks=PreCheckOptions(
+                addresses=True, nameservers=(Address("ns.example.org", 53), Address("::1", 5353))
+            ),
         )
         assert "c2VjcmV0" not in repr(options)
 
     @pytest.mark.parametrize(
+        ("lines", "caa", "addresses"),
+        [
+            ("", True, True),
+            ("acme-server = https://acme-v02.api.letsencrypt.org/directory", True, True),
+            ("acme-server = https://ca.example.org/dir", True, False),
+            ("acme-server = https://ca.example.org/dir\npre-check = all", True, True),
+            ("pre-check = caa", True, False),
+            ("pre-check = addresses", False, True),
+            ("pre-check = none", False, False),
+        ],
+    )
+    def test_pre_checks(self, lines: str, caa: bool, addresses: bool) -> None:
+        """CAA records are looked at unless that is switched off, addresses for public CAs."""
+        assert account(lines).pre_checks == PreCheckOptions(caa, addresses)
+
+    @pytest.mark.parametrize(
         ("line", "message"),
         [
+            ("pre-check = everything", "pre-check: 'everything' is not one of caa, addresses, all, none"),
+            ("pre-check-nameserver =", "pre-check-nameserver: "),
             ("acme-server = http://ca.example.org/dir", "acme-server: must be an https URL"),
             ("acme-server =", "acme-server: must be an https URL"),
             ("accept-terms-of-service = perhaps", "accept-terms-of-service: 'perhaps' is neither yes nor no"),

@@ -15,6 +15,7 @@ from tests.peers import wait_until
 from acmems.config import Configuration
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.acme.prechecks.options import NO_PRE_CHECKS
 from acmems.issuers.acme.session import Response
 from acmems.system.steps import Steps, in_thread
 
@@ -70,7 +71,7 @@ def issuer(session: Session, tmp_path: Path) -> Iterator[AcmeIssuer]:
     made.close()
 
 
-@pytest.mark.parametrize("lines", [(), ("subject = names",)])
+@pytest.mark.parametrize("lines", [(), ("subject = names",), ("pre-check = none",)])
 def test_what_does_not_concern_the_ca(
     session: Session, issuer: AcmeIssuer, tmp_path: Path, lines: tuple[str, ...]
 ) -> None:
@@ -80,6 +81,13 @@ def test_what_does_not_concern_the_ca(
     issuer.ensure_opened()
     assert session.asked == asked
     assert issuer.client.proving.exchange_seconds == issuer.client.ordering.exchange_seconds == 10.0
+
+
+def test_what_is_looked_up_before_orders(issuer: AcmeIssuer, tmp_path: Path) -> None:
+    """What is not wanted any more is not looked up before the next order."""
+    assert issuer.client.prechecks.options.caa
+    issuer.reconfigure(options(tmp_path, "pre-check = none"), 30.0)
+    assert issuer.client.prechecks.options == NO_PRE_CHECKS
 
 
 def test_contacts_change(session: Session, issuer: AcmeIssuer, tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ BLOCK_AND_NAMES = {"itself", "a new key"}
 EVERYBODY = set(ASKING)
 FOR_THE_NAME = EVERYBODY - {"a name below", "a sister", "a stranger"}
 
+CAA_REFUSAL = exceptions.CaaRefusal(
+    NAME,
+    "the CAA records of example.org do not name the CA",
+    found_at="example.org",
+    records=['0 issue ";"'],
+    remedy='example.org. CAA 0 issue "ca.example"',
+    retry_after=60.0,
+    is_for_all=True,
+)
 ROWS: list[tuple[AcmeException, set[str]]] = [
     (PayloadInvalid("the CA does not accept the CSR"), {"itself"}),
     (
@@ -90,6 +99,11 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (ChallengeFailed(NAME, "its authorization is invalid", ""), BLOCK_AND_NAMES),
     (InvalidDomainName(NAME, "not by policy"), FOR_THE_NAME),
     (InvalidDomainName(f"{NAME}, {OTHER}", "one of them"), BLOCK_AND_NAMES),
+    (
+        exceptions.PreCheckFailed(NAME, "it has no address", retry_after=60.0, is_for_all=False),
+        BLOCK_AND_NAMES,
+    ),
+    (CAA_REFUSAL, FOR_THE_NAME),
     (RateLimited("enough", identifiers=[NAME]), FOR_THE_NAME | {"a name below"}),
     (RateLimited("enough", identifiers=["Example.org."]), EVERYBODY - {"a stranger"}),
     (
@@ -186,6 +200,13 @@ class TestTable:
         with pytest.raises(KeyError):
             house.issuance.issue(FAILING).result(30)
         assert stopped(house) == BLOCK_AND_NAMES
+
+    def test_what_the_dns_says_is_looked_up_again_soon(self, house: House) -> None:
+        """A pause takes as long as the DNS need not be asked again, and no longer each time."""
+        for _ in range(3):
+            fail(house, FAILING, CAA_REFUSAL)
+            assert pause(house, FAILING) == 60.0
+            house.time.seconds += 61
 
     def test_every_error_has_a_row(self) -> None:
         """Every error that an order may end with is in the table."""

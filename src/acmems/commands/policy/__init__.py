@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from acmems.commands.policy.costs import cost_facts, costs_of
 from acmems.commands.policy.printing import HMAC, document, plain, table
-from acmems.commands.policy.verdicts import Question, explain
+from acmems.commands.policy.verdicts import Explanation, Question, explain
 
-__all__ = ["HMAC", "Question", "cost_facts", "costs_of", "document", "explain", "plain", "table"]
+__all__ = [
+    "HMAC",
+    "Explanation",
+    "Question",
+    "cost_facts",
+    "costs_of",
+    "document",
+    "explain",
+    "plain",
+    "table",
+]

@@ -16,7 +16,7 @@ from acmems.system.clock import SYSTEM
 from acmems.system.steps import StepLoop
 from acmems.text import one_line
 
-_SECONDS = 30.0  # for the CA's directory
+_SECONDS = 10.0  # for the CA's directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,22 @@ def account_facts(config: Configuration, blocks: Iterable[Block]) -> AccountFact
     used = [validator for block in blocks for validator in block.validators]
     if account_url is None or not any(isinstance(each, DnsPersist) for each in used):
         return AccountFacts(account_url)
+    return _with_issuers(config.account, account_url)
+
+
+def applicant_facts(account: AccountOptions) -> AccountFacts:
+    """Read the URL of an account, and ask its CA for its names.
+
+    Raises:
+        AccountError: the registration cannot be read.
+    """
+    registration = AccountDirectory(account.dir).load_registration()
+    return _with_issuers(account, None if registration is None else one_line(registration.url))
+
+
+def _with_issuers(account: AccountOptions, account_url: str | None) -> AccountFacts:
     try:
-        return AccountFacts(account_url, _caa_identities(config.account))
+        return AccountFacts(account_url, _caa_identities(account))
     except AcmeException as error:
         return AccountFacts(account_url, no_issuers=one_line(error))
 

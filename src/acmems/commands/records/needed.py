@@ -31,7 +31,7 @@ class DnsRecord:
 
     Args:
         name: its owner, absolute.
-        type: `NS`, `A`, `AAAA`, `CNAME` or `TXT`.
+        type: `NS`, `A`, `AAAA`, `CNAME`, `TXT` or `CAA`.
         data: what it says: a name, an address, or the text.
     """
 
@@ -84,8 +84,13 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class _BaseName:
-    """A name whose record is needed, and whether its wildcard is granted."""
+class BaseName:
+    """A name whose record is needed, and whether its wildcard is granted.
+
+    Args:
+        name: without "*.".
+        wildcard: whether names below it are granted, too.
+    """
 
     name: str
     wildcard: bool
@@ -118,7 +123,7 @@ def _lines(
         yield from _each(validator, globs, below, lambda base: _alias(validator, base, facts))
     elif isinstance(validator, DnsPersist):
         # A record that includes the wildcard stands for all names below as well.
-        below = [glob for glob in globs if _is_open(glob) and not any(_bases([glob]))]
+        below = [glob for glob in globs if _is_open(glob) and not any(base_names([glob]))]
         yield from _each(validator, globs, below, lambda base: _authorization(validator, base, facts))
     else:
         yield Comment(f'[verification "{validator.name}"] needs no record that stays')
@@ -128,17 +133,17 @@ def _each(
     validator: Validator,
     globs: Sequence[Glob],
     below: Sequence[Glob],
-    needed: Callable[[_BaseName], Requirement | Comment],
+    needed: Callable[[BaseName], Requirement | Comment],
 ) -> Iterator[Requirement | Comment]:
     """Yield the record of each name, and for names that only a glob knows, what theirs looks like."""
-    for base in _bases(globs):
+    for base in base_names(globs):
         try:
             yield needed(base)
         except NoChallengeMethodsSupported as error:
             yield Comment(f'[verification "{validator.name}"]: {one_line(error)}', fault=True)
     for glob in below:
         try:
-            pattern = needed(_BaseName("NAME", wildcard=glob.text == "**"))  # which grants all wildcards, too
+            pattern = needed(BaseName("NAME", wildcard=glob.text == "**"))  # which grants all wildcards, too
         except NoChallengeMethodsSupported:
             continue  # then the zone's own name is too long for any name
         if isinstance(pattern, Comment):
@@ -150,7 +155,12 @@ def _each(
         )
 
 
-def _bases(globs: Iterable[Glob]) -> Iterator[_BaseName]:
+def base_names(globs: Iterable[Glob]) -> Iterator[BaseName]:
+    """Yield the names that globs are about, each once, as far as they are known.
+
+    Args:
+        globs: patterns of names; those with stars elsewhere than in front say nothing.
+    """
     wildcards: dict[str, bool] = {}
     for glob in globs:
         base = glob.text
@@ -162,7 +172,7 @@ def _bases(globs: Iterable[Glob]) -> Iterator[_BaseName]:
         if "*" not in base and "?" not in base:
             wildcards[base] = wildcards.get(base, False) or wildcard
     for base, wildcard in wildcards.items():
-        yield _BaseName(base, wildcard)
+        yield BaseName(base, wildcard)
 
 
 def _is_open(glob: Glob) -> bool:
@@ -179,14 +189,14 @@ def _delegation(validator: DnsServer) -> Iterator[Requirement]:
                 yield Requirement(DnsRecord(server.name, kind, str(address)))
 
 
-def _alias(validator: DnsServer, base: _BaseName, facts: AccountFacts) -> Requirement | Comment:
+def _alias(validator: DnsServer, base: BaseName, facts: AccountFacts) -> Requirement | Comment:
     if validator.challenge_type == "dns-account-01" and facts.account_url is None:
         return Comment(f'[verification "{validator.name}"]: {_UNREGISTERED}', fault=True)
     name = challenge_name(base.name, validator.challenge_type, facts.account_url or "")
     return Requirement(DnsRecord(name, "CNAME", validator.target(base.name).to_text()))
 
 
-def _authorization(validator: DnsPersist, base: _BaseName, facts: AccountFacts) -> Requirement | Comment:
+def _authorization(validator: DnsPersist, base: BaseName, facts: AccountFacts) -> Requirement | Comment:
     account_url = facts.account_url
     if account_url is None:
         return Comment(f'[verification "{validator.name}"]: {_UNREGISTERED}', fault=True)

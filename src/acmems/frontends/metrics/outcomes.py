@@ -26,6 +26,7 @@ OrderOutcome = Literal[
     "issued",
     "refused",  # the CA does not take the names or the CSR
     "unproved",  # the CA could not validate a name, or it could not be proved to it
+    "not-asked",  # by what the DNS says, the CA could not issue it, so that none was placed
     "limited",  # the CA has had enough requests
     "unavailable",  # the CA does not answer, or the time was over
     "nonsense",  # it answers what ACME does not know, or refuses for a reason of its own
@@ -53,6 +54,8 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.InvalidDomainName: "refused",
     exceptions.NoChallengeMethodsSupported: "unproved",
     exceptions.ChallengeFailed: "unproved",
+    exceptions.PreCheckFailed: "not-asked",
+    exceptions.CaaRefusal: "not-asked",
     exceptions.ValidatorUnavailable: "unproved",
     exceptions.AuthorizationNotYetProcessed: "unavailable",
     exceptions.AuthorizationNotYetRequested: "unavailable",

@@ -16,6 +16,7 @@ from acmems.exceptions import (
     ChallengesUnknownStatus,
     NoChallengeMethodsSupported,
 )
+from acmems.issuers.acme.prechecks.examination import Exclusions
 from acmems.issuers.acme.session import Response, problem_in
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier
@@ -213,24 +214,36 @@ def check_valid(authorizations: Sequence[Authorization]) -> list[Authorization]:
 
 
 def pick(
-    authorizations: Sequence[Authorization], validators: Sequence[Validator]
+    authorizations: Sequence[Authorization],
+    validators: Sequence[Validator],
+    excluded: Exclusions = frozenset(),
 ) -> list[tuple[Challenge, Validator]]:
     """Return what proves each of some names: the first validator that can, and the challenge that it answers.
 
     Args:
         authorizations: those of the names.
         validators: what there is to prove them, best first; a name that one cannot prove is left to the next.
+        excluded: what would fail.
 
     Raises:
         NoChallengeMethodsSupported: there is none for some of the names; tells of each.
     """
-    ways = [_way(authorization, validators) for authorization in authorizations]
+    able = {
+        each.url: [
+            validator
+            for validator in validators
+            if validator.proves(each.identifier)
+            and (each.identifier, validator.challenge_type) not in excluded
+        ]
+        for each in authorizations
+    }
+    ways = [_way(authorization, able[authorization.url]) for authorization in authorizations]
     lacking = [each for each, way in zip(authorizations, ways, strict=True) if way is None]
-    unprovable = [each for each in lacking if not _kinds(each, validators)]
+    unprovable = [each for each in lacking if not able[each.url]]
     problems = []
     if unprovable:
         problems.append(f"no verification is configured that could prove {_listed(unprovable)}")
-    kinds = {each.url: " or ".join(_kinds(each, validators)) for each in lacking if each not in unprovable}
+    kinds = {each.url: " or ".join(_kinds(able[each.url])) for each in lacking if each not in unprovable}
     for kind in dict.fromkeys(kinds.values()):
         names = _listed(each for each in lacking if kinds.get(each.url) == kind)
         problems.append(f"the CA offers no {kind} challenge for {names}")
@@ -242,15 +255,14 @@ def pick(
 def _way(authorization: Authorization, validators: Sequence[Validator]) -> tuple[Challenge, Validator] | None:
     for validator in validators:
         challenge = authorization.challenge_for(validator)
-        if challenge is not None and validator.proves(authorization.identifier):
+        if challenge is not None:
             return challenge, validator
     return None
 
 
-def _kinds(authorization: Authorization, validators: Sequence[Validator]) -> list[str]:
-    """Return the types of challenge by which a name could be proved."""
-    able = (each for each in validators if each.proves(authorization.identifier))
-    return list(dict.fromkeys(validator.challenge_type for validator in able))
+def _kinds(validators: Sequence[Validator]) -> list[str]:
+    """Return the types of challenge that validators answer."""
+    return list(dict.fromkeys(validator.challenge_type for validator in validators))
 
 
 def _listed(authorizations: Iterable[Authorization]) -> str:

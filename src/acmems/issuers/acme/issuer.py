@@ -221,8 +221,8 @@ class AcmeIssuer:
         client = self._client
         if client is None:
             return
-        client.proving.exchange_seconds = client.ordering.exchange_seconds = timeout
-        if dataclasses.replace(options, subject=before.subject) != before:
+        client.reconfigure(options, timeout)
+        if dataclasses.replace(options, subject=before.subject, pre_checks=before.pre_checks) != before:
             client.account = None
 
     def deactivate(self) -> Account:

@@ -10,6 +10,7 @@ from typing import Literal, Self, cast, get_args
 
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import KEY_TYPES
+from acmems.issuers.acme.prechecks.options import NO_PRE_CHECKS, PreCheckOptions
 from acmems.issuers.acme.session.origin import Origin
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -40,6 +41,7 @@ class AccountOptions:
         hosts: where the CA is, beside the origin of its directory.
         preferred_chain: common name of the root to end in, where the CA offers several chains.
         subject: what the subject of an issued certificate may hold beside names.
+        pre_checks: what is looked up before an order.
         limits: which limits of the CA are counted, by name; none: those that are known of it.
         name: of its section, empty where that has none.
     """
@@ -56,6 +58,7 @@ class AccountOptions:
     hosts: tuple[Origin, ...] = ()
     preferred_chain: str | None = None
     subject: SubjectPolicy = "dropped"
+    pre_checks: PreCheckOptions = NO_PRE_CHECKS
     limits: tuple[str, ...] = ()
     name: str = ""
     eab_hmac_key_file: Path | None = None
@@ -116,13 +119,14 @@ class AccountOptions:
             _terms,
             meaning="`yes`, or the URL of accepted terms of service; without this, no account is registered",
         )
+        directory_url = options.one(
+            "acme-server",
+            values.https_url,
+            LETS_ENCRYPT_STAGING,
+            meaning="URL of the CA's ACME directory",
+        )
         account = cls(
-            directory_url=options.one(
-                "acme-server",
-                values.https_url,
-                LETS_ENCRYPT_STAGING,
-                meaning="URL of the CA's ACME directory",
-            ),
+            directory_url=directory_url,
             dir=options.required(
                 "dir", values.path, meaning="directory for `account.pem` and `registration.json`; must exist"
             )
@@ -186,6 +190,7 @@ class AccountOptions:
                     "holds; `any`: whatever the CA puts there",
                 ),
             ),
+            pre_checks=PreCheckOptions.from_options(options, directory_url),
             limits=options.many(
                 "limits",
                 values.text,

@@ -30,6 +30,7 @@ from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
 from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
 from acmems.issuers.acme.orders.placing import OrderTerms, place
 from acmems.issuers.acme.polling import PollInterval
+from acmems.issuers.acme.prechecks.examination import Exclusions, NameExamination, Outlook, PreChecks
 from acmems.issuers.acme.problems import translate, translate_refused
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
@@ -60,6 +61,7 @@ class _Course:
         deadline: when to give up.
         opened: the order.
         identity: what makes two requests the same.
+        excluded: what must not be tried to prove names.
         finalizes: how many were sent.
         looks: how many have found the order unfinished; the waits between them grow.
     """
@@ -69,6 +71,7 @@ class _Course:
     deadline: Deadline
     opened: OpenOrder
     identity: str
+    excluded: Exclusions
     finalizes: int = 0
     looks: int = 0
 
@@ -86,6 +89,7 @@ class Ordering:
         profile: the ACME profile to order, None for the CA's default.
         preferred_chain: common name of the root that chains should end in, None for the CA's first.
         open_orders: those that can be continued; None for new ones only.
+        prechecks: looks at names before they are ordered; None: nothing does.
         exchange_seconds: how long one request to the CA may take, repetitions included.
     """
 
@@ -98,6 +102,7 @@ class Ordering:
         profile: str | None = None,
         preferred_chain: str | None = None,
         open_orders: OpenOrders | None = None,
+        prechecks: PreChecks | None = None,
         exchange_seconds: float = 120.0,
     ) -> None:
         self.session = session
@@ -108,6 +113,7 @@ class Ordering:
         self._preferred_chain = preferred_chain
         self.exchange_seconds = exchange_seconds
         self._open = OpenOrders(clock) if open_orders is None else open_orders
+        self._prechecks = prechecks
         self._stopping = Signal()
 
     def obtain(
@@ -129,15 +135,18 @@ class Ordering:
 
         Raises:
             ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a name cannot be had.
+            PreCheckFailed: the DNS says so, and nothing was ordered.
             PayloadInvalid: the CA does not accept the CSR.
             AccountError: the CA does not accept the account.
             StateUnavailable, ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
             LeaseLost: another server goes on with it.
         """
         try:
+            examination = yield from self._begin_to_examine(request, validators, deadline)
             resumed = yield from self._resume(request, deadline, identity)
-            order, opened = resumed or (yield from self._new(request, deadline, identity, terms))
-            course = _Course(request, validators, deadline, opened, identity)
+            outlook = yield from self._outlook(examination)
+            order, opened = resumed or (yield from self._new(request, deadline, identity, terms, outlook))
+            course = _Course(request, validators, deadline, opened, identity, outlook.excluded)
             try:
                 chain = yield from self._pursue(order, course)
             except ChallengeFailed:
@@ -147,8 +156,8 @@ class Ordering:
                     "the CA came for a proof that was not shown or is out of date: placing another order"
                 )
                 self._open.forget(identity)
-                order, opened = yield from self._new(request, deadline, identity, terms)
-                course = _Course(request, validators, deadline, opened, identity)
+                order, opened = yield from self._new(request, deadline, identity, terms, outlook)
+                course = _Course(request, validators, deadline, opened, identity, outlook.excluded)
                 chain = yield from self._pursue(order, course)
         except _PASSING:
             raise
@@ -196,9 +205,29 @@ class Ordering:
             raise CAProtocolError("the CA answered a new order without its URL")
         return parse(response, response.location, identifiers)
 
+    def _begin_to_examine(
+        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline
+    ) -> Steps[NameExamination | None]:
+        """Begin to look at what the DNS says of the names, which takes a while."""
+        if self._prechecks is None:
+            return None
+        directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
+        return self._prechecks.begin(request.identifiers, validators, directory.caa_identities)
+
+    def _outlook(self, examination: NameExamination | None) -> Steps[Outlook]:
+        if self._prechecks is None or examination is None:
+            return Outlook()
+        return (yield from self._prechecks.outlook(examination, self.session.kid))
+
     def _new(
-        self, request: CertificateRequest, deadline: Deadline, identity: str, terms: OrderTerms | None
+        self,
+        request: CertificateRequest,
+        deadline: Deadline,
+        identity: str,
+        terms: OrderTerms | None,
+        outlook: Outlook,
     ) -> Steps[tuple[Order, OpenOrder]]:
+        outlook.check()
         directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
         order = yield from place(
             lambda replaces: self.create(request.identifiers, deadline, replaces),
@@ -316,6 +345,7 @@ class Ordering:
                 course.validators,
                 course.deadline,
                 lambda: self._open.remembered(course.identity, course.opened),
+                excluded=course.excluded,
             )
             # Every name is validated, so the order is ready: asking first would cost a round trip.
         return (yield from self._finalize(order, course))

@@ -22,6 +22,7 @@ from acmems.issuers.acme.authorization import (
 )
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.polling import PollInterval
+from acmems.issuers.acme.prechecks.examination import Exclusions
 from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
@@ -116,6 +117,8 @@ class Proving:
         validators: Sequence[Validator],
         deadline: Deadline,
         until_remembered: Callable[[], Steps[None]] | None = None,
+        *,
+        excluded: Exclusions = frozenset(),
     ) -> Steps[list[Authorization]]:
         """Prove names to the CA, all at once, and return their valid authorizations.
 
@@ -128,6 +131,7 @@ class Proving:
                 whose challenge the CA offers. None are needed where all is valid already.
             deadline: when to give up.
             until_remembered: waits until a crash would not lose the order; before that nothing is presented.
+            excluded: what would fail, and is not tried.
 
         Raises:
             ChallengeFailed: the CA could not validate a name.
@@ -147,7 +151,7 @@ class Proving:
         wake = Signal()
         self._waiting.add(wake)
         try:
-            yield from self._begin(undecided, validators, deadline, attempts.append, wake)
+            yield from self._begin(undecided, validators, deadline, attempts.append, wake, excluded=excluded)
             yield from self._await_decisions(list(attempts), wake, deadline)
         finally:
             self._waiting.discard(wake)
@@ -213,8 +217,10 @@ class Proving:
         deadline: Deadline,
         register: Callable[[Attempt], None],
         wake: Signal,
+        *,
+        excluded: Exclusions = frozenset(),
     ) -> Steps[list[Attempt]]:
-        ways = pick(authorizations, validators)
+        ways = pick(authorizations, validators, excluded)
         attempts = [
             Attempt(authorization, challenge, validator)
             for authorization, (challenge, validator) in zip(authorizations, ways, strict=True)

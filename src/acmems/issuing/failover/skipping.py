@@ -7,6 +7,7 @@ from typing import Final
 from acmems.exceptions import (
     AccountError,
     AcmeException,
+    CaaRefusal,
     CAProblem,
     CAProtocolError,
     CAUnavailable,
@@ -25,6 +26,7 @@ _OF_ONE_CA: Final = (
     QueueFull,  # too many wait for this CA
     AccountError,
     InvalidDomainName,  # it does not issue for a name
+    CaaRefusal,  # the owner of a name does not want it to issue, but may want another one to
     NoChallengeMethodsSupported,  # it offers no challenge that can be used
     PayloadInvalid,  # it does not take such a key, or an extension
 )

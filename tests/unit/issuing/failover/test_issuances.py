@@ -14,6 +14,7 @@ from acmems.events import Bus, IssuedEvent, RequestedEvent
 from acmems.exceptions import (
     AccountError,
     AcmeException,
+    CaaRefusal,
     CAProblem,
     CAProtocolError,
     CAUnavailable,
@@ -23,6 +24,7 @@ from acmems.exceptions import (
     LimitReached,
     NoChallengeMethodsSupported,
     PayloadInvalid,
+    PreCheckFailed,
     RateLimited,
     ValidatorUnavailable,
 )
@@ -99,6 +101,14 @@ def test_the_first_that_works(cas: TwoCAs) -> None:
         LimitReached("full", limit="orders", subject="", used=2, most=2, retry_after=60.0),
         AccountError("deactivated"),
         InvalidDomainName(NAME, "not here"),
+        CaaRefusal(
+            *(NAME, "no record names it"),
+            found_at=NAME,
+            records=[],
+            remedy="",
+            retry_after=60.0,
+            is_for_all=True,
+        ),
         NoChallengeMethodsSupported("only dns-01"),
         PayloadInvalid("no such keys here"),
     ],
@@ -120,6 +130,7 @@ def test_what_another_ca_may_do(cas: TwoCAs, error: AcmeException) -> None:
         ChallengeFailed("http-01", NAME, "404"),
         ValidatorUnavailable("the name server does not answer"),
         DeadlinePassed("late"),
+        PreCheckFailed(NAME, "it has no address", retry_after=60.0, is_for_all=False),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -12,6 +12,7 @@ from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.orders.open_orders import OpenOrders
+from acmems.issuers.acme.prechecks.examination import PreChecks
 from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
 from acmems.system.steps import StepLoop
@@ -30,9 +31,20 @@ class Client:
     session: Session
     proving: Proving
     ordering: Ordering
+    prechecks: PreChecks
     clocks: ClockComparison
     account: Account | None = None
     is_refused: bool = False
+
+    def reconfigure(self, options: AccountOptions, exchange_seconds: float) -> None:
+        """Go by other options from now on; `AccountOptions.fixed` must be the same.
+
+        Args:
+            options: the account and its CA.
+            exchange_seconds: how long one request about an order may take, repetitions included.
+        """
+        self.proving.exchange_seconds = self.ordering.exchange_seconds = exchange_seconds
+        self.prechecks.reconfigure(options.pre_checks)
 
 
 def session_with(key: AccountKey, options: AccountOptions, loop: StepLoop, processes: int = 1) -> Session:
@@ -82,13 +94,15 @@ def make_client(
         exchange_seconds: how long one request about an order may take, repetitions included.
     """
     proving = Proving(session, key, loop, proofs, exchange_seconds=exchange_seconds)
+    prechecks = PreChecks(options.pre_checks, loop)
     ordering = Ordering(
         session,
         proving,
         loop.clock,
+        prechecks=prechecks,
         open_orders=open_orders,
         profile=options.profile,
         exchange_seconds=exchange_seconds,
         preferred_chain=options.preferred_chain,
     )
-    return Client(key, session, proving, ordering, ClockComparison(session, loop.clock))
+    return Client(key, session, proving, ordering, prechecks, ClockComparison(session, loop.clock))
