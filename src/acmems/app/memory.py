@@ -11,13 +11,16 @@ from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
+from acmems.frontends.deferral.deferrals import Deferrals
 from acmems.frontends.history import DeliveryNotes, RecordedHistory
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.limits.limit import Limit
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
+from acmems.state.deferred import DeferredRequests
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
@@ -37,7 +40,7 @@ from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
-_FORGET_SECONDS = 3600.0  # between two times that what is not used any more of limits is forgotten
+_FORGET_SECONDS = 3600.0  # between two times that what is not used any more is forgotten
 ALONE_SECONDS, SHARED_SECONDS = 30.0, 5.0
 """Between two looks at what is left to be done: other servers may end at any time."""
 
@@ -61,6 +64,7 @@ class StateMemory:
         plans: when chains are to be renewed.
         times: which of them are due.
         buckets: how far the limits of CAs are used.
+        deferred: requests whose answer is fetched later.
         journal: notes the proofs that are presented.
         shared_accounts: those of servers on other machines, None where there are none.
         threads: those that must live until it is closed.
@@ -77,6 +81,7 @@ class StateMemory:
         self.plans = RenewalRecords(database)
         self.times = RenewalTimes(self.plans)
         self.buckets = BucketRecords(database)
+        self.deferred = DeferredRequests(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
@@ -136,6 +141,7 @@ class StateMemory:
         if self.clock.monotonic() >= self._forget_at:
             self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
             self.buckets.forget(int(self.clock.now().timestamp() * 1000))
+            self.deferred.forget(self.clock.now())
         try:
             self.chains.keep_up()
         except StateUnavailable as error:
@@ -183,6 +189,24 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
     except StateInUse as error:
         tell_in_use(error)
         return None
+
+
+def open_deferrals(
+    memory: StateMemory | None, issuances: Issuances, bus: Bus, is_stopping: Callable[[], bool]
+) -> Deferrals | None:
+    """Return what notes requests whose answer is fetched later, None where there is no state for that.
+
+    Args:
+        memory: the state.
+        issuances: turn requests into chains.
+        bus: told of what fails while nobody hears of it.
+        is_stopping: tells whether the server is stopping.
+    """
+    if memory is None:
+        return None
+    return Deferrals(
+        memory.deferred, memory.chains, issuances, bus, is_stopping=is_stopping, clock=memory.clock
+    )
 
 
 def accounting(
