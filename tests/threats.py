@@ -50,6 +50,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "blocks without secret, method or domain": "a configuration error",
         "the hash of one block, names of another": "403: one block must accept everything",
         "a request that is replayed": "403 with hmac-fresh, once its time is over or from another address",
+        "the answer to another one's request": "404, as for one that is not there; 200 for equals",
         "guessing and timing": "one 403 for all reasons; all methods are asked, in constant time",
     },
     "disk": {
@@ -75,6 +76,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
     },
     "issuing": {
         "requests that hang and are abandoned": "200 for others, 429 for too many; most reach no CA",
+        "thousands of requests to be fetched later": "few are kept of one client; those of others are served",
         "mistakes of others": "each failure stops those who would fail again: their CSR, name or block",
     },
     "proving": {

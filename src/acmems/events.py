@@ -154,6 +154,19 @@ class DeliveredEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredEvent(Event):
+    """A client was told to fetch its chain later.
+
+    Args:
+        status: the HTTP status answered.
+    """
+
+    word = "deferred"
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedEvent(Event):
     """An acceptable request was not served, or something around it went wrong.
 

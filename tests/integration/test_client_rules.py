@@ -269,7 +269,8 @@ class TestRotation:
     """A new key with each new certificate, for those who want it."""
 
     def answer(self, csr: bytes, age: int) -> RawAnswer:
-        return RawAnswer(body=issue(csr), headers={"Cache-Control": f"private, max-age={age}"})
+        headers = {"Cache-Control": "private, max-age=0", "Renew-After": f"{age}"}
+        return RawAnswer(body=issue(csr), headers=headers)
 
     def test_new_key_when_renewal_is_due(self, machine: Machine) -> None:
         """Until the server says that renewal is due the key stays; then key and chain change together."""

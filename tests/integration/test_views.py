@@ -88,7 +88,7 @@ def test_the_whole_way(acmems: Acmems, tmp_path: Path) -> None:
     assert (listed["names"], listed["block"], listed["state"]) == (
         ["www.example.org"],
         "web servers",
-        "valid",
+        "fresh",
     )
     (shown,) = told(acmems, "show", "www.example.org")["found"]
     assert shown["serial"] == listed["serial"]

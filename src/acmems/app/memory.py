@@ -11,7 +11,9 @@ from acmems.challenges.presented.state_notes import StateNotes
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
+from acmems.frontends.deferral.deferrals import Deferrals
 from acmems.frontends.history import DeliveryNotes, RecordedHistory
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.limits.accounting import LimitAccounting, account_of
 from acmems.issuing.limits.learnt import LearntLimits
 from acmems.issuing.limits.limit import Limit
@@ -20,6 +22,7 @@ from acmems.issuing.renewal.prior import PriorChains
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
+from acmems.state.deferred import DeferredRequests
 from acmems.state.engines.contract import Database
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
 from acmems.state.events import EventRecords
@@ -40,7 +43,7 @@ from acmems.system.threads import HealthCheck
 
 logger = logging.getLogger(__name__)
 
-_FORGET_SECONDS = 3600.0  # between two times that what is not used any more of limits is forgotten
+_FORGET_SECONDS = 3600.0  # between two times that what is not used any more is forgotten
 ALONE_SECONDS, SHARED_SECONDS = 30.0, 5.0
 """Between two looks at what is left to be done: other servers may end at any time."""
 
@@ -65,6 +68,7 @@ class StateMemory:
         times: which of them are due.
         buckets: how far the limits of CAs are used.
         learnt: what CAs have told of their limits.
+        deferred: requests whose answer is fetched later.
         journal: notes the proofs that are presented.
         shared_accounts: those of servers on other machines, None where there are none.
         threads: those that must live until it is closed.
@@ -82,6 +86,7 @@ class StateMemory:
         self.times = RenewalTimes(self.plans)
         self.buckets = BucketRecords(database)
         self.learnt = LearntRecords(database)
+        self.deferred = DeferredRequests(database)
         self.pauses = PauseRecords(database)
         self.orders: OrderRecords | SharedOrders
         self.threads: tuple[HealthCheck, ...] = ()
@@ -142,6 +147,7 @@ class StateMemory:
             self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
             self.buckets.forget(int(self.clock.now().timestamp() * 1000))
             self.learnt.forget(self.clock.now())
+            self.deferred.forget(self.clock.now())
         try:
             self.chains.keep_up()
         except StateUnavailable as error:
@@ -189,6 +195,24 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
     except StateInUse as error:
         tell_in_use(error)
         return None
+
+
+def open_deferrals(
+    memory: StateMemory | None, issuances: Issuances, bus: Bus, is_stopping: Callable[[], bool]
+) -> Deferrals | None:
+    """Return what notes requests whose answer is fetched later, None where there is no state for that.
+
+    Args:
+        memory: the state.
+        issuances: turn requests into chains.
+        bus: told of what fails while nobody hears of it.
+        is_stopping: tells whether the server is stopping.
+    """
+    if memory is None:
+        return None
+    return Deferrals(
+        memory.deferred, memory.chains, issuances, bus, is_stopping=is_stopping, clock=memory.clock
+    )
 
 
 def accounting(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from acmems.app.accounts.running import Accounts
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
-from acmems.app.memory import attach_storages, open_memory
+from acmems.app.memory import attach_storages, open_deferrals, open_memory
 from acmems.app.plans import PlannedListener, planned
 from acmems.app.tuning import raise_file_limit
 from acmems.app.upkeep.threads import Upkeep
@@ -21,10 +21,11 @@ from acmems.exceptions import ConfigurationError
 from acmems.frontends.acts.contract import ActingParts
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.metrics.snapshot import Snapshot
-from acmems.frontends.sign import SignFrontEnd, SigningPolicy
+from acmems.frontends.sign import SignFrontEnd
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
@@ -142,7 +143,8 @@ class Server:
             clock=clock,
         )
         self.issuances = self.accounts.issuances
-        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock)
+        deferrals = open_deferrals(self._memory, self.issuances, self.bus, lambda: self._is_stopping)
+        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock, deferrals)
         self._signing = HttpService(
             front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
         )

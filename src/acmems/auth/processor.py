@@ -2,6 +2,7 @@
 
 The order of checks stands here and nowhere else: address and form of the header, then the body is read,
 then the HMAC over its bytes. Only after that does a parser see the body, so that strangers reach none.
+Whoever fetches an answer later sends no body: the HMAC is over the path, and the CSR is that of before.
 """
 
 from __future__ import annotations
@@ -164,7 +165,19 @@ class Processor:
             HttpRefusal, PayloadToLarge, PayloadInvalid: as `acceptable`.
         """
         body = self.rfile.read(self.admit())
-        blocks = self._accepting(body)
+        return self.grant_body(body, self.accepting(body))
+
+    def grant_body(self, body: bytes, blocks: Sequence[Block]) -> Grant:
+        """Read a CSR and return what is granted, and by which block.
+
+        Args:
+            body: the CSR, of this request or of one before.
+            blocks: those that accept the client.
+
+        Raises:
+            PolicyRefusal: none of them grants every name; the message tells the operator why.
+            PayloadInvalid: it is not one well-formed, acceptable CSR.
+        """
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
@@ -175,8 +188,12 @@ class Processor:
             refusals.append(f"block {block.name}: {refusal}")
         raise PolicyRefusal("; ".join(refusals))
 
-    def _accepting(self, body: bytes) -> list[Block]:
+    def accepting(self, body: bytes, covered: str = "body") -> list[Block]:
         """Return the blocks that accept the client; each of them is asked.
+
+        Args:
+            body: what an HMAC covers.
+            covered: what that is, for the operator.
 
         Raises:
             PolicyRefusal: none does.
@@ -194,14 +211,14 @@ class Processor:
             if block.may_accept(self.caller):
                 reasons += [f"block {block.name}: {each}" for each in objections if each != WRONG_HMAC]
         if not accepting:
-            raise PolicyRefusal("; ".join(reasons) or _wrong_hmac(body))
+            raise PolicyRefusal("; ".join(reasons) or _wrong_hmac(body, covered))
         return accepting
 
 
-def _wrong_hmac(body: bytes) -> str:
+def _wrong_hmac(body: bytes, covered: str) -> str:
     """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
-    reason = "the HMAC is not that of this body under a block's secret"
-    form = formats.recognise(body)
+    reason = f"the HMAC is not that of this {covered} under a block's secret"
+    form = formats.recognise(body) if covered == "body" else None
     return f"{reason}; the body is {form.name}: {form.remedy}" if form else reason
 
 

@@ -12,7 +12,7 @@ from acmems.auth import Authenticator, Processor
 from acmems.challenges import Http01
 from acmems.events import Bus
 from acmems.exceptions import AcmeException, HttpRefusal
-from acmems.frontends import http01, sign
+from acmems.frontends import delivery, http01, sign
 from acmems.frontends.problems import TOLD_IN_SUMS, failure_event, problem_response
 from acmems.issuing.issuance import Issuance
 from acmems.net.http.response import HttpResponse, phrase
@@ -143,17 +143,19 @@ class ACMEMgmtHandler(ACMEAbstractHandler):
         known = {"seconds": 0.0}
         try:
             sign.check_target(self.path, self.command)
-            accepted = sign.accepted_request(processor.grant(), processor, self.reference)
-            delivery = self.server.issuance.issue(accepted).result()
+            accepted = delivery.accepted_request(processor.grant(), processor, self.reference)
+            delivered = self.server.issuance.issue(accepted).result()
         except AcmeException as error:
             if not isinstance(error, TOLD_IN_SUMS):
-                event = failure_event(error, **known, **sign.known_of(processor, self.reference))
+                event = failure_event(error, **known, **delivery.known_of(processor, self.reference))
                 self.server.bus.emit(event)
             self.send_error_answer(error)
             return
-        response = sign.chain_response(
-            delivery.chain, accepted.storage, self.server.clock.now(), self.headers
+        now = self.server.clock.now()
+        outlook = self.server.issuance.outlook(delivered.chain, accepted.storage, now)
+        response = delivery.chain_response(delivered.chain, outlook, now, self.headers)
+        known_of_request = delivery.known_of(processor, self.reference)
+        self.server.bus.emit(
+            delivery.delivered_event(delivered, response.status, **known, **known_of_request)
         )
-        known_of_request = sign.known_of(processor, self.reference)
-        self.server.bus.emit(sign.delivered_event(delivery, response.status, **known, **known_of_request))
         self._send(response)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from acmems.auth import Block
 from acmems.exceptions import PolicyRefusal
-from acmems.frontends.sign import SigningPolicy
+from acmems.frontends.delivery import SigningPolicy
 from acmems.issuing.requests import AcceptedRequest
 from acmems.x509 import csr
 

@@ -65,7 +65,8 @@ _OURS: Mapping[type[AcmeException], str] = {
 }
 # Characters, also in the log: what a CA says of each of a hundred long names fits.
 _LONGEST_REASON = 80 * 1024
-_JSON_TYPES = ("application/problem+json", "application/json")
+JSON_TYPES = ("application/problem+json", "application/json")
+"""What clients accept that want to read answers with a program."""
 _RETRY_AFTER = {429: 600.0, 503: 30.0, 504: 10.0}  # seconds, where nobody said better
 
 
@@ -144,14 +145,25 @@ def problem_response(error: BaseException, reference: str, accept: str = "") -> 
         reference: names the request in the log.
         accept: the client's `Accept` header.
     """
-    status, reason = status_of(error), reason_of(error, reference)
     headers = dict(error.headers) if isinstance(error, HttpRefusal) else {}
     retry_after = retry_after_of(error)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
-    if any(kind in accept for kind in _JSON_TYPES):
-        problem = {"type": "about:blank", "title": phrase(status), "status": status, "detail": reason}
-        return HttpResponse(status, json.dumps(problem).encode(), "application/problem+json", headers)
+    return problem(status_of(error), reason_of(error, reference), headers, accept)
+
+
+def problem(status: int, reason: str, headers: Mapping[str, str], accept: str = "") -> HttpResponse:
+    """Return an answer that gives a reason: one line of text, or a problem document (RFC 9457).
+
+    Args:
+        status: the HTTP status.
+        reason: what the client is told, in one line.
+        headers: further header fields.
+        accept: the client's `Accept` header.
+    """
+    if any(kind in accept for kind in JSON_TYPES):
+        document = {"type": "about:blank", "title": phrase(status), "status": status, "detail": reason}
+        return HttpResponse(status, json.dumps(document).encode(), "application/problem+json", headers)
     return HttpResponse(status, f"{reason}\n".encode(), headers=headers)
 
 

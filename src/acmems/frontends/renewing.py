@@ -14,8 +14,8 @@ from acmems.exceptions import (
     PolicyRefusal,
     RateLimited,
 )
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.granting import granted_again
-from acmems.frontends.sign import SigningPolicy
 from acmems.issuers.acme.certificates.renewal_info import fetch
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.failover.issuances import Issuances

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from acmems.exceptions import AcmeException, PolicyRefusal
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.granting import granted_again
-from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.contract import ChainHistory
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.requests import AcceptedRequest, Delivery

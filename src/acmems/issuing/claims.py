@@ -52,9 +52,10 @@ class _WantedChain:
         except ValueError:
             return None
         accepted = self.accepted
-        is_fresh = chain.is_fresh(self.clock.now(), accepted.storage.renew_within)
+        now = self.clock.now()
+        is_fresh = chain.is_fresh(now, accepted.storage.renew_within)
         if (
-            self.times.is_overdue(chain.fingerprint)
+            self.times.is_overdue(chain.fingerprint, now)
             or not is_fresh
             or not matches(chain, accepted.request)
             or accepted.refusal(chain)

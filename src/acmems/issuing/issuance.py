@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
@@ -29,7 +30,7 @@ from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.pauses import Pauses
-from acmems.issuing.renewal.times import RenewalTimes
+from acmems.issuing.renewal.times import RenewalOutlook, RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import (
     RunningIssuance,
@@ -106,7 +107,7 @@ class Issuance:
         name: str = "issuance",
     ) -> None:
         self.name = name
-        times = RenewalTimes() if times is None else times
+        times = self._times = RenewalTimes() if times is None else times
         self._limits = limits
         self._history = history
         self.subject: SubjectPolicy = subject
@@ -232,6 +233,10 @@ class Issuance:
     def key(self, request: CertificateRequest) -> IssuanceKey:
         """Return what makes requests the same as this one."""
         return IssuanceKey(self.identity, request.identifiers, request.key_digest, request.must_staple)
+
+    def outlook(self, chain: Chain, storage: Storage, now: datetime.datetime) -> RenewalOutlook:
+        """Return when a chain is to be renewed that is delivered from a storage, at some time (aware)."""
+        return self._times.outlook(chain, storage, now)
 
     def save_kept(self) -> None:
         """Try again to store the chains that could not be stored; called from time to time."""

@@ -13,6 +13,23 @@ _PAGE = 1000  # rows that are read at a time
 
 
 @dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What is planned for a chain.
+
+    Args:
+        due: when it is to be renewed (aware).
+        is_told: whether that is in the time that its CA has told.
+        failures: how often in a row that has failed.
+        reason: why the last try has failed, or was not made; None where none was.
+    """
+
+    due: datetime.datetime
+    is_told: bool
+    failures: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateSummary:
     """What is known of a chain without reading it; all times are aware.
 
@@ -32,6 +49,7 @@ class CertificateSummary:
         last_asked: when a client got it last.
         asked_by: that client.
         order_url: the order by which another one is being obtained, None where there is none.
+        plan: when it is to be renewed, None where that is not planned.
     """
 
     fingerprint: str
@@ -49,6 +67,7 @@ class CertificateSummary:
     last_asked: datetime.datetime | None
     asked_by: str | None
     order_url: str | None
+    plan: PlanSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,11 @@ class LastingPause:
 
 
 _SUMMARY = """
-    SELECT fingerprint, identity, directory, names, block, storage, serial, not_before, not_after, superseded,
-        revoked, reason, last_asked, asked_by,
-        (SELECT url FROM orders WHERE orders.identity = chains.identity)
-    FROM chains WHERE
+    SELECT chains.fingerprint, identity, chains.directory, names, block, storage, serial, not_before,
+        not_after, superseded, revoked, chains.reason, last_asked, asked_by,
+        (SELECT url FROM orders WHERE orders.identity = chains.identity),
+        due, CASE WHEN starts IS NULL THEN 0 ELSE 1 END, failures, renewals.reason
+    FROM chains LEFT JOIN renewals ON renewals.fingerprint = chains.fingerprint WHERE
 """
 _ORDER = "SELECT identity, csr, block, begun, url, expires FROM orders WHERE"
 _IS_WITHOUT_CHAIN = """
@@ -123,7 +143,7 @@ class StateOverview:
             block: of this auth block only.
             before: those only that end at this time (aware) or before it.
         """
-        conditions = ["not_after >= ? AND (not_after > ? OR fingerprint > ?)"]
+        conditions = ["not_after >= ? AND (not_after > ? OR chains.fingerprint > ?)"]
         values: list[Value] = []
         if not superseded:
             conditions.append("superseded IS NULL")
@@ -133,7 +153,9 @@ class StateOverview:
         if before is not None:
             conditions.append("not_after <= ?")
             values.append(int(before.timestamp()))
-        statement = f"{_SUMMARY} {' AND '.join(conditions)} ORDER BY not_after, fingerprint LIMIT {_PAGE}"
+        statement = (
+            f"{_SUMMARY} {' AND '.join(conditions)} ORDER BY not_after, chains.fingerprint LIMIT {_PAGE}"
+        )
         end, last = -1, ""
         while page := self._rows(statement, end, end, last, *values):
             yield from map(_summary, page)
@@ -144,7 +166,7 @@ class StateOverview:
     def history(self, identity: str) -> list[CertificateSummary]:
         """Return the certificates of an identity, newest first."""
         rows = self._rows(
-            f"{_SUMMARY} identity = ? ORDER BY issued DESC, not_after DESC, fingerprint", identity
+            f"{_SUMMARY} identity = ? ORDER BY issued DESC, not_after DESC, chains.fingerprint", identity
         )
         return [_summary(row) for row in rows]
 
@@ -175,12 +197,14 @@ class StateOverview:
 
 
 def _summary(row: Sequence[Any]) -> CertificateSummary:
-    fingerprint, identity, directory, names, block, storage, serial, *times, reason, last, by, order = row
+    *said, due, is_told, failures, failure = row
+    fingerprint, identity, directory, names, block, storage, serial, *times, reason, last, by, order = said
     not_before, not_after, superseded, revoked = times
+    plan = None if due is None else PlanSummary(_time(due), bool(is_told), failures, failure)
     return CertificateSummary(
         *(fingerprint, identity, directory, tuple(names.split("\n")), block, storage, serial),
         *(_time(not_before), _time(not_after), _time_if(superseded), _time_if(revoked), reason),
-        *(_time_if(last), by, order),
+        *(_time_if(last), by, order, plan),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from acmems.events import (
     AdministeredEvent,
+    DeferredEvent,
     DeliveredEvent,
     Event,
     FailedEvent,
@@ -63,6 +64,7 @@ TOLD: Mapping[type[Event], Callable[[Any], _Told]] = {
     RefusedEvent: lambda event: (event.status, None, event.reason[:_LONGEST_REASON]),
     IssuedEvent: lambda _: (None, None, None),
     NotIssuedEvent: lambda event: (None, None, event.reason[:_LONGEST_REASON]),
+    DeferredEvent: lambda event: (event.status, None, None),
     DeliveredEvent: lambda event: (event.status, event.source, None),
     AdministeredEvent: lambda event: (None, event.outcome, _told_of_act(event)),
     FailedEvent: lambda event: (event.status, event.stage, event.reason[:_LONGEST_REASON]),

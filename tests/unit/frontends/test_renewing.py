@@ -15,9 +15,9 @@ from tests.issuing import IDENTITY, House
 from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.renewing import AheadRenewal
-from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.renewal.planner import NotRenewable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase

@@ -14,9 +14,9 @@ from tests.issuing import IDENTITY, House
 from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.resumption import Resumption
-from acmems.frontends.sign import SigningPolicy
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from concurrent.futures import Future
 
 import pytest
@@ -12,10 +13,14 @@ from tests.listening import Bench, Client
 from acmems.auth import Authenticator
 from acmems.events import Bus, DeliveredEvent, Event
 from acmems.exceptions import CAUnavailable
-from acmems.frontends.sign import SignFrontEnd, SigningPolicy
+from acmems.frontends.delivery import SigningPolicy
+from acmems.frontends.sign import SignFrontEnd
+from acmems.issuing.renewal.times import RenewalOutlook, RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import HttpService
 from acmems.net.http.connection import HttpConnection
+from acmems.storages import Storage
+from acmems.x509.chain import Chain
 
 REQUEST = make_request("www.example.org")
 CHAIN = make_chain(REQUEST)
@@ -31,6 +36,12 @@ class Waiting:
     def issue(self, _: AcceptedRequest) -> Future[Delivery]:
         self.futures.append(Future())
         return self.futures[-1]
+
+    def identities(self, _: AcceptedRequest) -> dict[str, str]:
+        raise NotImplementedError
+
+    def outlook(self, chain: Chain, storage: Storage, now: datetime.datetime) -> RenewalOutlook:
+        return RenewalTimes().outlook(chain, storage, now)
 
 
 class House:

@@ -49,5 +49,5 @@ def test_what_is_due_by_the_word_of_the_ca(plans: RenewalRecords) -> None:
     """A plan by the lifetime alone is not among it, and a failure that is tried again later is."""
     failed = dataclasses.replace(plan("a", 1), next_try=NOW + 9 * DAY, failures=1)
     plans.put([failed, plan("b", 2), plan("c", 1, is_told=False), plan("d", 9)], soon=True).result(20)
-    assert plans.due(NOW + 3 * DAY, 9) == ["a", "b"]
-    assert plans.due(NOW + 3 * DAY, 1) == ["a"]
+    assert plans.due(NOW + 3 * DAY, 9) == [("a", NOW + DAY), ("b", NOW + 2 * DAY)]
+    assert plans.due(NOW + 3 * DAY, 1) == [("a", NOW + DAY)]

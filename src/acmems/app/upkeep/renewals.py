@@ -10,8 +10,8 @@ from acmems.app.accounts.running import Accounts
 from acmems.app.memory import StateMemory
 from acmems.config import Configuration
 from acmems.exceptions import CAUnavailable
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.renewing import AheadRenewal, RenewalQuestions
-from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
 from acmems.state.chains import ChainRecord
 from acmems.system.threads import PeriodicThread

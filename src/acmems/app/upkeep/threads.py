@@ -9,8 +9,8 @@ from acmems.app.memory import StateMemory
 from acmems.app.upkeep.renewals import RenewalUpkeep
 from acmems.config import Configuration
 from acmems.events import Bus
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.resumption import Resumption
-from acmems.frontends.sign import SigningPolicy
 from acmems.logs.events import EventLog
 from acmems.system.clock import Clock
 from acmems.system.threads import PeriodicThread

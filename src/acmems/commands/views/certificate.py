@@ -110,7 +110,6 @@ def _document(shown: ShownCertificate) -> dict[str, Any]:
         "window_start": plan and rfc3339(plan.starts),
         "window_end": plan and rfc3339(plan.ends),
         "explanation": plan and plan.explanation,
-        "renewal_failure": plan and plan.reason,
         "history": [each.document() for each in shown.history],
         "pauses": [each.document() for each in shown.pauses],
         "events": [events.document(each) for each in shown.events],

@@ -32,6 +32,9 @@ COLUMNS = (
 )
 """What the table has."""
 
+_UNRENEWED = ("due", "failing", "overdue", "expired")
+"""The states of which the table says why nothing has changed."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what this command takes beside configuration files."""
@@ -104,7 +107,8 @@ def _row(standing: CertificateStanding, now: datetime.datetime) -> Row:
             _distance_cell(standing.due, now),
             _distance_cell(asked, now),
             standing.state_cell,
-        )
+        ),
+        standing.renewal_failure if standing.state in _UNRENEWED else None,
     )
 
 

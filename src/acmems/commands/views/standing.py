@@ -12,16 +12,21 @@ from acmems.commands.tables import Cell, cell
 from acmems.commands.views.documents import rfc3339
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException
+from acmems.issuing.renewal.due import OVERDUE, effective, overdue_share
 from acmems.state.overview import CertificateSummary, UnfinishedOrder
 from acmems.system.terminal import Colour
 from acmems.x509 import csr
 from acmems.x509.chain import renewal_time
 
-CertificateState = Literal["valid", "due", "expired", "revoked", "superseded", "ordered", "none"]
+CertificateState = Literal[
+    "fresh", "due", "failing", "overdue", "expired", "revoked", "superseded", "ordered", "none"
+]
 
 _COLOURS: Mapping[CertificateState, Colour] = {
-    "valid": Colour.GREEN,
+    "fresh": Colour.GREEN,
     "due": Colour.YELLOW,
+    "failing": Colour.YELLOW,
+    "overdue": Colour.RED,
     "expired": Colour.RED,
     "revoked": Colour.RED,
     "superseded": Colour.DIM,
@@ -63,9 +68,14 @@ class CertificateStanding:
             config: knows when its storage has it renewed.
             now: the time (aware).
         """
-        storage = config.storages.get(certificate.storage or "")
+        storage, plan = config.storages.get(certificate.storage or ""), certificate.plan
         within = None if storage is None else storage.renew_within
-        due = renewal_time(certificate.not_before, certificate.not_after, within)
+        due = effective(
+            renewal_time(certificate.not_before, certificate.not_after, within),
+            None if plan is None else plan.due,
+            is_told=plan is not None and plan.is_told,
+            is_ahead=storage is not None and storage.renews_ahead,
+        )
         return cls(
             names=certificate.names,
             state=_state(certificate, due, now),
@@ -99,6 +109,12 @@ class CertificateStanding:
         return cell(f"{self.state}, ordering" if is_renewed else self.state, _COLOURS[self.state])
 
     @property
+    def renewal_failure(self) -> str | None:
+        """Why the last try to renew it ahead has failed, or was not made; None where none was."""
+        plan = None if self.certificate is None else self.certificate.plan
+        return None if plan is None else plan.reason
+
+    @property
     def issuer_host(self) -> str:
         """The host of the CA."""
         return urlsplit(self.issuer).netloc
@@ -123,6 +139,7 @@ class CertificateStanding:
             "revoked": None if known is None else rfc3339(known.revoked),
             "reason": known and known.reason,
             "order": self.order_url,
+            "renewal_failure": self.renewal_failure,
         }
 
 
@@ -143,7 +160,11 @@ def _state(
         return "superseded"
     if now > certificate.not_after:
         return "expired"
-    return "due" if now >= due else "valid"
+    if now < due:
+        return "fresh"
+    if overdue_share(due.timestamp(), certificate.not_after.timestamp(), now.timestamp()) >= OVERDUE:
+        return "overdue"
+    return "failing" if certificate.plan is not None and certificate.plan.failures else "due"
 
 
 def issuer_at(config: Configuration, url: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from acmems.events import Bus
 from acmems.exceptions import ActFailed
-from acmems.frontends.sign import SigningPolicy
+from acmems.frontends.delivery import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance

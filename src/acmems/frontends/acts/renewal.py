@@ -8,8 +8,8 @@ from typing import Any
 from acmems.exceptions import ActFailed, PolicyRefusal
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.finding import find_current
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.granting import granted_again
-from acmems.frontends.sign import SigningPolicy
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
 from acmems.x509 import csr

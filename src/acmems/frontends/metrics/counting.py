@@ -21,6 +21,7 @@ _GRANTED: Final[tuple[RequestOutcome, ...]] = (
     "issued",
     "joined",
     "stale",
+    "deferred",
     "unproved",
     "limited",
     "failed",

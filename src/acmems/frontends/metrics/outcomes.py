@@ -8,11 +8,20 @@ from http import HTTPStatus
 from typing import Literal
 
 from acmems import exceptions
-from acmems.events import AnsweredEvent, DeliveredEvent, Event, FailedEvent, RefusedEvent, Source
+from acmems.events import (
+    AnsweredEvent,
+    DeferredEvent,
+    DeliveredEvent,
+    Event,
+    FailedEvent,
+    RefusedEvent,
+    Source,
+)
 from acmems.exceptions import AcmeException
 
 RequestOutcome = Literal[
     Source,  # a chain was sent
+    "deferred",  # the chain is to be fetched later
     "answered",  # something other than a chain was sent, such as the answer to a challenge
     "refused",  # no auth block accepts it
     "not-found",  # there is nothing at this path
@@ -89,6 +98,8 @@ def request_outcome(event: Event) -> RequestOutcome | None:
     """Return how the request ended that an event tells of, None where it tells of something else."""
     if isinstance(event, DeliveredEvent):
         return event.source
+    if isinstance(event, DeferredEvent):
+        return "deferred"
     if isinstance(event, RefusedEvent | AnsweredEvent) or (
         isinstance(event, FailedEvent) and event.stage == "request"
     ):

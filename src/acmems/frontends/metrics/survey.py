@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self, get_args
 
 from acmems.auth import Block
-from acmems.exceptions import StorageUnavailable
+from acmems.exceptions import StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics.monitored import Monitored
+from acmems.frontends.metrics.planned import PlannedTimes, number_of
+from acmems.issuing.renewal.due import OVERDUE, effective, overdue_share
+from acmems.state.chains.renewals import RenewalRecords
 from acmems.storages import Enumerable, Storage
 from acmems.system.clock import Clock
 from acmems.system.threads import PeriodicThread
@@ -29,8 +32,6 @@ CertificateState = Literal["fresh", "due", "overdue", "expired"]
 
 LOOK_SECONDS = 15.0
 """Seconds between two looks, if they take little time."""
-OVERDUE = 0.5
-"""A certificate is overdue when this share of the time from its renewal's being due to its end is over."""
 FORGOTTEN = 2.0
 """And it is not counted any more when, after its end, as much time as that has passed."""
 
@@ -40,7 +41,7 @@ _SLICE = 32  # chains, after which it may rest
 _WORTH_A_REST = 0.005  # seconds; as long as Python lets a thread run that others wait for
 
 
-_FORM = struct.Struct("<qiqqq")
+_FORM = struct.Struct("<qiqqqQ?")
 
 
 class _Known(NamedTuple):
@@ -51,8 +52,10 @@ class _Known(NamedTuple):
         block: the number of the first auth block that grants it; below zero: there is none, or it is no
             chain.
         names: a number for its set of names.
-        due: when its renewal is, in seconds since 1970.
+        due: when its renewal is, by its lifetime, in seconds since 1970.
         end: when it expires, in the same.
+        chain: its `number_of`.
+        is_ahead: whether its storage has it renewed before somebody asks.
     """
 
     version: int
@@ -60,6 +63,8 @@ class _Known(NamedTuple):
     names: int = 0
     due: int = 0
     end: int = 0
+    chain: int = 0
+    is_ahead: bool = False
 
     def packed(self) -> bytes:
         """Return it as bytes."""
@@ -96,7 +101,7 @@ class BlockCertificates:
             end: when it expires.
             now: the time.
         """
-        over = (now - due) / max(1.0, end - due)
+        over = overdue_share(due, end, now)
         if over >= FORGOTTEN:
             return
         self.states[_state(over)] += 1
@@ -175,14 +180,28 @@ class CertificateSurvey:
                 if not pace.step():
                     return pace.worked
         self._known = seen
+        planned = self._planned(pace)
         now = self._clock.now()
         found = {name: BlockCertificates() for name in newest}
         for name, kept in newest.items():
             for known in map(_Known.unpacked, kept.values()):
-                found[name].add(known.due, known.end, now.timestamp())
+                found[name].add(_due(known, planned), known.end, now.timestamp())
                 pace.step()
         self.blocks, self.ended = found, now
         return pace.end()
+
+    def _planned(self, pace: _Pace) -> PlannedTimes:
+        """Return when chains are planned to be renewed; since the last look, CAs may have moved that."""
+        planned = PlannedTimes()
+        if self._monitored.state is not None:
+            try:
+                for fingerprint, due, is_told in RenewalRecords(self._monitored.state).planned():
+                    planned.add(fingerprint, due, is_told)
+                    if not pace.step():
+                        break
+            except StateUnavailable as error:
+                logger.debug("certificates are counted by their lifetimes: %s", error)
+        return planned
 
     def _look_through(self, storage: Storage) -> Iterator[tuple[int, bytes]]:
         """Yield what is known of each chain of a storage; read those that are new."""
@@ -210,8 +229,17 @@ class CertificateSurvey:
                 if block.storage is storage and all(map(block.grants, chain.identifiers)):
                     due = int(chain.renewal_time(storage.renew_within).timestamp())
                     end = int(chain.not_after.timestamp())
-                    return _Known(version, number, hash(chain.identifiers), due, end)
+                    names, name = hash(chain.identifiers), number_of(chain.fingerprint)
+                    return _Known(version, number, names, due, end, name, storage.renews_ahead)
         return _Known(version)
+
+
+def _due(known: _Known, planned: PlannedTimes) -> int:
+    """Return when a chain is renewed: by its plan where that counts, else by its lifetime."""
+    plan = planned.of(known.chain)
+    if plan is None:
+        return known.due
+    return effective(known.due, plan.due, is_told=plan.is_told, is_ahead=known.is_ahead)
 
 
 class _Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,10 @@ from acmems.exceptions import AcmeException, CAUnavailable
 from acmems.issuing.contract import Workload, refuse_key_of_account
 from acmems.issuing.failover.skipping import in_one, may_go_elsewhere
 from acmems.issuing.issuance import Issuance
+from acmems.issuing.renewal.times import RenewalOutlook
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.issuing.running import stopping
+from acmems.storages import Storage
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
 from acmems.x509.chain import Chain
@@ -98,6 +101,15 @@ class Issuances:
         """
         chains = (self._by_name[name].fresh(accepted) for name in accepted.issuers)
         return next((chain for chain in chains if chain is not None), None)
+
+    @property
+    def first(self) -> Issuance:
+        """That of the account without a name, or of the only one."""
+        return next(iter(self))
+
+    def outlook(self, chain: Chain, storage: Storage, now: datetime.datetime) -> RenewalOutlook:
+        """Return when a chain is to be renewed, whichever account has it from its CA."""
+        return self.first.outlook(chain, storage, now)
 
     @property
     def workload(self) -> Workload:

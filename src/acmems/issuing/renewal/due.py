@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from typing import TypeVar
+
+Time = TypeVar("Time", datetime.datetime, int)
 
 LEAST_ASKING = datetime.timedelta(minutes=1)
 """No CA is asked about a certificate again earlier, whatever it says (RFC 9773 section 4.3.2)."""
@@ -11,6 +14,9 @@ MOST_ASKING = datetime.timedelta(days=1)
 """A CA is asked about each certificate at least as often: it may have to revoke that."""
 USUAL_ASKING = datetime.timedelta(hours=6)
 """Where a CA does not say when to ask again."""
+
+OVERDUE = 0.5
+"""A chain is overdue when this share of the time from its renewal's being due to its end is over."""
 
 _SHORT_LIVED = datetime.timedelta(days=10)
 _JITTER = 20
@@ -79,6 +85,31 @@ def moved(before: Window | None, due: datetime.datetime, now: Window, share: flo
         share: as for `Window.moment`, for a window that is another.
     """
     return due if before == now and now.has(due) else now.moment(share)
+
+
+def effective(by_lifetime: Time, planned: Time | None, *, is_told: bool, is_ahead: bool) -> Time:
+    """Return when a chain is renewed, as a time of whatever type is given.
+
+    Args:
+        by_lifetime: when its lifetime, or its storage, says so: then whoever asks gets another one.
+        planned: when that is planned, None where there is no plan.
+        is_told: whether its CA has told when it wants that, so that the plan counts for whoever asks.
+        is_ahead: whether it is renewed before somebody asks, as planned.
+    """
+    return by_lifetime if planned is None or not (is_told or is_ahead) else planned
+
+
+def overdue_share(due: float, end: float, now: float) -> float:
+    """Return which share is over of the time from a renewal's being due to the end of the chain.
+
+    It is below 0 before, and 1 at the end.
+
+    Args:
+        due: when it is due, in seconds since 1970.
+        end: when the chain expires.
+        now: the time.
+    """
+    return (now - due) / max(1.0, end - due)
 
 
 def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:

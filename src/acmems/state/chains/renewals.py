@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,7 @@ class ComingRenewal:
     names: tuple[str, ...]
 
 
+_PAGE = 1000  # plans that are read at a time
 _MOST_COMING = 200_000  # that are looked at; of more, those that come first
 _COMING = """
     SELECT renewals.next_try, chains.names FROM renewals
@@ -130,20 +131,38 @@ class RenewalRecords:
         """
         return self._select(f"{_SELECT} WHERE next_try <= ? ORDER BY next_try LIMIT ?", _seconds(now), most)
 
-    def due(self, now: datetime.datetime, most: int) -> list[str]:
-        """Return the fingerprints of chains that are due by the word of their CA, the most overdue first.
+    def due(self, until: datetime.datetime, most: int) -> list[tuple[str, datetime.datetime]]:
+        """Return the chains that are due until some time by the word of their CA, the most overdue first.
+
+        Each is its fingerprint, and when it is due.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
         statement = (
-            "SELECT fingerprint FROM renewals WHERE due <= ? AND starts IS NOT NULL ORDER BY due LIMIT ?"
+            "SELECT fingerprint, due FROM renewals WHERE due <= ? AND starts IS NOT NULL ORDER BY due LIMIT ?"
         )
-        return self._database.read(
-            lambda transaction: [
-                row[0] for row in transaction.execute(statement, (_seconds(now), most)).fetchall()
-            ]
+        rows: list[tuple[str, int]] = self._database.read(
+            lambda transaction: transaction.execute(statement, (_seconds(until), most)).fetchall()
         )
+        return [(name, datetime.datetime.fromtimestamp(due, datetime.UTC)) for name, due in rows]
+
+    def planned(self) -> Iterator[tuple[str, datetime.datetime, bool]]:
+        """Yield all chains that have plans, by their fingerprints; what changes meanwhile may be missed.
+
+        Each is its fingerprint, when it is due, and whether that is by the word of its CA.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        statement = (
+            "SELECT fingerprint, due, CASE WHEN starts IS NULL THEN 0 ELSE 1 END FROM renewals "
+            "WHERE fingerprint > ? ORDER BY fingerprint LIMIT ?"
+        )
+        last = ""
+        while page := self._page(statement, last):
+            for last, due, is_told in page:
+                yield last, datetime.datetime.fromtimestamp(due, datetime.UTC), bool(is_told)
 
     def coming(self, directory: str, now: datetime.datetime, until: datetime.datetime) -> list[ComingRenewal]:
         """Return the renewals until some time that a CA may count, first ones first.
@@ -216,6 +235,11 @@ class RenewalRecords:
             transaction.execute("DELETE FROM renewals WHERE fingerprint = ?", (fingerprint,))
 
         return self._database.write(change, soon=False)
+
+    def _page(self, statement: str, last: str) -> list[Any]:
+        return self._database.read(
+            lambda transaction: transaction.execute(statement, (last, _PAGE)).fetchall()
+        )
 
     def _select(self, statement: str, *row: Value) -> list[RenewalRecord]:
         return self._database.read(

@@ -194,11 +194,32 @@ _LEARNT_LIMITS = """
     ALTER TABLE buckets ADD COLUMN client TEXT -- that took the last place
 """
 
+_REQUESTS = """
+    CREATE TABLE requests (         -- whose clients fetch the answer later
+        id TEXT PRIMARY KEY,        -- random, in its URL
+        identity TEXT NOT NULL,     -- as in orders
+        block TEXT NOT NULL,
+        client TEXT NOT NULL,       -- whose share of all requests it takes
+        csr {octets} NOT NULL,
+        begun BIGINT NOT NULL,
+        expires BIGINT NOT NULL,    -- when it is forgotten
+        fingerprint TEXT,           -- of the chain that was the answer
+        status BIGINT,              -- HTTP, where the answer is an error
+        reason TEXT,                -- of the error
+        retry_at BIGINT
+    );
+    CREATE UNIQUE INDEX requests_identity ON requests (identity, block);
+    CREATE INDEX requests_client ON requests (client);
+    CREATE INDEX requests_end ON requests (expires);
+    CREATE INDEX requests_begun ON requests (begun)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
     f"{_BUCKETS};{_RENEWALS}",
     _LEARNT_LIMITS,
+    _REQUESTS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

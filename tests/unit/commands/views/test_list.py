@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.viewing import DAY, DIRECTORY, StateToLookAt
 
 from acmems.commands import main as cli
 from acmems.commands.views.documents import rfc3339
-from acmems.state.chains import ChainRecords
+from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 
 
 def test_how_certificates_stand(state: StateToLookAt) -> None:
     """Each has its state, and the soonest end comes first; what is ordered for the first time leads."""
-    state.keep("valid", "valid.example.org", days=80)
+    state.keep("fresh", "fresh.example.org", days=80)
     state.keep("due", "due.example.org", days=20)
     state.place("due", "due.example.org")
     state.keep("expired", "expired.example.org", days=-2)
@@ -25,7 +27,7 @@ def test_how_certificates_stand(state: StateToLookAt) -> None:
         ("new.example.org", "ordered"),
         ("expired.example.org", "expired"),
         ("due.example.org", "due, ordering"),
-        ("valid.example.org", "valid"),
+        ("fresh.example.org", "fresh"),
         ("revoked.example.org", "revoked"),
     ]
 
@@ -46,7 +48,7 @@ def test_a_whole_line(state: StateToLookAt) -> None:
             rfc3339(record.not_after),
             rfc3339(record.not_after - 30 * DAY),
             rfc3339(state.now),
-            "valid",
+            "fresh",
         ]
     ]
 
@@ -61,7 +63,7 @@ def test_the_document(state: StateToLookAt) -> None:
     assert list(ordered) == list(kept)
     assert kept == {
         "names": ["a.example.org"],
-        "state": "valid",
+        "state": "fresh",
         "block": "web",
         "issuer": DIRECTORY,
         "storage": "disk",
@@ -76,6 +78,7 @@ def test_the_document(state: StateToLookAt) -> None:
         "revoked": None,
         "reason": None,
         "order": None,
+        "renewal_failure": None,
     }
     assert {name: value for name, value in ordered.items() if value is not None} == {
         "names": ["new.example.org"],
@@ -86,13 +89,76 @@ def test_the_document(state: StateToLookAt) -> None:
     }
 
 
+class TestPlans:
+    """A plan counts where the CA has told when it wants the renewal, or where chains are renewed ahead."""
+
+    def plan(self, state: StateToLookAt, due: int, **known: Any) -> ChainRecord:
+        """Keep a chain of 90 days that has 60 left, and a plan that is due in some days."""
+        record = state.keep("one", "a.example.org", days=60)
+        at = state.now + due * DAY
+        plan = RenewalRecord(
+            fingerprint=record.fingerprint,
+            directory=DIRECTORY,
+            ends_at=record.not_after,
+            due=at,
+            next_question=at,
+            next_try=at,
+            **known,
+        )
+        RenewalRecords(state.database).put([plan], soon=True).result()
+        return record
+
+    def told(self, state: StateToLookAt) -> tuple[str, str]:
+        ((_, _, _, _, due, _, word, *_),) = state.fields("list")
+        return due, word
+
+    @pytest.mark.parametrize(
+        ("due", "word"), [(70, "fresh"), (1, "fresh"), (-1, "due"), (-59, "due"), (-61, "overdue")]
+    )
+    def test_by_the_word_of_the_ca(self, state: StateToLookAt, due: int, word: str) -> None:
+        """Earlier or later than by the lifetime."""
+        at = state.now + due * DAY
+        self.plan(state, due, starts=at, ends=at + DAY)
+        assert self.told(state) == (rfc3339(at), word)
+
+    def test_without_it(self, state: StateToLookAt) -> None:
+        """Whoever asks gets another one by the lifetime."""
+        record = self.plan(state, -1)
+        assert self.told(state) == (rfc3339(record.not_after - 30 * DAY), "fresh")
+
+    def test_ahead(self, state: StateToLookAt) -> None:
+        """There it is renewed as planned, whoever has planned it."""
+        text = state.config.read_text().replace("type = file", "type = file\nrenew = ahead")
+        state.config.write_text(text)
+        self.plan(state, -1)
+        assert self.told(state) == (rfc3339(state.now - DAY), "due")
+
+    @pytest.mark.parametrize(("due", "word"), [(-1, "failing"), (-61, "overdue"), (5, "fresh")])
+    def test_a_renewal_that_fails(self, state: StateToLookAt, due: int, word: str) -> None:
+        """It is said why, as long as it is due."""
+        at = state.now + due * DAY
+        self.plan(state, due, starts=at, ends=at + DAY, failures=3, reason="the CA is away")
+        (fields,) = state.fields("list")
+        assert fields[6] == word
+        assert fields[7:] == (["the CA is away"] if due < 0 else [])
+        _, document = state.document("list")
+        assert document["certificates"][0]["renewal_failure"] == "the CA is away"
+
+    def test_a_renewal_that_is_not_made(self, state: StateToLookAt) -> None:
+        """Nobody has asked for it, say: that is no failure, but a reason."""
+        at = state.now - DAY
+        self.plan(state, -1, starts=at, ends=at + DAY, reason="nobody has asked")
+        (fields,) = state.fields("list")
+        assert fields[6:] == ["due", "nobody has asked"]
+
+
 def test_renewal_is_due_as_its_storage_says(state: StateToLookAt) -> None:
     """`renew-within` of the storage counts."""
     text = state.config.read_text().replace("type = file", "type = file\nrenew-within = 7")
     state.config.write_text(text)
     record = state.keep("one", "a.example.org", days=20)
     ((*_, due, _, word),) = state.fields("list")
-    assert (due, word) == (rfc3339(record.not_after - 7 * DAY), "valid")
+    assert (due, word) == (rfc3339(record.not_after - 7 * DAY), "fresh")
 
 
 @pytest.mark.parametrize(

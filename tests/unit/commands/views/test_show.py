@@ -34,7 +34,7 @@ def test_a_certificate(state: StateToLookAt) -> None:
     record = state.keep("one", "a.example.org", days=60, client="192.0.2.7", reference="9f3a")
     told = facts(state, "a.example.org")
     assert told["names"] == "a.example.org"
-    assert (told["state"], told["block"], told["issuer"]) == ("valid", "web", DIRECTORY)
+    assert (told["state"], told["block"], told["issuer"]) == ("fresh", "web", DIRECTORY)
     assert (told["issued by"], told["key"]) == ("CN=a CA", "EC secp256r1")
     assert (told["serial"], told["fingerprint"]) == (record.serial, record.fingerprint)
     assert (told["not after"], told["storage"]) == (rfc3339(record.not_after), "disk")
@@ -102,7 +102,7 @@ def test_an_open_order(state: StateToLookAt) -> None:
     told = facts(state, "new.example.org")
     assert (told["names"], told["state"], told["open order"]) == ("new.example.org", "ordered", url)
     assert told["expires"] == rfc3339(state.now + DAY)
-    state.keep("old", "old.example.org", days=10)
+    state.keep("old", "old.example.org", days=20)
     url = state.place("old", "old.example.org")
     told = facts(state, "old.example.org")
     assert (told["state"], told["open order"]) == ("due, ordering", url)

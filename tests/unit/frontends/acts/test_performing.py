@@ -21,7 +21,7 @@ from acmems.exceptions import ActFailed, CAProblem, CAUnavailable, RateLimited
 from acmems.frontends.acts import performing
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.performing import Performer
-from acmems.frontends.sign import SigningPolicy
+from acmems.frontends.delivery import SigningPolicy
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.issuance import Issuance
 from acmems.state.chains import ChainRecord, ChainRecords

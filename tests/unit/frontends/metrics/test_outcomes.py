@@ -12,6 +12,7 @@ import pytest
 from acmems import exceptions
 from acmems.events import (
     AnsweredEvent,
+    DeferredEvent,
     DeliveredEvent,
     Event,
     FailedEvent,
@@ -101,10 +102,17 @@ def test_chains(source: Source) -> None:
     assert request_outcome(DeliveredEvent(status=200, source=source, seconds=1.0, **KNOWN)) == source
 
 
+def test_what_is_fetched_later() -> None:
+    """A promise is counted as one; what comes of it is counted when it is fetched."""
+    assert request_outcome(DeferredEvent(status=202, **KNOWN)) == "deferred"
+    assert request_outcome(AnsweredEvent(status=202, **KNOWN)) == "answered"
+
+
 @pytest.mark.parametrize(
     "event",
     [
         RequestedEvent(**KNOWN),
+        FailedEvent(stage="deferred", status=421, reason="no route", **KNOWN),
         FailedEvent(stage="store", status=200, reason="full", **KNOWN),
         FailedEvent(stage="renew", status=200, reason="down", **KNOWN),
     ],
