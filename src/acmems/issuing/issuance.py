@@ -11,11 +11,7 @@ from typing import Any
 
 from acmems.challenges import Validator
 from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
-from acmems.exceptions import (
-    AcmeException,
-    CertificateUnusable,
-    ClocksDiffer,
-)
+from acmems.exceptions import AcmeException, CertificateUnusable, ClocksDiffer
 from acmems.issuers.breaker import CircuitBreaker
 from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import (
@@ -38,6 +34,7 @@ from acmems.issuing.running import (
     hung_up,
     late,
     not_begun,
+    not_valid,
     queue_full,
     stopping,
     tell,
@@ -48,7 +45,7 @@ from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.shares import FairQueue
 from acmems.system.steps import OWNER, Steps, pause
-from acmems.x509.chain import LONG_PAUSE, Chain, read_issued
+from acmems.x509.chain import Chain, read_issued
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.leaf import SubjectPolicy
 
@@ -450,11 +447,7 @@ class Issuance:
         """Warn of a new chain that is not valid by this server's clock, and do not order it anew at once."""
         now = self.clock.now()
         if not chain.is_valid(now):
-            error = CertificateUnusable(
-                f"the CA issued a certificate that is valid from {chain.not_before} to {chain.not_after}, "
-                f"and by this server's clock it is {now:%Y-%m-%d %H:%M:%S} UTC: one of the clocks is wrong",
-                retry_after=LONG_PAUSE,
-            )
+            error = not_valid(chain, now)
             logger.warning("%s; the certificate is delivered all the same", error)
             self.pauses.note(accepted, error)
 

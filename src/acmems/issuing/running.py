@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from acmems.exceptions import CAUnavailable, ClientGone, DeadlinePassed, QueueFull
+from acmems.exceptions import CAUnavailable, CertificateUnusable, ClientGone, DeadlinePassed, QueueFull
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.storages import Storage
 from acmems.system.clock import Deadline
 from acmems.system.shares import Share
 from acmems.system.steps import Signal
+from acmems.x509.chain import LONG_PAUSE, Chain
 
 _CROWD = 256
 """Clients that may wait for one issuance until it is looked who of them has hung up."""
@@ -151,3 +153,17 @@ def queue_full() -> QueueFull:
     """Return what a client is told for which there is no room."""
     words = "too many requests wait for a certificate already: ask again later"
     return QueueFull(words, retry_after=60.0)
+
+
+def not_valid(chain: Chain, now: datetime.datetime) -> CertificateUnusable:
+    """Return what is wrong with a chain that was issued just now, and is not valid.
+
+    Args:
+        chain: the chain.
+        now: the time by this server's clock (aware).
+    """
+    return CertificateUnusable(
+        f"the CA issued a certificate that is valid from {chain.not_before} to {chain.not_after}, and by "
+        f"this server's clock it is {now:%Y-%m-%d %H:%M:%S} UTC: one of the clocks is wrong",
+        retry_after=LONG_PAUSE,
+    )

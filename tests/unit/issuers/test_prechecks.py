@@ -36,6 +36,7 @@ from acmems.exceptions import (
     PreCheckFailed,
     ValidatorUnavailable,
 )
+from acmems.issuers.acme.orders.statements import StatedLimit
 from acmems.issuers.acme.prechecks.examination import Outlook, PreChecks
 from acmems.issuers.acme.prechecks.options import PreCheckOptions
 from acmems.net.address import Address
@@ -127,6 +128,9 @@ class Terms:
     def reserve(self, replaces: str | None) -> Steps[None]:
         yield from ()
         self.reserved += 1
+
+    def limited(self, stated: StatedLimit) -> None:
+        pass
 
     def give_back(self, *, is_placed: bool) -> None:
         pass

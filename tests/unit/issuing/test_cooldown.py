@@ -9,6 +9,7 @@ import threading
 import weakref
 
 import pytest
+from tests.chains import make_request
 
 from acmems.exceptions import (
     AcmeException,
@@ -21,11 +22,16 @@ from acmems.exceptions import (
     HttpRefusal,
     InvalidDomainName,
     NeedToAgreeToTOS,
+    NoChallengeMethodsSupported,
     PayloadInvalid,
     PayloadToLarge,
     RateLimited,
 )
 from acmems.issuing.cooldown import Cooldown
+from acmems.issuing.pauses import Pauses
+from acmems.issuing.requests import AcceptedRequest
+from acmems.issuing.subjects import Subject
+from acmems.storages import NoStorage
 from acmems.system.clock import Clock
 
 
@@ -226,3 +232,19 @@ class TestFailures:
         """A pause may have a bound of its own."""
         cooldown.note("a", RateLimited("enough"), 50, longest=20)
         assert left(cooldown, "a") == 20
+
+
+def test_nothing_is_looked_for_while_nothing_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what could be paused is put into words, until the first failure."""
+    pauses = Pauses(Clock())
+    asked = AcceptedRequest(make_request("www.example.org"), (), NoStorage("none"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Subject, "text", lambda *_: pytest.fail("put into words"))
+        pauses.check(asked)
+        assert pauses.places(asked) == Pauses.REFUSED_CSRS
+        pauses.clear(asked)
+    pauses.note(asked, NoChallengeMethodsSupported("none"))
+    with pytest.raises(NoChallengeMethodsSupported):
+        pauses.check(asked)
+    pauses.clear(asked)
+    pauses.check(asked)

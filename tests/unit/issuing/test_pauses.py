@@ -40,7 +40,6 @@ from acmems.exceptions import (
 )
 from acmems.issuing.pauses import Pauses
 from acmems.issuing.requests import AcceptedRequest
-from acmems.issuing.subjects import BlockSubject, NamesSubject, Subject
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.pauses import PauseRecords
 from acmems.storages import NoStorage
@@ -495,28 +494,3 @@ class TestRestart:
         other.check(FAILING)
         with pytest.raises(RateLimited):
             one.check(FAILING)
-
-    def test_a_subject_as_a_text(self) -> None:
-        """Each subject has a text of its own, which is never longer than a database takes."""
-        names = [tuple(f"{number}.{each}.example.org" for number in range(100)) for each in "ab"]
-        made = [NamesSubject(each) for each in names]
-        texts = {each.text("https://ca") for each in made}
-        texts |= {BlockSubject("a", names[0], after).text("https://ca") for after in ("failure", "csrs")}
-        assert len(texts) == 4
-        assert all(len(each) < 600 for each in texts)
-
-
-def test_nothing_is_looked_for_while_nothing_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even what could be paused is put into words, until the first failure."""
-    pauses = Pauses(Clock())
-    asked = AcceptedRequest(make_request(NAME), [HTTP], NOWHERE)
-    with monkeypatch.context() as patched:
-        patched.setattr(Subject, "text", lambda *_: pytest.fail("put into words"))
-        pauses.check(asked)
-        assert pauses.places(asked) == Pauses.REFUSED_CSRS
-        pauses.clear(asked)
-    pauses.note(asked, NoChallengeMethodsSupported("none"))
-    with pytest.raises(NoChallengeMethodsSupported):
-        pauses.check(asked)
-    pauses.clear(asked)
-    pauses.check(asked)
