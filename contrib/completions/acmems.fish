@@ -51,7 +51,7 @@ function _shtab_acmems_using
 end
 
 set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
+set -g _shtab_acmems_opts_with_value --account --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -127,23 +127,27 @@ complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' 
 complete -c acmems -n '_shtab_acmems_using account' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a show -d 'Print the account as the CA knows it.'
 complete -c acmems -n '_shtab_acmems_using account show' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account show' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account show' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account show' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account show; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a register -d 'Create the account key if there is none, and register the account.'
 complete -c acmems -n '_shtab_acmems_using account register' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using account register' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account register' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account register' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account register; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a deactivate -d 'Deactivate the account at the CA, for ever; asks first.'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l yes -d 'do not ask'
+complete -c acmems -n '_shtab_acmems_using account deactivate' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account deactivate' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account deactivate; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using account; and test $_shtab_acmems_npos -eq 0' -a rotate-key -d 'Give the account another key; a running server goes on with that.'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l key-type -xka "ec256 ec384 rsa2048 rsa3072 rsa4096" -d 'type of the new key: ec256, ec384, rsa2048, rsa3072, rsa4096; '"'"'key-type'"'"' in [account] unless given'
+complete -c acmems -n '_shtab_acmems_using account rotate-key' -l account -x -d 'that of [account "NAME"], not of [account]'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account rotate-key; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
