@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PUBLISHED = frozenset({"auth", "config", "exceptions", "manager", "server"})
 APART = PUBLISHED | {"__init__", "__main__", "py"}  # `py.typed`
-MOST_ENTRIES = 17  # of the package itself, beside those
+MOST_ENTRIES = 18  # of the package itself, beside those
 MOST_MODULES = 12  # of any package, beside `__init__`
 MOST_LINES = 500
 MANY_LINES = 300

@@ -16,6 +16,7 @@ from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.net.listening import Listener
+from acmems.notices.counts import NoticeCounts
 from acmems.state.engines.contract import Database
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Clock
@@ -103,6 +104,13 @@ class Health:
         return self.well
 
 
+class Notifier:
+    """In the place of what delivers notices."""
+
+    def __init__(self) -> None:
+        self.counts = NoticeCounts()
+
+
 class Stand:
     """In the place of a running server."""
 
@@ -121,6 +129,7 @@ class Stand:
         self.issuances = Issuances({"": self.issuance}, self.clock)
         self.state: Database | None = None
         self.listeners: list[Listener] = []
+        self.notices = Notifier()
         self.health = Health("mgmt")
         self.watched: list[HealthCheck] = [self.health]
 

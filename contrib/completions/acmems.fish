@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --account --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --word
+set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup'
+set -g _shtab_acmems_opts_with_value --account --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -152,6 +152,19 @@ complete -c acmems -n '_shtab_acmems_using account rotate-key' -l account -x -d 
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account rotate-key; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a notice -d 'Send a test notice, or show what was told and what waits.'
+complete -c acmems -n '_shtab_acmems_using notice' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using notice; and test $_shtab_acmems_npos -eq 0' -a test -d 'Send a test notice to each [notice] section, and print what has become of it.'
+complete -c acmems -n '_shtab_acmems_using notice test' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using notice test' -l to -x -d 'only to this [notice] section; may be repeated; to all of them unless given'
+complete -c acmems -n '_shtab_acmems_using notice test' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using notice test' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using notice test; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using notice; and test $_shtab_acmems_npos -eq 0' -a list -d 'Show what operators were told that is not over, and notices that wait to be delivered.'
+complete -c acmems -n '_shtab_acmems_using notice list' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using notice list' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using notice list' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using notice list; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a state -d 'Check the state, bring it up to date, take chains into it, or copy it.'
 complete -c acmems -n '_shtab_acmems_using state' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using state; and test $_shtab_acmems_npos -eq 0' -a check -d 'See whether all that the state keeps can be read and is what it should be.'

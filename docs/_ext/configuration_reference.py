@@ -27,6 +27,7 @@ from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.limits.options import read_limit
 from acmems.logs.options import LoggingOptions
+from acmems.notices.targets import NOTICE_TARGETS
 from acmems.settings.findings import NOWHERE
 from acmems.settings.grammar import Section
 from acmems.settings.options import KeyDeclaration, Options
@@ -63,6 +64,8 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         found[f"verification {name}"] = (_type(name), *_declared(partial(_read_validator, validator)))
     for name, storage in STORAGES.items():
         found[f"storage {name}"] = (_type(name), *_declared(partial(storage.from_options, "NAME")))
+    for name, target in NOTICE_TARGETS.items():
+        found[f"notice {name}"] = (_type(name), *_declared(partial(target.from_options, "NAME")))
     return found
 
 

@@ -30,6 +30,8 @@ from acmems.issuing.limits.limit import Limit
 from acmems.issuing.limits.options import limits_of, read_limit
 from acmems.logs.options import LoggingOptions
 from acmems.net.address import Address, parse_address
+from acmems.notices.contract import NoticeTarget
+from acmems.notices.targets import NOTICE_TARGETS
 from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
@@ -52,6 +54,7 @@ KINDS: Mapping[str, Naming] = {
     "verification": Naming.ALWAYS,
     "storage": Naming.ALWAYS,
     "limit": Naming.ALWAYS,
+    "notice": Naming.ALWAYS,
     "auth": Naming.ALWAYS,
 }
 """The kinds of sections."""
@@ -87,6 +90,7 @@ class Configuration:
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
         account_limits: the limits that are counted of each account's CA, by the account's name.
+        notices: where operators are told of what fails, by name.
         default_validators: for auth blocks that name none, best first.
         default_validator: the first of them, None if there is none.
         default_storage: for auth blocks that name none.
@@ -139,6 +143,9 @@ class Configuration:
             of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
         storages = _built(of_kind("storage", kept), STORAGES, "none", _make_storage, found)
+        self.notices: Mapping[str, NoticeTarget] = _built(
+            of_kind("notice", kept), NOTICE_TARGETS, "exec", _make_target, found
+        )
         if previous is not None:
             _keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
             _keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
@@ -453,6 +460,10 @@ def _limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, Limi
 
 
 def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:
+    return made_by.from_options(name, options)
+
+
+def _make_target(made_by: type[NoticeTarget], name: str, options: Options) -> NoticeTarget:
     return made_by.from_options(name, options)
 
 

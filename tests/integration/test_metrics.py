@@ -111,6 +111,7 @@ def server(dns: ChallTestSrv, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def serve(ca: Pebble, folder: Path) -> Iterator[Watched]:
     settings = Settings.of(ca, folder)
+    settings.storage += '[notice "ops"]\ntype = exec\ncommand = /bin/true\n'
     _, csr = make_key_and_csr(folder, ["secret-host.web.example.org"])
     _, strange = make_key_and_csr(folder, ["www.elsewhere.example"], stem="strange")
     acmems, port = watched(settings)

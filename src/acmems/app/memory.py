@@ -159,9 +159,18 @@ class StateMemory:
         Raises:
             StateUnavailable: it cannot be told.
         """
-        if not self.database.is_shared:
-            return True
-        return self._leases.acquire("renewals").result() is not None
+        return self._has_turn("renewals")
+
+    def may_tell(self) -> bool:
+        """Tell whether this process tells operators what fails, of those that share the state.
+
+        Raises:
+            StateUnavailable: it cannot be told.
+        """
+        return self._has_turn("notices")
+
+    def _has_turn(self, work: str) -> bool:
+        return not self.database.is_shared or self._leases.acquire(work).result() is not None
 
     def leave(self) -> None:
         """Leave what is not finished to other servers, if there are any."""

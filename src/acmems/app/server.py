@@ -13,6 +13,7 @@ from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
 from acmems.app.plans import PlannedListener, planned
 from acmems.app.tuning import raise_file_limit
+from acmems.app.upkeep.notices import NoticeUpkeep
 from acmems.app.upkeep.threads import Upkeep
 from acmems.challenges import Http01
 from acmems.config import Configuration
@@ -108,6 +109,7 @@ class Server:
         issuances: turn requests into chains.
         is_serving: whether it has begun to serve, so that it is to be stopped in order.
         perform: does what commands ask for.
+        notices: tells operators what fails.
     """
 
     def __init__(
@@ -164,6 +166,8 @@ class Server:
             log=self._log,
             clock=clock,
         )
+        self.notices = NoticeUpkeep(self, self._memory, 0 if share is None else share.position)
+        self._upkeep.threads += self.notices.threads
         self.perform = Performer(
             ActingParts(
                 self.accounts,
@@ -310,6 +314,7 @@ class Server:
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         self._upkeep.stop()
+        self.notices.stop()
         if self._retiring is not None:
             self._retiring.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import dns.name
 
-from acmems.challenges.programs.program import program_slots
 from acmems.challenges.responses import ChallengeResponses
 from acmems.dns.server import TxtTable
 from acmems.net.tlsalpn import ChallengeCertificates
 from acmems.state.proofs import ProofLookups
 from acmems.system.locks import KeyedLocks
+from acmems.system.programs import program_slots
 
 
 @dataclass(frozen=True, slots=True)

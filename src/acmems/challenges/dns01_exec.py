@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shlex
-import stat
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,16 +23,16 @@ from acmems.challenges.dns_options import (
     propagation_from,
     recall,
 )
-from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.aliases import Aliases
 from acmems.dns.client.propagation import Propagation
 from acmems.dns.client.tsig import dns_name
 from acmems.exceptions import ValidatorUnavailable
 from acmems.settings.options import Options
-from acmems.settings.values import seconds
+from acmems.settings.values import command_line, seconds
 from acmems.system.clock import SYSTEM, Clock, Deadline
-from acmems.system.permissions import NamedFile, denial, reason
+from acmems.system.permissions import NamedFile
+from acmems.system.programs import ProgramResult, environment, program_slots, run, unusable
 from acmems.text import one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 
@@ -102,7 +99,7 @@ class DnsExec:
         """Make the validator that a section describes."""
         command = options.required(
             "command",
-            _command,
+            command_line,
             meaning="program that adds and removes the TXT records: absolute path and fixed arguments, "
             "quoted as for a shell, although none is used. `present` or `withdraw`, the record's name and "
             "its value are appended; they are also in the environment as `ACMEMS_ACTION`, `ACMEMS_NAME` and "
@@ -140,18 +137,8 @@ class DnsExec:
 
     def self_check(self) -> Iterable[tuple[str, str]]:
         """Say what is wrong with the program."""
-        program = self.command[0]
-        try:
-            is_file = stat.S_ISREG(os.stat(program).st_mode)  # noqa: PTH116 - a path as the command line has it
-        except PermissionError as error:
-            yield "command", f"{program} cannot be executed: {reason(error)}"
-            return
-        except OSError:
-            is_file = False
-        if not is_file:
-            yield "command", f"{program}: there is no such program"
-        elif not os.access(program, os.X_OK):
-            yield "command", f"{program} cannot be executed: chmod +x ({denial(program)})"
+        if (words := unusable(self.command[0])) is not None:
+            yield "command", words
 
     def named_files(self) -> Iterable[NamedFile]:
         """Name the program, which whoever can change it runs as acmems."""
@@ -264,13 +251,3 @@ class DnsExec:
 
     def __repr__(self) -> str:
         return f"DnsExec({self.name!r}, {PurePath(*self.command[:1]).name!r})"
-
-
-def _command(value: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError(f"its quotes do not fit: {str(error).lower()}") from None
-    if not words or not PurePath(words[0]).is_absolute():
-        raise ValueError("must begin with the absolute path of a program")
-    return words

@@ -30,7 +30,6 @@ from acmems.challenges.dns_options import (
     propagation_from,
     recall,
 )
-from acmems.challenges.programs.program import ProgramResult, environment, program_slots, run
 from acmems.challenges.txt import TxtRecord, plain, possible_records, record_of
 from acmems.dns.client.aliases import AliasEnd, Aliases, Record
 from acmems.dns.client.propagation import Propagation
@@ -41,6 +40,7 @@ from acmems.settings.values import positive_int, seconds, text
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.locks import KeyedLocks
 from acmems.system.permissions import NamedFile, reason
+from acmems.system.programs import ProgramResult, environment, program_slots, run
 from acmems.text import Secret, one_line
 from acmems.x509.identifiers import Identifier, IdentifierType
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 
 import dns.name
@@ -18,7 +17,6 @@ from acmems.settings import values
 from acmems.settings.options import Options
 
 DNS_PORT = 53
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def label_option(options: Options) -> str:
@@ -37,7 +35,7 @@ def environment_option(options: Options) -> tuple[str, ...]:
     """Read `environment` of a section; return the names of variables."""
     return options.many(
         "environment",
-        _variable,
+        values.variable,
         meaning="name of an environment variable of acmems that is passed on, besides `PATH`, `LANG` and "
         "`HOME`",
     )
@@ -169,9 +167,3 @@ def tsig_key_from(options: Options) -> TsigKey | None:
     if text is not None:
         return TsigKey(name or text.name, text.secret, file, algorithm or text.algorithm)
     return None if file is None else TsigKey(name, None, file, algorithm)
-
-
-def _variable(value: str) -> str:
-    if not _VARIABLE.fullmatch(value):
-        raise ValueError("must be the name of an environment variable")  # not quoted: it may hold a secret
-    return value

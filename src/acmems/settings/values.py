@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import re
+import shlex
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 from acmems.text import Secret
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _INLINE_COMMENT = re.compile(r"\s[#;].*")
 
 
@@ -106,4 +108,22 @@ def https_url(value: str) -> str:
     # What urlsplit drops silently, such as line breaks, must not be there.
     if not good or not re.fullmatch(r"[!-~]+", value):
         raise ValueError("must be an https URL, such as https://acme.example.org/directory")
+    return value
+
+
+def command_line(value: str) -> tuple[str, ...]:
+    """Parse the absolute path of a program and its arguments, quoted as for a shell."""
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"its quotes do not fit: {str(error).lower()}") from None
+    if not words or not PurePath(words[0]).is_absolute():
+        raise ValueError("must begin with the absolute path of a program")
+    return words
+
+
+def variable(value: str) -> str:
+    """Parse the name of an environment variable."""
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError("must be the name of an environment variable")  # not quoted: it may hold a secret
     return value

@@ -14,7 +14,6 @@ import pytest
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_exec import DnsExec
-from acmems.challenges.programs.program import AT_ONCE
 from acmems.challenges.txt import txt_value
 from acmems.dns.client.propagation import Propagation
 from acmems.exceptions import ValidatorUnavailable
@@ -22,6 +21,7 @@ from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
 from acmems.system.clock import SYSTEM
+from acmems.system.programs import AT_ONCE
 from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"

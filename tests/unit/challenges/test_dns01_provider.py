@@ -22,7 +22,6 @@ from acmems.challenges import Validator, dns01_provider
 from acmems.challenges.context import ValidatorContext
 from acmems.challenges.contract import Proof, Waiter
 from acmems.challenges.dns01_provider import DnsProvider, known_providers
-from acmems.challenges.programs.program import ProgramResult
 from acmems.challenges.txt import txt_value
 from acmems.config import Configuration
 from acmems.exceptions import ValidatorUnavailable
@@ -31,6 +30,7 @@ from acmems.settings.findings import Finding
 from acmems.settings.grammar import read_sections
 from acmems.settings.options import Options
 from acmems.system.clock import SYSTEM
+from acmems.system.programs import ProgramResult
 from acmems.x509.identifiers import Identifier
 
 RECORD = "_acme-challenge.www.example.org"

@@ -14,9 +14,9 @@ from tests.peers.process import FETCHED
 
 from acmems.app import server
 from acmems.challenges.http01 import DEFAULT_LISTENERS
-from acmems.challenges.programs.program import AT_ONCE
 from acmems.frontends.options import MGMT_LISTENERS
 from acmems.net.address import parse_address
+from acmems.system.programs import AT_ONCE
 
 CONTRIB = Path(__file__).parents[3] / "contrib"
 UNIT = CONTRIB / "acmems.service"

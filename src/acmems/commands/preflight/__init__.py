@@ -79,6 +79,9 @@ def _plug_ins(config: Configuration) -> Iterator[Finding]:
         if isinstance(validator, SelfChecking):
             for key, text in validator.self_check():
                 yield Finding(config.where("verification", name, key), text)
+    for name, target in config.notices.items():
+        for key, text in target.self_check():
+            yield Finding(config.where("notice", name, key), text)
 
 
 def _forgetful(config: Configuration) -> Iterator[Finding]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from acmems.config import Configuration
 from acmems.settings.findings import Finding, Location
-from acmems.settings.grammar import Option
+from acmems.settings.grammar import Option, Section
 from acmems.system.permissions import NamedFile, NamesFiles, exposures
 
 # The keys whose values are secrets; `option` of a DNS provider may only say where one is.
-_SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option"})
+_SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option", "password", "secret"})
 _PASSWORD = re.compile(r"postgres(ql)?://([^/@]*:[^/@]+@|.*[?&]password=)")
 _COMMENT = re.compile(r"\s([#;])")
 _ELSEWHERE = ("file:", "env:")
@@ -47,7 +47,7 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
             option.location
             for section in config.sections
             for option in section.options
-            if option.location.path == path and _is_secret(option)
+            if option.location.path == path and _is_secret(section, option)
         ]
         where = secrets[0] if secrets else Location(path, 0)
         yield where, NamedFile("", Path(path), is_secret=bool(secrets))
@@ -59,16 +59,21 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
         yield where, NamedFile("destination", config.logging.destination)
     for named in config.state.named_files():
         yield config.where("state", None, named.key), named
-    for kind, plug_ins in (("storage", config.storages), ("verification", config.validators)):
+    for kind, plug_ins in (
+        ("storage", config.storages),
+        ("verification", config.validators),
+        ("notice", config.notices),
+    ):
         for name, plug_in in plug_ins.items():
             if isinstance(plug_in, NamesFiles):
                 for named in plug_in.named_files():
                     yield config.where(kind, name, named.key), named
 
 
-def _is_secret(option: Option) -> bool:
+def _is_secret(section: Section, option: Option) -> bool:
     if option.key == "url":
-        return _PASSWORD.match(option.value) is not None
+        # Whoever knows the URL of a webhook, or of a service, can write there.
+        return section.kind == "notice" or _PASSWORD.match(option.value) is not None
     if option.key != "option":
         return option.key in _SECRETS
     return not option.value.partition("=")[2].lstrip().startswith(_ELSEWHERE)

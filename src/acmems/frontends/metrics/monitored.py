@@ -11,6 +11,8 @@ from acmems.events import Bus
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.failover.issuances import Issuances
 from acmems.net.listening import Listener
+from acmems.notices.contract import NoticeTarget
+from acmems.notices.counts import NoticeCounts
 from acmems.state.engines.contract import Database
 from acmems.storages import Storage
 from acmems.system.clock import Clock
@@ -47,6 +49,18 @@ class MonitoredConfiguration(Protocol):
     def storages(self) -> Mapping[str, Storage]:
         """Where chains are kept, by name."""
 
+    @property
+    def notices(self) -> Mapping[str, NoticeTarget]:
+        """Where notices go, by name."""
+
+
+class Notifying(Protocol):
+    """What delivers notices."""
+
+    @property
+    def counts(self) -> NoticeCounts:
+        """How many wait, and how deliveries ended."""
+
 
 class Monitored(Protocol):
     """A running server. Each look asks for these anew, so that they may be replaced meanwhile."""
@@ -74,6 +88,10 @@ class Monitored(Protocol):
     @property
     def state(self) -> Database | None:
         """What must survive, None where it is not kept."""
+
+    @property
+    def notices(self) -> Notifying:
+        """Tells operators what fails."""
 
     @property
     def listeners(self) -> Sequence[Listener]:

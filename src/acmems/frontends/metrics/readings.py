@@ -13,6 +13,7 @@ from acmems import __version__
 from acmems.frontends.metrics.monitored import Monitored
 from acmems.frontends.metrics.survey import STATES, CertificateSurvey
 from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
+from acmems.notices.counts import DELIVERY_OUTCOMES
 from acmems.system.threads import HealthCheck
 
 _START = "process_start_time_seconds"
@@ -58,6 +59,7 @@ class Readings(Collector):
         yield from self._of_certificates()
         yield from self._of_work()
         yield from self._of_connections()
+        yield from self._of_notices()
 
     def _of_process(self) -> Iterator[Metric]:
         # The start is noted here: what /proc tells cannot be converted where the unit hides the rest of it.
@@ -182,6 +184,21 @@ class Readings(Collector):
             places.add_metric([listener.name], listener.places)
             shed.add_metric([listener.name], listener.shed)
         yield from (occupied, places, shed)
+
+    def _of_notices(self) -> Iterator[Metric]:
+        counts = self._monitored.notices.counts
+        waiting = _gauge("acmems_notices_waiting", "Notices that their target has not taken yet.", "target")
+        deliveries = CounterMetricFamily(
+            "acmems_notice_deliveries",
+            "Tries to deliver a notice, by how they ended; lost: it was too old to be tried again.",
+            labels=("target", "outcome"),
+        )
+        done = counts.deliveries
+        for target in self._monitored.config.notices:
+            waiting.add_metric([target], counts.waiting.get(target, 0))
+            for outcome in DELIVERY_OUTCOMES:
+                deliveries.add_metric([target, outcome], done.get((target, outcome), 0))
+        yield from (waiting, deliveries)
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:

@@ -47,6 +47,7 @@ GREATEST: Final = frozenset(
         "acmems_ca_clock_ahead_seconds",
         "acmems_certificates",
         "acmems_certificates_overdue_ratio",
+        "acmems_notices_waiting",
     }
 )
 """Further ones, of which that is the greatest."""

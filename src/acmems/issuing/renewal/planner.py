@@ -213,7 +213,9 @@ class RenewalPlanner:
             return
         if isinstance(error, NotRenewable):
             later = now + _REFUSED_PAUSE * (1 + self._share() / 10)
-            self._plans.put([dataclasses.replace(plan, next_try=later, reason=str(error))])
+            # That is no failure any more, which operators would be told of.
+            refused = dataclasses.replace(plan, next_try=later, reason=str(error), failures=0, fault=None)
+            self._plans.put([refused])
             return
         failed = after_failure(plan, error, now, self._share())
         if is_to_be_told(plan.due, chain.not_after, plan.told, now):
@@ -297,7 +299,11 @@ def after_failure(
     if wanted is not None:
         pause = max(pause, datetime.timedelta(seconds=wanted))
     return dataclasses.replace(
-        plan, next_try=now + pause * (1 + share / 4), failures=plan.failures + 1, reason=str(error)
+        plan,
+        next_try=now + pause * (1 + share / 4),
+        failures=plan.failures + 1,
+        reason=str(error),
+        fault=type(error).__name__,
     )
 
 

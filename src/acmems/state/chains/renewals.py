@@ -30,6 +30,7 @@ class RenewalRecord:
         failures: how often in a row that has failed.
         reason: why the last try has failed, None where none has.
         told: when it was told last that this chain is overdue, None while it was not.
+        fault: the class of the error that the last try has met, None where none has failed.
     """
 
     fingerprint: str
@@ -45,6 +46,7 @@ class RenewalRecord:
     failures: int = 0
     reason: str | None = None
     told: datetime.datetime | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,12 +214,55 @@ _REQUESTS = """
     CREATE INDEX requests_begun ON requests (begun)
 """
 
+_NOTICES = """
+    CREATE TABLE causes (           -- what has been told, and is not over
+        cause TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        began BIGINT NOT NULL,
+        seen BIGINT NOT NULL,       -- when it was last seen to be so
+        told BIGINT NOT NULL,
+        times BIGINT NOT NULL,      -- how often it was told
+        stage BIGINT NOT NULL,      -- how bad it was then
+        number BIGINT NOT NULL,     -- of what it is about, then
+        severity TEXT NOT NULL,     -- the worst that was told
+        directory TEXT NOT NULL,    -- the CA's; empty where it is about none
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE notices (          -- which are not delivered yet
+        target TEXT NOT NULL,       -- the section that says where to
+        cause TEXT NOT NULL,        -- of several for one cause only the last is kept
+        id TEXT NOT NULL,           -- the same for all targets, and at each try
+        notice TEXT NOT NULL,       -- as a JSON document
+        made BIGINT NOT NULL,
+        tries BIGINT NOT NULL DEFAULT 0,
+        next_try BIGINT NOT NULL,
+        reason TEXT,                -- why the last try has failed
+        PRIMARY KEY (target, cause)
+    );
+    CREATE INDEX notices_try ON notices (next_try);
+    CREATE TABLE sightings (        -- what orders have told of CAs and accounts, until one tells otherwise
+        subject TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        directory TEXT NOT NULL,
+        began BIGINT NOT NULL,
+        seen BIGINT NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE summaries (        -- when each target got its last summary
+        target TEXT PRIMARY KEY,
+        made BIGINT NOT NULL
+    );
+    ALTER TABLE renewals ADD COLUMN fault TEXT; -- the class of the error that the last try has met
+    CREATE INDEX renewals_failing ON renewals (fingerprint) WHERE failures > 0
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
     f"{_BUCKETS};{_RENEWALS}",
     _LEARNT_LIMITS,
     _REQUESTS,
+    _NOTICES,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

@@ -238,6 +238,21 @@ class TestMetrics:
         stand.config = stand.configured(TEXT.replace('"web"', '"new"'))
         assert value(samples(stand, monitoring), "acmems_requests_total", **labels) == 0
 
+    def test_notices(self, stand: Stand, monitoring: Monitoring) -> None:
+        """What waits, and how deliveries ended, by target, from zero on."""
+        section = '[notice "ops"]\ntype = exec\ncommand = /bin/true\n'
+        stand.config = stand.configured(TEXT + section)
+        counts, name = stand.notices.counts, "acmems_notice_deliveries_total"
+        for outcome in ("delivered", "failed", "lost"):
+            assert value(samples(stand, monitoring), name, target="ops", outcome=outcome) == 0
+        counts.count("ops", "failed")
+        counts.count("gone", "failed")
+        counts.waiting = {"ops": 2}
+        found = samples(stand, monitoring)
+        assert value(found, name, target="ops", outcome="failed") == 1
+        assert value(found, name, target="gone", outcome="failed") is None
+        assert value(found, "acmems_notices_waiting", target="ops") == 2
+
     def test_certificates(self, stand: Stand, monitoring: Monitoring) -> None:
         """What the last look has found is told by block."""
         request = make_request("a.web.example.org")

@@ -216,6 +216,7 @@ class TestFailures:
         assert tried[:5] == [1, 2, 4, 8, 16]
         assert all(later - earlier <= 72 for earlier, later in itertools.pairwise(tried))
         assert (house.plan().failures, house.plan().reason) == (len(tried), "away")
+        assert house.plan().fault == "CAUnavailable"
 
     def test_a_limit(self, house: House) -> None:
         """The next try comes when there is room."""
@@ -252,11 +253,15 @@ class TestFailures:
         assert house.overdue[0].reason == "away"
 
     def test_what_nobody_may_have_any_more(self, house: House) -> None:
-        """It is not tried again for a day, and told as no failure."""
+        """It is not tried again for a day, and told as no failure, although it may have failed before."""
         house.add("a.example.org")
         house.run()
+        house.error = CAUnavailable("away")
+        house.run(61 * DAY)
+        house.renewed.clear()
         house.error = NotRenewable("no auth block grants it")
-        house.run(75 * DAY)
+        house.run(14 * DAY)
+        assert (house.plan().failures, house.plan().fault) == (0, None)
         for _ in range(23):
             house.run(HOUR)
         assert len(house.renewed) == 1

@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import IO
 
 from acmems.system.children import CHILDREN
 from acmems.system.clock import Deadline
+from acmems.system.permissions import denial, reason
 
 MOST_OUTPUT = 16 * 1024
 """Octets of a program's output that are kept; the rest is read and forgotten."""
@@ -47,6 +49,21 @@ def environment(*more: str, **values: str) -> dict[str, str]:
     """Return a minimal environment: what every program needs, `more` of this process, and these values."""
     kept = {key: os.environ[key] for key in (*_KEPT, *more) if key in os.environ}
     return {"PATH": os.defpath, **kept, **values}
+
+
+def unusable(program: str) -> str | None:
+    """Return why a program cannot be run, and what to do; None if it can, as far as is seen from here."""
+    try:
+        is_file = stat.S_ISREG(os.stat(program).st_mode)  # noqa: PTH116 - a path as the command line has it
+    except PermissionError as error:
+        return f"{program} cannot be executed: {reason(error)}"
+    except OSError:
+        is_file = False
+    if not is_file:
+        return f"{program}: there is no such program"
+    if not os.access(program, os.X_OK):
+        return f"{program} cannot be executed: chmod +x ({denial(program)})"
+    return None
 
 
 def run(
