@@ -460,3 +460,10 @@ class TestOwnerQueue:
         assert not queue
         with pytest.raises(KeyError):
             queue.remove("a", ("A", "x"))
+
+    def test_what_is_of_all_of_an_owner(self) -> None:
+        """It comes before what is of one of its parts."""
+        queue: OwnerQueue[str] = OwnerQueue()
+        queue.put("of one", ("A", "x"))
+        queue.put("of all", ("A",))
+        assert queue.first == "of all"
