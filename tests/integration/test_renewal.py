@@ -20,7 +20,7 @@ from acmems.app import server as servers
 from acmems.app.upkeep import renewals
 from acmems.config import Configuration
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
-from acmems.issuing.renewal import due, planner
+from acmems.issuing.renewal import due, plan
 
 WHY = "https://ca.example/incident"
 MACHINES = 12
@@ -32,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let minutes be parts of a second."""
     monkeypatch.setattr(renewals, "PLAN_SECONDS", 0.1)
     monkeypatch.setattr(renewals, "FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(planner, "FIRST_QUESTION", SHORT)
+    monkeypatch.setattr(plan, "FIRST_QUESTION", SHORT)
     monkeypatch.setattr(due, "LEAST_ASKING", SHORT)
     monkeypatch.setattr(due, "MOST_ASKING", SHORT)
 

@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 
-from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -43,6 +43,41 @@ def test_what_is_to_be_done(plans: RenewalRecords) -> None:
     assert [each.fingerprint for each in plans.to_try(now, 9)] == ["b", "c", "a"]
     assert [each.fingerprint for each in plans.to_ask(now, 2)] == ["b", "c"]
     assert plans.count(now) == 3
+
+
+def test_what_is_asked(plans: RenewalRecords) -> None:
+    """What the CA has said, as it is kept; it comes again when it is time to ask again."""
+    kept = plan("a", 1)
+    plans.put([kept, plan("b", 2, is_told=False)], soon=True).result(20)
+    told, untold = plans.to_ask(NOW + 2 * DAY, 9)
+    starts, ends_at = int(kept.due.timestamp()), int(kept.ends_at.timestamp())
+    assert told == RenewalQuestion("a", "d", None, ends_at, starts, ends_at, "why")
+    assert (untold.fingerprint, untold.starts, untold.ends, untold.explanation) == ("b", None, None, None)
+    plans.postpone([("a", NOW + 3 * DAY), ("gone", NOW)]).result(20)
+    assert [each.fingerprint for each in plans.to_ask(NOW + 2 * DAY, 9)] == ["b"]
+    assert plans.of("a") == dataclasses.replace(kept, next_question=NOW + 3 * DAY)
+
+
+def test_what_was_answered(plans: RenewalRecords) -> None:
+    """It takes nothing back that has come of tries, unless the moment to renew is another one."""
+    kept = plan("a", 1)
+    failed = dataclasses.replace(kept, next_try=NOW + 5 * DAY, failures=2, reason="away", told=NOW)
+    plans.put([failed, plan("b", 2)], soon=True).result(20)
+    said = {"ends": kept.due + 2 * DAY, "explanation": None, "next_question": NOW + 9 * DAY}
+    plans.answered([dataclasses.replace(kept, **said), plan("gone", 1)]).result(20)
+    assert plans.of("a") == dataclasses.replace(failed, **said)
+    assert (plans.of("b"), plans.of("gone")) == (plan("b", 2), None)
+    moved = dataclasses.replace(kept, starts=NOW, due=NOW + DAY / 2)
+    plans.answered([moved]).result(20)
+    expected = dataclasses.replace(moved, next_try=NOW + DAY / 2, failures=2, reason="away", told=NOW)
+    assert plans.of("a") == expected
+
+
+def test_some_plans(plans: RenewalRecords) -> None:
+    """Those that there are."""
+    plans.put([plan("a", 1), plan("b", 2)], soon=True).result(20)
+    assert plans.those(["b", "c"]) == [plan("b", 2)]
+    assert plans.those([]) == []
 
 
 def test_what_is_due_by_the_word_of_the_ca(plans: RenewalRecords) -> None:

@@ -33,6 +33,11 @@ class Window:
     start: datetime.datetime
     end: datetime.datetime
 
+    @property
+    def rounded(self) -> Window:
+        """The window in whole seconds, as the state keeps it: a CA that names it again means the same."""
+        return Window(self.start.replace(microsecond=0), self.end.replace(microsecond=0))
+
     def moment(self, share: float) -> datetime.datetime:
         """Return a moment in it (section 4.2), which leaves time for another try before its end.
 
@@ -84,7 +89,8 @@ def moved(before: Window | None, due: datetime.datetime, now: Window, share: flo
 def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:
     """Return when to ask the CA about a certificate again (section 4.3.2).
 
-    Questions about many certificates are spread over a tenth of the time, so that they do not come at once.
+    Questions about many certificates are spread over a tenth of the time, as far as a day allows, so that
+    they do not come at once.
 
     Args:
         now: the time (aware).
@@ -95,7 +101,7 @@ def next_question(now: datetime.datetime, retry_after: float | None, share: floa
     wanted = datetime.timedelta(
         seconds=min(MOST_ASKING.total_seconds(), max(LEAST_ASKING.total_seconds(), seconds))
     )
-    return now + wanted + wanted / 10 * share
+    return now + min(wanted + wanted / 10 * share, MOST_ASKING)
 
 
 def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:

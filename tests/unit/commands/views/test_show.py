@@ -9,7 +9,7 @@ import pytest
 from tests.viewing import DAY, DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.x509 import csr

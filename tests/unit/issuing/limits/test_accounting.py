@@ -13,7 +13,7 @@ from tests.chains import make_chain, make_request
 from acmems.exceptions import AcmeException, ChallengeFailed, LimitReached
 from acmems.issuing.limits.accounting import LimitAccounting, OrderPlacement
 from acmems.issuing.limits.limit import LETSENCRYPT, Limit
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords

@@ -62,6 +62,8 @@ class TestMoved:
         (0, 0.0, 60),
         (1, 1.0, 66),
         (10**9, 0.0, 86400),
+        (80_000, 1.0, 86400),
+        (10**9, 1.0, 86400),
     ],
 )
 def test_the_next_question(retry_after: float | None, share: float, seconds: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.chains import make_chain, make_request
 
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.state.chains import ChainRecord
 from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
