@@ -7,6 +7,7 @@ certificate has expired, or the CA would have refused an order because of a limi
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -21,16 +22,19 @@ def main() -> int:
     """Simulate what the command line asks for, and return the exit code."""
     options = parse(sys.argv[1:])
     logging.disable()
-    began = time.monotonic()
+    began, stopped = time.monotonic(), []
+    for each in signal.SIGTERM, signal.SIGINT:  # a run takes long: report what there is by then
+        signal.signal(each, lambda number, _: stopped.append(number))
     with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
         fleet = Fleet(Path(folder), options.plan)
         fleet.begin()
         print(f"at the start: {time.process_time():,.0f} s of CPU time", file=sys.stderr, flush=True)
 
-        def tell(day: int) -> None:
+        def tell(day: int) -> bool:
             if day % 10 == 0:
                 told = f"day {day}: {fleet.outcome.renewals:,} renewals, {fleet.ca.questions:,} questions"
                 print(f"{told}, {time.process_time():,.0f} s of CPU time", file=sys.stderr, flush=True)
+            return not stopped
 
         fleet.run(tell)
         outcome = fleet.finish()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scripts.fleet_simulation.plan import DAY, HOUR, ORDERS_PERIOD, START, WEEK, Plan
 
@@ -34,8 +35,7 @@ class SuggestedWindow:
     retry_after: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedLeaf:
+class IssuedLeaf(NamedTuple):
     """A certificate, as far as the CA needs to know it.
 
     Args:

@@ -23,13 +23,13 @@ from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalQuestion, RenewalRecords
-from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, SuggestedWindow, Time
 from scripts.fleet_simulation.outcome import Outcome
 from scripts.fleet_simulation.plan import DAY, HOUR, LIFETIMES, SECOND, START, Plan
+from scripts.fleet_simulation.state import SteppedDatabase
 
 DIRECTORY = "https://ca.example/directory"
 RENEWALS_A_SECOND = 6.4
@@ -64,7 +64,7 @@ class Fleet:
         self._random = random.Random(plan.seed)  # noqa: S311 - it must come out the same again
         self._time = Time()
         self.ca = CountingCA(self._time, plan)
-        self._database = SqliteDatabase.open(folder / "state.sqlite")
+        self._database = SteppedDatabase(folder / "state.sqlite", lambda: int(self._time.now.timestamp()))
         self._chains = ChainRecords(self._database)
         self._plans = RenewalRecords(self._database)
         clock = Clock(now=lambda: self._time.now)
@@ -81,7 +81,7 @@ class Fleet:
             clock=clock,
             identify=self._identify,
             share=self._random.random,
-            most_questions=100_000,
+            most_questions=2000,
             most_at_once=_AT_ONCE,
         )
         self._placed: list[_PlacedRenewal] = []
@@ -97,22 +97,25 @@ class Fleet:
             lifetime = self._lifetime()
             age = lifetime * _USED_SHARE * self._random.random()
             self._add(self._name(), START - age // self._plan.step * self._plan.step, lifetime)
-        self._settle()
+        self._database.commit()
 
-    def run(self, on_day: Callable[[int], None]) -> None:
-        """Let time pass, and tell of each day that is over."""
+    def run(self, on_day: Callable[[int], bool]) -> None:
+        """Let time pass, and tell of each day that is over; what is told returns whether to go on."""
         for day in range(self._plan.days):
             self._welcome(day)
             until = self._time.now + DAY
             while self._time.now < until:
                 self._issue_new()
                 self._look()
+                self._database.commit()
                 self._time.now += self._plan.step
             self.ca.forget()
             self._buckets.forget(int(self._time.now.timestamp() * 1000))
             if day % 30 == 0:
                 self.time_plan()
-            on_day(day)
+            self.outcome.days = day + 1
+            if not on_day(day):
+                return
 
     def finish(self) -> Outcome:
         """Look once more at everything, close the state, and return what has come of it."""
@@ -201,24 +204,18 @@ class Fleet:
         return done
 
     def _settle(self) -> None:
-        """Place the orders that have their places, and wait until all is durable."""
+        """Place the orders that have their places."""
         placed, self._placed = self._placed, []
-        self._database.flush()
-        kept = []
         for each in placed:
             outcome = each.place.result()
             if isinstance(outcome, LimitReached):
                 self._fail(each.done, f"own ledger: {outcome.limit}", outcome)
             elif self._order(each):
                 lifetime = each.chain.not_after - each.chain.not_before
-                kept.append((each.done, self._add(each.chain.names[0], self._time.now, lifetime)))
+                self._add(each.chain.names[0], self._time.now, lifetime)
+                each.done.set_result(None)
             else:
                 self._fail(each.done, "the CA refused", RateLimited("refused", retry_after=3600))
-        self._database.flush()
-        for done, written in kept:
-            written.result()
-            done.set_result(None)
-        self._database.write(lambda _: None).result()
 
     def _order(self, placed: _PlacedRenewal) -> bool:
         chain, now = placed.chain, self._time.now
@@ -259,10 +256,8 @@ class Fleet:
             for _, number, name, first in asking:
                 heapq.heappush(self._newcomers, (now + _PAUSE, number, name, first))
             return
-        places = [self._ledger.reserve([Identifier.dns(name)], Renewal(), "web") for _, _, name, _ in asking]
-        self._database.flush()
-        for (_, number, name, first), place in zip(asking, places, strict=True):
-            outcome = place.result()
+        for _, number, name, first in asking:
+            outcome = self._ledger.reserve([Identifier.dns(name)], Renewal(), "web").result()
             if isinstance(outcome, LimitReached):
                 self.outcome.refused += 1
                 until = now + datetime.timedelta(seconds=outcome.retry_after or 0)
@@ -271,7 +266,6 @@ class Fleet:
                 self.outcome.new += 1
                 self.outcome.longest_wait = max(self.outcome.longest_wait, (now - first) / HOUR)
                 self._add(name, now, self._lifetime())
-        self._settle()
 
 
 def _number(name: str) -> int:

@@ -14,6 +14,7 @@ class Outcome:
     """What has come of a simulation.
 
     Attributes:
+        days: how many were simulated.
         certificates: how many are current at the end.
         renewals: how many were renewed.
         expired: how many have expired before they were renewed.
@@ -38,6 +39,7 @@ class Outcome:
         memory: its peak in MB.
     """
 
+    days: int = 0
     certificates: int = 0
     renewals: int = 0
     expired: int = 0

@@ -16,7 +16,7 @@ def as_text(plan: Plan, outcome: Outcome) -> str:
     per_chain = outcome.plan_seconds / max(1, outcome.certificates)
     rows = {
         "certificates at the beginning, at the end": f"{plan.certificates:,}, {outcome.certificates:,}",
-        "days, seed": f"{plan.days}, {plan.seed}",
+        "days, seed": f"{outcome.days}, {plan.seed}",
         "limits: orders in 3 h, certificates a domain and week": (
             f"{plan.overrides.orders:,}, {plan.overrides.per_domain:,}"
         ),
@@ -55,7 +55,7 @@ def as_json(plan: Plan, outcome: Outcome) -> str:
 
 def as_svg(plan: Plan, outcome: Outcome) -> str:
     """Return a plot."""
-    title = f"Orders a day: {plan.certificates:,} certificates over {plan.days} days, seed {plan.seed}"
+    title = f"Orders a day: {plan.certificates:,} certificates over {outcome.days} days, seed {plan.seed}"
     return plots.as_svg(outcome.orders, outcome.counted, daily(plan), title)
 
 

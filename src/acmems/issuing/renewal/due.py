@@ -97,11 +97,9 @@ def next_question(now: datetime.datetime, retry_after: float | None, share: floa
         retry_after: the seconds that the CA wants, None where it does not say.
         share: how much of what is spread is used, from 0 to 1.
     """
-    seconds = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
-    wanted = datetime.timedelta(
-        seconds=min(MOST_ASKING.total_seconds(), max(LEAST_ASKING.total_seconds(), seconds))
-    )
-    return now + min(wanted + wanted / 10 * share, MOST_ASKING)
+    wanted = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
+    wanted = max(LEAST_ASKING.total_seconds(), wanted) * (1 + share / 10)
+    return now + datetime.timedelta(seconds=min(MOST_ASKING.total_seconds(), wanted))
 
 
 def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:
