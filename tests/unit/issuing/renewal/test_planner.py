@@ -203,10 +203,10 @@ class TestAnswers:
 
     def test_another_explanation(self, house: House) -> None:
         """It is kept, for the same moment."""
-        house.answer = WINDOW
+        house.answer = Answer(WINDOW.start + datetime.timedelta(milliseconds=1), WINDOW.end)
         house.add("a.example.org")
         house.run()
-        house.answer = dataclasses.replace(WINDOW, explanation="https://ca.example/other")
+        house.answer = dataclasses.replace(house.answer, explanation="https://ca.example/other")
         chosen, house.share = house.plan().due, 0.9
         house.run(6 * HOUR)
         assert (house.plan().due, house.plan().explanation) == (chosen, "https://ca.example/other")
