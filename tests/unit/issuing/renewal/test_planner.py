@@ -201,6 +201,17 @@ class TestAnswers:
         assert len(house.asked) == 3
         assert house.plan() == dataclasses.replace(chosen, next_question=house.plan().next_question)
 
+    @pytest.mark.parametrize("moved", [{"start": WINDOW.start + HOUR}, {"end": WINDOW.end + HOUR}], ids=str)
+    def test_another_window(self, house: House, moved: dict[str, datetime.datetime]) -> None:
+        """Another moment in it is chosen, whichever end has moved."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        house.answer, house.share = dataclasses.replace(WINDOW, **moved), 0.5
+        house.run(7 * HOUR)
+        assert (house.plan().starts, house.plan().ends) == (house.answer.start, house.answer.end)
+        assert house.plan().due == house.plan().next_try > WINDOW.start + HOUR
+
     def test_another_explanation(self, house: House) -> None:
         """It is kept, for the same moment."""
         house.answer = Answer(WINDOW.start + datetime.timedelta(milliseconds=1), WINDOW.end)
