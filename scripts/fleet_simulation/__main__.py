@@ -39,9 +39,11 @@ def main() -> int:
         fleet.run(tell)
         outcome = fleet.finish()
     outcome.stop(time.process_time(), time.monotonic() - began)
-    print(report.as_json(options.plan, outcome) if options.json else report.as_text(options.plan, outcome))
+    print(report.as_text(options.plan, outcome))
     if options.svg is not None:
         options.svg.write_text(report.as_svg(options.plan, outcome), encoding="utf-8")
+    if options.json is not None:
+        options.json.write_text(report.as_json(options.plan, outcome), encoding="utf-8")
     return 0 if outcome.is_good else 1
 
 

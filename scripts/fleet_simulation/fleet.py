@@ -1,8 +1,7 @@
-"""The machines, and the server that renews for them: the planner, the ledger and the state are the real ones."""
+"""The machines, and the server that renews for them, with the real planner and ledger."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import heapq
@@ -10,11 +9,15 @@ import itertools
 import random
 import time
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+
+from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, SuggestedWindow, Time
+from scripts.fleet_simulation.outcome import Outcome
+from scripts.fleet_simulation.plan import DAY, HOUR, LIFETIMES, SECOND, START, Plan
+from scripts.fleet_simulation.state import SteppedDatabase
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached, RateLimited
 from acmems.issuing.limits.charges import Renewal
@@ -26,10 +29,6 @@ from acmems.state.chains.renewals import RenewalQuestion, RenewalRecords
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
-from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, SuggestedWindow, Time
-from scripts.fleet_simulation.outcome import Outcome
-from scripts.fleet_simulation.plan import DAY, HOUR, LIFETIMES, SECOND, START, Plan
-from scripts.fleet_simulation.state import SteppedDatabase
 
 DIRECTORY = "https://ca.example/directory"
 RENEWALS_A_SECOND = 6.4
@@ -120,16 +119,16 @@ class Fleet:
     def finish(self) -> Outcome:
         """Look once more at everything, close the state, and return what has come of it."""
         now = int(self._time.now.timestamp())
-        self.outcome.expired += sum(0 < each < now for each in self._ends)
+        self.outcome.expired += sum(1 for each in self._ends if each and each < now)
         self.time_plan()
-        self.outcome.certificates = sum(0 < each for each in self._ends)
+        self.outcome.certificates = sum(1 for each in self._ends if each)
         self.outcome.waiting = len(self._newcomers)
         self.outcome.take(self.ca)
         self._database.close()
         return self.outcome
 
     def time_plan(self) -> None:
-        """Have everything listed that is to be renewed within an hour, and take note of how long that takes."""
+        """List what is to be renewed within an hour, and take note of how long that takes."""
         began = time.perf_counter()
         found = self._plans.to_try(self._time.now + HOUR, self._plan.certificates)
         self.outcome.plan_seconds = max(self.outcome.plan_seconds, time.perf_counter() - began)

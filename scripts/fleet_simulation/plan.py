@@ -142,7 +142,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="MINUTES",
         help="between looks at what is due (%(default)s)",
     )
-    add("--json", action="store_true", help="print one JSON document")
+    add("--json", type=Path, metavar="FILE", help="write what has come of it to a file, too")
     add("--svg", type=Path, metavar="FILE", help="draw the orders a day, too")
     options = parser.parse_args(arguments)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 320, 70, 40, 30
+_FONT = 'font-family="sans-serif" font-size="12"'
+_RED = "#cb181d"
 
 
 def as_text(
@@ -45,37 +47,37 @@ def as_svg(orders: Sequence[int], counted: Sequence[int], limit: int, title: str
     right, base = _WIDTH - 10, _HEIGHT - _BOTTOM
     wide = (right - _LEFT) / max(1, len(orders))
 
+    def x(day: float) -> str:
+        return f"{_LEFT + day * wide:.1f}"
+
     def y(value: float) -> float:
         return base - (base - _TOP) * value / top
 
-    def bars(values: Iterable[int], colour: str) -> Iterator[str]:
-        for day, value in enumerate(values):
-            x, high = _LEFT + day * wide, base - y(value)
-            yield (
-                f'<rect x="{x:.1f}" y="{y(value):.1f}" width="{max(0.5, wide * 0.9):.2f}" height="{high:.1f}" '
-                f'fill="{colour}"/>'
-            )
+    def text(at: str, height: float, words: str, anchor: str = "start", colour: str = "black") -> str:
+        return f'<text x="{at}" y="{height:.1f}" text-anchor="{anchor}" fill="{colour}">{words}</text>'
+
+    def bars(values: Sequence[int], colour: str) -> str:
+        steps = "".join(f"V{y(value):.1f}H{x(day + 1)}" for day, value in enumerate(values))
+        return f'<path d="M{x(0)} {base}{steps}V{base}Z" fill="{colour}"/>'
 
     step = max(1, len(orders) // 10)
-    ticks = [round(top * part / 4) for part in range(4)]
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT}>',
         f"<title>{title}</title>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<text x="{_LEFT}" y="18">{title}</text>',
-        *bars(orders, "#9ecae1"),
-        *bars(counted, "#08519c"),
-        f'<line x1="{_LEFT}" x2="{right}" y1="{y(limit):.1f}" y2="{y(limit):.1f}" stroke="#cb181d" stroke-width="1.5"/>',
-        f'<text x="{right}" y="{y(limit) - 4:.1f}" text-anchor="end" fill="#cb181d">'
-        f"limit for new orders: {limit:,} a day</text>",
-        *(f'<text x="{_LEFT - 6}" y="{y(each) + 4:.1f}" text-anchor="end">{each:,}</text>' for each in ticks),
+        text(x(0), 18, title),
+        bars(orders, "#9ecae1"),
+        bars(counted, "#08519c"),
+        f'<path d="M{x(0)} {y(limit):.1f}H{right}" stroke="{_RED}" stroke-width="1.5"/>',
+        text(str(right), y(limit) - 4, f"limit of orders that count: {limit:,} a day", "end", _RED),
         *(
-            f'<text x="{_LEFT + day * wide:.1f}" y="{base + 16}" text-anchor="middle">{day}</text>'
-            for day in range(0, len(orders), step)
+            text(str(_LEFT - 6), y(top * part / 4) + 4, f"{round(top * part / 4):,}", "end")
+            for part in range(4)
         ),
-        f'<text x="{_LEFT}" y="{_HEIGHT - 8}">day; light: renewals that the CA does not count, dark: orders that '
-        "it counts</text>",
+        *(text(x(day), base + 16, str(day), "middle") for day in range(0, len(orders), step)),
+        text(
+            x(0), _HEIGHT - 8, "day; light: renewals that the CA does not count, dark: orders that it counts"
+        ),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"

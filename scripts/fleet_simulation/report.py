@@ -50,7 +50,7 @@ def as_text(plan: Plan, outcome: Outcome) -> str:
 def as_json(plan: Plan, outcome: Outcome) -> str:
     """Return one JSON document."""
     planned = dataclasses.asdict(plan) | {"step": plan.step.total_seconds()}
-    return json.dumps({"plan": planned, "outcome": dataclasses.asdict(outcome)}, indent=2)
+    return json.dumps({"plan": planned, "outcome": vars(outcome)})
 
 
 def as_svg(plan: Plan, outcome: Outcome) -> str:

@@ -23,7 +23,7 @@ _CACHE_KIB = 128 * 1024
 
 
 class SteppedDatabase:
-    """A SQLite file whose changes are committed when a step is over: `acmems.state.engines.contract.Database`.
+    """A SQLite file whose changes are committed by the step: `acmems.state.engines.contract.Database`.
 
     Args:
         path: the file, which is made.

@@ -63,9 +63,12 @@ def test_what_was_answered(plans: RenewalRecords) -> None:
     kept = plan("a", 1)
     failed = dataclasses.replace(kept, next_try=NOW + 5 * DAY, failures=2, reason="away", told=NOW)
     plans.put([failed, plan("b", 2)], soon=True).result(20)
-    said = {"ends": kept.due + 2 * DAY, "explanation": None, "next_question": NOW + 9 * DAY}
-    plans.answered([dataclasses.replace(kept, **said), plan("gone", 1)]).result(20)
-    assert plans.of("a") == dataclasses.replace(failed, **said)
+    answered, expected = (
+        dataclasses.replace(each, ends=kept.due + 2 * DAY, explanation=None, next_question=NOW + 9 * DAY)
+        for each in (kept, failed)
+    )
+    plans.answered([answered, plan("gone", 1)]).result(20)
+    assert plans.of("a") == expected
     assert (plans.of("b"), plans.of("gone")) == (plan("b", 2), None)
     moved = dataclasses.replace(kept, starts=NOW, due=NOW + DAY / 2)
     plans.answered([moved]).result(20)
