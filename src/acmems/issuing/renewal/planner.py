@@ -208,10 +208,10 @@ class RenewalPlanner:
             return
         if isinstance(error, NotRenewable):
             later = now + _REFUSED_PAUSE * (1 + self._share() / 10)
-            self._plans.put([dataclasses.replace(plan, next_try=later, reason=str(error))])
+            self._plans.tried(dataclasses.replace(plan, next_try=later, reason=str(error)))
             return
         failed = after_failure(plan, error, now, self._share())
         if is_to_be_told(plan.due, chain.not_after, plan.told, now):
             failed = dataclasses.replace(failed, told=now)
             self._tell(OverdueChain(chain, plan.due, str(error)))
-        self._plans.put([failed])
+        self._plans.tried(failed)

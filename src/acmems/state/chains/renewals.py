@@ -85,6 +85,8 @@ _ANSWERED = """
     next_try = CASE WHEN due = ? THEN next_try ELSE ? END WHERE fingerprint = ?
 """
 _ANSWERED_BY = ("starts", "ends", "explanation", "next_question", "due", "due", "due", "fingerprint")
+_TRIED_BY = ("next_try", "failures", "reason", "told", "fingerprint")
+_TRIED = "UPDATE renewals SET next_try = ?, failures = ?, reason = ?, told = ? WHERE fingerprint = ?"
 _PUT = (
     f"INSERT INTO renewals ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - the same
     "ON CONFLICT (fingerprint) DO UPDATE SET "
@@ -101,20 +103,6 @@ class RenewalRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def put(self, plans: Sequence[RenewalRecord], *, soon: bool = False) -> Future[None]:
-        """Keep plans, in place of those for the same chains.
-
-        Args:
-            plans: the plans.
-            soon: whether it is urgent: a plan that a crash loses is made anew.
-        """
-        rows = [_row(each) for each in plans]
-
-        def change(transaction: Transaction) -> None:
-            transaction.executemany(_PUT, rows)
-
-        return self._database.write(change, soon=soon)
 
     def of(self, fingerprint: str) -> RenewalRecord | None:
         """Return the plan for a chain, None where there is none yet.
@@ -159,15 +147,17 @@ class RenewalRecords:
         Args:
             plans: the plans.
         """
-        rows = []
-        for each in plans:
-            said = dict(zip(_COLUMNS, _row(each), strict=True))
-            rows.append(tuple(said[column] for column in _ANSWERED_BY))
+        return self._write_all(_ANSWERED, [_values(each, _ANSWERED_BY) for each in plans], soon=True)
 
-        def change(transaction: Transaction) -> None:
-            transaction.executemany(_ANSWERED, rows)
+    def tried(self, plan: RenewalRecord) -> Future[None]:
+        """Keep what has come of a try that failed: how often it has, why, and when to try again.
 
-        return self._database.write(change)
+        What the CA has said meanwhile stays, and a plan that was removed meanwhile stays removed.
+
+        Args:
+            plan: the plan.
+        """
+        return self._write_all(_TRIED, [_values(plan, _TRIED_BY)], soon=False)
 
     def postpone(self, questions: Sequence[tuple[str, datetime.datetime]]) -> Future[None]:
         """Take note of when to ask again about chains of which nothing new was heard.
@@ -175,12 +165,7 @@ class RenewalRecords:
         Args:
             questions: the fingerprints of the chains, with that time (aware).
         """
-        rows = [(_seconds(at), fingerprint) for fingerprint, at in questions]
-
-        def change(transaction: Transaction) -> None:
-            transaction.executemany(_POSTPONE, rows)
-
-        return self._database.write(change)
+        return self._write_all(_POSTPONE, [(_seconds(at), each) for each, at in questions], soon=True)
 
     def to_try(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
         """Return the plans that are to be carried out, the most overdue first.
@@ -252,6 +237,12 @@ class RenewalRecords:
 
         return self._database.write(change, soon=False)
 
+    def _write_all(self, statement: str, rows: Sequence[Sequence[Value]], *, soon: bool) -> Future[None]:
+        def change(transaction: Transaction) -> None:
+            transaction.executemany(statement, rows)
+
+        return self._database.write(change, soon=soon)
+
     def _select(self, statement: str, *row: Value) -> list[RenewalRecord]:
         return self._database.read(
             lambda transaction: [_record(each) for each in transaction.execute(statement, row).fetchall()]
@@ -259,9 +250,13 @@ class RenewalRecords:
 
 
 def _row(record: RenewalRecord) -> tuple[Value, ...]:
+    return _values(record, _COLUMNS)
+
+
+def _values(record: RenewalRecord, columns: Sequence[str]) -> tuple[Value, ...]:
     return tuple(
         _seconds(value) if isinstance(value := getattr(record, column), datetime.datetime) else value
-        for column in _COLUMNS
+        for column in columns
     )
 
 

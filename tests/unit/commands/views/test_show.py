@@ -55,7 +55,7 @@ def test_when_it_is_renewed(state: StateToLookAt) -> None:
         explanation="https://ca.example/why",
         reason="nobody has asked",
     )
-    RenewalRecords(state.database).put([plan], soon=True).result(20)
+    RenewalRecords(state.database).begin((), [plan]).result(20)
     told = facts(state, "a.example.org")
     assert (told["planned for"], told["which says"]) == (rfc3339(due), "https://ca.example/why")
     assert told["not renewed"] == "nobody has asked"

@@ -131,7 +131,7 @@ def test_inside_the_window_of_the_ca(office: Office, *, is_open: bool) -> None:
     record = office.keep("www.example.org")
     start = now - day if is_open else now + day
     plan = dataclasses.replace(first_plan(record, "aki.serial", now, 0.5), starts=start, ends=now + 2 * day)
-    office.plans.put([plan], soon=True).result(20)
+    office.plans.begin((), [plan]).result(20)
     placement = office.placement("www.example.org")
     replaces = office.loop.run(placement.replaces())
     assert replaces is not None
@@ -144,7 +144,7 @@ def test_inside_the_window_without_a_predecessor(office: Office) -> None:
     now, day = SYSTEM.now(), datetime.timedelta(days=1)
     record = office.keep("www.example.org")
     plan = dataclasses.replace(first_plan(record, "aki.serial", now, 0.5), starts=now - day, ends=now + day)
-    office.plans.put([plan], soon=True).result(20)
+    office.plans.begin((), [plan]).result(20)
     office.order("www.example.org", replaces=None)
     assert "certificates per exact set of names" in office.used()
 

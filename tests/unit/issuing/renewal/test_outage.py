@@ -61,7 +61,7 @@ class MovableClock:
 class CountedAuthority(Authority):
     """A CA that may be away, and an issuer that takes places before it asks."""
 
-    tries: dict[str, list[datetime.timedelta]]
+    tries: dict[str, list[datetime.datetime]]
     time: MovableClock
     running = 0
     most_running = 0
@@ -76,7 +76,7 @@ class CountedAuthority(Authority):
     ) -> Steps[bytes]:
         assert terms is not None
         yield from terms.reserve((yield from terms.replaces()))
-        self.tries[request.names[0]].append(self.time.moved)
+        self.tries[request.names[0]].append(self.time.clock.now())
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -158,6 +158,7 @@ class Site:
 
     def places(self) -> int:
         """Return how many places of the limit are taken, as nearly none become free within hours."""
+        self.database.write(lambda _: None).result(60)  # what was given back is written by then
         instants = [each.instant for each in self.buckets.all()]
         now = self.time.clock.now().timestamp() * 1000
         return round(sum(max(0.0, each - now) for each in instants) / LIMIT.rate.interval)

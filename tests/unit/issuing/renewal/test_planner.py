@@ -258,6 +258,25 @@ class TestAnswers:
         house.run(2 * DAY)
         assert (house.plan().failures, house.plan().ends) == (1, WINDOW.end + DAY)
 
+    def test_a_try_that_fails_after_the_answer(self, house: House) -> None:
+        """It takes nothing back that the CA has said meanwhile, and no plan that is gone comes back."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.add("b.example.org")
+        house.run()
+        house.held = []
+        house.run(56 * DAY)
+        house.answer = Answer(WINDOW.start, WINDOW.end + DAY)
+        house.run(2 * DAY)
+        house.add("b.example.org", house.now)
+        for held in house.held:
+            held.set_exception(CAUnavailable("away"))
+        house.database.write(lambda _: None).result(20)
+        a, b, _ = (house.plans.of(each.fingerprint) for each in house.chains.all(current_only=False))
+        assert a is not None
+        assert (a.failures, a.ends) == (1, WINDOW.end + DAY)
+        assert b is None
+
     def test_more_than_a_page_of_them(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         """All are changed, and why is told once."""
         monkeypatch.setattr(planner, "_PAGE", 2)

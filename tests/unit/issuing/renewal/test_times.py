@@ -36,7 +36,7 @@ class Calendar:
         plan = dataclasses.replace(plan, due=due)
         if is_told:
             plan = dataclasses.replace(plan, starts=due, ends=due + DAY)
-        self.plans.put([plan], soon=True).result(20)
+        self.plans.begin((), [plan]).result(20)
         return plan
 
     def is_fresh(self, chain: Chain, within: datetime.timedelta | None = None) -> bool:
