@@ -110,7 +110,7 @@ class Site:
         place.default_storage = self.house.storage
         block = Block("b", (("all", "yes"), ("domain", "*.example.org")), place)
         policy = SigningPolicy(Authenticator((block,)), 60.0, "dropped")
-        self._ahead = AheadRenewal(self.chains, lambda: policy, self.house.issuance, clock)
+        self._ahead = AheadRenewal(self.chains, lambda: policy, self.house.issuances, clock)
         self._running: list[Future[None]] = []
         self.planner = RenewalPlanner(
             self.chains,
