@@ -74,16 +74,24 @@ def by_lifetime(
     return not_after - left - left / _JITTER * share
 
 
-def moved(before: Window | None, due: datetime.datetime, now: Window, share: float) -> datetime.datetime:
-    """Return when to renew after the CA was asked again.
+def moved(
+    before: Window | None, due: datetime.datetime, now: Window, share: float, expires: datetime.datetime
+) -> datetime.datetime:
+    """Return when to renew after the CA was asked again, in time before the certificate expires.
+
+    A CA that has to revoke may name one window for all, which ends after some of them have expired. Of a
+    window that opens only then, nothing is made.
 
     Args:
         before: the window that the CA has told before, None if it told none.
         due: the moment that was chosen in that.
         now: the window that it tells now.
         share: as for `Window.moment`, for a window that is another.
+        expires: when the certificate does (aware).
     """
-    return due if before == now and now.has(due) else now.moment(share)
+    if now.start >= expires or (before == now and now.has(due) and due < expires):
+        return due
+    return Window(now.start, min(now.end, expires)).moment(share)
 
 
 def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:

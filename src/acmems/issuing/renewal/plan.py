@@ -95,7 +95,7 @@ def after_answer(
         now: the time (aware).
     """
     window = Window(answer.start, answer.end).rounded
-    due = moved(window_of(plan), plan.due, window, share)
+    due = moved(window_of(plan), plan.due, window, share, plan.ends_at)
     return dataclasses.replace(
         plan,
         due=due,

@@ -156,6 +156,16 @@ class TestDue:
         house.run(HOUR / 60)
         assert [name for name, _ in house.renewed] == ["a.example.org"]
 
+    def test_a_window_that_ends_after_the_chain(self, house: House) -> None:
+        """A CA that has to revoke may name one for all; none expires before its turn comes."""
+        house.answer, house.share = Answer(START - HOUR, START + 30 * DAY), 1.0
+        house.add("a.example.org", days=6)
+        house.run()
+        house.run()
+        assert START + 4 * DAY < house.plan().due < START + 6 * DAY
+        house.run(5 * DAY)
+        assert house.renewed == [("a.example.org", True)]
+
     def test_questions(self, house: House) -> None:
         """As often as the CA wants them, and with an hour's pause while it is away."""
         house.answer = WINDOW
