@@ -75,7 +75,7 @@ class CountingCA:
         self._windows: dict[tuple[datetime.timedelta, int], SuggestedWindow] = {}
         self._incident: SuggestedWindow | None = None
         if self._revocation is not None:
-            # Within five days (Baseline Requirements 4.9.1.1), but for those whom it asks only once a day.
+            # One window for all, which is over when they have to be revoked (Baseline Requirements 4.9.1.1).
             start, end = self._revocation - HOUR, self._revocation + 5 * DAY
             self._incident = SuggestedWindow(start, end, EXPLANATION, self._retry_after)
         self.broken: Counter[str] = Counter()
