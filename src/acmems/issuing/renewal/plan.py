@@ -14,7 +14,8 @@ from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord
 FIRST_QUESTION = datetime.timedelta(minutes=5)
 """Within this time the CA is asked about a new chain for the first time."""
 
-_FIRST_PAUSE = datetime.timedelta(minutes=5)  # after a failure; twice as long after each further one
+FIRST_PAUSE = datetime.timedelta(minutes=5)
+"""After a failure; twice as long after each further one."""
 _LONGEST_PAUSE = datetime.timedelta(hours=6)
 
 
@@ -121,8 +122,8 @@ def after_failure(
         now: the time (aware).
         share: a number from 0 to 1, uniformly distributed.
     """
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(plan.failures, 10))
-    pause = min(pause, max(_FIRST_PAUSE, (plan.ends_at - now) / 8))
+    pause = min(_LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(plan.failures, 10))
+    pause = min(pause, max(FIRST_PAUSE, (plan.ends_at - now) / 8))
     wanted = getattr(error, "retry_after", None)
     if wanted is not None:
         pause = max(pause, datetime.timedelta(seconds=wanted))
