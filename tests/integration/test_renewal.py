@@ -20,7 +20,7 @@ from acmems.app import server as servers
 from acmems.app.upkeep import renewals
 from acmems.config import Configuration
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
-from acmems.issuing.renewal import due, planner
+from acmems.issuing.renewal import due, plan
 
 WHY = "https://ca.example/incident"
 MACHINES = 12
@@ -32,7 +32,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let minutes be parts of a second."""
     monkeypatch.setattr(renewals, "PLAN_SECONDS", 0.1)
     monkeypatch.setattr(renewals, "FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(planner, "FIRST_QUESTION", SHORT)
+    monkeypatch.setattr(plan, "FIRST_QUESTION", SHORT)
+    monkeypatch.setattr(plan, "FIRST_PAUSE", SHORT)
     monkeypatch.setattr(due, "LEAST_ASKING", SHORT)
     monkeypatch.setattr(due, "MOST_ASKING", SHORT)
 
@@ -129,8 +130,9 @@ def test_a_mass_revocation(
     wait_until(lambda: site.chains() == 2 * MACHINES - 1, "all are renewed")
     after = [site.ask(csr) for csr in csrs]
     assert [old == new for old, new in zip(before, after, strict=True)] == [True] + [False] * (MACHINES - 1)
-    assert sorted(replaced(proxy)) == sorted(str(certificate_id(each)) for each in before[1:])
-    assert proxy.count(path=NEW_ORDER) == 2 * MACHINES - 1
+    # Of several orders with predecessors at once, Pebble 2.10 answers one with 500 now and then.
+    assert set(replaced(proxy)) == {str(certificate_id(each)) for each in before[1:]}
+    assert site.chains() == 2 * MACHINES - 1, "each is renewed once"
     assert any(WHY in each for each in caplog.messages)
 
 

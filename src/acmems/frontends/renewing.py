@@ -19,10 +19,11 @@ from acmems.frontends.granting import granted_again
 from acmems.issuers.acme.certificates.renewal_info import fetch
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.failover.issuances import Issuances
-from acmems.issuing.renewal.planner import NotRenewable, RenewalAnswer
+from acmems.issuing.renewal.plan import RenewalAnswer
+from acmems.issuing.renewal.planner import NotRenewable
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.chains.renewals import RenewalRecord
+from acmems.state.chains.renewals import RenewalQuestion
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, gather
 
@@ -42,44 +43,46 @@ class RenewalQuestions:
         self._issuers = issuers
 
     def __call__(
-        self, plans: Sequence[RenewalRecord]
-    ) -> Iterable[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]:
+        self, questions: Sequence[RenewalQuestion]
+    ) -> Iterable[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]]:
         """Return what CAs say about chains; one that does not answer is not asked about the others."""
-        by_directory: dict[str, list[RenewalRecord]] = {}
-        for plan in plans:
-            by_directory.setdefault(plan.directory, []).append(plan)
-        answers: list[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]] = []
+        by_directory: dict[str, list[RenewalQuestion]] = {}
+        for question in questions:
+            by_directory.setdefault(question.directory, []).append(question)
+        answers: list[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]] = []
         for directory, theirs in by_directory.items():
             issuer = self._issuers.get(directory)
             if issuer is None:
-                answers += [(plan, None) for plan in theirs]
+                answers += [(question, None) for question in theirs]
             else:
                 answers += self._ask(issuer, theirs)
         return answers
 
     def _ask(
-        self, issuer: AcmeIssuer, plans: Sequence[RenewalRecord]
-    ) -> Sequence[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]:
-        answers: list[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]] = []
-        waiting = iter(plans)
+        self, issuer: AcmeIssuer, questions: Sequence[RenewalQuestion]
+    ) -> Sequence[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]]:
+        answers: list[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]] = []
+        waiting = iter(questions)
 
         def work() -> Steps[None]:
-            for plan in waiting:
-                answer = yield from self._answer(issuer, plan)
-                answers.append((plan, answer))
+            for question in waiting:
+                answer = yield from self._answer(issuer, question)
+                answers.append((question, answer))
                 if isinstance(answer, CAUnavailable | DeadlinePassed | RateLimited):
                     return
 
         issuer.run(gather([work() for _ in range(_QUESTIONS_AT_ONCE)]))
         return answers
 
-    def _answer(self, issuer: AcmeIssuer, plan: RenewalRecord) -> Steps[RenewalAnswer | AcmeException | None]:
-        if plan.certificate is None:
+    def _answer(
+        self, issuer: AcmeIssuer, question: RenewalQuestion
+    ) -> Steps[RenewalAnswer | AcmeException | None]:
+        if question.certificate is None:
             return None
         try:
             session, clock = issuer.client.session, issuer.clock
             deadline = clock.deadline(_QUESTION_SECONDS)
-            return (yield from fetch(session, plan.certificate, deadline, clock.now()))
+            return (yield from fetch(session, question.certificate, deadline, clock.now()))
         except AcmeException as error:
             return error
 

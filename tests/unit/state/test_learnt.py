@@ -12,7 +12,7 @@ import pytest
 from tests.chains import make_chain, make_request
 from tests.sharing import ENGINES, sharing
 
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import ComingRenewal, RenewalRecords
 from acmems.state.engines.contract import Database
@@ -64,7 +64,7 @@ def test_renewals_that_are_coming(database: Database) -> None:
         record = ChainRecord.of(chain, identity=str(number), directory=DIRECTORY, profile=None, issued=now)
         chains.add(record).result(20)
         plan = first_plan(record, None, now, 0.5)
-        plans.put([dataclasses.replace(plan, next_try=now + timedelta(hours=hours))], soon=True).result(20)
+        plans.begin((), [dataclasses.replace(plan, next_try=now + timedelta(hours=hours))]).result(20)
     assert plans.coming(DIRECTORY, now, now + timedelta(hours=6)) == [
         ComingRenewal(now + timedelta(hours=1), ("1.example.org", "www.example.org")),
         ComingRenewal(now + timedelta(hours=5), ("0.example.org", "www.example.org")),

@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 
-from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -30,24 +30,75 @@ def plan(fingerprint: str, days: int, *, is_told: bool = True) -> RenewalRecord:
 
 def test_what_is_kept_comes_back(plans: RenewalRecords) -> None:
     """With all that is known; a later plan takes its place."""
-    plans.put([plan("a", 1), plan("b", 2, is_told=False)], soon=True).result(20)
+    plans.begin((), [plan("a", 1), plan("b", 2, is_told=False)]).result(20)
     assert (plans.of("a"), plans.of("b")) == (plan("a", 1), plan("b", 2, is_told=False))
-    plans.put([plan("a", 3)], soon=True).result(20)
+    plans.begin((), [plan("a", 3)]).result(20)
     assert plans.of("a") == plan("a", 3)
 
 
 def test_what_is_to_be_done(plans: RenewalRecords) -> None:
     """What is due comes first, and nothing that is not."""
-    plans.put([plan("a", 3), plan("b", 1), plan("c", 2), plan("d", 9)], soon=True).result(20)
+    plans.begin((), [plan("a", 3), plan("b", 1), plan("c", 2), plan("d", 9)]).result(20)
     now = NOW + 3 * DAY
     assert [each.fingerprint for each in plans.to_try(now, 9)] == ["b", "c", "a"]
     assert [each.fingerprint for each in plans.to_ask(now, 2)] == ["b", "c"]
     assert plans.count(now) == 3
 
 
+def test_what_is_asked(plans: RenewalRecords) -> None:
+    """What the CA has said, as it is kept; it comes again when it is time to ask again."""
+    kept = plan("a", 1)
+    plans.begin((), [kept, plan("b", 2, is_told=False)]).result(20)
+    told, untold = plans.to_ask(NOW + 2 * DAY, 9)
+    starts, ends_at = int(kept.due.timestamp()), int(kept.ends_at.timestamp())
+    assert told == RenewalQuestion("a", "d", None, ends_at, starts, ends_at, "why")
+    assert (untold.fingerprint, untold.starts, untold.ends, untold.explanation) == ("b", None, None, None)
+    plans.postpone([("a", NOW + 3 * DAY), ("gone", NOW)]).result(20)
+    assert [each.fingerprint for each in plans.to_ask(NOW + 2 * DAY, 9)] == ["b"]
+    assert plans.of("a") == dataclasses.replace(kept, next_question=NOW + 3 * DAY)
+
+
+def test_what_was_answered(plans: RenewalRecords) -> None:
+    """It takes nothing back that has come of tries, unless the moment to renew is another one."""
+    kept = plan("a", 1)
+    failed = dataclasses.replace(kept, next_try=NOW + 5 * DAY, failures=2, reason="away", told=NOW)
+    plans.begin((), [failed, plan("b", 2)]).result(20)
+    answered, expected = (
+        dataclasses.replace(each, ends=kept.due + 2 * DAY, explanation=None, next_question=NOW + 9 * DAY)
+        for each in (kept, failed)
+    )
+    plans.answered([answered, plan("gone", 1)]).result(20)
+    assert plans.of("a") == expected
+    assert (plans.of("b"), plans.of("gone")) == (plan("b", 2), None)
+    moved = dataclasses.replace(kept, starts=NOW, due=NOW + DAY / 2)
+    plans.answered([moved]).result(20)
+    expected = dataclasses.replace(moved, next_try=NOW + DAY / 2, failures=2, reason="away", told=NOW)
+    assert plans.of("a") == expected
+
+
+def test_what_was_tried(plans: RenewalRecords) -> None:
+    """It takes nothing back that the CA has said."""
+    kept = plan("a", 1)
+    told = dataclasses.replace(kept, ends=kept.due + 2 * DAY, due=kept.due + DAY)
+    plans.begin((), [told, plan("b", 2)]).result(20)
+    failed = dataclasses.replace(kept, next_try=NOW + 5 * DAY, failures=2, reason="away", told=NOW)
+    plans.tried(failed)
+    plans.tried(plan("gone", 1))
+    plans.postpone([]).result(20)
+    assert plans.of("a") == dataclasses.replace(failed, ends=told.ends, due=told.due)
+    assert (plans.of("b"), plans.of("gone")) == (plan("b", 2), None)
+
+
+def test_some_plans(plans: RenewalRecords) -> None:
+    """Those that there are."""
+    plans.begin((), [plan("a", 1), plan("b", 2)]).result(20)
+    assert plans.those(["b", "c"]) == [plan("b", 2)]
+    assert plans.those([]) == []
+
+
 def test_what_is_due_by_the_word_of_the_ca(plans: RenewalRecords) -> None:
     """A plan by the lifetime alone is not among it, and a failure that is tried again later is."""
     failed = dataclasses.replace(plan("a", 1), next_try=NOW + 9 * DAY, failures=1)
-    plans.put([failed, plan("b", 2), plan("c", 1, is_told=False), plan("d", 9)], soon=True).result(20)
+    plans.begin((), [failed, plan("b", 2), plan("c", 1, is_told=False), plan("d", 9)]).result(20)
     assert plans.due(NOW + 3 * DAY, 9) == [("a", NOW + DAY), ("b", NOW + 2 * DAY)]
     assert plans.due(NOW + 3 * DAY, 1) == [("a", NOW + DAY)]

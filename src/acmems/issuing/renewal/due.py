@@ -39,6 +39,11 @@ class Window:
     start: datetime.datetime
     end: datetime.datetime
 
+    @property
+    def rounded(self) -> Window:
+        """The window in whole seconds, as the state keeps it: a CA that names it again means the same."""
+        return Window(self.start.replace(microsecond=0), self.end.replace(microsecond=0))
+
     def moment(self, share: float) -> datetime.datetime:
         """Return a moment in it (section 4.2), which leaves time for another try before its end.
 
@@ -75,16 +80,24 @@ def by_lifetime(
     return not_after - left - left / _JITTER * share
 
 
-def moved(before: Window | None, due: datetime.datetime, now: Window, share: float) -> datetime.datetime:
-    """Return when to renew after the CA was asked again.
+def moved(
+    before: Window | None, due: datetime.datetime, now: Window, share: float, expires: datetime.datetime
+) -> datetime.datetime:
+    """Return when to renew after the CA was asked again, in time before the certificate expires.
+
+    A CA that has to revoke may name one window for all, which ends after some of them have expired. Of a
+    window that opens only then, nothing is made.
 
     Args:
         before: the window that the CA has told before, None if it told none.
         due: the moment that was chosen in that.
         now: the window that it tells now.
         share: as for `Window.moment`, for a window that is another.
+        expires: when the certificate does (aware).
     """
-    return due if before == now and now.has(due) else now.moment(share)
+    if now.start >= expires or (before == now and now.has(due) and due < expires):
+        return due
+    return Window(now.start, min(now.end, expires)).moment(share)
 
 
 def effective(by_lifetime: Time, planned: Time | None, *, is_told: bool, is_ahead: bool) -> Time:
@@ -115,18 +128,17 @@ def overdue_share(due: float, end: float, now: float) -> float:
 def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:
     """Return when to ask the CA about a certificate again (section 4.3.2).
 
-    Questions about many certificates are spread over a tenth of the time, so that they do not come at once.
+    Questions about many certificates are spread over a tenth of the time, as far as a day allows, so that
+    they do not come at once.
 
     Args:
         now: the time (aware).
         retry_after: the seconds that the CA wants, None where it does not say.
         share: how much of what is spread is used, from 0 to 1.
     """
-    seconds = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
-    wanted = datetime.timedelta(
-        seconds=min(MOST_ASKING.total_seconds(), max(LEAST_ASKING.total_seconds(), seconds))
-    )
-    return now + wanted + wanted / 10 * share
+    wanted = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
+    wanted = max(LEAST_ASKING.total_seconds(), wanted) * (1 + share / 10)
+    return now + datetime.timedelta(seconds=min(MOST_ASKING.total_seconds(), wanted))
 
 
 def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:

@@ -10,52 +10,35 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 from acmems.exceptions import AcmeException
-from acmems.issuers.acme.certificates.renewal_info import certificate_id
-from acmems.issuing.renewal.due import Window, by_lifetime, is_to_be_told, moved, next_question
+from acmems.issuing.renewal.due import is_to_be_told, next_question
+from acmems.issuing.renewal.plan import (
+    RenewalAnswer,
+    after_answer,
+    after_failure,
+    certificate_of,
+    first_plan,
+    says_the_same,
+    window_of,
+)
 from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
 from acmems.system.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-FIRST_QUESTION = datetime.timedelta(minutes=5)
-"""Within this time the CA is asked about a new chain for the first time."""
-
-_FIRST_PAUSE = datetime.timedelta(minutes=5)  # after a failure; twice as long after each further one
-_LONGEST_PAUSE = datetime.timedelta(hours=6)
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
 _UNKNOWN_PAUSE = datetime.timedelta(hours=1)  # where the CA could not be asked
+_NO_INFORMATION_PAUSE = datetime.timedelta(days=1)  # where the CA says nothing about renewal
 _PAGE, _MOST_PAGES = 500, 20
 _NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
 
 
-class RenewalAnswer(Protocol):
-    """What a CA says about one certificate."""
-
-    @property
-    def start(self) -> datetime.datetime:
-        """When renewal may begin (aware)."""
-
-    @property
-    def end(self) -> datetime.datetime:
-        """Until when it should have happened (aware)."""
-
-    @property
-    def explanation(self) -> str:
-        """The URL of a page that says why, empty where there is none."""
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds after which the CA wants to be asked again, None where it does not say."""
-
-
 Asking = Callable[
-    [Sequence[RenewalRecord]], Iterable[tuple[RenewalRecord, RenewalAnswer | AcmeException | None]]
+    [Sequence[RenewalQuestion]], Iterable[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]]
 ]
-"""Asks CAs about planned chains, and yields what they say; None where a CA says nothing about renewal."""
+"""Asks CAs about chains, and yields what they say; None where a CA says nothing about renewal."""
 
 Renewing = Callable[[ChainRecord, bool], Future[None]]
 """Orders a chain anew; it is told whether the CA's window is open, so that the order names its predecessor.
@@ -82,14 +65,6 @@ class OverdueChain:
     chain: ChainRecord
     due: datetime.datetime
     reason: str
-
-
-def certificate_of(chain: ChainRecord) -> str | None:
-    """Return what the CA calls a chain, None where it has no name for it, or the chain is damaged."""
-    try:
-        return certificate_id(chain.pem)
-    except ValueError:
-        return None
 
 
 class RenewalPlanner:
@@ -162,23 +137,43 @@ class RenewalPlanner:
             self._plans.begin(fingerprints, plans).result()
 
     def _ask_about(self) -> None:
+        """Ask CAs; an answer that says nothing new, as nearly all do, costs next to nothing."""
         now = self._clock.now()
-        plans = self._plans.to_ask(now, self._most_questions)
+        questions = self._plans.to_ask(now, self._most_questions)
+        second = int(now.timestamp())
         # No CA is asked about what has expired (RFC 9773 section 4.3.3).
-        answered = [dataclasses.replace(each, next_question=_NEVER) for each in plans if each.ends_at <= now]
+        postponed = [(each.fingerprint, _NEVER) for each in questions if each.ends_at <= second]
+        changed: dict[str, tuple[RenewalAnswer, float]] = {}
+        for question, answer in self._ask([each for each in questions if each.ends_at > second]):
+            share = self._share()
+            if answer is None or isinstance(answer, AcmeException):
+                pause = _NO_INFORMATION_PAUSE if answer is None else _UNKNOWN_PAUSE
+                postponed.append((question.fingerprint, now + pause * (1 + share / 10)))
+            elif says_the_same(question, answer):
+                postponed.append((question.fingerprint, next_question(now, answer.retry_after, share)))
+            else:
+                changed[question.fingerprint] = answer, share
+        if postponed:
+            self._plans.postpone(postponed)
+        self._move(changed, now)
+
+    def _move(self, changed: dict[str, tuple[RenewalAnswer, float]], now: datetime.datetime) -> None:
+        """Change the plans of chains about which their CA says something new."""
         explained: Counter[str] = Counter()
-        for plan, answer in self._ask([each for each in plans if each.ends_at > now]):
-            answered.append(after := after_answer(plan, answer, now, self._share()))
-            if after.explanation is not None and after.explanation != plan.explanation:
-                explained[after.explanation] += 1
+        fingerprints = list(changed)
+        for start in range(0, len(fingerprints), _PAGE):
+            plans = self._plans.those(fingerprints[start : start + _PAGE])
+            moved_plans = [after_answer(plan, *changed[plan.fingerprint], now) for plan in plans]
+            self._plans.answered(moved_plans)
+            for before, after in zip(plans, moved_plans, strict=True):
+                if after.explanation is not None and after.explanation != before.explanation:
+                    explained[after.explanation] += 1
         for explanation, count in explained.items():
             logger.warning(
                 "the CA says why it wants %d certificates to be renewed as it now does: %s",
                 count,
                 explanation,
             )
-        if answered:
-            self._plans.put(answered, soon=True)
 
     def _renew_due(self) -> None:
         now = self._clock.now()
@@ -215,100 +210,10 @@ class RenewalPlanner:
             later = now + _REFUSED_PAUSE * (1 + self._share() / 10)
             # That is no failure any more, which operators would be told of.
             refused = dataclasses.replace(plan, next_try=later, reason=str(error), failures=0, fault=None)
-            self._plans.put([refused])
+            self._plans.tried(refused)
             return
         failed = after_failure(plan, error, now, self._share())
         if is_to_be_told(plan.due, chain.not_after, plan.told, now):
             failed = dataclasses.replace(failed, told=now)
             self._tell(OverdueChain(chain, plan.due, str(error)))
-        self._plans.put([failed])
-
-
-def first_plan(
-    chain: ChainRecord,
-    certificate: str | None,
-    now: datetime.datetime,
-    share: float,
-    within: datetime.timedelta | None = None,
-) -> RenewalRecord:
-    """Return the plan for a chain about which its CA was not asked yet.
-
-    Args:
-        chain: the chain.
-        certificate: what the CA calls it, None where it has no name for it.
-        now: the time (aware).
-        share: a number from 0 to 1, uniformly distributed.
-        within: how long before its end it is to be renewed at most, None where nobody has chosen.
-    """
-    due = by_lifetime(chain.not_before, chain.not_after, share, within)
-    return RenewalRecord(
-        fingerprint=chain.fingerprint,
-        directory=chain.directory,
-        certificate=certificate,
-        ends_at=chain.not_after,
-        due=due,
-        next_try=due,
-        next_question=now + FIRST_QUESTION * share,
-    )
-
-
-def after_answer(
-    plan: RenewalRecord, answer: RenewalAnswer | AcmeException | None, now: datetime.datetime, share: float
-) -> RenewalRecord:
-    """Return a plan after the CA was asked about its chain.
-
-    Args:
-        plan: the plan.
-        answer: what the CA says, or why it could not be asked; None where it says nothing about renewal.
-        now: the time (aware).
-        share: a number from 0 to 1, uniformly distributed.
-    """
-    if answer is None or isinstance(answer, AcmeException):
-        pause = datetime.timedelta(days=1) if answer is None else _UNKNOWN_PAUSE
-        return dataclasses.replace(plan, next_question=now + pause * (1 + share / 10))
-    window = Window(answer.start, answer.end)
-    due = moved(window_of(plan), plan.due, window, share)
-    return dataclasses.replace(
-        plan,
-        due=due,
-        starts=window.start,
-        ends=window.end,
-        explanation=answer.explanation or None,
-        next_question=next_question(now, answer.retry_after, share),
-        # What fails goes on being tried at its own pace, unless the CA has moved the window.
-        next_try=plan.next_try if due == plan.due else due,
-    )
-
-
-def after_failure(
-    plan: RenewalRecord, error: BaseException, now: datetime.datetime, share: float
-) -> RenewalRecord:
-    """Return a plan after a renewal has failed.
-
-    The less time is left, the shorter the pause.
-
-    Args:
-        plan: the plan.
-        error: why; its `retry_after` counts where it is longer than the pause.
-        now: the time (aware).
-        share: a number from 0 to 1, uniformly distributed.
-    """
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(plan.failures, 10))
-    pause = min(pause, max(_FIRST_PAUSE, (plan.ends_at - now) / 8))
-    wanted = getattr(error, "retry_after", None)
-    if wanted is not None:
-        pause = max(pause, datetime.timedelta(seconds=wanted))
-    return dataclasses.replace(
-        plan,
-        next_try=now + pause * (1 + share / 4),
-        failures=plan.failures + 1,
-        reason=str(error),
-        fault=type(error).__name__,
-    )
-
-
-def window_of(plan: RenewalRecord) -> Window | None:
-    """Return the window that the CA has told, None if it has told none."""
-    if plan.starts is None or plan.ends is None:
-        return None
-    return Window(plan.starts, plan.ends)
+        self._plans.tried(failed)

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acmems.issuing.renewal.planner import certificate_of, window_of
+from acmems.issuing.renewal.plan import certificate_of, window_of
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import Clock

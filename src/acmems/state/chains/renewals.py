@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from acmems.state.engines.contract import Database, Transaction, Value
 
@@ -72,9 +72,50 @@ _COMING = """
     AND COALESCE(chains.last_asked, chains.issued) + chains.not_after - chains.not_before > ?
     ORDER BY renewals.next_try LIMIT ?
 """
+
+
+class RenewalQuestion(NamedTuple):
+    """A chain about which its CA is to be asked, and what that has said last.
+
+    There is one for each chain and question, several times a day: times are seconds since 1970, as they are
+    kept, and what is needed only when the CA says something else is not read.
+
+    Args:
+        fingerprint: as in `RenewalRecord`, as all that follows.
+        directory: the URL of its CA's directory.
+        certificate: what the CA calls it, None where it has no name for it.
+        ends_at: when the chain expires.
+        starts: the first moment that the CA wants, None where it has told none.
+        ends: the last moment that the CA wants, None where it has told none.
+        explanation: the URL of a page that says why, None where there is none.
+    """
+
+    fingerprint: str
+    directory: str
+    certificate: str | None
+    ends_at: int
+    starts: int | None = None
+    ends: int | None = None
+    explanation: str | None = None
+
+
 _COLUMNS = tuple(each.name for each in dataclasses.fields(RenewalRecord))
 _TIMES = ("ends_at", "due", "starts", "ends", "next_question", "next_try", "told")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM renewals"  # noqa: S608 - names of columns
+_TO_ASK = (
+    f"SELECT {', '.join(RenewalQuestion._fields)} FROM renewals "  # noqa: S608 - the same
+    "WHERE next_question <= ? ORDER BY next_question LIMIT ?"
+)
+_POSTPONE = "UPDATE renewals SET next_question = ? WHERE fingerprint = ?"
+_ANSWERED = """
+    UPDATE renewals SET starts = ?, ends = ?, explanation = ?, next_question = ?, due = ?,
+    next_try = CASE WHEN due = ? THEN next_try ELSE ? END WHERE fingerprint = ?
+"""
+_ANSWERED_BY = ("starts", "ends", "explanation", "next_question", "due", "due", "due", "fingerprint")
+_TRIED_BY = ("next_try", "failures", "reason", "told", "fault", "fingerprint")
+_TRIED = (
+    "UPDATE renewals SET next_try = ?, failures = ?, reason = ?, told = ?, fault = ? WHERE fingerprint = ?"
+)
 _PUT = (
     f"INSERT INTO renewals ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - the same
     "ON CONFLICT (fingerprint) DO UPDATE SET "
@@ -92,20 +133,6 @@ class RenewalRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, plans: Sequence[RenewalRecord], *, soon: bool = False) -> Future[None]:
-        """Keep plans, in place of those for the same chains.
-
-        Args:
-            plans: the plans.
-            soon: whether it is urgent: a plan that a crash loses is made anew.
-        """
-        rows = [_row(each) for each in plans]
-
-        def change(transaction: Transaction) -> None:
-            transaction.executemany(_PUT, rows)
-
-        return self._database.write(change, soon=soon)
-
     def of(self, fingerprint: str) -> RenewalRecord | None:
         """Return the plan for a chain, None where there is none yet.
 
@@ -115,15 +142,59 @@ class RenewalRecords:
         found = self._select(f"{_SELECT} WHERE fingerprint = ?", fingerprint)
         return found[0] if found else None
 
-    def to_ask(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
-        """Return the plans about which the CA is to be asked, the most overdue first.
+    def those(self, fingerprints: Sequence[str]) -> list[RenewalRecord]:
+        """Return the plans for some chains, in any order; those without a plan are left out.
+
+        Args:
+            fingerprints: of at most some hundred chains.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
-        return self._select(
-            f"{_SELECT} WHERE next_question <= ? ORDER BY next_question LIMIT ?", _seconds(now), most
+        if not fingerprints:
+            return []
+        places = ", ".join("?" for _ in fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+
+    def to_ask(self, now: datetime.datetime, most: int) -> list[RenewalQuestion]:
+        """Return what the CA is to be asked about, the most overdue first.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return self._database.read(
+            lambda transaction: [
+                RenewalQuestion._make(row) for row in transaction.execute(_TO_ASK, (_seconds(now), most))
+            ]
         )
+
+    def answered(self, plans: Sequence[RenewalRecord]) -> Future[None]:
+        """Keep what CAs have said about chains: the window, and what follows from it.
+
+        What has come of a try meanwhile stays, and a plan that was removed meanwhile stays removed.
+
+        Args:
+            plans: the plans.
+        """
+        return self._write_all(_ANSWERED, [_values(each, _ANSWERED_BY) for each in plans], soon=True)
+
+    def tried(self, plan: RenewalRecord) -> Future[None]:
+        """Keep what has come of a try that failed: how often it has, why, and when to try again.
+
+        What the CA has said meanwhile stays, and a plan that was removed meanwhile stays removed.
+
+        Args:
+            plan: the plan.
+        """
+        return self._write_all(_TRIED, [_values(plan, _TRIED_BY)], soon=False)
+
+    def postpone(self, questions: Sequence[tuple[str, datetime.datetime]]) -> Future[None]:
+        """Take note of when to ask again about chains of which nothing new was heard.
+
+        Args:
+            questions: the fingerprints of the chains, with that time (aware).
+        """
+        return self._write_all(_POSTPONE, [(_seconds(at), each) for each, at in questions], soon=True)
 
     def to_try(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
         """Return the plans that are to be carried out, the most overdue first.
@@ -243,6 +314,12 @@ class RenewalRecords:
             lambda transaction: transaction.execute(statement, (last, _PAGE)).fetchall()
         )
 
+    def _write_all(self, statement: str, rows: Sequence[Sequence[Value]], *, soon: bool) -> Future[None]:
+        def change(transaction: Transaction) -> None:
+            transaction.executemany(statement, rows)
+
+        return self._database.write(change, soon=soon)
+
     def _select(self, statement: str, *row: Value) -> list[RenewalRecord]:
         return self._database.read(
             lambda transaction: [_record(each) for each in transaction.execute(statement, row).fetchall()]
@@ -250,9 +327,13 @@ class RenewalRecords:
 
 
 def _row(record: RenewalRecord) -> tuple[Value, ...]:
+    return _values(record, _COLUMNS)
+
+
+def _values(record: RenewalRecord, columns: Sequence[str]) -> tuple[Value, ...]:
     return tuple(
         _seconds(value) if isinstance(value := getattr(record, column), datetime.datetime) else value
-        for column in _COLUMNS
+        for column in columns
     )
 
 

@@ -105,7 +105,7 @@ class TestPlans:
             next_try=at,
             **known,
         )
-        RenewalRecords(state.database).put([plan], soon=True).result()
+        RenewalRecords(state.database).begin((), [plan]).result()
         return record
 
     def told(self, state: StateToLookAt) -> tuple[str, str]:

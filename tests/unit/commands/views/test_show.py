@@ -9,7 +9,7 @@ import pytest
 from tests.viewing import DAY, DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.x509 import csr
@@ -55,7 +55,7 @@ def test_when_it_is_renewed(state: StateToLookAt) -> None:
         explanation="https://ca.example/why",
         reason="nobody has asked",
     )
-    RenewalRecords(state.database).put([plan], soon=True).result(20)
+    RenewalRecords(state.database).begin((), [plan]).result(20)
     told = facts(state, "a.example.org")
     assert (told["planned for"], told["which says"]) == (rfc3339(due), "https://ca.example/why")
     assert told["not renewed"] == "nobody has asked"

@@ -54,7 +54,7 @@ def plan(
         next_question=due,
         next_try=due,
     )
-    RenewalRecords(database).put([made], soon=True).result(20)
+    RenewalRecords(database).begin((), [made]).result(20)
     return due
 
 

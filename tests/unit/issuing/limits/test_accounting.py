@@ -17,7 +17,7 @@ from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.learnt import LearntLimits
 from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.issuing.limits.room import RenewalRoom
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
@@ -146,7 +146,7 @@ def test_inside_the_window_of_the_ca(office: Office, *, is_open: bool) -> None:
     record = office.keep("www.example.org")
     start = now - day if is_open else now + day
     plan = dataclasses.replace(first_plan(record, "aki.serial", now, 0.5), starts=start, ends=now + 2 * day)
-    office.plans.put([plan], soon=True).result(20)
+    office.plans.begin((), [plan]).result(20)
     placement = office.placement("www.example.org")
     replaces = office.loop.run(placement.replaces())
     assert replaces is not None
@@ -159,7 +159,7 @@ def test_inside_the_window_without_a_predecessor(office: Office) -> None:
     now, day = SYSTEM.now(), datetime.timedelta(days=1)
     record = office.keep("www.example.org")
     plan = dataclasses.replace(first_plan(record, "aki.serial", now, 0.5), starts=now - day, ends=now + day)
-    office.plans.put([plan], soon=True).result(20)
+    office.plans.begin((), [plan]).result(20)
     office.order("www.example.org", replaces=None)
     assert "certificates per exact set of names" in office.used()
 
@@ -367,7 +367,7 @@ class TestRoom:
         for number in range(2):
             record = office.keep(f"old{number}.example.org", identity=str(number), days_ago=200)
             plan = dataclasses.replace(first_plan(record, None, now, 0.5), due=now, next_try=now)
-            office.plans.put([plan], soon=True).result(20)
+            office.plans.begin((), [plan]).result(20)
         office.database.write(
             lambda transaction: (
                 transaction.execute("UPDATE chains SET last_asked = ?", (int(now.timestamp()),)).rowcount

@@ -15,7 +15,7 @@ from acmems.issuing.limits.charges import charges, subjects
 from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.issuing.limits.room import AGE, RenewalRoom, room
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
@@ -100,7 +100,7 @@ class House:
         self.chains.add(record).result(20)
         first = first_plan(record, None, self.now, 0.5)
         planned = {"due": self.now + due, "next_try": self.now + due, **plan}
-        self.plans.put([dataclasses.replace(first, **planned)], soon=True).result(20)  # type: ignore[arg-type]  # fields of any type
+        self.plans.begin((), [dataclasses.replace(first, **planned)]).result(20)  # type: ignore[arg-type]  # fields of any type
         return record
 
     def kept(self, *limits: Limit, name: str = "new.example.org") -> list[int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
-from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner, certificate_of
+from acmems.issuing.renewal import planner
+from acmems.issuing.renewal.plan import certificate_of
+from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner
 from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
+from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.system.clock import Clock
 
@@ -47,6 +50,8 @@ class House:
     renewed: list[tuple[str, bool]] = field(default_factory=list)
     overdue: list[OverdueChain] = field(default_factory=list)
     held: list[Future[None]] | None = None
+    share: float = 0.0
+    meanwhile: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self.database = SqliteDatabase.open(self.folder / "state.sqlite")
@@ -60,7 +65,7 @@ class House:
             tell=self.overdue.append,
             clock=Clock(now=lambda: self.now),
             identify=lambda chain: chain.fingerprint,
-            share=lambda: 0.0,
+            share=lambda: self.share,
             most_at_once=3,
         )
 
@@ -80,11 +85,12 @@ class House:
         self.chains.add(record).result(20)
 
     def ask(
-        self, plans: Sequence[RenewalRecord]
-    ) -> Iterable[tuple[RenewalRecord, Answer | AcmeException | None]]:
-        for plan in plans:
-            self.asked.append(plan.fingerprint)
-            yield plan, self.answer
+        self, questions: Sequence[RenewalQuestion]
+    ) -> Iterable[tuple[RenewalQuestion, Answer | AcmeException | None]]:
+        for question in questions:
+            self.asked.append(question.fingerprint)
+            self.meanwhile()
+            yield question, self.answer
 
     def renew(self, chain: ChainRecord, announced: bool) -> Future[None]:
         self.renewed.append((chain.identity, announced))
@@ -150,6 +156,16 @@ class TestDue:
         house.run(HOUR / 60)
         assert [name for name, _ in house.renewed] == ["a.example.org"]
 
+    def test_a_window_that_ends_after_the_chain(self, house: House) -> None:
+        """A CA that has to revoke may name one for all; none expires before its turn comes."""
+        house.answer, house.share = Answer(START - HOUR, START + 30 * DAY), 1.0
+        house.add("a.example.org", days=6)
+        house.run()
+        house.run()
+        assert START + 4 * DAY < house.plan().due < START + 6 * DAY
+        house.run(5 * DAY)
+        assert house.renewed == [("a.example.org", True)]
+
     def test_questions(self, house: House) -> None:
         """As often as the CA wants them, and with an hour's pause while it is away."""
         house.answer = WINDOW
@@ -179,6 +195,107 @@ class TestDue:
         house.chains.revoking(chain.fingerprint, "superseded").result(20)
         house.run(62 * DAY)
         assert house.renewed == []
+
+
+class TestAnswers:
+    """What a CA says again changes nothing, and what it says anew changes nothing else."""
+
+    def test_the_same_window(self, house: House) -> None:
+        """The moment that was chosen stays, also where the CA names parts of a second."""
+        house.answer = Answer(WINDOW.start + datetime.timedelta(milliseconds=1), WINDOW.end)
+        house.add("a.example.org")
+        house.run()
+        chosen, house.share = house.plan(), 0.9
+        house.run(6 * HOUR)
+        house.run(DAY)
+        assert len(house.asked) == 3
+        assert house.plan() == dataclasses.replace(chosen, next_question=house.plan().next_question)
+
+    @pytest.mark.parametrize(
+        "window",
+        [
+            dataclasses.replace(WINDOW, start=WINDOW.start + HOUR),
+            dataclasses.replace(WINDOW, end=WINDOW.end + HOUR),
+        ],
+        ids=["start", "end"],
+    )
+    def test_another_window(self, house: House, window: Answer) -> None:
+        """Another moment in it is chosen, whichever end has moved."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        house.answer, house.share = window, 0.5
+        house.run(7 * HOUR)
+        assert (house.plan().starts, house.plan().ends) == (window.start, window.end)
+        assert house.plan().due == house.plan().next_try > WINDOW.start + HOUR
+
+    def test_another_explanation(self, house: House) -> None:
+        """It is kept, for the same moment."""
+        house.answer = Answer(WINDOW.start + datetime.timedelta(milliseconds=1), WINDOW.end)
+        house.add("a.example.org")
+        house.run()
+        house.answer = dataclasses.replace(house.answer, explanation="https://ca.example/other")
+        chosen, house.share = house.plan().due, 0.9
+        house.run(6 * HOUR)
+        assert (house.plan().due, house.plan().explanation) == (chosen, "https://ca.example/other")
+
+    @pytest.mark.parametrize("answer", [WINDOW, PAST, CAUnavailable("away"), None], ids=str)
+    def test_a_client_that_was_faster_than_the_answer(
+        self, house: House, answer: Answer | AcmeException | None
+    ) -> None:
+        """The plan for the chain that it has replaced does not come back."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        (fingerprint,) = house.asked
+        house.answer = answer
+        house.meanwhile = lambda: house.add("a.example.org", house.now)
+        house.run(6 * HOUR)
+        assert house.asked == [fingerprint] * 2
+        assert house.plans.of(fingerprint) is None
+        assert house.renewed == []
+
+    def test_a_try_that_failed_before_the_answer(self, house: House) -> None:
+        """It still counts."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        house.held = []
+        house.run(56 * DAY)
+        (held,) = house.held
+        house.meanwhile = lambda: held.set_exception(CAUnavailable("away"))
+        house.answer = Answer(WINDOW.start, WINDOW.end + DAY)
+        house.run(2 * DAY)
+        assert (house.plan().failures, house.plan().ends) == (1, WINDOW.end + DAY)
+
+    def test_a_try_that_fails_after_the_answer(self, house: House) -> None:
+        """It takes nothing back that the CA has said meanwhile, and no plan that is gone comes back."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.add("b.example.org")
+        house.run()
+        house.held = []
+        house.run(56 * DAY)
+        house.answer = Answer(WINDOW.start, WINDOW.end + DAY)
+        house.run(2 * DAY)
+        house.add("b.example.org", house.now)
+        for held in house.held:
+            held.set_exception(CAUnavailable("away"))
+        house.database.write(lambda _: None).result(20)
+        a, b, _ = (house.plans.of(each.fingerprint) for each in house.chains.all(current_only=False))
+        assert a is not None
+        assert (a.failures, a.ends) == (1, WINDOW.end + DAY)
+        assert b is None
+
+    def test_more_than_a_page_of_them(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All are changed, and why is told once."""
+        monkeypatch.setattr(planner, "_PAGE", 2)
+        for number in range(5):
+            house.add(f"host{number}.example.org")
+        house.answer = WINDOW
+        house.run()
+        plans = house.plans.those([each.fingerprint for each in house.chains.all()])
+        assert [each.starts for each in plans] == [WINDOW.start] * 5
 
 
 class TestManyAtOnce:

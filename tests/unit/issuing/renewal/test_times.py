@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.chains import make_chain, make_request
 
-from acmems.issuing.renewal.planner import first_plan
+from acmems.issuing.renewal.plan import first_plan
 from acmems.issuing.renewal.times import AHEAD_REST, RenewalTimes
 from acmems.state.chains import ChainRecord
 from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
@@ -37,7 +37,7 @@ class Calendar:
         plan = dataclasses.replace(plan, due=due)
         if is_told:
             plan = dataclasses.replace(plan, starts=due, ends=due + DAY)
-        self.plans.put([plan], soon=True).result(20)
+        self.plans.begin((), [plan]).result(20)
         return plan
 
     def is_fresh(self, chain: Chain, within: datetime.timedelta | None = None) -> bool:

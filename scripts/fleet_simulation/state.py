@@ -1,0 +1,71 @@
+"""The state of a simulation: the tables and statements of acmems in a SQLite file, without its threads.
+
+What is kept there is as in a server, but changes are made at once and in the thread that wants them, and are
+committed by the step of simulated time: what it costs to have each of them durable on its own, and to hand it
+to another thread, is left out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from acmems.exceptions import StateUnavailable
+from acmems.state.engines.contract import Change
+from acmems.state.engines.sqlite import SqliteDatabase
+
+T = TypeVar("T")
+
+_CACHE_KIB = 128 * 1024
+
+
+class SteppedDatabase:
+    """A SQLite file whose changes are committed by the step: `acmems.state.engines.contract.Database`.
+
+    Args:
+        path: the file, which is made.
+        now: returns the simulated time, in seconds since 1970.
+    """
+
+    is_shared = False
+    failure: StateUnavailable | None = None
+
+    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+        self.place = str(path)
+        SqliteDatabase.open(path).close()
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.create_function("acmems_now", 0, now)
+        self._connection.execute("PRAGMA journal_mode = OFF")  # nobody needs it after a crash
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._connection.execute("BEGIN")
+
+    def write(self, change: Change[T], *, soon: bool = True) -> Future[T]:
+        """Make a change at once, whether it is urgent or not."""
+        del soon
+        done: Future[T] = Future()
+        done.set_result(change(self._connection))
+        return done
+
+    def read(self, query: Change[T]) -> T:
+        """Return what a query finds."""
+        return query(self._connection)
+
+    def check(self) -> Future[None]:
+        """Do nothing: it can be written."""
+        return self.write(lambda _: None)
+
+    def flush(self) -> None:
+        """Do nothing: no change waits."""
+
+    def commit(self) -> None:
+        """Commit the changes of a step."""
+        self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
