@@ -48,7 +48,6 @@ class Clients:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:
-        is_kept = connection.sock is not None
         try:
             connection.request("POST", "/sign", self._csr)
             answer = connection.getresponse()
@@ -56,12 +55,7 @@ class Clients:
             self.statuses.append(answer.status)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            if (
-                is_kept
-            ):  # the server may end a connection at any time between requests (RFC 9112 section 9.3.1)
-                self._ask(connection)
-            else:
-                self.errors.append(error)
+            self.errors.append(error)
 
     def _keep_asking(self) -> None:
         connection = self._connect()

@@ -19,11 +19,14 @@ hypothesis.settings.load_profile("acmems")
 
 @pytest.fixture(autouse=True)
 def _log_level() -> Iterator[None]:
-    """Let no test that configures logging, as commands do, change what later ones see of the log."""
+    """Let no test that configures logging, as commands do, change what later ones see of the log.
+
+    Fixtures of whole modules configure it, too, and servers that reload: what was there before may be theirs.
+    """
     ours = logging.getLogger("acmems")
-    before = ours.level
+    ours.setLevel(logging.NOTSET)
     yield
-    ours.setLevel(before)
+    ours.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

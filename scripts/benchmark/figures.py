@@ -22,8 +22,10 @@ from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
 from scripts.benchmark.many import many
 from scripts.benchmark.nameserver import nameserver
 from scripts.benchmark.neighbours import neighbours
+from scripts.benchmark.processes import processes
 from scripts.benchmark.rows import Measured, Row, at_least, at_most
 from scripts.benchmark.stage import Contender, Stage
+from scripts.benchmark.syncs import syncs
 from scripts.benchmark.usage import MEGABYTE, Cost, resident
 from tests.peers import Peer, PeerFailed
 from tests.peers.process import ROOT
@@ -60,6 +62,7 @@ class Plan:
         many: chains in the state.
         orders_beside: orders that are measured beside each neighbour, and without it.
         seconds_beside: the same in seconds, where stored chains are asked for.
+        bursts: bursts of each size whose disk syncs are counted.
     """
 
     rounds: int = 6
@@ -74,6 +77,7 @@ class Plan:
     many: int = 100_000
     orders_beside: int = 30
     seconds_beside: float = 5.0
+    bursts: int = 3
 
 
 FULL = Plan()
@@ -88,6 +92,7 @@ QUICK = Plan(
     many=20_000,
     orders_beside=10,
     seconds_beside=2.0,
+    bursts=1,
 )
 
 
@@ -136,7 +141,7 @@ def cpu(stage: Stage, plan: Plan) -> Measured:
     source = earlier_version()
     with (
         stage.acmems(calm=True) as (ours, _),
-        stage.acmems(calm=True, source=source) as (other, _),
+        stage.acmems(calm=True, env={"PYTHONPATH": str(source)}) as (other, _),
     ):
         theirs = dataclasses.replace(other, name=EARLIER)
         for contender in (ours, theirs):
@@ -324,6 +329,8 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "abandoned": lambda _stage, plan: beside_abandoned(plan.abandoned, plan.singles * plan.rounds),
     "neighbours": lambda stage, plan: neighbours(stage, plan.orders_beside, plan.seconds_beside),
     "many": lambda _stage, plan: many(plan.many),
+    "processes": lambda stage, plan: processes(stage, plan.rounds),
+    "syncs": lambda stage, plan: syncs(stage, plan.bursts),
     "start": start,
     "memory": memory,
 }

@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 import urllib.error
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from scripts.benchmark.jobs import SIGN, Client, Job, Outcome
 from scripts.benchmark.rival import CHALLENGE_PORT, Macen
 from scripts.benchmark.usage import Cost, cpu_seconds
 from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Peer, PeerFailed, Settings
+from tests.peers.server import FILES
 
 WARM_UP = 20
 """Certificates that the floor gets before anything is measured."""
@@ -142,23 +143,28 @@ class Stage:
 
     @contextlib.contextmanager
     def acmems(
-        self, *, calm: bool = False, milliseconds: int = 0, source: Path | None = None
+        self,
+        *,
+        calm: bool = False,
+        milliseconds: int = 0,
+        env: Mapping[str, str] | None = None,
+        mgmt: str = "",
+        storage: str = FILES,
     ) -> Iterator[tuple[Contender, Acmems]]:
         """Run acmems, not yet warm.
 
         Args:
             calm: whether its CA runs calmly.
             milliseconds: how far away its CA is, as the time of a round trip.
-            source: where its modules are, if not in this checkout.
+            env: variables to set for it.
+            mgmt: further lines of its section `[mgmt]`.
+            storage: the section of its storage.
         """
         with (
             Pebble(self.dns.address, env=CALM if calm else None) as ca,
             _directory(ca, milliseconds) as directory_url,
             tempfile.TemporaryDirectory(prefix="acmems-bench-") as folder,
-            Acmems(
-                _configuration(ca, directory_url, Path(folder)),
-                {} if source is None else {"PYTHONPATH": str(source)},
-            ) as server,
+            Acmems(_configuration(ca, directory_url, Path(folder), mgmt, storage), env) as server,
             Client("load", str(server.port)) as client,
         ):
             try:
@@ -193,6 +199,8 @@ def _directory(ca: Pebble, milliseconds: int) -> Iterator[str]:
         yield url._replace(netloc=f"{url.hostname}:{distance.port}").geturl()
 
 
-def _configuration(ca: Pebble, directory_url: str, folder: Path) -> str:
-    settings = dataclasses.replace(Settings.of(ca, folder), directory_url=directory_url)
+def _configuration(ca: Pebble, directory_url: str, folder: Path, mgmt: str, storage: str) -> str:
+    settings = dataclasses.replace(
+        Settings.of(ca, folder), directory_url=directory_url, mgmt=mgmt, storage=storage
+    )
     return settings.text().replace("level = debug", "level = info")

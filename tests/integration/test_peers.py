@@ -21,6 +21,7 @@ from tests.peers import (
     PeerFailed,
     Postgres,
     curl,
+    environment,
     free_port,
     make_key_and_csr,
     run,
@@ -159,3 +160,14 @@ def test_a_relay_stalls_cuts_and_loses_an_answer(postgres: Postgres) -> None:
                     psycopg.connect(url, connect_timeout=2)
                 heal()
         assert relay.connections >= 4
+
+
+def test_modules_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is to be written beside the sources, what peers compile is kept elsewhere."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    found = environment()
+    assert "PYTHONDONTWRITEBYTECODE" not in found
+    assert Path(found["PYTHONPYCACHEPREFIX"]).is_relative_to(Path(__file__).parents[2] / ".cache")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    assert "PYTHONPYCACHEPREFIX" not in environment()

@@ -63,6 +63,9 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     libraries = [*map(str, folders), kept.get("LD_LIBRARY_PATH", "")]
     kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), str(FETCHED / "usr/bin")])
+    if kept.pop("PYTHONDONTWRITEBYTECODE", ""):
+        # Without compiled modules, a second of CPU is compiling whenever acmems starts.
+        kept["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "pycache")
     return {**kept, **(extra or {})}
 
 

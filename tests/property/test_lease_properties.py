@@ -47,6 +47,9 @@ class _Database:
     def check(self) -> Future[None]:
         raise NotImplementedError
 
+    def expect(self, writers: int) -> None:
+        raise NotImplementedError
+
     def flush(self) -> None:
         raise NotImplementedError
 

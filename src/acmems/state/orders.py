@@ -93,6 +93,7 @@ class OrderRecords:
             a future to wait for, None where there is no need to.
         """
         self._intents[identity] = (csr, block, int(now.timestamp()))
+        self._database.expect(len(self._intents))
         if self._database.failure is None and self._monotonic() - self._written < CHECKED_SECONDS:
             return None
         if self._check is None or self._check.done():  # one is enough for all who begin at the same time
@@ -103,6 +104,7 @@ class OrderRecords:
     def end(self, identity: str) -> None:
         """Take note that no order is going to be placed for now, until the next `intend`."""
         self._intents.pop(identity, None)
+        self._database.expect(len(self._intents))
 
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
         """Note what the CA has answered to a new order, between `intend` and `end`.

@@ -178,6 +178,28 @@ class TestRoom:
         assert bench.connection.state is ConnectionState.LINGERING
         assert len(bench.application.begun) == 1
 
+    def test_an_answer_that_is_made_before_the_end(self, bench: Bench, pending: Exchange) -> None:
+        """What an answer says holds: a connection that it keeps takes one more request, which is the last."""
+        assert pending.keep_alive  # as whoever makes an answer asks
+        bench.listener.is_draining = True
+        reply(pending)
+        bench.go()
+        assert bench.client.answer() == ("200", b"/first ")
+        assert bench.connection.state is ConnectionState.IDLE
+        bench.client.send(post("/next"))
+        bench.go()
+        reply(bench.application.running[-1])
+        bench.go()
+        assert bench.client.answer() == ("200", b"/next ")
+        assert bench.client.ended
+
+    def test_a_connection_that_ends_while_its_answer_is_awaited(
+        self, bench: Bench, pending: Exchange
+    ) -> None:
+        """An answer that is made after the end of all connections has begun says that this one ends."""
+        bench.listener.is_draining = True
+        assert not pending.keep_alive
+
     def test_the_last_request_knows_that_it_is_the_last(self, bench: Bench) -> None:
         """While the server stops, the application is told that the connection will not be kept."""
         bench.listener.is_draining = True

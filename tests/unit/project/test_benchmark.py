@@ -5,13 +5,18 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from scripts.benchmark import report
 from scripts.benchmark.herd import sources
 from scripts.benchmark.load import request_for, size_of, verdict
+from scripts.benchmark.processes import family, taking_turns
 from scripts.benchmark.rows import Measured, Row, at_least, at_most, number
 from scripts.benchmark.usage import Cost
+from tests.peers import wait_until
 
 CHAIN = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(CHAIN)
@@ -118,3 +123,36 @@ def test_json_report() -> None:
         (80.0, 0.5, True),
         (151.0, None, False),
     ]
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.fixture
+def waiting() -> Iterator[list[int]]:
+    """Two processes that do nothing."""
+    started = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+    yield [each.pid for each in started]
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def test_processes_that_take_turns(waiting: list[int]) -> None:
+    """Each side is stopped again and again, and goes on in the end."""
+    server, other = waiting
+    with taking_turns([server], [other]):
+        for pid in (server, other, server, other):
+            wait_until(lambda pid=pid: is_stopped(pid), "one side is stopped")  # type: ignore[misc] # a default
+    assert not is_stopped(server)
+    assert not is_stopped(other)
+
+
+def test_the_family_of_a_process() -> None:
+    """It is the process and what it has started."""
+    with subprocess.Popen(["sh", "-c", "sleep 600 & wait"]) as shell:
+        wait_until(lambda: len(family(shell.pid)) == 2, "the shell has started the other one")
+        first, second = family(shell.pid)
+        subprocess.run(["kill", str(second)], check=True)
+    assert first == shell.pid

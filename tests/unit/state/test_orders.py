@@ -12,6 +12,8 @@ from tests.peers import wait_until
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
+from acmems.state.engines.postgresql import PostgresDatabase
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import CHECKED_SECONDS, OrderRecord, OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -117,3 +119,16 @@ def test_an_order_that_is_done(database: Database, records: OrderRecords) -> Non
     again.forget("one")
     assert [each.identity for each in again.recovered] == ["two"]
     assert [each.identity for each in OrderRecords(database).recovered] == ["two"]
+
+
+def test_how_many_issuances_go_on(database: Database, records: OrderRecords) -> None:
+    """The database hears of each that begins and ends, so that it waits for the changes of others."""
+    assert isinstance(database, SqliteDatabase | PostgresDatabase)
+    told = []
+    for identity in ("one", "two", "two"):
+        records.intend(identity, b"csr", "block", NOW)
+        told.append(database._commits.writers)
+    for identity in ("two", "one", "one"):
+        records.end(identity)
+        told.append(database._commits.writers)
+    assert told == [1, 2, 2, 1, 0, 0]

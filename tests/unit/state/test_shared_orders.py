@@ -63,6 +63,16 @@ def settle(sharer: Sharer) -> None:
     sharer.database.write(lambda _: None).result(20)
 
 
+def test_how_many_issuances_go_on(files: list[Sharer]) -> None:
+    """The database of a node hears how many of its own go on, so that it waits for the changes of others."""
+    database = files[0].database
+    assert isinstance(database, SqliteDatabase)
+    place(files[0])
+    assert database._commits.writers == 1
+    files[0].orders.end("one")
+    assert database._commits.writers == 0
+
+
 class TestClaims:
     """Each thing is ordered by one node."""
 

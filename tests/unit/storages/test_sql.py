@@ -64,7 +64,7 @@ class SharedDatabase:
         self.is_shared = True
         self.failure: StateUnavailable | None = None
         self.write, self.check = database.write, database.check
-        self.flush, self.close = database.flush, database.close
+        self.expect, self.flush, self.close = database.expect, database.flush, database.close
         self.is_away = False
         self.reads = 0
 

@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = DRAIN_SECONDS + WITHDRAW_SECONDS + 10.0
 """In which a worker ends that was told to stop; then it is killed."""
-_STOP_AGAIN = 1.0  # seconds after which it is told once more
 
 START_SECONDS = 60.0
 """In which a worker starts, but for the first one: a disk that hangs must not keep others from a start."""
@@ -125,7 +124,6 @@ class Supervisor:
         self._is_reload_due = False
         self._told_complete = 0  # the last setup of which systemd knows that all workers serve by it
         self._is_stopping = False
-        self._next_stop = 0.0
         self._exit_code = 0
         self._told: list[str] = []  # the last faults that the log was told of
         self._next_sign = clock.monotonic()
@@ -181,8 +179,6 @@ class Supervisor:
             self._reload()
         if not self._is_stopping:
             self._replace(now)
-        elif now >= self._next_stop:
-            self._signal_stop(now)
         for worker in self._workers:
             if worker.kill_at is not None and now >= worker.kill_at:
                 aim = "ended" if worker.state.is_leaving else "started"
@@ -306,9 +302,7 @@ class Supervisor:
             yield self._next_sign
         if self._collection.due is not None:
             yield self._collection.due
-        if self._is_stopping:
-            yield self._next_stop
-        else:
+        if not self._is_stopping:
             yield from (each.due for each in self._positions if each.due > now)
         yield from (each.kill_at for each in self._workers if each.kill_at is not None)
 
@@ -327,14 +321,7 @@ class Supervisor:
         for worker in self._workers:
             worker.state = replace(worker.state, is_leaving=True)
             worker.kill_at = self._now + STOP_SECONDS
-        self._signal_stop(self._now)
-
-    def _signal_stop(self, now: float) -> None:
-        """Tell workers to stop, and again later: one that is just being made may not hear the first time."""
-        self._next_stop = now + _STOP_AGAIN
-        for worker in self._workers:
-            if worker.kill_at is not None:
-                worker.signal(signal.SIGTERM)
+            worker.signal(signal.SIGTERM)
 
     def _listen(self, worker: WorkerProcess) -> None:
         """Take note of what a worker says."""

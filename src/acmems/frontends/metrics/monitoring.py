@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+from collections.abc import Callable, Iterator
 
 from acmems.auth import Block
-from acmems.frontends.metrics.counting import EventCounters
 from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
-from acmems.frontends.metrics.readings import Readings
 from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.metrics.survey import CertificateSurvey
 from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
@@ -28,21 +22,6 @@ KEPT_SECONDS = 1.0
 UNANSWERED = "the supervisor does not answer"
 
 _UNCACHED = {"Cache-Control": "no-store"}
-
-
-class _Collected(Collector):
-    """Metrics that were collected already.
-
-    Args:
-        metrics: the metrics.
-    """
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        """Return them."""
-        return self._metrics
 
 
 class Monitoring:
@@ -69,12 +48,18 @@ class Monitoring:
         self._storages = StorageTrials(monitored)
         self._state = StateTrials(monitored)
         self._ca = CATrials(monitored)
+        # Only here, where somebody watches: the library of Prometheus takes two megabytes.
+        from prometheus_client import CollectorRegistry  # noqa: PLC0415
+
+        from acmems.frontends.metrics.counting import EventCounters  # noqa: PLC0415
+        from acmems.frontends.metrics.readings import Readings, exposition  # noqa: PLC0415
+
+        self._exposition = exposition
+        threads = (self._survey.thread, self._storages.thread, self._state.thread, self._ca.thread)
+        readings = Readings(monitored, self._survey, self._storages, self._state, self._ca, own=threads)
         self._registry = CollectorRegistry()
         self._counters = EventCounters(self._registry)
-        threads = (self._survey.thread, self._storages.thread, self._state.thread, self._ca.thread)
-        self._registry.register(
-            Readings(monitored, self._survey, self._storages, self._state, self._ca, own=threads)
-        )
+        self._registry.register(readings)
         pages = {METRICS: self._metrics, HEALTHZ: self._health, READYZ: self._readiness}
         self.front_end = MetricsFrontEnd(pages, monitored.bus, monitored.clock)
 
@@ -116,7 +101,7 @@ class Monitoring:
             snapshot = self._everyone()
             if snapshot is None:
                 return _answer(503, UNANSWERED)
-            self._scraped = generate_latest(_Collected(snapshot.metrics))
+            self._scraped = self._exposition(snapshot.metrics)
             self._scraped_until = now + self._kept_seconds
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import ProcessCollector
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -17,6 +17,26 @@ from acmems.notices.counts import DELIVERY_OUTCOMES
 from acmems.system.threads import HealthCheck
 
 _START = "process_start_time_seconds"
+
+
+def exposition(metrics: Iterable[Metric]) -> bytes:
+    """Return metrics as text, as Prometheus reads them."""
+    return generate_latest(_Collected(metrics))
+
+
+class _Collected(Collector):
+    """Metrics that were collected already.
+
+    Args:
+        metrics: the metrics.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._metrics
 
 
 class Readings(Collector):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import Metric
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric  # which takes two megabytes; most servers are not monitored
 
 Sample = tuple[str, dict[str, str], float]
 Family = tuple[str, str, str, Sequence[Sample]]
@@ -87,6 +88,8 @@ def packed(metrics: Iterable[Metric]) -> list[Family]:
 
 def unpacked(families: Iterable[Family]) -> list[Metric]:
     """Return what `packed` had, to be shown."""
+    from prometheus_client.core import Metric  # noqa: PLC0415 - as above
+
     metrics = []
     for name, kind, meaning, samples in families:
         metric = Metric(name, meaning, kind)

@@ -263,6 +263,7 @@ class HttpConnection(Connection):
     def _begin(self, head: Head) -> _Arriving | None:
         """Ask the application whether it wants a request; None if it does not, and has been told so."""
         host, limits = self.host, self._service.limits
+        is_kept = head.keep_alive and not host.is_awaited(self)
         self._is_client_done = not head.keep_alive
         exchange = Exchange(
             head.method,
@@ -272,7 +273,7 @@ class HttpConnection(Connection):
             self.peer,
             f"{random.getrandbits(32):08x}",
             Deadline(self._began + limits.request_seconds, host.clock.monotonic),
-            head.keep_alive and not host.is_draining and not host.is_awaited(self),
+            lambda: is_kept and not host.is_draining,
             self._deliver,
             self._hand_over,
             head.is_chunked,
@@ -354,7 +355,8 @@ class HttpConnection(Connection):
             self._current = None
             if exchange.is_refusal:
                 self.host.note_refusal(self)
-            if close or not exchange.keep_alive or self.host.is_draining:
+            # Where the listener has begun to drain since the answer was made, that says that it is kept.
+            if close or not exchange.keep_alive:
                 is_at_once = self._is_client_done or self.host.is_awaited(self)
                 self._ending = Ending.CLOSE if is_at_once else Ending.LINGER
             self._send(data)

@@ -58,8 +58,7 @@ class Exchange:
         client_address: address and port of the peer; IPv4 in its own form.
         reference: eight random hex digits that name this request in logs and errors.
         deadline: when an answer comes too late.
-        keep_alive: whether the connection stays open after the answer; an answer that says otherwise
-            is to be given with `close=True`.
+        keeps: tells whether the connection could stay open after an answer now; from any thread.
         deliver: takes the answer to the client.
         hand_over: has a step taken in the listener's thread, when it is the turn of the client's address;
             what many clients wait for is to be sent so.
@@ -76,13 +75,25 @@ class Exchange:
     client_address: tuple[str, int]
     reference: str
     deadline: Deadline
-    keep_alive: bool
+    keeps: Callable[[], bool] = field(repr=False)
     deliver: Callable[[Exchange, bytes, bool], None] = field(repr=False)
     hand_over: Callable[[Callable[[], None]], None] = field(default=lambda step: step(), repr=False)
     is_chunked: bool = False
     body: bytes = field(default=b"", repr=False)
     is_refusal: bool = False
     gone: bool = False
+    _is_kept: bool | None = field(default=None, init=False)
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open after the answer, as it is found when the answer is made.
+
+        What was found stays so, because the answer says it. One that says otherwise is to be given with
+        `close=True`.
+        """
+        if self._is_kept is None:
+            self._is_kept = self.keeps()
+        return self._is_kept
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
         """Send the answer, from any thread; after the first one, or when the client is gone, do nothing.

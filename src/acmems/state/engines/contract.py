@@ -98,6 +98,13 @@ class Database(Protocol):
             a future; it has a `StateUnavailable` where it does not.
         """
 
+    def expect(self, writers: int) -> None:
+        """Take note of how many issuances go on, each of which is going to make changes.
+
+        The more there are, the longer a transaction that follows another one waits for further changes: at
+        most for some hundredths of a second.
+        """
+
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one, if there are any."""
 

@@ -1,8 +1,13 @@
-"""Changes from many threads, made by one: those that come during a commit share the next transaction."""
+"""Changes from many threads, made by one: those that come during a commit share the next transaction.
+
+Where a disk is fast, few come during a commit. So while many issuances go on, each of which has several
+changes to make, transactions are begun less often.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,10 +16,14 @@ from typing import Any, TypeVar
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change, Transaction
+from acmems.system.clock import SYSTEM, Clock
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_PAUSE = 0.0003  # seconds between two transactions, for each issuance that goes on beside another one
+_LONGEST_PAUSE = 0.03
 
 Transact = Callable[[Sequence[Change[Any]]], list[Any]]
 """Makes changes in one transaction, and returns what each returns once that is durable.
@@ -36,10 +45,18 @@ class GroupCommit:
 
     Args:
         transact: makes changes, in that thread.
+        clock: for the pauses between transactions.
+
+    Attributes:
+        writers: how many issuances go on, each of which is going to make changes.
     """
 
-    def __init__(self, transact: Transact) -> None:
+    def __init__(self, transact: Transact, clock: Clock = SYSTEM) -> None:
         self._transact = transact
+        self._clock = clock
+        self._ended = -math.inf  # when the last transaction had ended, for the writer
+        self._closing = threading.Event()
+        self.writers = 0
         self.failure: StateUnavailable | None = None
         """Why the last change could not be made, None where it could."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="acmems-state")
@@ -68,10 +85,12 @@ class GroupCommit:
 
     def close(self) -> None:
         """Make what is queued, and end the thread."""
+        self._closing.set()
         self.flush()
         self._writer.shutdown()
 
     def _commit_queued(self) -> None:
+        self._pause()
         with self._lock:
             batch, self._queued, self._is_due = self._queued, [], False
         try:
@@ -85,8 +104,15 @@ class GroupCommit:
                 except Exception as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
                     self._fail([change], error)
 
+    def _pause(self) -> None:
+        """Wait for the changes of others where many are at work and the last transaction was a moment ago."""
+        pause = min(_LONGEST_PAUSE, _PAUSE * (self.writers - 1))
+        if (left := self._ended + pause - self._clock.monotonic()) > 0:
+            self._clock.wait(self._closing, left)
+
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
         outcomes = self._transact([change.apply for change in changes])
+        self._ended = self._clock.monotonic()
         if self.failure is not None:
             self.failure = None
             logger.info("the state can be written again")

@@ -125,6 +125,10 @@ class PostgresDatabase:
         """Write a row to see whether that works."""
         return self.write(probe)
 
+    def expect(self, writers: int) -> None:
+        """Take note of how many issuances go on."""
+        self._commits.writers = writers
+
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one."""
         self._commits.flush()

@@ -155,6 +155,10 @@ class SqliteDatabase:
         """Write a row to see whether that works."""
         return self.write(probe)
 
+    def expect(self, writers: int) -> None:
+        """Take note of how many issuances go on."""
+        self._commits.writers = writers
+
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one."""
         self._commits.flush()
@@ -262,13 +266,12 @@ def _connected(database: str, *, is_uri: bool = False) -> sqlite3.Connection:
         database, _BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=is_uri
     )
     connection.create_function("acmems_now", 0, lambda: int(time.time()))
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    reader = _connected(f"file:{quote(str(path))}?mode=ro", is_uri=True)
-    reader.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return reader
+    return _connected(f"file:{quote(str(path))}?mode=ro", is_uri=True)
 
 
 @contextlib.contextmanager

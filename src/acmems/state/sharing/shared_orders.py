@@ -158,6 +158,7 @@ class SharedOrders:
             now: of no use here.
         """
         self._intents[identity] = csr, block
+        self._database.expect(len(self._intents))
 
     def found(self, identity: str) -> OrderRecord | None:
         """Return the order that was open when this node claimed it, None if there was none."""
@@ -226,6 +227,7 @@ class SharedOrders:
     def end(self, identity: str) -> None:
         """Let others have an order: it has ended here, and is open still or not."""
         self._intents.pop(identity, None)
+        self._database.expect(len(self._intents))
         self._found.pop(identity, None)
         lease = self._held.pop(identity, None)
         if lease is not None and not self._is_leaving:

@@ -277,14 +277,14 @@ class TestReload:
 
 class TestStop:
     def test_who_does_not_stop_is_killed(self, stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
-        """All are told to stop at once, and again; whoever has not done so in time is killed."""
+        """All are told to stop at once; whoever has not done so in time is killed."""
         stand.start()
         stand.supervisor._hear({signal.SIGTERM})
         assert [each.signals for each in stand.workers] == [[signal.SIGTERM]] * 2
         stand.end(stand.workers[0], 0)
         stand.advance(STOP_SECONDS)
         stand.advance(STOP_SECONDS)
-        assert stand.workers[1].signals == [signal.SIGTERM, signal.SIGTERM, signal.SIGKILL]
+        assert stand.workers[1].signals == [signal.SIGTERM, signal.SIGKILL]
         stand.end(stand.workers[1], -9)
         assert "process 2 (2) has not ended in time: it is killed" in caplog.text
         assert "another one is started" not in caplog.text

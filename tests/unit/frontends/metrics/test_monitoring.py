@@ -18,6 +18,7 @@ from tests.peers import wait_until
 from acmems.events import DeliveredEvent, Event, NotIssuedEvent, RefusedEvent
 from acmems.exceptions import CAUnavailable, RateLimited, StateUnavailable, StorageUnavailable
 from acmems.frontends.metrics import monitoring as module
+from acmems.frontends.metrics import readings
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
 from acmems.frontends.metrics.snapshot import Family, Snapshot, unpacked
 from acmems.issuing.subjects import EverythingSubject
@@ -176,7 +177,7 @@ class TestMetrics:
             made.append(registry)
             return generate_latest(registry)
 
-        monkeypatch.setattr(module, "generate_latest", generate)
+        monkeypatch.setattr(readings, "generate_latest", generate)
         for _ in range(1000):
             ask(monitoring, METRICS)
         stand.moment.pass_by(seconds=module.KEPT_SECONDS)
