@@ -147,7 +147,7 @@ def keep_failing(
         )
     for future in written:
         future.result(60)
-    RenewalRecords(database).put(plans, soon=True).result(60)
+    RenewalRecords(database).begin((), plans).result(60)
 
 
 def mend(database: Database) -> None:

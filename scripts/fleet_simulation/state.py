@@ -58,6 +58,9 @@ class SteppedDatabase:
         """Do nothing: it can be written."""
         return self.write(lambda _: None)
 
+    def expect(self, writers: int) -> None:
+        """Do nothing: changes are committed by the step, however many come."""
+
     def flush(self) -> None:
         """Do nothing: no change waits."""
 

@@ -63,7 +63,7 @@ WORDS = {
     "state": {*get_args(CertificateState), "queued", "running", "behind"},
     "version": {__version__},
 }
-LABELS = {*WORDS, "block", "issuer", "listener", "storage", "thread", "le"}
+LABELS = {*WORDS, "account", "block", "issuer", "listener", "storage", "thread", "le"}
 OF_PROMETHEUS = {"up", "job", "instance"}  # names that are not of acmems
 
 
@@ -201,7 +201,7 @@ class TestScrape:
         """What may fail is shown to work: threads, storage, account, CA; and what runs."""
         assert server.value("acmems_build_info", version=__version__) == 1
         assert server.value("acmems_storage_writable", storage="file") == 1
-        assert server.value("acmems_account_known", issuer=server.settings.directory_url) == 1
+        assert server.value("acmems_account_known", issuer=server.settings.directory_url, account="") == 1
         ahead = server.value("acmems_ca_clock_ahead_seconds", issuer=server.settings.directory_url)
         assert ahead is not None
         assert abs(ahead) < 60
@@ -218,6 +218,7 @@ class TestScrape:
     def test_labels_are_few(self, server: Watched) -> None:
         """No label holds a name, serial number or address: all come from the configuration or a list."""
         known = {
+            "account": {""},
             "block": {"", "web", "others"},
             "issuer": {server.settings.directory_url},
             "listener": {"mgmt", "http01 http", "metrics"},
@@ -395,7 +396,7 @@ class TestNotReady:
             assert curl_sign(found.acmems.sign_url, csr).status == 503
             assert found.get("/readyz").text == "the account at the CA is not known: the log says why\n"
             issuer = {"issuer": settings.directory_url}
-            wait_until(lambda: found.value("acmems_account_known", **issuer) == 0, "the metric")
+            wait_until(lambda: found.value("acmems_account_known", account="", **issuer) == 0, "the metric")
             assert found.value("acmems_orders_total", outcome="account", **issuer) == 1
 
     def test_a_ca_that_does_not_answer(self, dns: ChallTestSrv, tmp_path: Path) -> None:
@@ -411,8 +412,8 @@ class TestNotReady:
                 ready = found.get("/readyz")
                 assert ready.status == 503
                 assert ready.text == "the account at the CA is not known: the log says why\n"
-                assert found.value("acmems_account_known", **issuer) == 0
+                assert found.value("acmems_account_known", account="", **issuer) == 0
                 ca.process.send_signal(signal.SIGCONT)
                 wait_until(lambda: found.get("/readyz").status == 200, "the account is known")
                 wait_until(lambda: found.value("acmems_ca_up", **issuer) == 1, "the CA is up")
-                assert found.value("acmems_account_known", **issuer) == 1
+                assert found.value("acmems_account_known", account="", **issuer) == 1

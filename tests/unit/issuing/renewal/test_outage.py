@@ -21,7 +21,7 @@ from acmems.challenges import Validator
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.renewing import AheadRenewal
-from acmems.frontends.sign import SigningPolicy
+from acmems.frontends.delivery import SigningPolicy
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.limits.gcra import Rate
