@@ -11,7 +11,7 @@ import pytest
 from tests.peers import Acmems, Settings, environment, hmac_header, make_key_and_csr, names_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("\n### With a shared secret and the time\n")[2].partition("\n## ")[0]
+SECTION = re.split(r"\n##+ ", PAGE.partition("\n### With a shared secret and the time\n")[2])[0]
 WITH_TIME = re.findall(r"(?ms)^```sh\n(.*?)^```$", SECTION)
 URL = "http://acmems.example.org:1313/sign"
 KEY = "4c1f5b2d9e7a8036"

@@ -19,9 +19,9 @@ from acmems.auth import Block
 from acmems.auth.processor import Authenticator
 from acmems.challenges import Validator
 from acmems.exceptions import CAUnavailable
+from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.renewing import AheadRenewal
-from acmems.frontends.delivery import SigningPolicy
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.limits.gcra import Rate
