@@ -154,8 +154,15 @@ def test_a_limit_of_the_first(cas: TwoCAs, pebble: Pebble) -> None:
         assert issuers_of(answers, roots) == {0: 3, 1: MACHINES - 3}
         assert cas.orders == [3, MACHINES - 3]
         [refused] = cas.ask(acmems.sign_url, cas.csrs("www.first.example.org"))
-    assert refused.status == 429
-    assert b"few, 3 of 3 used" in refused.body
+        assert refused.status == 429
+        assert b"few, 3 of 3 used" in refused.body
+        path = str(cas.configuration())
+        asked = ["--address", "127.0.0.1", "--name", "www.example.org"]
+        [explained] = json.loads(run("acmems", "explain", "--json", *asked, path))["limits"]
+        dry = run("acmems", "renew", "--dry-run", "--json", path, "machine0.example.org")
+        [renewed] = json.loads(dry)["limits"]
+    for cost in (explained, renewed):
+        assert (cost["account"], cost["used"], cost["until"] is not None) == ("[account]", 3, True)
 
 
 def test_a_name_that_the_first_does_not_issue(cas: TwoCAs, pebble: Pebble) -> None:

@@ -37,7 +37,7 @@ def costs_of(
 ) -> list[Mapping[str, Any]] | None:
     """Return what a request that policy grants would take out of each bucket, as members of JSON documents.
 
-    It is asked of the first account that may order it.
+    That is told for each account that may order it, since only one does: best first.
 
     Args:
         config: the configuration.
@@ -50,15 +50,19 @@ def costs_of(
     body, deciding = explanation.question.body, explanation.deciding
     if deciding is None or body is None:
         return None
-    account = deciding.block.issuers[0]
+    found: list[Mapping[str, Any]] = []
+    issuers = deciding.block.issuers
     try:
         request = read_request(body, config.auth.rules)
-        identity = digest_of(request, identity_of(config, account))
         with contextlib.closing(view_state(config.state, config.account.dir)) as database:
-            found = _accounting(config, account, database, clock).costs(identity, request.identifiers)
+            for account in issuers:
+                identity = digest_of(request, identity_of(config, account))
+                costs = _accounting(config, account, database, clock).costs(identity, request.identifiers)
+                section = config.accounts[account].section if len(issuers) > 1 else None
+                found += [each.document() | {"account": section} for each in costs]
     except StateUnavailable:
         return None
-    return [each.document() for each in found]
+    return found
 
 
 def cost_facts(costs: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -69,7 +73,8 @@ def cost_facts(costs: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """
     for each in costs:
         about = f" for {one_line(each['subject'])}" if each["subject"] else ""
-        yield f"limit {one_line(each['limit'])}{about}", _words(each)
+        account = f" of {one_line(each['account'])}" if each.get("account") else ""
+        yield f"limit {one_line(each['limit'])}{account}{about}", _words(each)
 
 
 def _words(cost: Mapping[str, Any]) -> str:

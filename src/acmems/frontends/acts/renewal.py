@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from acmems.exceptions import ActFailed, PolicyRefusal
+from acmems.exceptions import AcmeException, ActFailed, PolicyRefusal
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.finding import find_current
 from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.granting import granted_again
+from acmems.issuing.failover.issuances import called
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
 from acmems.x509 import csr
@@ -36,7 +37,7 @@ def renew_certificate(parts: ActingParts, arguments: ActArguments, progress: Pro
     plan = _plan(parts, record, accepted)
     issuances = parts.accounts.issuances
     if arguments.is_set("dry_run"):
-        issuances.of(accepted.issuers[0]).pauses.check(accepted)
+        _check_pauses(parts, accepted)
         return ActOutcome(plan | {"is_ordered": False}, accepted.request.names)
     for each in accepted.issuers:
         issuances.of(each).pauses.retry_paused(accepted)
@@ -115,9 +116,28 @@ def _plan(parts: ActingParts, record: ChainRecord, accepted: AcceptedRequest) ->
 
 
 def _costs(parts: ActingParts, accepted: AcceptedRequest) -> list[dict[str, Any]]:
-    """Return what the order takes of each limit that is counted, before it is placed."""
-    issuance, request = parts.accounts.issuances.of(accepted.issuers[0]), accepted.request
-    if issuance.limits is None:
-        return []
-    identity = issuance.key(request).digest
-    return [each.document() for each in issuance.limits.costs(identity, request.identifiers)]
+    """Return what an order with each account takes of the limits that are counted, before one is placed."""
+    found, request = [], accepted.request
+    for name in accepted.issuers:
+        issuance = parts.accounts.issuances.of(name)
+        if issuance.limits is not None:
+            costs = issuance.limits.costs(issuance.key(request).digest, request.identifiers)
+            account = called(name) if len(accepted.issuers) > 1 else None
+            found += [each.document() | {"account": account} for each in costs]
+    return found
+
+
+def _check_pauses(parts: ActingParts, accepted: AcceptedRequest) -> None:
+    """Raise what would stop an order with each of the accounts.
+
+    Raises:
+        AcmeException: what would stop the first of them, if all would be stopped.
+    """
+    stopped: list[AcmeException] = []
+    for name in accepted.issuers:
+        try:
+            parts.accounts.issuances.of(name).pauses.check(accepted)
+        except AcmeException as error:
+            stopped.append(error)
+    if len(stopped) == len(accepted.issuers):
+        raise stopped[0]
