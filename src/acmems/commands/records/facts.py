@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from acmems.auth import Block
 from acmems.challenges.dns_persist01 import DnsPersist
-from acmems.config import Configuration
 from acmems.exceptions import AcmeException
 from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.options import AccountOptions
@@ -34,18 +33,22 @@ class AccountFacts:
     no_issuers: str = ""
 
 
-def account_facts(config: Configuration, blocks: Iterable[Block]) -> AccountFacts:
-    """Read the account's URL, and ask the CA for its names only where a validator needs them.
+def account_facts(account: AccountOptions, blocks: Iterable[Block]) -> AccountFacts:
+    """Read the URL of an account, and ask its CA for its names only where a validator needs them.
+
+    Args:
+        account: the account.
+        blocks: those that it orders for.
 
     Raises:
         AccountError: the registration cannot be read.
     """
-    registration = AccountDirectory(config.account.dir).load_registration()
+    registration = AccountDirectory(account.dir).load_registration()
     account_url = None if registration is None else one_line(registration.url)
     used = [validator for block in blocks for validator in block.validators]
     if account_url is None or not any(isinstance(each, DnsPersist) for each in used):
         return AccountFacts(account_url)
-    return _with_issuers(config.account, account_url)
+    return _with_issuers(account, account_url)
 
 
 def applicant_facts(account: AccountOptions) -> AccountFacts:

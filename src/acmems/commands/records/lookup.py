@@ -78,8 +78,7 @@ def examine(config: Configuration, servers: Sequence[Address] = ()) -> list[Comp
     Raises:
         AccountError: the registration cannot be read.
     """
-    blocks = config.auth.blocks
-    planned = plan(blocks, account_facts(config, blocks))
+    planned = needed_by_accounts(config)
     own = Resolver(servers) if servers else None
     system = Resolver()
     # One for each resolver, so that what they have found is found once.
@@ -94,6 +93,20 @@ def examine(config: Configuration, servers: Sequence[Address] = ()) -> list[Comp
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="acmems-records") as pool:
         return combined(pool.map(look, planned))
+
+
+def needed_by_accounts(config: Configuration) -> list[Requirement | Comment]:
+    """Return what must stand in DNS for each account that orders for a block.
+
+    Raises:
+        AccountError: a registration cannot be read.
+    """
+    needed: list[Requirement | Comment] = []
+    for name, account in config.accounts.items():
+        blocks = [block for block in config.auth.blocks if name in block.issuers]
+        if blocks:
+            needed += plan(blocks, account_facts(account, blocks))
+    return needed
 
 
 def combined(lines: Iterable[Comparison | Comment]) -> list[Comparison | Comment]:

@@ -44,7 +44,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Accoun
             '[auth "a"]\nall = yes\ndomain = a.example.org\n'
         )
         monkeypatch.setattr(facts, "Session", lambda *_, **__: session)
-        return account_facts(config, config.auth.blocks)
+        return account_facts(config.account, config.auth.blocks)
 
     return ask
 

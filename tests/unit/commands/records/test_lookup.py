@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 import dns.name
 import pytest
 
+from acmems.commands.records import lookup
 from acmems.commands.records.facts import AccountFacts
-from acmems.commands.records.lookup import Comparison, RecordState, combined, compare, is_complete
+from acmems.commands.records.lookup import (
+    Comparison,
+    RecordState,
+    combined,
+    compare,
+    is_complete,
+    needed_by_accounts,
+)
 from acmems.commands.records.needed import Comment, DnsRecord, Requirement, plan
 from acmems.config import Configuration
 from acmems.exceptions import ValidatorUnavailable
@@ -126,3 +134,26 @@ class TestCombined:
 def test_completeness(line: Comparison | Comment, complete: bool) -> None:
     """Only records in place and plain remarks leave nothing to do."""
     assert is_complete([line]) is complete
+
+
+def test_each_account_that_orders_for_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that names the account is needed for each of them; an account without blocks needs none."""
+    config = Configuration.from_text(
+        '[account]\ndir = /a\n[account "b"]\ndir = /b\n[account "c"]\ndir = /c\n'
+        '[verification "persist"]\ntype = dns-persist01\n'
+        '[auth "both"]\nall = yes\ndomain = both.example.org\nissuer = , b\n'
+        '[auth "one"]\nall = yes\ndomain = one.example.org\n'
+    )
+    monkeypatch.setattr(
+        lookup,
+        "account_facts",
+        lambda account, _: AccountFacts(f"https://ca.example{account.dir}", ("ca.example",)),
+    )
+    needed = needed_by_accounts(config)
+    assert all(isinstance(line, Requirement) for line in needed)
+    records = [line.record for line in needed if isinstance(line, Requirement)]
+    assert [(str(each.name).split(".")[1], "example/b" in each.presentation) for each in records] == [
+        ("both", False),
+        ("one", False),
+        ("both", True),
+    ]
