@@ -178,7 +178,7 @@ class TestLife:
         assert registered.returncode == 0, registered.stderr
         shown = run_acmems("account", "show", config)
         assert "P-256" in shown.stdout
-        assert "fresh" in shown.stdout
+        assert "valid" in shown.stdout
         ended = run_acmems("account", "deactivate", "--yes", config)
         assert ended.returncode == 0
         assert "deactivated" in ended.stdout

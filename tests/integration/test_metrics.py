@@ -36,6 +36,7 @@ from acmems.frontends.metrics.outcomes import OrderOutcome, RequestOutcome
 from acmems.frontends.metrics.survey import CertificateState
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.subjects import PausedSubject
+from acmems.notices.counts import DeliveryOutcome
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "contrib" / "prometheus-alerts.yml"
@@ -57,13 +58,13 @@ domain = **
 """
 # What labels may hold, where that is not from the configuration.
 WORDS = {
-    "outcome": {*get_args(RequestOutcome), *get_args(OrderOutcome)},
+    "outcome": {*get_args(RequestOutcome), *get_args(OrderOutcome), *get_args(DeliveryOutcome)},
     "front_end": {"sign", "http01", "metrics"},
     "subject": set(get_args(PausedSubject)),
     "state": {*get_args(CertificateState), "queued", "running", "behind"},
     "version": {__version__},
 }
-LABELS = {*WORDS, "account", "block", "issuer", "listener", "storage", "thread", "le"}
+LABELS = {*WORDS, "account", "block", "issuer", "listener", "storage", "thread", "target", "le"}
 OF_PROMETHEUS = {"up", "job", "instance"}  # names that are not of acmems
 
 

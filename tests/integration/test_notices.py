@@ -19,7 +19,7 @@ from acmems.app import server as servers
 from acmems.app.upkeep import notices as upkeep
 from acmems.app.upkeep import renewals
 from acmems.config import Configuration
-from acmems.issuing.renewal import planner
+from acmems.issuing.renewal import plan
 from acmems.state.engines.contract import Database
 
 MACHINES = 5
@@ -49,7 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr(module, name, seconds)
     # The CA is not asked when these are due: the tests say so.
-    monkeypatch.setattr(planner, "FIRST_QUESTION", datetime.timedelta(days=1))
+    monkeypatch.setattr(plan, "FIRST_QUESTION", datetime.timedelta(days=1))
 
 
 @pytest.fixture

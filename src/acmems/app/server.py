@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from acmems.app.accounts.running import Accounts
 from acmems.app.changes import carry_over, restart_needed
@@ -24,7 +26,6 @@ from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
 from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.http01 import Http01FrontEnd
-from acmems.frontends.metrics.monitoring import Monitoring
 from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.sign import SignFrontEnd
 from acmems.issuers.acme.issuer import AcmeIssuer
@@ -38,6 +39,10 @@ from acmems.state.opening import StateClaim
 from acmems.storages import Storage
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.threads import HealthCheck, PeriodicThread
+
+if TYPE_CHECKING:
+    # Read only where somebody watches: the library of Prometheus takes two megabytes.
+    from acmems.frontends.metrics.monitoring import Monitoring
 
 logger = logging.getLogger(__name__)
 
@@ -409,7 +414,9 @@ class Server:
 
     def _lazy_monitoring(self) -> Monitoring:
         if self._monitoring is None:
-            self._monitoring = Monitoring(self, None if self._share is None else self._share.everyone)
+            module = importlib.import_module("acmems.frontends.metrics.monitoring")
+            everyone = None if self._share is None else self._share.everyone
+            self._monitoring = cast("Monitoring", module.Monitoring(self, everyone))
         return self._monitoring
 
     def _watch_over(self) -> None:

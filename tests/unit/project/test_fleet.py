@@ -67,7 +67,7 @@ class TestFleet:
         def no_wait(*_: object) -> int:
             return 0
 
-        monkeypatch.setattr(ledger, "_wait", no_wait)
+        monkeypatch.setattr(ledger, "wait_of", no_wait)
         outcome = simulate(tmp_path, plan)
         assert outcome.broken > 0
         assert not outcome.is_good

