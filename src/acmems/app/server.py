@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 30.0
 WITHDRAW_SECONDS = 10.0
 RETIRE_SECONDS = 1.0
+ANSWER_SECONDS = 2.0  # for those to hear why they were refused whose requests were not finished in time
 ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
 # A little less than what clients wait, so that they hear the reason and not only that it is late.
@@ -334,6 +335,9 @@ class Server:
             self._memory.leave()
         self.accounts.stop()
         self.issuances.close(self.clock.deadline(WITHDRAW_SECONDS))
+        answered = self.clock.deadline(ANSWER_SECONDS)
+        for listener in self._listeners.for_clients:
+            listener.drain(answered)
         self._listeners.close()
         self.accounts.close()
         self._control.drain(self.clock.deadline(ACT_SECONDS))
