@@ -53,7 +53,8 @@ def house() -> Iterator[House]:
 
 
 def pass_time(house: House, seconds: float) -> None:
-    """Let time pass for all who wait."""
+    """Let time pass for all who wait, those included who have just begun to."""
+    settle(house.loop)
     house.time.seconds += seconds
     settle(house.loop)
 
