@@ -38,10 +38,12 @@ class KeptState:
     Args:
         section: lines of the configuration that say so; empty: beside the account.
         empty: empties it.
+        has_no_order: tells whether it has no order any more, which only a database is asked for.
     """
 
     section: str = ""
     empty: Callable[[], None] = lambda: None
+    has_no_order: Callable[[], bool] = lambda: False
 
 
 @contextlib.contextmanager
@@ -53,7 +55,10 @@ def _in_postgresql() -> Iterator[KeptState]:
             server.execute("DROP SCHEMA public CASCADE", name)
             server.execute("CREATE SCHEMA public", name)
 
-        yield KeptState(STATE_SECTION.format(url=server.url_of(name)), empty)
+        def has_no_order() -> bool:
+            return server.execute("SELECT count(*) FROM orders", name) == [(0,)]
+
+        yield KeptState(STATE_SECTION.format(url=server.url_of(name)), empty, has_no_order)
 
 
 STATES: Mapping[str, Callable[[], contextlib.AbstractContextManager[KeptState]]] = {
@@ -133,7 +138,7 @@ def _tell(row: Row, kills: int, dice: random.Random, state: KeptState) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        Crashes(Path(folder), dice, state.section, state.empty) as crashes,
+        Crashes(Path(folder), dice, state.section, state.empty, state.has_no_order) as crashes,
     ):
         outcomes: list[CrashOutcome] = []
         try:
