@@ -8,7 +8,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from acmems.config import Configuration, ListenerUse
+from acmems.config import Configuration
+from acmems.config.listener_uses import ListenerUse
 from acmems.net.address import Address
 from acmems.net.holders import Holder, holders
 from acmems.net.trial import LACKING, try_address

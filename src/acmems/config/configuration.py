@@ -1,13 +1,12 @@
-"""The configuration: INI files become typed, checked objects, and nothing outside is touched."""
+"""Everything that a person configures: the sections that there are, and what must fit together."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from acmems.auth import Authenticator, Block
 from acmems.auth.methods import HmacAuthMethod
@@ -15,35 +14,30 @@ from acmems.challenges import (
     VALIDATORS,
     ChallengeResponses,
     Http01,
-    Listening,
     Validator,
     ValidatorContext,
     Waiting,
 )
 from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.config.building import built, keep_unchanged, make_storage, make_target, read_limits
+from acmems.config.files import read_file
+from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_of, written
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.limits.limit import Limit
-from acmems.issuing.limits.options import limits_of, read_limit
+from acmems.issuing.limits.options import limits_of
 from acmems.logs.options import LoggingOptions
-from acmems.net.address import Address, parse_address
 from acmems.notices.contract import NoticeTarget
 from acmems.notices.targets import NOTICE_TARGETS
-from acmems.settings import values
 from acmems.settings.findings import NOWHERE, Finding, Location, hint
 from acmems.settings.grammar import Section, read_sections
 from acmems.settings.options import Options
 from acmems.settings.sections import Naming, gives, of_kind, unnamed, well_formed
 from acmems.state.options import StateOptions
 from acmems.storages import PROCESS_MEMORY, STORAGES, NoStorage, Storage
-from acmems.system.permissions import reason
-
-__all__ = ["AccountOptions", "Configuration", "LoggingOptions", "MetricsOptions", "MgmtOptions"]
-
-T = TypeVar("T")
 
 KINDS: Mapping[str, Naming] = {
     "account": Naming.MAY,
@@ -60,7 +54,6 @@ KINDS: Mapping[str, Naming] = {
 """The kinds of sections."""
 
 _UNNAMED = ("account", "mgmt", "logging", "state", "metrics")
-_LISTENER_KEYS = ("listener", "mgmt")
 _EMPTY = (
     "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
     "have what"
@@ -126,7 +119,7 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
-        accounts, described = {self.account.name: self.account}, _limits(of_kind("limit", kept), found)
+        accounts, described = {self.account.name: self.account}, read_limits(of_kind("limit", kept), found)
         limits = {"": limits_of(self.account.limits, self.account.directory_url, described, account)}
         for section in of_kind("account", kept):
             if section.name is not None:
@@ -139,16 +132,16 @@ class Configuration:
         self.account_limits: Mapping[str, tuple[Limit, ...]] = limits
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
-        validators = _built(
+        validators = built(
             of_kind("verification", kept), VALIDATORS, "dns01-dnsUpdate", self._make_validator, found
         )
-        storages = _built(of_kind("storage", kept), STORAGES, "none", _make_storage, found)
-        self.notices: Mapping[str, NoticeTarget] = _built(
-            of_kind("notice", kept), NOTICE_TARGETS, "exec", _make_target, found
+        storages = built(of_kind("storage", kept), STORAGES, "none", make_storage, found)
+        self.notices: Mapping[str, NoticeTarget] = built(
+            of_kind("notice", kept), NOTICE_TARGETS, "exec", make_target, found
         )
         if previous is not None:
-            _keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
-            _keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
+            keep_unchanged("verification", validators, previous.validators, kept, previous.sections)
+            keep_unchanged("storage", storages, previous.storages, kept, previous.sections)
         self.default_validators = self._default_validators(validators, mgmt)
         self.default_validator = self.default_validators[0] if self.default_validators else None
         self.default_storage = self._default_storage(storages, mgmt)
@@ -157,7 +150,7 @@ class Configuration:
         found += self._impatient()
         found += self._undecided(of_kind("auth", kept))
         self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, kept))
-        _check_listeners(self.listener_uses, found)
+        check_listeners(self.listener_uses, found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in of_kind("auth", kept)
         )
@@ -190,7 +183,7 @@ class Configuration:
             ConfigurationError: with every problem of all files.
         """
         findings: list[Finding] = []
-        read = [_read_file(file, findings) for file in (path, *more)]
+        read = [read_file(file, findings) for file in (path, *more)]
         start = Location(os.fspath(path), 1)
         try:
             sections = [section for found in read for section in found or ()]
@@ -344,150 +337,13 @@ class Configuration:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in of_kind("verification", kept)}
         for name in self.validators.keys() - sections.keys():
-            for address in _listeners(self.validators[name]):
+            for address in listeners_of(self.validators[name]):
                 yield ListenerUse(
                     address, mgmt.location, f'the default [verification "{name}"]', is_written=False
                 )
-        yield from _written(mgmt, self.mgmt.listeners)
-        yield from _written(metrics, self.metrics.listeners)
+        yield from written(mgmt, self.mgmt.listeners)
+        yield from written(metrics, self.metrics.listeners)
         for name, section in sections.items():
             validator = self.validators[name]
-            for use in _written(section, _listeners(validator)):
+            for use in written(section, listeners_of(validator)):
                 yield replace(use, takes_datagrams=isinstance(validator, DnsServer))
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerUse:
-    """An address to be listened on, where that is configured, and by whom.
-
-    Args:
-        address: the address.
-        location: the line that gives it, or the section that has it by default.
-        owner: whose listener it is, for a person.
-        is_written: whether a line gives it; what is there by default may be missed on this machine.
-        takes_datagrams: whether datagrams are taken there, too.
-    """
-
-    address: Address
-    location: Location
-    owner: str
-    is_written: bool = True
-    takes_datagrams: bool = False
-
-
-def _read_file(file: str | os.PathLike[str], findings: list[Finding]) -> list[Section] | None:
-    """Return the sections of a file, None along with a finding where it cannot be read."""
-    path = os.fspath(file)
-    try:
-        data = Path(file).read_bytes()
-    except OSError as error:
-        findings.append(Finding(Location(path, 0), _unreadable(error, path)))
-        return None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        findings.append(Finding(Location(path, line), "this is not UTF-8: save the file as such"))
-        return None
-    return read_sections(text, path, findings)
-
-
-def _unreadable(error: OSError, path: str) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, IsADirectoryError):
-        return "this is a directory: name the configuration files in it"
-    return f"cannot be read: {reason(error, path)}"
-
-
-def _built(
-    sections: Iterable[Section],
-    table: Mapping[str, type[T]],
-    fallback: str,
-    make: Callable[[type[T], str, Options], T],
-    found: list[Finding],
-) -> dict[str, T]:
-    """Return what the sections of one kind describe, by name.
-
-    Args:
-        sections: these sections.
-        table: what `type` may say, and what it stands for.
-        fallback: the type of what stands in for a section without a good one, so that its name is
-            known and one mistake is not reported again wherever the name is used.
-        make: makes one from its options.
-        found: problems are appended here.
-    """
-    built = {}
-    for section in sections:
-        name = section.name or ""
-        options = Options(section, found)
-        chosen = options.required(
-            "type", values.choice(*table), meaning=f"one of {', '.join(table)}; comes first"
-        )
-        if chosen is None:
-            built[name] = make(table[fallback], name, Options(section, []))
-            continue
-        if section.options[0].key != "type":
-            options.report("'type' must come first in its section", "type")
-        built[name] = make(table[chosen], name, options)
-        options.finish()
-    return built
-
-
-def _keep_unchanged(
-    kind: str,
-    built: dict[str, T],
-    before: Mapping[str, T],
-    sections: Iterable[Section],
-    sections_before: Iterable[Section],
-) -> None:
-    """Put what is running already in the place of what was made anew from a section that says the same."""
-    known = {section.name: section.content for section in of_kind(kind, sections_before)}
-    for section in of_kind(kind, sections):
-        name = section.name or ""
-        if known.get(section.name) == section.content:
-            built[name] = before[name]
-
-
-def _limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, Limit | None]:
-    """Return what the sections describe, by name; None for those that have mistakes."""
-    limits = {}
-    for section in sections:
-        options = Options(section, found)
-        limits[section.name or ""] = read_limit(section.name or "", options)
-        options.finish()
-    return limits
-
-
-def _make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:
-    return made_by.from_options(name, options)
-
-
-def _make_target(made_by: type[NoticeTarget], name: str, options: Options) -> NoticeTarget:
-    return made_by.from_options(name, options)
-
-
-def _listeners(validator: Validator) -> tuple[Address, ...]:
-    return validator.listeners if isinstance(validator, Http01 | Listening) else ()
-
-
-def _written(section: Section, addresses: Iterable[Address]) -> Iterator[ListenerUse]:
-    """Yield each address with the line that gives it; the section's own line where none does."""
-    lines: dict[Address, list[Location]] = {}
-    for option in section.options:
-        if option.key in _LISTENER_KEYS:
-            with contextlib.suppress(ValueError):
-                lines.setdefault(parse_address(option.value), []).append(option.location)
-    for address in addresses:
-        given = lines.get(address)
-        location = given.pop(0) if given else section.location
-        yield ListenerUse(address, location, f"{section}, see {location}", is_written=address in lines)
-
-
-def _check_listeners(uses: Iterable[ListenerUse], found: list[Finding]) -> None:
-    first: dict[Address, ListenerUse] = {}
-    for use in uses:
-        taken = first.setdefault(use.address, use)
-        if taken is not use and use.address.port:
-            message = f"{use.address} is already a listener of {taken.owner}"
-            found.append(Finding(use.location, message))
