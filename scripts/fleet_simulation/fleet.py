@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, SuggestedWindow, Time
@@ -31,6 +31,8 @@ from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
 
 DIRECTORY = "https://ca.example/directory"
+STATE = "state.sqlite"
+"""The file that it works with."""
 RENEWALS_A_SECOND = 6.4
 """As `acmems.app.renewals` lets the planner work: 64 at once, every ten seconds."""
 
@@ -50,20 +52,55 @@ class _PlacedRenewal:
     done: Future[None]
 
 
+@dataclass
+class Course:
+    """How far a simulation has come, beside what is in the state.
+
+    Args:
+        time: what time it is.
+        random: all chance.
+        ca: the CA.
+        numbers: of the machines to come.
+        newcomers: machines without a certificate, as a heap: when each asks, its number and name, and when
+            it has asked first.
+        ends: of the current certificate of each machine, by its number, in seconds since 1970; 0: none yet.
+        outcome: what has come of it.
+    """
+
+    time: Time
+    random: random.Random
+    ca: CountingCA
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    newcomers: list[tuple[datetime.datetime, int, str, datetime.datetime]] = field(default_factory=list)
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    outcome: Outcome = field(default_factory=Outcome)
+
+    @classmethod
+    def new(cls, plan: Plan) -> Course:
+        """Return that of a simulation that begins."""
+        now = Time()
+        return cls(now, random.Random(plan.seed), CountingCA(now, plan))  # noqa: S311 - it must come out the same again
+
+
 class Fleet:
     """A fleet and its server.
 
     Args:
-        folder: for the state.
+        folder: where its state is, or comes to be.
         plan: what is simulated.
+        course: how far it has come.
     """
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, course: Course) -> None:
         self._plan = plan
-        self._random = random.Random(plan.seed)  # noqa: S311 - it must come out the same again
-        self._time = Time()
-        self.ca = CountingCA(self._time, plan)
-        self._database = SteppedDatabase(folder / "state.sqlite", lambda: int(self._time.now.timestamp()))
+        self.course = course
+        self.ca = course.ca
+        self.outcome = course.outcome
+        self._time = course.time
+        self._random = course.random
+        self._newcomers = course.newcomers
+        self._ends = course.ends
+        self._database = SteppedDatabase(folder / STATE, lambda: int(self._time.now.timestamp()))
         self._chains = ChainRecords(self._database)
         self._plans = RenewalRecords(self._database)
         clock = Clock(now=lambda: self._time.now)
@@ -84,11 +121,7 @@ class Fleet:
             most_at_once=_AT_ONCE,
         )
         self._placed: list[_PlacedRenewal] = []
-        self._numbers = itertools.count()
-        self._newcomers: list[tuple[datetime.datetime, int, str, datetime.datetime]] = []  # a heap
-        self._ends = array("q")  # of the current certificate of each machine, by its number; 0: none yet
         self._done = 0  # grows with all that is done
-        self.outcome = Outcome()
 
     def begin(self) -> None:
         """Issue what the fleet has at the start, some time in the first two thirds of a lifetime ago."""
@@ -100,7 +133,7 @@ class Fleet:
 
     def run(self, on_day: Callable[[int], bool]) -> None:
         """Let time pass, and tell of each day that is over; what is told returns whether to go on."""
-        for day in range(self._plan.days):
+        for day in range(self.outcome.days, self._plan.days):
             self._welcome(day)
             until = self._time.now + DAY
             while self._time.now < until:
@@ -110,6 +143,7 @@ class Fleet:
                 self._time.now += self._plan.step
             self.ca.forget()
             self._buckets.forget(int(self._time.now.timestamp() * 1000))
+            self._database.commit()
             if day % 30 == 0:
                 self.time_plan()
             self.outcome.days = day + 1
@@ -146,7 +180,7 @@ class Fleet:
     def _name(self) -> str:
         """Return the name of a machine; the first domains have many more of them than the last."""
         share = self._random.random() ** 2
-        return f"host{next(self._numbers)}.d{int(self._plan.domains * share)}.example"
+        return f"host{next(self.course.numbers)}.d{int(self._plan.domains * share)}.example"
 
     def _lifetime(self) -> datetime.timedelta:
         return self._random.choices(LIFETIMES, self._plan.shares)[0]

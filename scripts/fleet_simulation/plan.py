@@ -142,6 +142,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="MINUTES",
         help="between looks at what is due (%(default)s)",
     )
+    add(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="keep it there every ten days and when it is stopped, and go on from there; it may take hours",
+    )
     add("--json", type=Path, metavar="FILE", help="write what has come of it to a file, too")
     add("--svg", type=Path, metavar="FILE", help="draw the orders a day, too")
     options = parser.parse_args(arguments)

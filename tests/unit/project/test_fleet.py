@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 from scripts.fleet_simulation import plots, report
+from scripts.fleet_simulation.__main__ import simulate as run
 from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, Time
-from scripts.fleet_simulation.fleet import Fleet
+from scripts.fleet_simulation.fleet import Course, Fleet
 from scripts.fleet_simulation.outcome import Outcome
 from scripts.fleet_simulation.plan import DAY, HOUR, START, Overrides, Plan, parse
 
@@ -25,7 +26,7 @@ def plan_of(*arguments: str) -> Plan:
 
 
 def simulate(folder: Path, plan: Plan) -> Outcome:
-    fleet = Fleet(folder, plan)
+    fleet = Fleet(folder, plan, Course.new(plan))
     fleet.begin()
     fleet.run(lambda _: True)
     return fleet.finish()
@@ -51,6 +52,20 @@ class TestFleet:
         text = report.as_text(plan, outcome)
         assert "expired                                                  0\n" in text
         assert '"expired": 0' in report.as_json(plan, outcome)
+
+    def test_another_day(self, tmp_path: Path, plan: Plan) -> None:
+        """A simulation that is stopped and goes on later comes out as one that is not stopped."""
+        (tmp_path / "whole").mkdir()
+        (tmp_path / "parts").mkdir()
+        whole = simulate(tmp_path / "whole", plan)
+        signals = [15]
+        parts = [run(plan, tmp_path / "parts", signals, keeps=True) for _ in range(4)]
+        assert [each.days for each in parts] == [1, 2, 3, 4]
+        signals.clear()
+        last = run(plan, tmp_path / "parts", signals, keeps=True)
+        assert (last.orders, last.questions, last.latest) == (whole.orders, whole.questions, whole.latest)
+        with pytest.raises(ValueError, match="another simulation"):
+            run(plan_of("--seed", "2"), tmp_path / "parts", signals, keeps=True)
 
     def test_the_same_again(self, tmp_path: Path, plan: Plan) -> None:
         """The seed decides."""
