@@ -14,12 +14,12 @@ from docs._ext.command_reference import parsers
 from docs._ext.configuration_reference import sections, table, written
 from tests.viewing import StateToLookAt, looking_at
 
-from acmems import __version__, config
+from acmems import __version__
 from acmems.commands import main as cli
 from acmems.commands.tables import Column
 from acmems.commands.views import certificates, events
 from acmems.commands.views.buckets import BucketView
-from acmems.config import Configuration
+from acmems.config import Configuration, configuration
 from acmems.frontends.problems import STATUS
 from acmems.issuing.limits.gcra import Fill
 from acmems.issuing.limits.limit import LETSENCRYPT
@@ -73,7 +73,7 @@ def test_every_section_is_shown_once() -> None:
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"(?m)^```\{configuration-keys\} (.+)$", text)) == sorted(sections())
     kinds = {name.partition(" ")[0] for name in sections()}
-    assert kinds == {*config.KINDS}
+    assert kinds == {*configuration.KINDS}
 
 
 def test_every_command_is_shown_once() -> None:
@@ -104,7 +104,7 @@ def test_defaults_are_written_as_in_a_file(default: object, text: list[str]) -> 
 def test_defaults_are_what_holds_without_them() -> None:
     """Writing every printed default of the sections without a name into a file changes nothing."""
     lines = [ACCOUNT]
-    for kind in config._UNNAMED:
+    for kind in configuration._UNNAMED:
         lines.append("" if kind == "account" else f"[{kind}]")
         lines += [f"{key.keys[0]} = {text}" for key in sections()[kind] for text in written(key.default)]
     given = Configuration.from_text("\n".join(lines))
