@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
+from acmems.auth.required_proof import RequiredProof
 from acmems.challenges import Validator
 from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
@@ -91,6 +92,7 @@ class Block:
             meaning="names of accounts, separated by commas, in order of preference: the first orders whose "
             "CA works and issues what is asked for; an empty name is `[account]` (default)",
         )
+        self.proof = RequiredProof.from_options(read)
         self.max_orders: int | None = read.one(
             "max-orders",
             positive_int,
@@ -113,6 +115,10 @@ class Block:
                 f"{options.section} accepts nobody, because 'all = no' is its only method: write 'all = yes' "
                 f"for anyone, or ip or hmac_key for some",
                 "all",
+            )
+        if self.proof.is_required and options.has("hmac_key"):
+            options.report(
+                "prove is for ACME clients, which send no HMAC: use another method than hmac_key", "prove"
             )
         for glob in self.globs:
             if glob.text == "*":

@@ -21,6 +21,8 @@ from acmems.net.address import IPAddress, IPNetwork
 from acmems.net.http.forwarded import forwarded_for
 from acmems.x509 import csr, formats
 
+ONLY_ACME = "it requires that names are proved (prove), which only ACME clients can"
+"""Why a block refuses whoever posts a CSR."""
 MAX_SIZE = 16 * 1024
 """Bytes of the largest body, unless told otherwise: enough for RSA-4096 and its text."""
 
@@ -113,7 +115,7 @@ class Processor:
 
     def may_be_acceptable(self) -> bool:
         """Tell, before the body is read, whether any block could accept the client."""
-        if any(block.may_accept(self.caller) for block in self.auth.blocks):
+        if any(block.may_accept(self.caller) and not block.proof.is_required for block in self.auth.blocks):
             return True
         if self.auth.blocks:
             claim = "a well-formed HMAC claim" if self.caller.claim else "no well-formed HMAC claim"
@@ -202,6 +204,8 @@ class Processor:
         reasons: list[str] = []
         for block in self.auth.blocks:
             objections = block.objections(self.caller, body)
+            if block.proof.is_required:
+                objections.append(ONLY_ACME)
             if not objections:
                 used = block.use(self.caller)
                 if used is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acmems.auth import Block, Claim, HmacAuthMethod, Processor, read_request
+from acmems.auth.processor import ONLY_ACME
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, AcmeException, PolicyRefusal
 from acmems.frontends.problems import status_of
@@ -129,6 +130,8 @@ def _verdict(
 ) -> BlockVerdict:
     processor = _processor(config, block, question)
     reasons = block.objections(processor.caller, question.body or b"")
+    if block.proof.is_required:
+        reasons.append(ONLY_ACME)
     if question.body is None:
         return BlockVerdict(block, tuple(reasons), FORBIDDEN if reasons else None)
     try:

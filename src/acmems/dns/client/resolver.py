@@ -59,7 +59,15 @@ class Resolver:
         Raises:
             ValidatorUnavailable: nobody tells.
         """
-        return tuple(record.address for kind in ("A", "AAAA") for record in self._ask(host, kind))
+        return tuple(address for kind in ("A", "AAAA") for address in self.addresses_of(host, kind))
+
+    def addresses_of(self, host: dns.name.Name, kind: str) -> tuple[str, ...]:
+        """Return the addresses of a host that are of one kind, `A` or `AAAA`.
+
+        Raises:
+            ValidatorUnavailable: nobody tells.
+        """
+        return tuple(record.address for record in self._ask(host, kind))
 
     def nameservers(self, zone: dns.name.Name) -> tuple[dns.name.Name, ...]:
         """Return the name servers of a zone.

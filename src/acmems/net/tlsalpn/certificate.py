@@ -16,8 +16,8 @@ from cryptography.x509.oid import NameOID
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 PROTOCOL = "acme-tls/1"
-_ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
-_OCTET_STRING = b"\x04\x20"  # DER: an OCTET STRING of 32 octets
+ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+OCTET_STRING = b"\x04\x20"  # DER: an OCTET STRING of 32 octets
 _SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tls-alpn-01")])
 _SLACK = datetime.timedelta(days=1)  # before, for clocks that differ
 _LIFE = datetime.timedelta(days=7)  # longer than orders are pending, by any CA
@@ -47,7 +47,7 @@ def challenge_certificate(
     else:
         alternative = x509.DNSName(identifier.value)
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
-    proof = x509.UnrecognizedExtension(_ACME_IDENTIFIER, _OCTET_STRING + digest)
+    proof = x509.UnrecognizedExtension(ACME_IDENTIFIER, OCTET_STRING + digest)
     return (
         x509.CertificateBuilder()
         .subject_name(_SUBJECT)

@@ -1,0 +1,60 @@
+"""What is validated, and why it failed, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from acmems.system.clock import Deadline
+from acmems.x509.identifiers import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One challenge that a client says it has met.
+
+    Args:
+        challenge_type: `http-01`, `dns-01` or `tls-alpn-01`.
+        identifier: what is proved, a wildcard name with its `*.`.
+        token: the challenge's token.
+        key_authorization: the token and the thumbprint of the account's key (RFC 8555 section 8.1).
+        account: names the account, whose share of this server it takes.
+    """
+
+    challenge_type: str
+    identifier: Identifier
+    token: str
+    key_authorization: str = field(repr=False)
+    account: str = ""
+
+
+class ValidationFailed(Exception):
+    """The challenge is not met.
+
+    Args:
+        kind: the last part of the ACME error type (RFC 8555 section 6.7), such as `connection`.
+        detail: what was seen, for the client: one line that holds nothing of what stands inside.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class ChallengeCheck(Protocol):
+    """Looks at what a client presents, by one type of challenge.
+
+    `check` runs in a thread of its own, so it may block; it MUST return by the deadline, whatever comes.
+    """
+
+    @property
+    def challenge_type(self) -> str:
+        """The type, such as "dns-01"."""
+
+    def check(self, validation: Validation, deadline: Deadline) -> None:
+        """Return if the challenge is met.
+
+        Raises:
+            ValidationFailed: it is not.
+        """

@@ -1,0 +1,174 @@
+"""Validations side by side, and who waits for whom."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import logging
+import threading
+
+import pytest
+
+from acmems.frontends.acme.proving.connecting import Connector
+from acmems.frontends.acme.proving.lookups import Lookups
+from acmems.frontends.acme.proving.prover import Prover, ProverLimits
+from acmems.frontends.acme.proving.rates import AddressRates
+from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.issuing.limits import gcra
+from acmems.system.clock import Clock, Deadline
+from acmems.x509.identifiers import Identifier, named
+
+SECONDS = 30.0
+
+
+class Gate:
+    """In the place of a check: each validation waits until the test lets all go on."""
+
+    challenge_type = "http-01"
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.open = threading.Event()
+        self.changed = threading.Condition()
+
+    def check(self, validation: Validation, deadline: Deadline) -> None:
+        with self.changed:
+            self.begun.append(validation.account)
+            self.changed.notify_all()
+        assert self.open.wait(SECONDS)
+        if validation.identifier.value == "bad.example.org":
+            raise ValidationFailed("dns", "no such name")
+        if validation.identifier.value == "bug.example.org":
+            raise RuntimeError("a bug")
+
+    def await_begun(self, number: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.begun) >= number, SECONDS)
+
+
+def validation(account: str = "a", name: str = "x.example.org") -> Validation:
+    return Validation("http-01", named(name), "token", "token.thumbprint", account)
+
+
+def test_the_outcome_says_why_a_validation_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """None for success; a bug is logged, and ends nothing else."""
+    gate = Gate()
+    gate.open.set()
+    prover = Prover([gate])
+    assert prover.prove(validation()).result(SECONDS) is None
+    failure = prover.prove(validation(name="bad.example.org")).result(SECONDS)
+    assert failure is not None
+    assert (failure.kind, failure.detail) == ("dns", "no such name")
+    with caplog.at_level(logging.ERROR):
+        failure = prover.prove(validation(name="bug.example.org")).result(SECONDS)
+    assert failure is not None
+    assert failure.kind == "serverInternal"
+    assert "bug.example.org: a bug" in caplog.text
+    assert prover.prove(validation()).result(SECONDS) is None
+
+
+def test_one_account_does_not_take_all_threads() -> None:
+    """The rest is for others, who do not wait behind what it has waiting."""
+    gate = Gate()
+    prover = Prover([gate], ProverLimits(threads=3, of_account=2))
+    outcomes = [prover.prove(validation("greedy")) for _ in range(10)]
+    gate.await_begun(2)
+    outcomes.append(prover.prove(validation("modest")))
+    gate.await_begun(3)
+    assert sorted(gate.begun) == ["greedy", "greedy", "modest"]
+    gate.open.set()
+    assert [outcome.result(SECONDS) for outcome in outcomes] == [None] * 11
+
+
+def test_accounts_take_turns() -> None:
+    """Whoever has waited with one validation comes before the second one of another."""
+    gate = Gate()
+    prover = Prover([gate], ProverLimits(threads=1, of_account=1))
+    outcomes = [prover.prove(validation(account)) for account in ("a", "a", "a", "b", "b", "c")]
+    gate.open.set()
+    for outcome in outcomes:
+        outcome.result(SECONDS)
+    assert gate.begun == ["a", "a", "b", "c", "a", "b"]
+
+
+def test_what_waits_is_bounded() -> None:
+    """For one account, and for all: whoever comes then is told to come again, and the challenge stays."""
+    gate = Gate()
+    prover = Prover([gate], ProverLimits(threads=1, of_account=1, waiting=3, waiting_of_account=2))
+    for account in ("a", "a", "a"):
+        prover.prove(validation(account))
+    with pytest.raises(ValidationFailed) as caught:
+        prover.prove(validation("a"))
+    assert caught.value.kind == "rateLimited"
+    prover.prove(validation("b"))
+    with pytest.raises(ValidationFailed):
+        prover.prove(validation("c"))
+    gate.open.set()
+
+
+def test_at_a_stop_what_waits_is_cancelled_and_nothing_is_said_of_it() -> None:
+    """The challenges stay as they are, for the next start."""
+    gate = Gate()
+    prover = Prover([gate], ProverLimits(threads=1, of_account=1))
+    running, waiting = prover.prove(validation()), prover.prove(validation())
+    gate.await_begun(1)
+    prover.close()
+    assert waiting.cancelled()
+    assert prover.prove(validation()).cancelled()
+    gate.open.set()
+    assert running.result(SECONDS) is None
+
+
+class Time:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.waits: list[float] = []
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.waits.append(seconds)
+        self.seconds += seconds
+        return event.is_set()
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.seconds, lambda: datetime.datetime.now(datetime.UTC), self.wait)
+
+
+def test_connections_to_one_address_are_counted() -> None:
+    """Those of one account, and those of all; what one address has does not count for another."""
+    time = Time()
+    rates = AddressRates(time.clock(), gcra.Rate(2, 2000), gcra.Rate(3, 3000))
+    first, second = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::1")
+    assert [rates.take("a", first) for _ in range(3)] == [0, 0, 1]
+    assert rates.take("a", second) == 0
+    assert [rates.take("b", first) for _ in range(2)] == [0, 1]
+    time.seconds += 1
+    assert rates.take("a", first) == 0
+
+
+def test_whoever_connects_too_often_waits_and_then_is_told() -> None:
+    """Up to the deadline of the validation: bursts are spread out, floods are refused."""
+    time = Time()
+    clock = time.clock()
+    rates = AddressRates(clock, gcra.Rate(1, 2000), gcra.Rate(9, 9000))
+    connector = Connector(Lookups(), rates=rates, clock=clock)
+    address = ipaddress.ip_address("192.0.2.1")
+    connector._await_turn("a", address, clock.deadline(5))
+    connector._await_turn("a", address, clock.deadline(5))
+    assert time.waits == [2.0]
+    with pytest.raises(ValidationFailed) as caught:
+        connector._await_turn("a", address, clock.deadline(1))
+    assert caught.value.kind == "rateLimited"
+
+
+def test_no_more_addresses_of_a_name_are_tried_than_a_few() -> None:
+    """Both families in turn, IPv6 first: a name with a thousand addresses is no way to scan a network."""
+
+    class Many(Lookups):
+        def addresses(
+            self, host: str, deadline: Deadline
+        ) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+            sixes = tuple(ipaddress.IPv6Address(f"2001:db8::{n}") for n in range(1, 100))
+            return (*sixes, *(ipaddress.IPv4Address(f"192.0.2.{n}") for n in range(1, 100)))
+
+    allowed = Connector(Many())._allowed(Identifier.dns("a.example.org"), 80, Deadline(1e9))
+    assert list(map(str, allowed)) == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"]
