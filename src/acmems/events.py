@@ -16,7 +16,8 @@ from acmems.exceptions import AcmeException
 logger = logging.getLogger(__name__)
 
 Source = Literal["stored", "issued", "joined", "stale"]
-FrontEndName = Literal["sign", "http01", "metrics"]
+FrontEndName = Literal["sign", "http01", "metrics", "acme"]
+AcmeAccountAct = Literal["made", "changed", "key changed", "deactivated"]
 
 NOT_LOGGED: Final = {"logged": False}
 """Metadata of a field that the log does without."""
@@ -204,6 +205,23 @@ class AdministeredEvent(Event):
     who: str
     outcome: Literal["done", "failed"]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcmeAccountEvent(Event):
+    """An ACME client has made, changed or ended its account at this server.
+
+    Args:
+        act: what it has done.
+        acme_account: what the URL of the account ends with.
+        external_account: the key identifier that the account is bound to, None if it is bound to none.
+    """
+
+    word = "account"
+
+    act: AcmeAccountAct
+    acme_account: str
+    external_account: str | None = None
 
 
 Subscriber = Callable[[Event], None]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acmems.events import (
+    AcmeAccountEvent,
     AdministeredEvent,
     DeferredEvent,
     DeliveredEvent,
@@ -55,6 +56,11 @@ def _told_of_act(event: AdministeredEvent) -> str:
     return f"{words}: {event.reason[:_LONGEST_REASON]}" if event.reason else words
 
 
+def _told_of_account(event: AcmeAccountEvent) -> str:
+    bound = "" if event.external_account is None else f", bound to {event.external_account}"
+    return f"account {event.acme_account}{bound}"
+
+
 _Told = tuple[int | None, str | None, str | None]  # status, outcome, reason
 _Way = tuple[str, str, str | None, tuple[str, ...], int | None, str | None, str | None]
 
@@ -67,6 +73,7 @@ TOLD: Mapping[type[Event], Callable[[Any], _Told]] = {
     DeferredEvent: lambda event: (event.status, None, None),
     DeliveredEvent: lambda event: (event.status, event.source, None),
     AdministeredEvent: lambda event: (None, event.outcome, _told_of_act(event)),
+    AcmeAccountEvent: lambda event: (None, event.act, _told_of_account(event)),
     FailedEvent: lambda event: (event.status, event.stage, event.reason[:_LONGEST_REASON]),
 }
 """What rows tell of the kinds of events that are kept."""

@@ -106,11 +106,16 @@ def _rsa_weakness(key: rsa.RSAPublicKey) -> str | None:
     numbers = key.public_numbers()
     if numbers.e != _RSA_EXPONENT:
         return "the RSA key's public exponent is not 65537; make a new key"
-    if math.gcd(numbers.n, _SMALL_PRIMES_PRODUCT) != 1:
+    return modulus_flaw(numbers.n)
+
+
+def modulus_flaw(modulus: int) -> str | None:
+    """Say why the factors of an RSA key can be found, or nothing."""
+    if math.gcd(modulus, _SMALL_PRIMES_PRODUCT) != 1:
         return "the RSA key has a small factor; make a new key"
-    if _is_roca(numbers.n):
+    if _is_roca(modulus):
         return "the RSA key was made by a chip with a known flaw (CVE-2017-15361); make it with openssl"
-    if _has_close_factors(numbers.n):
+    if _has_close_factors(modulus):
         return "the RSA key's two primes are too close to each other; make a new key"
     return None
 

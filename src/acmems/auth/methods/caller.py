@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from acmems.auth.methods.claim import Claim
@@ -27,6 +27,14 @@ class Caller:
     token: Secret | None = None
     certificate: bytes | None = None
     external_account: str | None = None
+
+    def of_account(self, external_account: str | None) -> Caller:
+        """Return the same caller, once its ACME account is known.
+
+        Args:
+            external_account: the key identifier that this account is bound to, None if it is bound to none.
+        """
+        return replace(self, external_account=external_account)
 
 
 class AuthMethod(Protocol):

@@ -21,12 +21,14 @@ class HttpResponse:
         body: the content.
         content_type: its media type.
         headers: further header fields; names and values are this server's own words.
+        links: the values of `Link` fields, each of which gets a line of its own: some clients read no lists.
     """
 
     status: int
     body: bytes = field(repr=False)
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
 
     def encoded(self, *, close: bool, bodiless: bool = False) -> bytes:
         """Return the bytes that go to the client.
@@ -41,6 +43,7 @@ class HttpResponse:
             f"Date: {http_date(int(time.time()))}",
             *self._content_fields,
             *(f"{name}: {value}" for name, value in self.headers.items()),
+            *(f"Link: {value}" for value in self.links),
         ]
         if close:
             lines.append("Connection: close")
@@ -49,8 +52,8 @@ class HttpResponse:
 
     @property
     def _content_fields(self) -> tuple[str, ...]:
-        if self.status == HTTPStatus.NOT_MODIFIED:
-            return ()  # a length would be that of the content which is not sent (RFC 9110 section 8.6)
+        if self.status in {HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT}:
+            return ()  # no content, and so no length (RFC 9110 section 8.6)
         return f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"
 
 

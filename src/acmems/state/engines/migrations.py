@@ -256,6 +256,39 @@ _NOTICES = """
     CREATE INDEX renewals_failing ON renewals (fingerprint) WHERE failures > 0
 """
 
+_ACME_CLIENTS = """
+    CREATE TABLE acme_secrets (     -- what all servers with this state must have in common
+        name TEXT PRIMARY KEY,
+        secret {octets} NOT NULL
+    );
+    CREATE TABLE acme_nonces (      -- that were used
+        nonce TEXT PRIMARY KEY,
+        expires BIGINT NOT NULL,    -- from then on it is not taken any more
+        mark TEXT NOT NULL          -- of the request that has used it
+    );
+    CREATE INDEX acme_nonces_end ON acme_nonces (expires);
+    CREATE TABLE acme_accounts (    -- of the clients of the ACME front end
+        id TEXT PRIMARY KEY,        -- random, in its URL
+        key TEXT NOT NULL,          -- public, as JSON
+        thumbprint TEXT NOT NULL,   -- of that key (RFC 7638)
+        status TEXT NOT NULL,
+        contacts TEXT NOT NULL,     -- URLs, one a line
+        external_account TEXT,      -- the kid of the block that it is bound to
+        agreed BIGINT NOT NULL,     -- 1 if the client has agreed to terms of service
+        created BIGINT NOT NULL,
+        client TEXT NOT NULL        -- who asked for it
+    );
+    CREATE TABLE acme_keys (        -- that accounts have, or had when they were ended
+        thumbprint TEXT PRIMARY KEY,
+        account TEXT NOT NULL
+    );
+    CREATE TABLE acme_bindings (    -- of external accounts that may be bound to one account only
+        kid TEXT PRIMARY KEY,
+        account TEXT NOT NULL
+    );
+    CREATE INDEX acme_bindings_account ON acme_bindings (account)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
@@ -263,6 +296,7 @@ MIGRATIONS = (
     _LEARNT_LIMITS,
     _REQUESTS,
     _NOTICES,
+    _ACME_CLIENTS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

@@ -1,0 +1,1 @@
+"""What the ACME front end keeps in the state: accounts, nonces that were used, orders."""
