@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import errno
+import functools
 import os
 import select
 import socket
+import ssl
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.peers import wait_until
+from tests.peers.ca import make_tls_certificate
 
 from acmems.exceptions import AcmeException, HttpRefusal
 from acmems.net.http import Exchange, Handling, HttpLimits, HttpService
 from acmems.net.http.connection import HttpConnection
 from acmems.net.listening import Listener, ListenerLimits
+from acmems.net.tls import ServerTls, TlsMaterial, server_context
 from acmems.system.clock import Clock
 
 LIMITS = HttpLimits(read_seconds=10, request_seconds=100, write_seconds=20, idle_seconds=30, linger_seconds=2)
@@ -137,6 +144,89 @@ class WithoutFamily(socket.socket):
         super().__init__(family, *arguments, **named)
 
 
+class EncryptedSocket:
+    """The client's end of a TLS connection, as far as tests use sockets.
+
+    Args:
+        sock: the socket.
+        go: lets the server do what it can; None: it does that by itself.
+    """
+
+    def __init__(self, sock: socket.socket, go: Callable[[], None] = lambda: None) -> None:
+        self.socket = sock
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        while not self._shake():
+            go()
+            self._incoming.write(sock.recv(65536))
+        go()
+
+    def _shake(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self.socket.sendall(self._outgoing.read())
+        return True
+
+    def sendall(self, data: bytes) -> None:
+        if data:
+            self._tls.write(data)
+        self.socket.sendall(self._outgoing.read())
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLWantReadError:
+                data = self.socket.recv(65536)
+                if not data:
+                    return b""
+                self._incoming.write(data)
+
+    def shutdown(self, how: int) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self.sendall(b"")
+        self.socket.shutdown(how)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def settimeout(self, seconds: float) -> None:
+        self.socket.settimeout(seconds)
+
+    def setblocking(self, flag: bool) -> None:
+        self.socket.setblocking(flag)
+
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        self.socket.setsockopt(level, name, value)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@functools.cache
+def tls_material() -> TlsMaterial:
+    """Return a certificate that signs itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+        make_tls_certificate(chain, key)
+        return TlsMaterial.parse(chain.read_bytes(), key.read_bytes())
+
+
+def quiet_tls(client_ca: bytes | None = None) -> ServerTls:
+    """Return what encrypts a listener's connections, and sends nothing after handshakes."""
+    context = server_context(tls_material(), client_ca)
+    context.num_tickets = 0
+    return ServerTls(context)
+
+
 class Client:
     """The other end of a connection, which never waits long in vain.
 
@@ -144,7 +234,7 @@ class Client:
         sock: the connected socket.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | EncryptedSocket) -> None:
         self.socket = sock
         self._read = b""
         sock.settimeout(PATIENCE)
@@ -196,9 +286,14 @@ class Client:
 
 
 class Bench:
-    """A connection, its client, and a listener whose one thread is the test's."""
+    """A connection, its client, and a listener whose one thread is the test's.
 
-    def __init__(self) -> None:
+    Args:
+        tls: encrypts connections; None where they are not encrypted.
+    """
+
+    def __init__(self, tls: ServerTls | None = None) -> None:
+        self.is_encrypted = tls is not None
         self.time = Time()
         self.application = Application()
         self.listener = Listener(
@@ -207,10 +302,11 @@ class Bench:
             HttpService(self.application, LIMITS),
             limits=ListenerLimits(1, grace_seconds=GRACE, tick_seconds=0.01, refusals=1_000_000),
             clock=self.time.clock,
+            tls=tls,
         )
         ours, theirs = socket.socketpair()
-        self.client = Client(theirs)
         connection = self.listener.admit(ours, ("192.0.2.7", 4711))
+        self.client = self._client(theirs)
         assert isinstance(connection, HttpConnection)
         self.connection = connection
 
@@ -218,7 +314,11 @@ class Bench:
         """Let a further client come, from an address."""
         ours, theirs = socket.socketpair()
         self.listener.admit(ours, (source, 4711))
-        return Client(theirs)
+        return self._client(theirs)
+
+    def _client(self, sock: socket.socket) -> Client:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # records take more room
+        return Client(EncryptedSocket(sock, self.go) if self.is_encrypted else sock)
 
     def go(self) -> None:
         """Let the connection do all that it can do now."""

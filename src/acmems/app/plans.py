@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from acmems.challenges import Http01, Listening, Validator
@@ -49,6 +51,10 @@ class Services(Protocol):
     def signing(self) -> StreamService:
         """Answers clients."""
 
+    @property
+    def encrypted_signing(self) -> StreamService:
+        """Answers clients that speak TLS."""
+
     def challenges(self, validator: Http01, proxies: tuple[IPNetwork, ...]) -> StreamService:
         """Return what answers the CA by HTTP.
 
@@ -66,6 +72,11 @@ class NoServices:
 
     @property
     def signing(self) -> StreamService:
+        """Answers nobody."""
+        return self
+
+    @property
+    def encrypted_signing(self) -> StreamService:
         """Answers nobody."""
         return self
 
@@ -87,7 +98,10 @@ class NoServices:
 
 
 def planned(
-    config: Configuration, services: Services, balance: AcceptBalance | None = None
+    config: Configuration,
+    services: Services,
+    balance: AcceptBalance | None = None,
+    tls: Mapping[str, Callable[[socket.socket], ClientSocket]] = MappingProxyType({}),
 ) -> Iterator[PlannedListener]:
     """Yield what a configuration lets a server listen on.
 
@@ -95,6 +109,8 @@ def planned(
         config: the configuration.
         services: what answers there.
         balance: tells whether another process is to accept clients; None where there is none.
+        tls: encrypts the connections of front ends, by the kinds of their sections; nothing is accepted where
+            that is missing.
     """
     mgmt = config.mgmt
     public = [
@@ -103,12 +119,24 @@ def planned(
         if isinstance(validator, Http01 | Listening) and validator.listeners
     ]
     descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
-    limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management)
+    kinds = 1 + bool(mgmt.tls_listeners)  # of listeners for clients, each of which has its own connections
+    limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management // kinds)
     proxies = mgmt.trusted_proxies
     plan = ListenerPlan(
         "mgmt", mgmt.listeners, services.signing, limits, MGMT_LISTENERS, proxies, balance=balance
     )
     yield PlannedListener(plan, is_for_clients=True)
+    if mgmt.tls_listeners:
+        plan = ListenerPlan(
+            "mgmt-tls",
+            mgmt.tls_listeners,
+            services.encrypted_signing,
+            limits,
+            trusted_proxies=proxies,
+            balance=None if balance is None else balance.sibling(),
+            tls=tls.get("mgmt"),
+        )
+        yield PlannedListener(plan, is_for_clients=True)
     for validator in public:
         if isinstance(validator, Http01):
             proxies = validator.trusted_proxies or mgmt.trusted_proxies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
 from acmems.app.plans import PlannedListener, planned
+from acmems.app.tls import FrontEndTls, TlsKeeper
 from acmems.app.tuning import raise_file_limit
 from acmems.app.upkeep.notices import NoticeUpkeep
 from acmems.app.upkeep.threads import Upkeep
@@ -153,9 +154,16 @@ class Server:
         self.issuances = self.accounts.issuances
         deferrals = open_deferrals(self._memory, self.issuances, self.bus, lambda: self._is_stopping)
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock, deferrals)
-        self._signing = HttpService(
-            front_end, lambda: self._generation.http, lambda: self._generation.policy.auth.trusted_proxies
+        # Two, because each is for one thread.
+        self._signing, self._encrypted_signing = (
+            HttpService(
+                front_end,
+                lambda: self._generation.http,
+                lambda: self._generation.policy.auth.trusted_proxies,
+            )
+            for _ in range(2)
         )
+        self._tls = TlsKeeper(clock)
         self._listeners = Listeners(clock, sockets)
         self._monitoring: Monitoring | None = None  # only where somebody can ask
         self._is_watched_over = False
@@ -221,7 +229,8 @@ class Server:
         raise_file_limit()
         for storage in self.config.storages.values():
             storage.check()
-        listeners = self._planned(self.config)
+        tls = self._tls.prepare(self.config)
+        listeners = self._planned(self.config, tls)
         if self._share is None:
             self._listeners.commit(self._listeners.prepare(listeners), start=False)
         else:
@@ -234,6 +243,7 @@ class Server:
             raise
         self.is_serving = True
         self._listeners.start()
+        self._tls.commit(tls)
         self._control.start()
         self._upkeep.start()
         self._watch_over()
@@ -284,7 +294,8 @@ class Server:
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
-        change = self._listeners.prepare(self._planned(config))
+        tls = self._tls.prepare(config)
+        change = self._listeners.prepare(self._planned(config, tls))
         try:
             log()
         except BaseException:
@@ -293,6 +304,7 @@ class Server:
         carry_over(before, config)
         self._generation = Generation.of(config)
         self._listeners.commit(change)
+        self._tls.commit(tls)
         self._retire_behind()
         self._watch_over()
         self.issuances.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
@@ -320,6 +332,7 @@ class Server:
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         self._upkeep.stop()
+        self._tls.close()
         self.notices.stop()
         if self._retiring is not None:
             self._retiring.close()
@@ -355,7 +368,7 @@ class Server:
         state = () if self._memory is None else self._memory.threads
         served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
         ordering = [each for account in self.accounts for each in (account.issuer.loop, account.issuance)]
-        return (*served, *ordering, *self._upkeep.threads, *state)
+        return (*served, *ordering, *self._upkeep.threads, *self._tls.threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -390,6 +403,11 @@ class Server:
         """Answers clients."""
         return self._signing
 
+    @property
+    def encrypted_signing(self) -> StreamService:
+        """Answers clients that speak TLS."""
+        return self._encrypted_signing
+
     def challenges(self, validator: Http01, proxies: tuple[IPNetwork, ...]) -> StreamService:
         """Return what answers the CA by HTTP.
 
@@ -404,9 +422,13 @@ class Server:
         """Return what answers monitoring systems."""
         return HttpService(self._lazy_monitoring().front_end)
 
-    def _planned(self, config: Configuration) -> list[PlannedListener]:
+    def _planned(
+        self, config: Configuration, tls: Mapping[str, FrontEndTls] | None = None
+    ) -> list[PlannedListener]:
         """Return what a configuration lets it listen on."""
-        listeners = list(planned(config, self, None if self._share is None else self._share.balance))
+        balance = None if self._share is None else self._share.balance
+        encrypting = {section: each.tls for section, each in (tls or {}).items()}
+        listeners = list(planned(config, self, balance, encrypting))
         for plan in (each.plan for each in listeners if each.is_for_clients):
             if plan.limits.connections < config.mgmt.max_connections:
                 logger.warning(

@@ -26,6 +26,7 @@ from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
+from acmems.frontends.tls.options import TlsOptions
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.limits.limit import Limit
 from acmems.issuing.limits.options import limits_of
@@ -158,7 +159,7 @@ class Configuration:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
-        found += self._unshared()
+        found += [*self._unshared(), *self._unshown()]
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)
@@ -233,6 +234,11 @@ class Configuration:
         """The limits that are counted of any CA, each once."""
         return tuple(dict.fromkeys(limit for limits in self.account_limits.values() for limit in limits))
 
+    @property
+    def tls(self) -> Mapping[str, TlsOptions]:
+        """How front ends encrypt, by the kinds of their sections; those that do."""
+        return {"mgmt": self.mgmt.tls} if self.mgmt.tls_listeners else {}
+
     def take_share(self, position: int) -> None:
         """Let limits be those of one of several processes, so that all of them together keep the given ones.
 
@@ -292,6 +298,12 @@ class Configuration:
                     warning=True,
                 )
 
+    def _unshown(self) -> Iterator[Finding]:
+        """Yield certificates of the server's own that no listener shows."""
+        if self.mgmt.tls.is_given and not self.tls:
+            where = self.where("mgmt", None, "tls-certificate")
+            yield Finding(where, "tls-certificate is given, but no tls-listener")
+
     def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
         """Yield the auth blocks that leave open which of several verifications is theirs."""
         if self.mgmt.default_verification is None and not self.default_validators:
@@ -342,6 +354,7 @@ class Configuration:
                     address, mgmt.location, f'the default [verification "{name}"]', is_written=False
                 )
         yield from written(mgmt, self.mgmt.listeners)
+        yield from written(mgmt, self.mgmt.tls_listeners)
         yield from written(metrics, self.metrics.listeners)
         for name, section in sections.items():
             validator = self.validators[name]

@@ -11,7 +11,7 @@ from acmems.net.address import Address, parse_address
 from acmems.settings.findings import Finding, Location
 from acmems.settings.grammar import Section
 
-_LISTENER_KEYS = ("listener", "mgmt")
+_LISTENER_KEYS = ("listener", "mgmt", "tls-listener")
 
 
 @dataclass(frozen=True, slots=True)

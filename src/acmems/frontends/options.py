@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from acmems.auth import MAX_SIZE
+from acmems.frontends.tls.options import TlsOptions
 from acmems.net.address import Address, IPNetwork, parse_address, parse_network
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -34,6 +35,8 @@ class MgmtOptions:
         default_verification: the name given, empty for none, None if nothing is given.
         default_storage: the same.
         processes: that serve; the limits are those of all of them together.
+        tls_listeners: where requests are taken by TLS.
+        tls: which certificate is shown there.
     """
 
     listeners: tuple[Address, ...]
@@ -47,10 +50,23 @@ class MgmtOptions:
     default_verification: str | None
     default_storage: str | None
     processes: int
+    tls_listeners: tuple[Address, ...] = ()
+    tls: TlsOptions = field(default_factory=TlsOptions)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
         """Read the section; what is wrong becomes findings."""
+        tls_listeners = options.many(
+            "tls-listener",
+            parse_address,
+            empty_is_none=True,
+            meaning="`host:port` or `[v6]:port` on which clients' requests are accepted by TLS 1.2 or newer",
+        )
+        tls = TlsOptions.from_options(options, asks_clients=True)
+        if tls_listeners and not tls.is_given and not options.has("tls-certificate"):
+            options.report("tls-listener needs 'tls-certificate = …' and 'tls-key = …'", "tls-listener")
+        if options.has("tls-client-ca") and not tls_listeners:
+            options.report("tls-client-ca is given, but no tls-listener", "tls-client-ca")
         return cls(
             listeners=options.many(
                 ("listener", "mgmt"),
@@ -59,6 +75,8 @@ class MgmtOptions:
                 empty_is_none=True,
                 meaning="`host:port` or `[v6]:port` on which clients' requests are accepted; empty: none",
             ),
+            tls_listeners=tls_listeners,
+            tls=tls,
             max_size=options.one(
                 "max-size",
                 values.size,

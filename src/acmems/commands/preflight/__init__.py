@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from acmems.challenges import SelfChecking
-from acmems.commands.preflight import account, addresses, files, logging, state
+from acmems.commands.preflight import account, addresses, files, logging, state, tls
 from acmems.commands.preflight.addresses import refused_listener
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -27,7 +27,15 @@ def require(config: Configuration) -> None:
     Raises:
         ConfigurationError: with all that is wrong.
     """
-    _judge([*account.check(config), *state.check(config), *logging.check(config), *_plug_ins(config)])
+    _judge(
+        [
+            *account.check(config),
+            *state.check(config),
+            *logging.check(config),
+            *tls.check(config),
+            *_plug_ins(config),
+        ]
+    )
 
 
 def require_account(config: Configuration) -> None:
@@ -55,6 +63,7 @@ def check(config: Configuration) -> list[Finding]:
             *account.check(config),
             *state.check(config),
             *logging.check(config),
+            *tls.check(config),
             *_plug_ins(config),
             *_forgetful(config),
             *files.check(config),

@@ -51,23 +51,29 @@ def _named(config: Configuration) -> Iterator[tuple[Location, NamedFile]]:
         ]
         where = secrets[0] if secrets else Location(path, 0)
         yield where, NamedFile("", Path(path), is_secret=bool(secrets))
-    for account in config.accounts.values():
-        for named in account.named_files():
-            yield config.where("account", account.name or None, named.key), named
     if isinstance(config.logging.destination, Path):
         where = config.where("logging", None, "destination")
         yield where, NamedFile("destination", config.logging.destination)
-    for named in config.state.named_files():
-        yield config.where("state", None, named.key), named
+    for kind, name, plug_in in _plug_ins(config):
+        if isinstance(plug_in, NamesFiles):
+            for named in plug_in.named_files():
+                yield config.where(kind, name, named.key), named
+
+
+def _plug_ins(config: Configuration) -> Iterator[tuple[str, str | None, object]]:
+    """Yield what sections describe, by their kinds and names."""
+    for account in config.accounts.values():
+        yield "account", account.name or None, account
+    for section, options in config.tls.items():
+        yield section, None, options
+    yield "state", None, config.state
     for kind, plug_ins in (
         ("storage", config.storages),
         ("verification", config.validators),
         ("notice", config.notices),
     ):
         for name, plug_in in plug_ins.items():
-            if isinstance(plug_in, NamesFiles):
-                for named in plug_in.named_files():
-                    yield config.where(kind, name, named.key), named
+            yield kind, name, plug_in
 
 
 def _is_secret(section: Section, option: Option) -> bool:

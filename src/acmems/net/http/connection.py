@@ -21,6 +21,7 @@ from acmems.net.http.framing import Head, RequestReader
 from acmems.net.http.states import TRANSITIONS, USES, ClientEnd, ConnectionEvent, ConnectionState, Ending
 from acmems.net.http.unfinished import UnfinishedRequests
 from acmems.net.listening import ClientSocket, Connection, Hangup, Host, Occupancy, Readiness
+from acmems.net.tls import HandshakeError
 from acmems.system.clock import Deadline
 
 _log = logging.getLogger(__name__)
@@ -192,13 +193,7 @@ class HttpConnection(Connection):
         self.awaits, self.occupancy = USES[self.state]
 
     def _receive(self) -> None:
-        try:
-            data = self.channel.receive()
-        except OSError:
-            data = b""
-            self.close()
-        if not data and data is not None and self.occupancy is Occupancy.NEW:
-            self.host.note_refusal(self)  # it has cost as much
+        data = self._arrived()
         if data is None or self.is_closed:
             return
         if not data:
@@ -212,6 +207,34 @@ class HttpConnection(Connection):
                 connection.drop_request()
         elif self._service.unfinished.total:
             self._service.unfinished.forget(self)
+
+    def _arrived(self) -> bytes | None:
+        """Return what has come, None for nothing; close what is broken."""
+        is_new = self.occupancy is Occupancy.NEW
+        try:
+            data = self.channel.receive()
+        except HandshakeError as error:
+            self._refuse_handshake(error)
+            return None
+        except OSError:
+            data = b""
+            self.close()
+        if data == b"" and (is_new or not self.channel.is_established):
+            self.host.note_refusal(self)  # it has cost as much
+        elif data is None and is_new and self.channel.has_begun:
+            self.occupancy = Occupancy.ASKING
+        return data
+
+    def _refuse_handshake(self, error: HandshakeError) -> None:
+        """Tell whose client does not speak TLS as this server does; in plain HTTP where it speaks that."""
+        refusal = HttpRefusal(400, str(error))
+        if error.is_plain:
+            self._begin_to_read(self.host.clock.monotonic())
+            self._refuse(None, refusal)
+            return
+        self.host.note_refusal(self)
+        self._refusal(None, refusal)  # for the operator: the client has got an alert
+        self.close()
 
     def _begin_to_read(self, now: float) -> None:
         if self.occupancy is not Occupancy.NEW:
@@ -277,6 +300,7 @@ class HttpConnection(Connection):
             self._deliver,
             self._hand_over,
             head.is_chunked,
+            self.channel.peer_certificate,
         )
         try:
             if self._service.trusted_proxies:

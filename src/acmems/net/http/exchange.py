@@ -63,6 +63,7 @@ class Exchange:
         hand_over: has a step taken in the listener's thread, when it is the turn of the client's address;
             what many clients wait for is to be sent so.
         is_chunked: whether the body comes in chunks, so that no length is announced.
+        peer_certificate: the client's certificate, in DER, verified; None where it has shown none.
         body: the request body, once it is complete.
         is_refusal: whether the answer says that the request is not acceptable.
         gone: whether the client has hung up before its answer; one that only sends no more looks the same.
@@ -79,6 +80,7 @@ class Exchange:
     deliver: Callable[[Exchange, bytes, bool], None] = field(repr=False)
     hand_over: Callable[[Callable[[], None]], None] = field(default=lambda step: step(), repr=False)
     is_chunked: bool = False
+    peer_certificate: bytes | None = field(default=None, repr=False)
     body: bytes = field(default=b"", repr=False)
     is_refusal: bool = False
     gone: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from typing import Final
 
 SLACK: Final = 1
@@ -52,15 +53,30 @@ class AcceptBalance:
     def __init__(self, counts: ConnectionCounts, seat: int) -> None:
         self._counts = counts
         self._seat = seat
+        self._lock = threading.Lock()  # guards what follows, which siblings share
+        self._own: dict[AcceptBalance, int] = {}
+
+    def sibling(self) -> AcceptBalance:
+        """Return that of a further listener of this process: together, they have one count."""
+        other = AcceptBalance(self._counts, self._seat)
+        other._lock, other._own = self._lock, self._own
+        return other
 
     def note(self, count: int | None) -> None:
-        """Let the others know how many connections this process has; None where it accepts nothing more."""
-        self._counts.note(self._seat, ABSENT if count is None else count)
+        """Let the others know how many connections its listener has; None where that accepts nothing more."""
+        with self._lock:
+            if count is None:
+                self._own.pop(self, None)
+            else:
+                self._own[self] = count
+            self._counts.note(self._seat, sum(self._own.values()) if self._own else ABSENT)
 
     def is_ahead(self, count: int) -> bool:
         """Tell whether somebody else has so much less to do that it is to accept.
 
         Args:
-            count: connections of this process.
+            count: connections of its listener.
         """
-        return count > self._counts.least + SLACK
+        with self._lock:
+            others = sum(self._own.values()) - self._own.get(self, 0)
+        return count + others > self._counts.least + SLACK

@@ -52,6 +52,21 @@ class ClientSocket:
         """How many bytes the client has not taken yet of what was sent."""
         return 0 if self._rest is None else len(self._rest)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether something has come that a later connection at the same socket could not begin with."""
+        return False
+
+    @property
+    def is_established(self) -> bool:
+        """Whether the client can be spoken to."""
+        return True
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The client's certificate, in DER, verified; None where it has shown none."""
+        return None
+
     def receive(self) -> bytes | None:
         """Return what has come: None for nothing, no bytes for the end.
 

@@ -44,6 +44,7 @@ class Listener:
             sockets.
         balance: tells whether another process that listens on the same sockets is to accept; None where there
             is none.
+        tls: makes what encrypts a connection; None where connections are not encrypted.
         clock: for deadlines.
 
     Attributes:
@@ -61,6 +62,7 @@ class Listener:
         trusted_proxies: Sequence[IPNetwork] = (),
         datagrams: Callable[[socket.socket], None] | None = None,
         balance: AcceptBalance | None = None,
+        tls: Callable[[socket.socket], ClientSocket] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
@@ -69,6 +71,7 @@ class Listener:
         self._wanted = tuple(addresses)
         self._defaults = tuple(defaults)
         self._service = service
+        self._channel = tls or ClientSocket
         self._datagrams = datagrams
         self._limits = limits or ListenerLimits()
         self._refusals_a_tick = self._limits.refusals_a_tick
@@ -107,6 +110,7 @@ class Listener:
             trusted_proxies=plan.trusted_proxies,
             datagrams=plan.datagrams,
             balance=plan.balance,
+            tls=plan.tls,
             clock=clock,
         )
 
@@ -242,7 +246,7 @@ class Listener:
             peer: address and port of its client.
             share: whose share it counts for, where that is known already.
         """
-        connection = self._service.connection(self, ClientSocket(sock), peer)
+        connection = self._service.connection(self, self._channel(sock), peer)
         connection.share = self._acceptor.share(peer[0]) if share is None else share
         self._acceptor.places.enter(connection.share)
         self._connections[connection.channel.number] = connection
@@ -344,14 +348,19 @@ class Listener:
 
     def _watch(self, connection: Connection) -> None:
         """Wait for what a connection awaits, unless it has closed."""
-        if connection.is_closed or connection.awaits is connection.watched:
+        if connection.is_closed:
             return
-        number, events = connection.channel.number, connection.awaits.value
+        awaits = connection.awaits
+        if awaits is Readiness.READABLE and connection.channel.pending:
+            awaits = Readiness.READABLE_OR_WRITABLE  # what encrypts it has something to say first
+        if awaits is connection.watched:
+            return
+        number, events = connection.channel.number, awaits.value
         if connection.watched is None:
             self._loop.watch(number, events, functools.partial(self._note_event, connection))
         else:
             self._loop.change(number, events)
-        connection.watched = connection.awaits
+        connection.watched = awaits
 
     def _tick(self) -> None:
         """Enforce deadlines and limits."""
@@ -369,6 +378,7 @@ class Listener:
 
     def _adopt(self, plan: ListenerPlan, sockets: BoundSockets) -> None:
         self._service, self._datagrams, self._limits = plan.service, plan.datagrams, plan.limits
+        self._channel = plan.tls or ClientSocket
         self._refusals_a_tick = plan.limits.refusals_a_tick
         self._acceptor.adapt(plan.limits, plan.trusted_proxies)
         self._use(sockets)

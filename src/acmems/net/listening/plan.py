@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from acmems.net.address import Address, IPNetwork
 from acmems.net.listening.balance import AcceptBalance
+from acmems.net.listening.channel import ClientSocket
 from acmems.net.listening.connection import StreamService
 from acmems.net.listening.limits import ListenerLimits
 
@@ -28,6 +29,7 @@ class ListenerPlan:
             sockets.
         balance: tells whether another process that listens on the same sockets is to accept; None where there
             is none.
+        tls: makes what encrypts a connection; None where connections are not encrypted.
     """
 
     name: str
@@ -38,3 +40,4 @@ class ListenerPlan:
     trusted_proxies: tuple[IPNetwork, ...] = ()
     datagrams: Callable[[socket.socket], None] | None = None
     balance: AcceptBalance | None = None
+    tls: Callable[[socket.socket], ClientSocket] | None = None

@@ -1,0 +1,120 @@
+"""The TLS of a server's front ends: read at the start and at each reload, and anew when files change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from acmems.config import Configuration
+from acmems.exceptions import ConfigurationError
+from acmems.frontends.tls.files import Signature, UnusableTls, context_of, read_material, signature_of
+from acmems.frontends.tls.options import TlsOptions
+from acmems.net.tls import ServerTls, TlsMaterial
+from acmems.settings.findings import Finding
+from acmems.system.clock import SYSTEM, Clock
+from acmems.system.threads import PeriodicThread
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+"""Between two looks whether files have changed."""
+
+
+@dataclass(slots=True)
+class FrontEndTls:
+    """The TLS of one front end.
+
+    Args:
+        section: the kind of its section.
+        options: what that says.
+        signature: of the files when they were last looked at.
+        material: the certificate that is shown.
+        tls: encrypts connections.
+    """
+
+    section: str
+    options: TlsOptions
+    signature: Signature
+    material: TlsMaterial
+    tls: ServerTls
+
+
+class TlsKeeper:
+    """Keeps the TLS of front ends as their files are.
+
+    Args:
+        clock: time.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._lock = threading.Lock()  # guards which front ends there are
+        self._kept: tuple[FrontEndTls, ...] = ()
+        self._thread = PeriodicThread("acmems-tls", self.look, LOOK_SECONDS, delay=LOOK_SECONDS, clock=clock)
+        self._is_started = False
+
+    @property
+    def threads(self) -> tuple[PeriodicThread, ...]:
+        """What looks at files, where there are any."""
+        return (self._thread,) if self._is_started else ()
+
+    def prepare(self, config: Configuration) -> Mapping[str, FrontEndTls]:
+        """Return the TLS that a configuration asks for, by the kinds of sections; nothing changes.
+
+        Raises:
+            ConfigurationError: a file cannot be used.
+        """
+        prepared, findings = {}, []
+        for section, options in config.tls.items():
+            try:
+                prepared[section] = _read(section, options)
+            except UnusableTls as error:
+                findings.append(Finding(config.where(section, None, error.key), str(error)))
+        if findings:
+            raise ConfigurationError(findings)
+        return prepared
+
+    def commit(self, prepared: Mapping[str, FrontEndTls]) -> None:
+        """Look after what was prepared from now on."""
+        with self._lock:
+            self._kept = tuple(prepared.values())
+        if self._kept and not self._is_started:
+            self._is_started = True
+            self._thread.start()
+
+    def look(self) -> None:
+        """Read anew what has changed; what cannot be used leaves all as it is."""
+        with self._lock:
+            kept = self._kept
+        for each in kept:
+            signature = signature_of(each.options)
+            if signature == each.signature:
+                continue
+            each.signature = signature
+            try:
+                anew = _read(each.section, each.options)
+            except UnusableTls as error:
+                logger.warning("[%s] %s; the certificate of before is still shown", each.section, error)
+                continue
+            each.material, each.tls.context = anew.material, anew.tls.context
+            logger.info(
+                "[%s] the certificate of this server was read anew, valid until %s",
+                *(each.section, each.material.not_after.isoformat()),
+            )
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._is_started:
+            self._thread.close()
+
+
+def _read(section: str, options: TlsOptions) -> FrontEndTls:
+    """Return the TLS of a front end.
+
+    Raises:
+        UnusableTls: a file cannot be used.
+    """
+    signature = signature_of(options)
+    material = read_material(options)
+    return FrontEndTls(section, options, signature, material, ServerTls(context_of(options, material)))

@@ -1,0 +1,3 @@
+"""What the TLS of front ends is configured by, and what it is made of."""
+
+from __future__ import annotations

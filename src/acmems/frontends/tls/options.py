@@ -1,0 +1,73 @@
+"""The keys of a section that say which certificate a front end shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from acmems.settings import values
+from acmems.settings.options import Options
+from acmems.system.permissions import NamedFile
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """Which certificate a front end shows, and whose client certificates it asks for.
+
+    Args:
+        certificate: the file of the chain, PEM, leaf first; None where there is none.
+        key: the file of its private key, PEM.
+        client_ca: the file of those who sign client certificates, PEM; None: clients are not asked.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+
+    @classmethod
+    def from_options(cls, options: Options, *, asks_clients: bool = False) -> Self:
+        """Read the keys; what is wrong becomes findings.
+
+        Args:
+            options: the section.
+            asks_clients: whether the section may ask for client certificates.
+        """
+        certificate = options.one(
+            "tls-certificate",
+            values.path,
+            None,
+            meaning="PEM file with the certificate of this server and its chain, leaf first; read anew when "
+            "it changes",
+        )
+        key = options.one(
+            "tls-key", values.path, None, meaning="PEM file with the private key of that certificate"
+        )
+        client_ca = None
+        if asks_clients:
+            client_ca = options.one(
+                "tls-client-ca",
+                values.path,
+                None,
+                meaning="PEM file with the CAs that sign client certificates; clients may show one, and need "
+                "not",
+            )
+        for given, missing in (("tls-certificate", "tls-key"), ("tls-key", "tls-certificate")):
+            if options.has(given) and not options.has(missing):
+                options.report(f"{given} is given, but no {missing}", given)
+        return cls(certificate, key, client_ca)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a certificate to show."""
+        return self.certificate is not None and self.key is not None
+
+    def named_files(self) -> Iterator[NamedFile]:
+        """Yield the files."""
+        if self.certificate is not None:
+            yield NamedFile("tls-certificate", self.certificate)
+        if self.key is not None:
+            yield NamedFile("tls-key", self.key, is_secret=True)
+        if self.client_ca is not None:
+            yield NamedFile("tls-client-ca", self.client_ca)
