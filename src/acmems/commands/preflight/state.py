@@ -15,7 +15,7 @@ from acmems.state.options import StateOptions, missing_driver
 from acmems.system.permissions import denial
 from acmems.text import Secret
 
-_BESIDE = ("", ".lock", "-wal", "-shm")  # what SQLite and acmems add to the name of the file
+_BESIDE = ("", ".lock", ".writing", "-wal", "-shm")  # what SQLite and acmems add to the name of the file
 
 
 def check(config: Configuration) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from acmems.state.engines.contract import Change
 from acmems.state.engines.group_commit import GroupCommit, probe
 from acmems.state.engines.places import unsafe_place
 from acmems.state.engines.soundness import concerns_file, exposure, refuse_damaged, told
+from acmems.state.engines.turns import WritingTurns
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,16 @@ class StateInUse(Exception):
 class SqliteDatabase:
     """A SQLite file that is open: `acmems.state.engines.contract.Database`; make it with `open` or `look`.
 
-    A server that is alone uses a write-ahead log, with one connection that writes and checkpoints, while
-    others only read: with more of them, versions of SQLite before 3.51.3 may corrupt the file. Processes that
-    share it use a rollback journal there.
+    There is a write-ahead log. Versions of SQLite before 3.51.3 may corrupt such a file when two connections
+    write or checkpoint at the same time, so processes that share it take turns; a checkpoint is part of the
+    commit that finds it due.
 
     Args:
         connection: what writes, or only reads.
         path: the file.
         lock: a descriptor that holds the lock, None for none.
-        is_shared: whether other processes write to it.
+        turns: when this process may write, None where no other writes to the file.
+        is_shared: whether others write to it.
         is_read_only: whether nothing may be written here.
     """
 
@@ -58,6 +60,7 @@ class SqliteDatabase:
         path: Path,
         lock: int | None = None,
         *,
+        turns: WritingTurns | None = None,
         is_shared: bool = False,
         is_read_only: bool = False,
     ) -> None:
@@ -67,6 +70,7 @@ class SqliteDatabase:
         self._is_read_only = is_read_only
         self._path = path
         self._file_lock = lock
+        self._turns = turns
         self._commits = GroupCommit(self._transact)
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_READERS)
 
@@ -93,16 +97,20 @@ class SqliteDatabase:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 if (reason := exposure(path)) is not None:
                     raise StateUnavailable(reason)
+                turns = None
+                if is_shared:
+                    turns = WritingTurns(path)
+                    stack.callback(turns.close)
                 connection = _connected(str(path))
                 stack.callback(connection.close)
-                found = _revision(connection, path)
-                refuse_damaged(connection, path)
-                uses_log = not is_shared or is_log_safe(sqlite3.sqlite_version_info)
-                connection.execute(f"PRAGMA journal_mode = {'WAL' if uses_log else 'TRUNCATE'}")
-                connection.execute("PRAGMA synchronous = FULL")
-                _migrate(connection, path, found)
+                with _turn(turns):
+                    found = _revision(connection, path)
+                    refuse_damaged(connection, path)
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = FULL")
+                    _migrate(connection, path, found)
             stack.pop_all()
-        return cls(connection, path, mine if lock is None else None, is_shared=is_shared)
+        return cls(connection, path, mine if lock is None else None, turns=turns, is_shared=is_shared)
 
     @classmethod
     def look(cls, path: Path) -> Self:
@@ -149,7 +157,7 @@ class SqliteDatabase:
             finally:
                 self._give_back(reader)
         except sqlite3.Error as error:
-            raise self._unavailable("read", error) from error
+            raise self._unavailable("read", told(self._path, error)) from error
 
     def check(self) -> Future[None]:
         """Write a row to see whether that works."""
@@ -169,7 +177,13 @@ class SqliteDatabase:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._readers.get_nowait().close()
-        self._connection.close()
+        try:
+            with _turn(self._turns):  # the last one to close makes a checkpoint
+                self._connection.close()
+        except TimeoutError as error:
+            logger.warning("%s stays open until this process ends: %s", self._path, error.strerror)
+        if self._turns is not None:
+            self._turns.close()
         lock, self._file_lock = self._file_lock, None
         if lock is not None:
             os.close(lock)
@@ -191,22 +205,25 @@ class SqliteDatabase:
         if self._is_read_only:
             raise StateUnavailable(f"{self._path} is only read here: a server that runs uses it")
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                outcomes = [change(connection) for change in changes]
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            with _turn(self._turns):
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    outcomes = [change(connection) for change in changes]
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
         except sqlite3.Error as error:
             if len(changes) > 1 and not concerns_file(error):
                 raise
-            raise self._unavailable("written", error) from error
+            raise self._unavailable("written", told(self._path, error)) from error
+        except TimeoutError as error:
+            raise self._unavailable("written", f"{error.filename}: {error.strerror}") from error
         return outcomes
 
-    def _unavailable(self, done: str, error: sqlite3.Error) -> StateUnavailable:
-        words = f"the state cannot be {done}: {told(self._path, error)}"
+    def _unavailable(self, done: str, why: str) -> StateUnavailable:
+        words = f"the state cannot be {done}: {why}"
         return StateUnavailable(words, retry_after=_RETRY_SECONDS)
 
     def _reader(self) -> sqlite3.Connection:
@@ -248,12 +265,9 @@ def is_damage(error: BaseException) -> bool:
     return type(error.__cause__) is sqlite3.DatabaseError  # whose subclasses are about other things
 
 
-def is_log_safe(version: tuple[int, ...]) -> bool:
-    """Tell whether a version of SQLite lets several connections write in WAL mode without harm.
-
-    Earlier ones may corrupt the file when two connections write or checkpoint while the log begins anew.
-    """
-    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+def _turn(turns: WritingTurns | None) -> contextlib.AbstractContextManager[None]:
+    """Return the turn to write; it raises `TimeoutError` where another process has that all the time."""
+    return contextlib.nullcontext() if turns is None else turns.turn(_BUSY_SECONDS)
 
 
 def _refuse_unsafe(path: Path) -> None:

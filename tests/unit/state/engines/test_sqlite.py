@@ -20,7 +20,7 @@ from acmems.state.engines import migrations, places, sqlite
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.migrations import MIGRATIONS
 from acmems.state.engines.places import file_system
-from acmems.state.engines.sqlite import SqliteDatabase, StateInUse, is_log_safe, take_lock
+from acmems.state.engines.sqlite import SqliteDatabase, StateInUse, take_lock
 
 COUNT = "SELECT count(*) FROM orders"
 EPOCH = "SELECT epoch FROM orders"
@@ -175,36 +175,27 @@ class TestBeside:
             os.close(lock)
         SqliteDatabase.open(path).close()
 
-    @pytest.mark.parametrize(
-        ("version", "is_safe"),
-        [
-            ((3, 40, 1), False),
-            ((3, 44, 5), False),
-            ((3, 44, 6), True),
-            ((3, 45, 0), False),
-            ((3, 50, 6), False),
-            ((3, 50, 7), True),
-            ((3, 51, 2), False),
-            ((3, 51, 3), True),
-            ((3, 52, 0), True),
-        ],
-    )
-    def test_versions_whose_log_is_safe_for_several(self, version: tuple[int, ...], is_safe: bool) -> None:
-        """Versions that may corrupt a file are known."""
-        assert is_log_safe(version) == is_safe
-
-    @pytest.mark.parametrize("is_safe", [True, False])
-    def test_the_journal_of_processes(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch, is_safe: bool
-    ) -> None:
-        """Processes share a write-ahead log only where that is safe."""
-        monkeypatch.setattr(sqlite, "is_log_safe", lambda _: is_safe)
-        SqliteDatabase.open(path).close()
+    def test_processes_take_turns_in_writing(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While one process writes, another one waits; one that waits for too long says so."""
         lock = take_lock(path)
-        opened = SqliteDatabase.open(path, lock=lock, is_shared=True)
-        opened.write(insert).result(20)
-        assert Path(f"{path}-wal").exists() == is_safe
-        opened.close()
+        one, other = (SqliteDatabase.open(path, lock=lock, is_shared=True) for _ in range(2))
+        entered, go = threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            entered.set()
+            assert go.wait(20)
+
+        held = one.write(hold)
+        assert entered.wait(20)
+        monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.01)
+        with pytest.raises(StateUnavailable, match=r"writing: another process has been writing for 0\.01"):
+            other.write(insert).result(20)
+        monkeypatch.undo()
+        waiting = other.write(insert)
+        go.set()
+        assert (held.result(20), waiting.result(20)) == (None, "one")
+        for each in one, other:
+            each.close()
         os.close(lock)
 
 
