@@ -25,6 +25,7 @@ from tests.property import test_csr_properties as csr_properties
 from tests.property import test_framing_properties as framing_properties
 from tests.property import test_hmac_properties as hmac_properties
 from tests.property import test_identifiers_properties as names_properties
+from tests.property import test_proving_properties as proving_properties
 from tests.property import test_tls_alpn_properties as tls_alpn_properties
 
 from acmems.config import Configuration
@@ -218,5 +219,6 @@ TARGETS: Mapping[str, Target] = {
         ],
     ),
     "nameserver": Target(check_nameserver, nameserver_seeds),
+    "webanswer": Target(proving_properties.check_answer, lambda: list(proving_properties.GOOD_ANSWERS)),
     "clienthello": Target(check_clienthello, lambda: list(tls_alpn_properties.GOOD)),
 }

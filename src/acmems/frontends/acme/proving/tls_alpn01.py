@@ -75,7 +75,7 @@ def certificate_fault(der: bytes, identifier: Identifier, key_authorization: str
         names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return "has no subjectAltName"
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         return "cannot be read"
     if len(names) != 1 or not _is_name(names[0], identifier):
         return f"has another subjectAltName than {identifier} alone"
