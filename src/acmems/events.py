@@ -16,7 +16,7 @@ from acmems.exceptions import AcmeException
 logger = logging.getLogger(__name__)
 
 Source = Literal["stored", "issued", "joined", "stale"]
-FrontEndName = Literal["sign", "http01", "metrics", "acme"]
+FrontEndName = Literal["sign", "http01", "metrics", "acme", "est"]
 AcmeAccountAct = Literal["made", "changed", "key changed", "deactivated"]
 
 NOT_LOGGED: Final = {"logged": False}

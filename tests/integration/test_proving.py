@@ -119,7 +119,7 @@ class OpenSslServer(Peer):
 
 @pytest.fixture(scope="module")
 def prover() -> Iterator[Prover]:
-    """A prover whose resolver is BIND, and that goes to one address of loopback, where nginx and OpenSSL are."""
+    """A prover whose resolver is BIND, and that goes to where nginx and OpenSSL are on loopback."""
     with Bind("example.org", records=RECORDS) as bind, Website() as web, OpenSslServer() as openssl:
         options = ProvingOptions((Address("127.0.0.1", bind.port),), (parse_network(HERE),))
         checks = challenge_checks(

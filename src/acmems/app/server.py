@@ -25,7 +25,9 @@ from acmems.exceptions import ConfigurationError
 from acmems.frontends.acts.contract import ActingParts
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
-from acmems.frontends.delivery import SigningPolicy
+from acmems.frontends.delivery import SigningParts, SigningPolicy
+from acmems.frontends.est.authorities import CaCertificates
+from acmems.frontends.est.front_end import BesideEst, EstFrontEnd
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.snapshot import Snapshot
 from acmems.frontends.sign import SignFrontEnd
@@ -154,14 +156,16 @@ class Server:
         self.issuances = self.accounts.issuances
         deferrals = open_deferrals(self._memory, self.issuances, self.bus, lambda: self._is_stopping)
         front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock, deferrals)
+        parts = SigningParts(lambda: self._generation.policy, self.issuances, self.bus, clock)
+        est = EstFrontEnd(parts, CaCertificates())
         # Two, because each is for one thread.
         self._signing, self._encrypted_signing = (
             HttpService(
-                front_end,
+                application,
                 lambda: self._generation.http,
                 lambda: self._generation.policy.auth.trusted_proxies,
             )
-            for _ in range(2)
+            for application in (front_end, BesideEst(front_end, est, lambda: self.config.mgmt.est))
         )
         self._tls = TlsKeeper(clock)
         self._listeners = Listeners(clock, sockets)

@@ -37,6 +37,7 @@ class MgmtOptions:
         processes: that serve; the limits are those of all of them together.
         tls_listeners: where requests are taken by TLS.
         tls: which certificate is shown there.
+        est: whether EST clients are answered there.
     """
 
     listeners: tuple[Address, ...]
@@ -52,6 +53,7 @@ class MgmtOptions:
     processes: int
     tls_listeners: tuple[Address, ...] = ()
     tls: TlsOptions = field(default_factory=TlsOptions)
+    est: bool = False
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -67,6 +69,14 @@ class MgmtOptions:
             options.report("tls-listener needs 'tls-certificate = …' and 'tls-key = …'", "tls-listener")
         if options.has("tls-client-ca") and not tls_listeners:
             options.report("tls-client-ca is given, but no tls-listener", "tls-client-ca")
+        est = options.one(
+            "est",
+            values.boolean,
+            default=False,
+            meaning="`yes`: EST clients (RFC 7030) are answered at the `tls-listener`, too",
+        )
+        if est and not tls_listeners:
+            options.report("est is given, but no tls-listener: EST clients speak TLS only", "est")
         return cls(
             listeners=options.many(
                 ("listener", "mgmt"),
@@ -77,6 +87,7 @@ class MgmtOptions:
             ),
             tls_listeners=tls_listeners,
             tls=tls,
+            est=est,
             max_size=options.one(
                 "max-size",
                 values.size,
