@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.benchmark import csrs
 from scripts.benchmark.abandoned import beside_abandoned
+from scripts.benchmark.acme.figure import servers
 from scripts.benchmark.by_dns import by_dns
 from scripts.benchmark.herd import herd
 from scripts.benchmark.jobs import KEPT, SIGN, STORED, Job
@@ -331,6 +332,7 @@ FIGURES: Mapping[str, Callable[[Stage, Plan], Measured]] = {
     "many": lambda _stage, plan: many(plan.many),
     "processes": lambda stage, plan: processes(stage, plan.rounds),
     "syncs": lambda stage, plan: syncs(stage, plan.bursts),
+    "acme": lambda _stage, plan: servers(max(1, plan.rounds // 2)),
     "start": start,
     "memory": memory,
 }

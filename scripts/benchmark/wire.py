@@ -43,6 +43,11 @@ class Connection:
         self._writer = writer
         self.nonce = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the CA has closed it."""
+        return self._reader.at_eof()
+
     async def exchange(self, request: bytes) -> Reply:
         """Send a request and return the answer.
 
