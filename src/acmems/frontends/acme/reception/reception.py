@@ -107,15 +107,17 @@ class Reception:
 
     def _by_account(self, reading: _Reading, name: str, then: Then, refuse: Refuse) -> None:
         known = self._accounts.get(name)
-        if known is not None and (self._has_signed(known, reading) or not self._nonces.is_shared):
+        if known is not None and not self._nonces.is_shared:
             self._signed_by(reading, known, then, refuse)
-            return
-        # It may have been made, or may have got another key, at another server.
-        _when(
-            self._accounts.find(name),
-            lambda found: self._signed_by(reading, _existing(found), then, refuse),
-            refuse,
-        )
+        elif known is not None and self._has_signed(known, reading):
+            self._admit(reading, known, then, refuse)
+        else:
+            # It may have been made, or may have got another key, at another server.
+            _when(
+                self._accounts.find(name),
+                lambda found: self._signed_by(reading, _existing(found), then, refuse),
+                refuse,
+            )
 
     @staticmethod
     def _has_signed(account: AcmeAccount, reading: _Reading) -> bool:
@@ -126,11 +128,14 @@ class Reception:
         return True
 
     def _signed_by(self, reading: _Reading, account: AcmeAccount, then: Then, refuse: Refuse) -> None:
-        key = PublicJwk.from_text(account.key)
-        reading.envelope.verify(key)
+        reading.envelope.verify(PublicJwk.from_text(account.key))
+        self._admit(reading, account, then, refuse)
+
+    def _admit(self, reading: _Reading, account: AcmeAccount, then: Then, refuse: Refuse) -> None:
+        """Go on with a request whose signature is known to be right."""
         _require_valid(account)
         self._nonces.take(reading.use)
-        request = reading.request(key, account)
+        request = reading.request(PublicJwk.from_text(account.key), account)
         if self._nonces.is_shared and not request.is_get:
             admitted = self._accounts.admit(account.id, reading.use)
             _when(admitted, lambda admission: then(_admitted(request, admission)), refuse)
