@@ -15,8 +15,8 @@ import dns.rcode
 import dns.rrset
 from dns.name import Name
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.lookups import Lookups
-from acmems.frontends.acme.proving.validation import ValidationFailed
 from acmems.net.address import IPAddress
 from acmems.system.clock import Deadline
 
@@ -104,7 +104,7 @@ class Names(Lookups):
         self.asked.append(host)
         found = self.table.get(host, self.default)
         if not found:
-            raise ValidationFailed("dns", f"{host} has no A or AAAA records")
+            raise AcmeProblem("dns", f"{host} has no A or AAAA records")
         return tuple(map(ipaddress.ip_address, found))
 
 

@@ -18,11 +18,12 @@ from tests.peers.web import Nginx
 from tests.strangers import HERE
 
 from acmems.challenges.txt import txt_value
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.checks import challenge_checks
 from acmems.frontends.acme.proving.http.url import HttpPorts
 from acmems.frontends.acme.proving.options import ProvingOptions
 from acmems.frontends.acme.proving.prover import Prover
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.address import Address, parse_network
 from acmems.net.tlsalpn.certificate import challenge_certificate
 from acmems.x509.identifiers import named
@@ -179,6 +180,6 @@ def test_what_real_servers_do_not_present_is_refused_with_what_was_seen(prover: 
         assert words in found[1], (key, found)
 
 
-def failure(outcome: Future[ValidationFailed | None]) -> tuple[str, str] | None:
+def failure(outcome: Future[AcmeProblem | None]) -> tuple[str, str] | None:
     found = outcome.result(SECONDS)
-    return None if found is None else (found.kind, found.detail)
+    return None if found is None else (found.kind, found.reason)

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.http.answer import LONGEST_BODY, HttpAnswer
 from acmems.frontends.acme.proving.http.url import HttpPorts, HttpUrl
 from acmems.frontends.acme.proving.tls_alpn01 import certificate_fault
-from acmems.frontends.acme.proving.validation import ValidationFailed
 from acmems.net.tlsalpn.certificate import challenge_certificate
 from acmems.x509.identifiers import named
 
@@ -45,7 +45,7 @@ def check_answer(data: bytes) -> None:
             answer.feed(data[start : start + _CHUNK])
         if not answer.is_enough:
             answer.feed(b"")
-    except ValidationFailed:
+    except AcmeProblem:
         return
     assert answer.is_enough
     assert 200 <= answer.status <= 999
@@ -58,7 +58,7 @@ def check_redirect(location: str) -> None:
     """See that a redirect leads to a name at one of two ports, by a request that is one line."""
     try:
         url = FIRST.redirected(location, PORTS)
-    except ValidationFailed:
+    except AcmeProblem:
         return
     assert (url.scheme, url.port) in {("http", 80), ("https", 443)}
     assert named(url.host.value) == url.host

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.lookups import Lookups
 from acmems.frontends.acme.proving.rates import AddressRates
 from acmems.frontends.acme.proving.reach import Reach
-from acmems.frontends.acme.proving.validation import ValidationFailed
 from acmems.net.address import Address, IPAddress
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.x509.identifiers import Identifier, IdentifierType
@@ -56,7 +56,7 @@ class Connector:
             deadline: when it must be there.
 
         Raises:
-            ValidationFailed: there is none; the reason is for the client.
+            AcmeProblem: there is none; the reason is for the client.
         """
         addresses = self._allowed(target, port, deadline)
         failure = ""
@@ -68,7 +68,7 @@ class Connector:
                 return _connected(address, port, limit)
             except OSError as error:
                 failure = f"{Address(str(address), port)} {_reason(error)}"
-        raise ValidationFailed("connection", f"no connection for {target}: {failure}")
+        raise AcmeProblem("connection", f"no connection for {target}: {failure}")
 
     def _allowed(self, target: Identifier, port: int, deadline: Deadline) -> list[IPAddress]:
         """Return the addresses of a target that may be connected to, both families in turn."""
@@ -80,7 +80,7 @@ class Connector:
         allowed = [address for address, refusal in refusals.items() if refusal is None]
         if not allowed:
             address, refusal = next(iter(refusals.items()))
-            raise ValidationFailed(
+            raise AcmeProblem(
                 "unauthorized", f"this server does not connect to {address}, where {target} leads: {refusal}"
             )
         sixes = [address for address in allowed if address.version == _IPV6]
@@ -97,7 +97,7 @@ class Connector:
     def _await_turn(self, account: str, address: IPAddress, deadline: Deadline) -> None:
         while (seconds := self.rates.take(account, address)) > 0:
             if seconds > deadline.remaining or self.clock.wait(self.stopping, seconds):
-                raise ValidationFailed(
+                raise AcmeProblem(
                     "rateLimited", f"too many names lead to {address} at once: ask again in a few minutes"
                 )
 

@@ -9,7 +9,7 @@ import dns.name
 
 from acmems.dns.client.resolver import Resolver, ResolverSilent
 from acmems.exceptions import ValidatorUnavailable
-from acmems.frontends.acme.proving.validation import ValidationFailed
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.net.address import Address, IPAddress
 from acmems.system.clock import Deadline
 
@@ -30,7 +30,7 @@ class Lookups:
         """Return the addresses of a host, those of IPv6 first.
 
         Raises:
-            ValidationFailed: it has none, or nobody tells.
+            AcmeProblem: it has none, or nobody tells.
         """
         name = dns.name.from_text(host)
         found: list[IPAddress] = []
@@ -43,24 +43,24 @@ class Lookups:
         if found:
             return tuple(found)
         if failures:
-            raise ValidationFailed("dns", failures[0])
-        raise ValidationFailed("dns", f"{host} has no A or AAAA records")
+            raise AcmeProblem("dns", failures[0])
+        raise AcmeProblem("dns", f"{host} has no A or AAAA records")
 
     def texts(self, name: dns.name.Name, deadline: Deadline) -> frozenset[str]:
         """Return the TXT values of a name, or of where its CNAMEs lead; none where it does not exist.
 
         Raises:
-            ValidationFailed: nobody tells.
+            AcmeProblem: nobody tells.
         """
         try:
             return self._resolver(deadline).texts(name)
         except ValidatorUnavailable as error:
-            raise ValidationFailed("dns", _failure(name.to_text(omit_final_dot=True), error)) from None
+            raise AcmeProblem("dns", _failure(name.to_text(omit_final_dot=True), error)) from None
 
     def _resolver(self, deadline: Deadline) -> Resolver:
         seconds = deadline.within(_PATIENCE).remaining
         if seconds <= 0:
-            raise ValidationFailed("dns", "the DNS took too long to answer")
+            raise AcmeProblem("dns", "the DNS took too long to answer")
         return Resolver(self._servers, seconds)
 
 

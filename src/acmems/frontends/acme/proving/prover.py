@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from acmems.frontends.acme.proving.validation import ChallengeCheck, Validation, ValidationFailed
+from acmems.frontends.acme.problems import AcmeProblem
+from acmems.frontends.acme.proving.validation import ChallengeCheck, Validation
 from acmems.system.clock import SYSTEM, Clock
 
 logger = logging.getLogger(__name__)
 
-Outcome = Future[ValidationFailed | None]
+Outcome = Future[AcmeProblem | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Prover:
     def __init__(
         self, checks: Iterable[ChallengeCheck], limits: ProverLimits | None = None, clock: Clock = SYSTEM
     ) -> None:
-        self._checks = {check.challenge_type: check for check in checks}
+        self._checks: Mapping[str, ChallengeCheck] = {}
+        self.adapt(checks)
         self._limits = limits or ProverLimits()
         self._clock = clock
         self._lock = threading.Lock()
@@ -57,37 +59,39 @@ class Prover:
         self._running: Counter[str] = Counter()
         self._is_closed = False
 
+    def adapt(self, checks: Iterable[ChallengeCheck]) -> None:
+        """Use other checks for what begins from now on."""
+        self._checks = {check.challenge_type: check for check in checks}
+
     def prove(self, validation: Validation) -> Outcome:
         """Begin a validation; the future has why it failed, None if it did not.
 
-        A future that is cancelled says nothing of the challenge: the server stops.
+        What the future raises says nothing of the challenge: the server stops, and has not looked.
 
         Raises:
-            ValidationFailed: too many wait; the challenge is as it was, and its client may come again.
+            AcmeProblem: too many wait; the challenge is as it was, and its client may come again.
         """
         outcome: Outcome = Future()
         with self._lock:
             waiting = self._waiting.get(validation.account, ())
             total = sum(map(len, self._waiting.values()))
             if len(waiting) >= self._limits.waiting_of_account or total >= self._limits.waiting:
-                raise ValidationFailed(
-                    "rateLimited", "too many names wait for their validation: ask again later"
-                )
+                raise AcmeProblem("rateLimited", "too many names wait for their validation: ask again later")
             if self._is_closed:
-                outcome.cancel()
+                outcome.set_exception(_stopping())
                 return outcome
             self._waiting.setdefault(validation.account, deque()).append((validation, outcome))
             self._begin()
         return outcome
 
     def close(self) -> None:
-        """Begin no further validation, and cancel those that wait; running ones are not waited for."""
+        """Begin no further validation, and give up those that wait; running ones are not waited for."""
         with self._lock:
             self._is_closed = True
             waiting = [outcome for queue in self._waiting.values() for _, outcome in queue]
             self._waiting.clear()
         for outcome in waiting:
-            outcome.cancel()
+            outcome.set_exception(_stopping())
 
     def _begin(self) -> None:
         """Begin what may begin. The lock is held."""
@@ -107,23 +111,28 @@ class Prover:
             ).start()
 
     def _run(self, validation: Validation, outcome: Outcome) -> None:
-        found = self._outcome_of(validation) if outcome.set_running_or_notify_cancel() else None
+        found = self._outcome_of(validation)
         with self._lock:
             self._running[validation.account] -= 1
             if not self._running[validation.account]:
                 del self._running[validation.account]
             self._begin()
-        if outcome.running():
-            outcome.set_result(found)
+        outcome.set_result(found)
 
-    def _outcome_of(self, validation: Validation) -> ValidationFailed | None:
+    def _outcome_of(self, validation: Validation) -> AcmeProblem | None:
         try:
             self._checks[validation.challenge_type].check(
                 validation, self._clock.deadline(self._limits.seconds)
             )
-        except ValidationFailed as failure:
+        except AcmeProblem as failure:
             return failure
         except Exception:
             logger.exception("%s of %s: a bug", validation.challenge_type, validation.identifier)
-            return ValidationFailed("serverInternal", "a bug of this server: tell its administrator")
+            return AcmeProblem("serverInternal", "a bug of this server: tell its administrator")
         return None
+
+
+def _stopping() -> AcmeProblem:
+    return AcmeProblem(
+        "serverInternal", "the server stops: ask again", status=503, headers={"Retry-After": "5"}
+    )

@@ -10,9 +10,10 @@ import ssl
 
 from cryptography import x509
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.http.check import unverified_context
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.tlsalpn.certificate import ACME_IDENTIFIER, OCTET_STRING, PROTOCOL, server_name
 from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier, IdentifierType
@@ -40,7 +41,7 @@ class TlsAlpn01Check:
         """Return if the name shows the certificate.
 
         Raises:
-            ValidationFailed: it does not.
+            AcmeProblem: it does not.
         """
         identifier = validation.identifier
         sock = self._connector.connect(identifier, self._port, validation.account, deadline)
@@ -48,15 +49,15 @@ class TlsAlpn01Check:
             try:
                 der = self._certificate(sock, identifier, deadline)
             except TimeoutError:
-                raise ValidationFailed("connection", f"{identifier} takes too long for a handshake") from None
+                raise AcmeProblem("connection", f"{identifier} takes too long for a handshake") from None
             except ssl.SSLError as error:
                 reason = (error.reason or "no TLS").lower().replace("_", " ")
-                raise ValidationFailed("tls", f"the handshake with {identifier} fails: {reason}") from None
+                raise AcmeProblem("tls", f"the handshake with {identifier} fails: {reason}") from None
             except OSError:
-                raise ValidationFailed("connection", f"{identifier} breaks the handshake off") from None
+                raise AcmeProblem("connection", f"{identifier} breaks the handshake off") from None
         fault = certificate_fault(der, identifier, validation.key_authorization)
         if fault is not None:
-            raise ValidationFailed("incorrectResponse", f"the certificate that {identifier} shows {fault}")
+            raise AcmeProblem("incorrectResponse", f"the certificate that {identifier} shows {fault}")
 
     def _certificate(self, sock: socket.socket, identifier: Identifier, deadline: Deadline) -> bytes:
         if deadline.passed:
@@ -64,7 +65,7 @@ class TlsAlpn01Check:
         sock.settimeout(deadline.remaining)
         with self._context.wrap_socket(sock, server_hostname=server_name(identifier)) as secured:
             if secured.selected_alpn_protocol() != PROTOCOL:
-                raise ValidationFailed("tls", f"{identifier} does not choose the protocol {PROTOCOL} (ALPN)")
+                raise AcmeProblem("tls", f"{identifier} does not choose the protocol {PROTOCOL} (ALPN)")
             return secured.getpeercert(binary_form=True) or b""
 
 

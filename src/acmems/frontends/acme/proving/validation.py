@@ -28,20 +28,6 @@ class Validation:
     account: str = ""
 
 
-class ValidationFailed(Exception):
-    """The challenge is not met.
-
-    Args:
-        kind: the last part of the ACME error type (RFC 8555 section 6.7), such as `connection`.
-        detail: what was seen, for the client: one line that holds nothing of what stands inside.
-    """
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-
-
 class ChallengeCheck(Protocol):
     """Looks at what a client presents, by one type of challenge.
 
@@ -56,5 +42,5 @@ class ChallengeCheck(Protocol):
         """Return if the challenge is met.
 
         Raises:
-            ValidationFailed: it is not.
+            AcmeProblem: it is not.
         """

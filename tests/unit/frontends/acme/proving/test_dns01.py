@@ -10,9 +10,10 @@ import pytest
 from tests.strangers import ChangingDns
 
 from acmems.challenges.txt import txt_value
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.dns01 import Dns01Check
 from acmems.frontends.acme.proving.lookups import Lookups
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.address import Address
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import named
@@ -95,16 +96,16 @@ def long_chain(*_: object) -> list[str]:
 )
 def test_other_answers_prove_nothing(records: Records, kind: str, words: str) -> None:
     """And what they hold is counted, not shown: a CNAME may lead to what the client cannot see."""
-    with pytest.raises(ValidationFailed) as caught:
+    with pytest.raises(AcmeProblem) as caught:
         check(records)
     assert caught.value.kind == kind
-    assert words in caught.value.detail
-    assert "secret" not in caught.value.detail
+    assert words in caught.value.reason
+    assert "secret" not in caught.value.reason
 
 
 def test_a_name_that_is_too_long_for_a_record_is_told() -> None:
     """No question is asked."""
-    with pytest.raises(ValidationFailed) as caught:
+    with pytest.raises(AcmeProblem) as caught:
         check(lambda *_: [], LONG)
     assert caught.value.kind == "dns"
 
@@ -112,11 +113,11 @@ def test_a_name_that_is_too_long_for_a_record_is_told() -> None:
 def test_a_resolver_that_is_silent_is_told_without_its_address() -> None:
     """Where resolvers are is no client's business."""
     lookups = Lookups((Address("127.0.0.1", 1),))
-    with pytest.raises(ValidationFailed) as caught:
+    with pytest.raises(AcmeProblem) as caught:
         lookups.addresses("a.example.org", SYSTEM.deadline(0.2))
     assert caught.value.kind == "dns"
-    assert "127.0.0.1" not in caught.value.detail
-    with pytest.raises(ValidationFailed, match="took too long"):
+    assert "127.0.0.1" not in caught.value.reason
+    with pytest.raises(AcmeProblem, match="took too long"):
         lookups.texts(dns.name.from_text(RECORD), SYSTEM.deadline(0))
 
 
@@ -131,5 +132,5 @@ def test_addresses_of_one_family_are_enough() -> None:
         found = lookups.addresses("a.example.org", SYSTEM.deadline(30))
         assert list(map(str, found)) == ["192.0.2.1"]
         server.records = lambda *_: []
-        with pytest.raises(ValidationFailed, match="no A or AAAA records"):
+        with pytest.raises(AcmeProblem, match="no A or AAAA records"):
             lookups.addresses("a.example.org", SYSTEM.deadline(30))

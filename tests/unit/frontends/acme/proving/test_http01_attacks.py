@@ -14,12 +14,13 @@ from dns.name import Name
 from tests.peers.ca import make_tls_certificate
 from tests.strangers import HERE, Behaviour, ChangingDns, Names, Stranger, answer, says
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.http.check import MOST_REDIRECTS, Http01Check
 from acmems.frontends.acme.proving.http.url import HttpPorts
 from acmems.frontends.acme.proving.lookups import Lookups
 from acmems.frontends.acme.proving.reach import Reach
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.address import Address, parse_network
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier, named
@@ -187,12 +188,12 @@ def test_an_attack_ends_in_a_failure_that_says_what_was_seen(attack: str) -> Non
     """Each is refused within bounds, and the client is told why."""
     behaviour, kind, words = ATTACKS[attack]
     within = 0.5 if words == "takes too long" else 30.0
-    with pytest.raises(ValidationFailed) as caught, checked(behaviour, within=within):
+    with pytest.raises(AcmeProblem) as caught, checked(behaviour, within=within):
         pass
-    assert words in caught.value.detail
+    assert words in caught.value.reason
     assert caught.value.kind == kind
-    assert len(caught.value.detail) < 400
-    assert caught.value.detail.isprintable()
+    assert len(caught.value.reason) < 400
+    assert caught.value.reason.isprintable()
 
 
 def test_of_100_mb_only_the_beginning_is_read() -> None:
@@ -205,7 +206,7 @@ def test_of_100_mb_only_the_beginning_is_read() -> None:
             sock.sendall(bytes(MEGABYTE))
             sent.append(MEGABYTE)
 
-    with pytest.raises(ValidationFailed), checked(counted):
+    with pytest.raises(AcmeProblem), checked(counted):
         pass
     assert sum(sent) < 50 * MEGABYTE
 
@@ -217,9 +218,9 @@ def test_what_a_redirect_leads_to_is_not_read_to_the_client() -> None:
         inside = b"Host: inside.example.org" in head
         (says(answer("the secret")) if inside else redirect("http://inside.example.org/secret"))(sock, head)
 
-    with pytest.raises(ValidationFailed) as caught, checked(leads_inside):
+    with pytest.raises(AcmeProblem) as caught, checked(leads_inside):
         pass
-    assert "secret" not in caught.value.detail
+    assert "secret" not in caught.value.reason
 
 
 def test_a_name_that_answers_otherwise_each_time_is_connected_to_as_it_was_judged() -> None:
@@ -238,7 +239,7 @@ def test_a_name_that_answers_otherwise_each_time_is_connected_to_as_it_was_judge
         assert server.asked == [("a.example.org", "AAAA"), ("a.example.org", "A")]
         server.asked.clear()
         with (
-            pytest.raises(ValidationFailed, match=r"169\.254\.169\.254"),
+            pytest.raises(AcmeProblem, match=r"169\.254\.169\.254"),
             checked(redirect("http://b.example.org/"), names),
         ):
             pass
@@ -257,7 +258,7 @@ def test_the_server_does_not_validate_at_itself() -> None:
         connector = Connector(Names(), Reach((parse_network(HERE),)), own_ports=lambda: {web.port})
         check = Http01Check(connector, HttpPorts(web.port))
         validation = Validation("http-01", named("a.example.org"), TOKEN, KEY_AUTHORIZATION)
-        with pytest.raises(ValidationFailed, match="listens there itself") as caught:
+        with pytest.raises(AcmeProblem, match="listens there itself") as caught:
             check.check(validation, SYSTEM.deadline(30))
     assert caught.value.kind == "unauthorized"
     assert web.heads == []
@@ -342,7 +343,7 @@ def test_https_is_followed_without_a_valid_certificate(tmp_path: Path) -> None:
         connector = Connector(Names(), Reach((parse_network(HERE),)))
         Http01Check(connector, HttpPorts(web.port, tls.port)).check(validation, SYSTEM.deadline(30))
         assert tls.heads[0].startswith("GET /x ")
-        with pytest.raises(ValidationFailed, match="there is no TLS") as caught:
+        with pytest.raises(AcmeProblem, match="there is no TLS") as caught:
             Http01Check(connector, HttpPorts(web.port, no_tls.port)).check(validation, SYSTEM.deadline(30))
     assert caught.value.kind == "tls"
 
@@ -353,6 +354,6 @@ def test_a_connection_that_is_refused_is_told() -> None:
         port = taken.getsockname()[1]
     check = Http01Check(Connector(Names(), Reach((parse_network(HERE),))), HttpPorts(port))
     validation = Validation("http-01", named("a.example.org"), TOKEN, KEY_AUTHORIZATION)
-    with pytest.raises(ValidationFailed, match=rf"{HERE}:{port} refuses") as caught:
+    with pytest.raises(AcmeProblem, match=rf"{HERE}:{port} refuses") as caught:
         check.check(validation, SYSTEM.deadline(30))
     assert caught.value.kind == "connection"

@@ -9,11 +9,12 @@ import threading
 
 import pytest
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.lookups import Lookups
 from acmems.frontends.acme.proving.prover import Prover, ProverLimits
 from acmems.frontends.acme.proving.rates import AddressRates
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.issuing.limits import gcra
 from acmems.system.clock import Clock, Deadline
 from acmems.x509.identifiers import Identifier, named
@@ -37,7 +38,7 @@ class Gate:
             self.changed.notify_all()
         assert self.open.wait(SECONDS)
         if validation.identifier.value == "bad.example.org":
-            raise ValidationFailed("dns", "no such name")
+            raise AcmeProblem("dns", "no such name")
         if validation.identifier.value == "bug.example.org":
             raise RuntimeError("a bug")
 
@@ -58,7 +59,7 @@ def test_the_outcome_says_why_a_validation_failed(caplog: pytest.LogCaptureFixtu
     assert prover.prove(validation()).result(SECONDS) is None
     failure = prover.prove(validation(name="bad.example.org")).result(SECONDS)
     assert failure is not None
-    assert (failure.kind, failure.detail) == ("dns", "no such name")
+    assert (failure.kind, failure.reason) == ("dns", "no such name")
     with caplog.at_level(logging.ERROR):
         failure = prover.prove(validation(name="bug.example.org")).result(SECONDS)
     assert failure is not None
@@ -97,24 +98,24 @@ def test_what_waits_is_bounded() -> None:
     prover = Prover([gate], ProverLimits(threads=1, of_account=1, waiting=3, waiting_of_account=2))
     for account in ("a", "a", "a"):
         prover.prove(validation(account))
-    with pytest.raises(ValidationFailed) as caught:
+    with pytest.raises(AcmeProblem) as caught:
         prover.prove(validation("a"))
     assert caught.value.kind == "rateLimited"
     prover.prove(validation("b"))
-    with pytest.raises(ValidationFailed):
+    with pytest.raises(AcmeProblem):
         prover.prove(validation("c"))
     gate.open.set()
 
 
-def test_at_a_stop_what_waits_is_cancelled_and_nothing_is_said_of_it() -> None:
+def test_at_a_stop_what_waits_is_given_up_and_nothing_is_said_of_it() -> None:
     """The challenges stay as they are, for the next start."""
     gate = Gate()
     prover = Prover([gate], ProverLimits(threads=1, of_account=1))
     running, waiting = prover.prove(validation()), prover.prove(validation())
     gate.await_begun(1)
     prover.close()
-    assert waiting.cancelled()
-    assert prover.prove(validation()).cancelled()
+    for outcome in (waiting, prover.prove(validation())):
+        assert isinstance(outcome.exception(), AcmeProblem)
     gate.open.set()
     assert running.result(SECONDS) is None
 
@@ -155,7 +156,7 @@ def test_whoever_connects_too_often_waits_and_then_is_told() -> None:
     connector._await_turn("a", address, clock.deadline(5))
     connector._await_turn("a", address, clock.deadline(5))
     assert time.waits == [2.0]
-    with pytest.raises(ValidationFailed) as caught:
+    with pytest.raises(AcmeProblem) as caught:
         connector._await_turn("a", address, clock.deadline(1))
     assert caught.value.kind == "rateLimited"
 

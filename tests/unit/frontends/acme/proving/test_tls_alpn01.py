@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.strangers import HERE, Names, Stranger
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.reach import Reach
 from acmems.frontends.acme.proving.tls_alpn01 import TlsAlpn01Check, certificate_fault
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.address import parse_network
 from acmems.net.tlsalpn.certificate import (
     ACME_IDENTIFIER,
@@ -151,7 +152,7 @@ def test_a_server_that_does_something_else_proves_nothing(
     with Stranger(lambda *_: None, secured) as server:
         check = TlsAlpn01Check(Connector(Names(), Reach((parse_network(HERE),))), server.port)
         validation = Validation("tls-alpn-01", named("a.example.org"), "", KEY_AUTHORIZATION)
-        with pytest.raises(ValidationFailed) as caught:
+        with pytest.raises(AcmeProblem) as caught:
             check.check(validation, SYSTEM.deadline(0.5 if kind == "connection" else 30))
     assert caught.value.kind == kind
-    assert words in caught.value.detail
+    assert words in caught.value.reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httptools
 
-from acmems.frontends.acme.proving.validation import ValidationFailed
+from acmems.frontends.acme.problems import AcmeProblem
 
 LONGEST_BODY = 4096  # a key authorization has about 90 octets
 _LONGEST_HEAD = 16 * 1024
@@ -37,23 +37,21 @@ class HttpAnswer:
         """Take bytes as they came; none at all are the end of the connection.
 
         Raises:
-            ValidationFailed: they are no answer to HTTP/1.1, or too many.
+            AcmeProblem: they are no answer to HTTP/1.1, or too many.
         """
         if not data:
             if not self._has_head:
-                raise ValidationFailed("connection", "the connection ends before an answer")
+                raise AcmeProblem("connection", "the connection ends before an answer")
             self.is_enough = True
             return
         self._fed += len(data)
         if self._fed > (_MOST if self._has_head else _LONGEST_HEAD):
-            raise ValidationFailed(
-                "incorrectResponse", "the answer has too many headers or too many small parts"
-            )
+            raise AcmeProblem("incorrectResponse", "the answer has too many headers or too many small parts")
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self.is_enough:
-                raise ValidationFailed("incorrectResponse", "the answer is no HTTP/1.1") from None
+                raise AcmeProblem("incorrectResponse", "the answer is no HTTP/1.1") from None
         if len(self.body) > LONGEST_BODY:
             self.is_enough = True
 

@@ -7,10 +7,11 @@ import socket
 import ssl
 from http import HTTPStatus
 
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.http.answer import LONGEST_BODY, HttpAnswer
 from acmems.frontends.acme.proving.http.url import HttpPorts, HttpUrl
-from acmems.frontends.acme.proving.validation import Validation, ValidationFailed
+from acmems.frontends.acme.proving.validation import Validation
 from acmems.system.clock import Deadline
 from acmems.text import one_line
 from acmems.x509.identifiers import IdentifierType
@@ -44,7 +45,7 @@ class Http01Check:
         """Return if the name answers with the key authorization.
 
         Raises:
-            ValidationFailed: it does not.
+            AcmeProblem: it does not.
         """
         first = url = HttpUrl.first(validation.identifier, validation.token, self._ports)
         seen = {url}
@@ -53,12 +54,12 @@ class Http01Check:
             if answer.status not in _REDIRECTS:
                 break
             if answer.location is None:
-                raise ValidationFailed("incorrectResponse", f"{first} redirects without saying where")
+                raise AcmeProblem("incorrectResponse", f"{first} redirects without saying where")
             url = url.redirected(answer.location, self._ports)
             if url in seen:
-                raise ValidationFailed("connection", f"{first} redirects in a circle")
+                raise AcmeProblem("connection", f"{first} redirects in a circle")
             if len(seen) > MOST_REDIRECTS:
-                raise ValidationFailed("connection", f"{first} redirects more than {MOST_REDIRECTS} times")
+                raise AcmeProblem("connection", f"{first} redirects more than {MOST_REDIRECTS} times")
             seen.add(url)
         _judge(answer, validation.key_authorization, first, is_redirected=url != first)
 
@@ -68,9 +69,9 @@ class Http01Check:
             try:
                 return _fetched(self._secured(sock, url, deadline), url, deadline)
             except TimeoutError:
-                raise ValidationFailed("connection", f"{url.authority} takes too long to answer") from None
+                raise AcmeProblem("connection", f"{url.authority} takes too long to answer") from None
             except OSError:
-                raise ValidationFailed("connection", f"{url.authority} breaks the connection off") from None
+                raise AcmeProblem("connection", f"{url.authority} breaks the connection off") from None
 
     def _secured(self, sock: socket.socket, url: HttpUrl, deadline: Deadline) -> socket.socket:
         if url.scheme == "http":
@@ -80,7 +81,7 @@ class Http01Check:
         try:
             return self._context.wrap_socket(sock, server_hostname=name)
         except ssl.SSLError:
-            raise ValidationFailed("tls", f"there is no TLS with {url.authority}") from None
+            raise AcmeProblem("tls", f"there is no TLS with {url.authority}") from None
 
 
 def unverified_context() -> ssl.SSLContext:
@@ -113,19 +114,15 @@ def _judge(answer: HttpAnswer, key_authorization: str, first: HttpUrl, *, is_red
     """Return if an answer is the key authorization; blanks after it do not matter."""
     after = " after redirects" if is_redirected else ""
     if answer.status != HTTPStatus.OK:
-        raise ValidationFailed(
-            "incorrectResponse", f"{first} answers{after} with status {answer.status}, not 200"
-        )
+        raise AcmeProblem("incorrectResponse", f"{first} answers{after} with status {answer.status}, not 200")
     if answer.is_encoded:
-        raise ValidationFailed("incorrectResponse", f"{first} answers{after} compressed, unasked")
+        raise AcmeProblem("incorrectResponse", f"{first} answers{after} compressed, unasked")
     if len(answer.body) > LONGEST_BODY:
-        raise ValidationFailed(
-            "incorrectResponse", f"{first} answers{after} with more than {LONGEST_BODY} octets"
-        )
+        raise AcmeProblem("incorrectResponse", f"{first} answers{after} with more than {LONGEST_BODY} octets")
     if not hmac.compare_digest(answer.body.rstrip(), key_authorization.encode("ascii")):
         # A redirect can lead to what the client itself cannot see, which is not to be read to it.
         shown = "" if is_redirected else f", but {_prefix(answer.body)}"
-        raise ValidationFailed(
+        raise AcmeProblem(
             "incorrectResponse", f"{first} answers{after}, not with the key authorization{shown}"
         )
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from acmems.frontends.acme.proving.validation import ValidationFailed
+from acmems.frontends.acme.problems import AcmeProblem
 from acmems.x509.identifiers import Identifier, IdentifierType, named
 
 _PATH = "/.well-known/acme-challenge/"
@@ -73,7 +73,7 @@ class HttpUrl:
             ports: those that may be used.
 
         Raises:
-            ValidationFailed: nowhere that this server goes to.
+            AcmeProblem: nowhere that this server goes to.
         """
         if not _URL.fullmatch(location) or len(location) > _LONGEST:
             raise _refused("its Location header is no URL of reasonable length")
@@ -103,5 +103,5 @@ class HttpUrl:
         return host
 
 
-def _refused(reason: str) -> ValidationFailed:
-    return ValidationFailed("unauthorized", f"a redirect is not followed: {reason}")
+def _refused(reason: str) -> AcmeProblem:
+    return AcmeProblem("unauthorized", f"a redirect is not followed: {reason}")
