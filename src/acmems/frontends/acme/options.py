@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from acmems.auth import Block
 from acmems.auth.methods import AllAuthMethod, IPAuthMethod
+from acmems.frontends.acme.proving.options import ProvingOptions
 from acmems.net.address import Address, parse_address
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -24,11 +25,13 @@ class AcmeOptions:
         listeners: where they do; none: they cannot.
         url: the base of all URLs that they are given, without a slash at the end.
         external_account: whether an account must be bound to an external one; None: by the auth blocks.
+        proving: how names are proved to this server, where an auth block wants that.
     """
 
     listeners: tuple[Address, ...]
     url: str
     external_account: ExternalAccount | None = None
+    proving: ProvingOptions = field(default_factory=ProvingOptions)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -60,7 +63,7 @@ class AcmeOptions:
         known: ExternalAccount | None = None
         if external_account is not None:
             known = "required" if external_account == "required" else "optional"
-        return cls(listeners, url, known)
+        return cls(listeners, url, known, ProvingOptions.from_options(options))
 
     def requires_external_account(self, blocks: Iterable[Block]) -> bool:
         """Tell whether a client must register with an external account.
