@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from acmems.auth import Block
 from acmems.challenges import ChallengeResponses, Http01, Validator
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.storages import NoStorage, Storage
 
 
@@ -15,6 +16,8 @@ class OneOfEach:
     validators: Mapping[str, Validator] = {"http": Http01("http", (), ChallengeResponses())}
     storages: Mapping[str, Storage] = {"none": NoStorage("none")}
     accounts: Mapping[str, object] = {"": None}
+    local_cas: Mapping[str, LocalCaOptions] = {}
+    default_issuers = ("",)
     default_validators: tuple[Validator, ...] = (validators["http"],)
     default_storage: Storage = storages["none"]
 

@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --account --address --block --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
+set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' ca 'ca init' 'ca show' 'ca root' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup'
+set -g _shtab_acmems_opts_with_value --account --address --block --ca --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -152,6 +152,26 @@ complete -c acmems -n '_shtab_acmems_using account rotate-key' -l account -x -d 
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using account rotate-key' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using account rotate-key; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a ca -d 'Make the keys of a local CA, show it, or print its root.'
+complete -c acmems -n '_shtab_acmems_using ca' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using ca; and test $_shtab_acmems_npos -eq 0' -a init -d 'Make root and intermediate; where only the intermediate is missing, make that.'
+complete -c acmems -n '_shtab_acmems_using ca init' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using ca init' -l ca -x -d 'that of [local-ca "NAME"], where there are several'
+complete -c acmems -n '_shtab_acmems_using ca init' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using ca init' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using ca init; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using ca; and test $_shtab_acmems_npos -eq 0' -a show -d 'Print what it may issue for, and how long its certificates are valid.'
+complete -c acmems -n '_shtab_acmems_using ca show' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using ca show' -l ca -x -d 'that of [local-ca "NAME"], where there are several'
+complete -c acmems -n '_shtab_acmems_using ca show' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using ca show' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using ca show; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using ca; and test $_shtab_acmems_npos -eq 0' -a root -d 'Print its root certificate in PEM, which clients are to trust.'
+complete -c acmems -n '_shtab_acmems_using ca root' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using ca root' -l ca -x -d 'that of [local-ca "NAME"], where there are several'
+complete -c acmems -n '_shtab_acmems_using ca root' -l json -d 'print one JSON document'
+complete -c acmems -n '_shtab_acmems_using ca root' -l debug -d 'log everything to stderr, whatever the configuration says'
+complete -c acmems -n '_shtab_acmems_using ca root; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a notice -d 'Send a test notice, or show what was told and what waits.'
 complete -c acmems -n '_shtab_acmems_using notice' -s h -l help -d 'show this help message and exit'
 complete -c acmems -n '_shtab_acmems_using notice; and test $_shtab_acmems_npos -eq 0' -a test -d 'Send a test notice to each [notice] section, and print what has become of it.'

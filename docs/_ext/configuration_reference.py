@@ -25,6 +25,7 @@ from acmems.challenges.context import ValidatorContext
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.issuing.limits.options import read_limit
 from acmems.logs.options import LoggingOptions
 from acmems.notices.targets import NOTICE_TARGETS
@@ -44,6 +45,8 @@ class _PlugIns:
     validators: Mapping[str, Validator] = {}
     storages: Mapping[str, Storage] = {}
     accounts: Mapping[str, object] = {}
+    local_cas: Mapping[str, LocalCaOptions] = {}
+    default_issuers = ("",)
     default_validators = (Http01("default-verification", (), ChallengeResponses()),)
     default_storage = NoStorage("default-storage")
 
@@ -52,6 +55,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
     """Return every key of every section, by what `configuration-keys` calls the section."""
     read: dict[str, Callable[[Options], object]] = {
         "account": AccountOptions.from_options,
+        "local-ca": LocalCaOptions.from_options,
         "mgmt": MgmtOptions.from_options,
         "logging": LoggingOptions.from_options,
         "state": StateOptions.from_options,

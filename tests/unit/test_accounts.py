@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acmems.app.accounts.running import count_at
+from acmems.app.accounts.identities import count_at
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
 
@@ -73,7 +73,7 @@ def test_accounts_that_do_not_exist(line: str, words: str) -> None:
 def test_one_directory_for_two() -> None:
     """Keys and registrations of two accounts would be the same files."""
     [error] = errors(TWO.replace("dir = /b", "dir = /x/../a"))
-    assert error == "<text>:5: dir: /x/../a is that of [account]: each account needs one of its own"
+    assert error == "<text>:5: dir: /x/../a is that of [account]: each needs one of its own"
 
 
 def test_the_subject_holds_for_all() -> None:

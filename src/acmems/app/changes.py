@@ -19,7 +19,13 @@ def restart_needed(before: Configuration, after: Configuration) -> list[Finding]
         after: what it is to go by.
     """
     return sorted(
-        [*_account(before, after), *_state(before, after), *_processes(before, after), *_zones(before, after)]
+        [
+            *_account(before, after),
+            *_local_cas(before, after),
+            *_state(before, after),
+            *_processes(before, after),
+            *_zones(before, after),
+        ]
     )
 
 
@@ -43,6 +49,19 @@ def _account(before: Configuration, after: Configuration) -> Iterator[Finding]:
                     after.where("account", name or None, key),
                     f"'{key}' cannot be changed by a reload: restart acmems",
                 )
+
+
+def _local_cas(before: Configuration, after: Configuration) -> Iterator[Finding]:
+    for name in before.local_cas.keys() - after.local_cas.keys():
+        words = f"{before.local_cas[name].section} cannot be removed by a reload: restart acmems"
+        yield Finding(before.where("local-ca", name, "dir"), words)
+    for name, local_ca in after.local_cas.items():
+        if name not in before.local_cas:
+            words = f"{local_ca.section} cannot be added by a reload: restart acmems"
+            yield Finding(after.where("local-ca", name, "dir"), words)
+        elif local_ca.fixed != before.local_cas[name].fixed:
+            words = "'dir' cannot be changed by a reload: restart acmems"
+            yield Finding(after.where("local-ca", name, "dir"), words)
 
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:

@@ -200,7 +200,7 @@ def open_memory(config: Configuration, clock: Clock, claim: StateClaim | None) -
         StateUnavailable: it cannot be used.
     """
     try:
-        return StateMemory(open_state(config.state, config.account.dir, claim=claim), clock)
+        return StateMemory(open_state(config.state, config.home, claim=claim), clock)
     except StateInUse as error:
         tell_in_use(error)
         return None

@@ -42,7 +42,7 @@ def run(config: Configuration, source: ConfigurationSource | None = None) -> int
         AcmeException, OSError: it cannot start, as `Server.start`.
     """
     source = source or ConfigurationSource()
-    await_command(config.account.dir, SYSTEM, COMMAND_SECONDS)
+    await_command(config.home, SYSTEM, COMMAND_SECONDS)
     if config.mgmt.processes == 1:
         _serve(config, source)
         return 0

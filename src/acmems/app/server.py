@@ -155,7 +155,14 @@ class Server:
         )
         self.issuances = self.accounts.issuances
         deferrals = open_deferrals(self._memory, self.issuances, self.bus, lambda: self._is_stopping)
-        front_end = SignFrontEnd(lambda: self._generation.policy, self.issuances, self.bus, clock, deferrals)
+        front_end = SignFrontEnd(
+            lambda: self._generation.policy,
+            self.issuances,
+            self.bus,
+            clock,
+            deferrals,
+            published=self.accounts.published,
+        )
         parts = SigningParts(lambda: self._generation.policy, self.issuances, self.bus, clock)
         est = EstFrontEnd(parts, CaCertificates())
         # Two, because each is for one thread.
@@ -196,7 +203,7 @@ class Server:
                 clock,
             )
         )
-        self._control = ControlListener(config.account.dir, self.perform, clock)
+        self._control = ControlListener(config.home, self.perform, clock)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -268,11 +275,8 @@ class Server:
         if proves:
             planned = [each for each in self._planned(self.config) if each.validator is not None]
             self._listeners.commit(self._listeners.prepare(planned))
-        for each in self.accounts:
-            if each.name == account:
-                each.issuer.open(register=False)
-            elif each is self.accounts.first or each.issuer.directory.has_key():
-                each.issuer.load_key()
+        for each in self.accounts.parties:
+            each.load(is_asked=each.name == account)
 
     def reload(self, config: Configuration, log: Callable[[], None] = lambda: None) -> None:
         """Go by another configuration from now on, or change nothing.
@@ -371,7 +375,8 @@ class Server:
         """What has threads that the server needs."""
         state = () if self._memory is None else self._memory.threads
         served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
-        ordering = [each for account in self.accounts for each in (account.issuer.loop, account.issuance)]
+        issuances = list(self.issuances)
+        ordering = [each for issuance in issuances for each in (issuance.issuer.loop, issuance)]
         return (*served, *ordering, *self._upkeep.threads, *self._tls.threads, *state)
 
     def is_healthy(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
 from acmems.auth.required_proof import RequiredProof
 from acmems.challenges import Validator
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.net.address import IPNetwork, parse_network
 from acmems.settings.findings import Location
 from acmems.settings.grammar import Option, Section
@@ -34,6 +35,14 @@ class PlugIns(Protocol):
     @property
     def accounts(self) -> Mapping[str, object]:
         """Accounts by name, which turn requests into chains; the one without a name has an empty one."""
+
+    @property
+    def local_cas(self) -> Mapping[str, LocalCaOptions]:
+        """CAs of one's own by name, which turn requests into chains as accounts do."""
+
+    @property
+    def default_issuers(self) -> tuple[str, ...]:
+        """The accounts or local CAs of blocks that name none, best first."""
 
     @property
     def default_validators(self) -> tuple[Validator, ...]:
@@ -72,10 +81,19 @@ class Block:
         )
         made = [method.from_options(read) for method in METHODS]
         self.methods: tuple[AuthMethod, ...] = tuple(method for method in made if method is not None)
+        self.issuers: tuple[str, ...] = read.one(
+            "issuer",
+            _names(config.accounts, config.local_cas),
+            config.default_issuers,
+            meaning="names of accounts and local CAs, separated by commas, in order of preference: the first "
+            "issues that works and can issue what is asked for; an empty name is `[account]` (default)",
+        )
+        local = [config.local_cas[name] for name in self.issuers if name in config.local_cas]
+        self.local_cas: tuple[LocalCaOptions, ...] = tuple(local) if len(local) == len(self.issuers) else ()
         self.validators: tuple[Validator, ...] = read.one(
             "verification",
             listed(config.validators),
-            config.default_validators,
+            () if self.local_cas else config.default_validators,
             meaning="names of verifications, separated by commas, in order of preference; each name of a "
             "request is validated by the first that can and that the CA offers for it",
         )
@@ -84,13 +102,6 @@ class Block:
             _known(config.storages),
             config.default_storage,
             meaning="name of the storage in which chains are kept",
-        )
-        self.issuers: tuple[str, ...] = read.one(
-            "issuer",
-            _names(config.accounts),
-            ("",),
-            meaning="names of accounts, separated by commas, in order of preference: the first orders whose "
-            "CA works and issues what is asked for; an empty name is `[account]` (default)",
         )
         self.proof = RequiredProof.from_options(read)
         self.max_orders: int | None = read.one(
@@ -120,7 +131,18 @@ class Block:
             options.report(
                 "prove is for ACME clients, which send no HMAC: use another method than hmac_key", "prove"
             )
+        if self.local_cas and options.has("verification"):
+            options.report(
+                "verification is given, but nothing is proved to a local CA: remove it", "verification"
+            )
         for glob in self.globs:
+            if self.local_cas and not any(each.permits.meets(glob) for each in self.local_cas):
+                sections = " or ".join(each.section for each in self.local_cas)
+                options.report(
+                    f"'{glob.text}' matches no name that {sections} permits: it grants nothing",
+                    "domain",
+                    warning=True,
+                )
             if glob.text == "*":
                 options.report(
                     "'*' matches only names without a dot; for any name, as in 0.3, write '**'",
@@ -162,11 +184,20 @@ class Block:
             if not self.grants(identifier):
                 matched = "domain" if identifier.type is IdentifierType.DNS else "address"
                 return f"{identifier.value} matches no {matched} of it"
+            if self.local_cas:  # to which nothing is proved
+                continue
             is_provable = any(each.proves(identifier) for each in self.validators)
             if not is_provable and (self.validators or identifier.is_wildcard):
                 kinds = "by DNS" if identifier.type is IdentifierType.DNS else "of type http01 or tls-alpn01"
                 return f"{identifier.value} needs a verification {kinds}"
-        return None if identifiers else "the request holds no name"
+        if not identifiers:
+            return "the request holds no name"
+        # All by one: a request is not split over issuers.
+        refused = [(each.section, each.permits.refused(identifiers)) for each in self.local_cas]
+        if refused and all(names for _, names in refused):
+            section, names = refused[0]
+            return f"no 'permit' of {section} covers {', '.join(each.value for each in names)}"
+        return None
 
     def grants(self, identifier: Identifier) -> bool:
         """Tell whether a glob or address of the block covers a name."""
@@ -203,17 +234,21 @@ def listed(table: Mapping[str, Named]) -> Callable[[str], tuple[Named, ...]]:
     return parse
 
 
-def _names(table: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser that accepts one or more names in a table, with commas between, and returns these."""
+def _names(
+    accounts: Mapping[str, object], local_cas: Mapping[str, LocalCaOptions]
+) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser that accepts one or more names of issuers, with commas between, and returns these."""
 
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(name.strip() for name in text.split(","))
         if len(set(names)) < len(names):
             raise ValueError(f"{text!r} names one twice")
         for name in names:
-            if name not in table:
-                known = ", ".join(f'[account "{each}"]' if each else "[account]" for each in table)
-                raise ValueError(f'there is no [account "{name}"]; there is {known}')
+            if name not in accounts and name not in local_cas:
+                known = [f'[account "{each}"]' if each else "[account]" for each in accounts]
+                known += [each.section for each in local_cas.values()]
+                missing = f'[account "{name}"]' if name else "[account]"
+                raise ValueError(f"there is no {missing}; there is {', '.join(known)}")
         return names
 
     return parse

@@ -63,9 +63,9 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     """
     preflight.require_account(config)
     if options.account not in config.accounts:
+        section = f"[account {json.dumps(options.account)}]" if options.account else "[account]"
         complain(
-            f"acmems: there is no [account {json.dumps(options.account)}] in the configuration"
-            f"{hint(options.account, config.accounts)}"
+            f"acmems: there is no {section} in the configuration{hint(options.account, config.accounts)}"
         )
         return ExitCode.UNUSABLE
     account_options = config.accounts[options.account]

@@ -38,7 +38,7 @@ def act(
     Raises:
         AcmeException: why it was not done.
     """
-    directory = config.account.dir
+    directory = config.home
     deadline = SYSTEM.deadline(_START_SECONDS)
     while True:
         answer = hand_over(directory, name, arguments, _progress)
@@ -59,7 +59,7 @@ def act(
 def _is_state_free(config: Configuration) -> bool:
     """Tell whether no server has the state, which may just be about to take acts."""
     try:
-        claim = claim_state(config.state, config.account.dir)
+        claim = claim_state(config.state, config.home)
     except StateInUse:
         return False
     if claim.lock is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, check, explain, notice, renew, revoke, serve, state
+from acmems.commands import account, ca, check, explain, notice, renew, revoke, serve, state
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "renew": renew,
     "revoke": revoke,
     "account": account,
+    "ca": ca,
     "notice": notice,
     "state": state,
 }

@@ -14,6 +14,7 @@ from acmems.commands.exit_code import ExitCode
 from acmems.commands.policy import cost_facts
 from acmems.commands.terminal import tell
 from acmems.config import Configuration
+from acmems.issuers.local.options import LOCAL
 from acmems.text import one_line
 
 HELP = "order a certificate anew, although one is stored"
@@ -65,7 +66,9 @@ def _print(renewed: Mapping[str, Any]) -> None:
         "storage": renewed["storage"],
         "replaces": f"{renewed['replaces']['serial']}, valid until {renewed['replaces']['not_after']}",
     }
-    for name, verifications in renewed["verifications"].items():
+    # Nothing is proved to a local CA.
+    proofs = {} if renewed["issuer"].startswith(LOCAL) else renewed["verifications"]
+    for name, verifications in proofs.items():
         rows[f"proof of {name}"] = ", ".join(verifications) or "none of the block's verifications can do it"
     rows |= dict(cost_facts(renewed.get("limits") or ()))
     if renewed["is_ordered"]:

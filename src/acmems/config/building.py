@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.issuing.limits.limit import Limit
-from acmems.issuing.limits.options import read_limit
+from acmems.issuing.limits.options import limits_of, read_limit
 from acmems.notices.contract import NoticeTarget
 from acmems.settings import values
 from acmems.settings.findings import Finding
@@ -75,6 +77,40 @@ def read_limits(sections: Iterable[Section], found: list[Finding]) -> dict[str, 
         limits[section.name or ""] = read_limit(section.name or "", options)
         options.finish()
     return limits
+
+
+def read_accounts(
+    sections: Iterable[Section],
+    described: Mapping[str, Limit | None],
+    limits: dict[str, tuple[Limit, ...]],
+    found: list[Finding],
+) -> dict[str, AccountOptions]:
+    """Return the accounts that sections with a name describe, by name.
+
+    Args:
+        sections: those of accounts.
+        described: the limits that sections describe.
+        limits: those that are counted for each account are added here, by its name.
+        found: problems are appended here.
+    """
+    accounts = {}
+    for section in sections:
+        if section.name is not None:
+            options = Options(section, found)
+            account = accounts[section.name] = AccountOptions.from_options(options)
+            limits[section.name] = limits_of(account.limits, account.directory_url, described, options)
+            options.finish()
+    return accounts
+
+
+def read_local_cas(sections: Iterable[Section], found: list[Finding]) -> dict[str, LocalCaOptions]:
+    """Return the CAs of one's own that the sections describe, by name."""
+    local_cas = {}
+    for section in sections:
+        options = Options(section, found)
+        local_cas[section.name or ""] = LocalCaOptions.from_options(options)
+        options.finish()
+    return local_cas
 
 
 def make_storage(made_by: type[Storage], name: str, options: Options) -> Storage:

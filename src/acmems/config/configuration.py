@@ -20,7 +20,15 @@ from acmems.challenges import (
 )
 from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import DEFAULT_LISTENERS
-from acmems.config.building import built, keep_unchanged, make_storage, make_target, read_limits
+from acmems.config.building import (
+    built,
+    keep_unchanged,
+    make_storage,
+    make_target,
+    read_accounts,
+    read_limits,
+    read_local_cas,
+)
 from acmems.config.files import read_file
 from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_of, written
 from acmems.exceptions import ConfigurationError
@@ -28,6 +36,7 @@ from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
 from acmems.frontends.tls.options import TlsOptions
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.issuing.limits.limit import Limit
 from acmems.issuing.limits.options import limits_of
 from acmems.logs.options import LoggingOptions
@@ -42,6 +51,7 @@ from acmems.storages import PROCESS_MEMORY, STORAGES, NoStorage, Storage
 
 KINDS: Mapping[str, Naming] = {
     "account": Naming.MAY,
+    "local-ca": Naming.ALWAYS,
     "mgmt": Naming.NEVER,
     "logging": Naming.NEVER,
     "state": Naming.NEVER,
@@ -75,8 +85,12 @@ class Configuration:
             it was.
 
     Attributes:
-        account: the ACME account of the section without a name.
-        accounts: all ACME accounts, by name; that one has none.
+        account: the ACME account of the section without a name; where `accounts` has none of that name, it
+            says nothing but what holds for all.
+        accounts: all ACME accounts, by name; that one has none. There is none where only local CAs are
+            described.
+        local_cas: the CAs of one's own, by name.
+        default_issuers: accounts or local CAs for auth blocks that name none, best first.
         mgmt: where clients ask, and the limits of what they may ask.
         logging: what is logged, and where to.
         state: where open orders are kept.
@@ -113,6 +127,8 @@ class Configuration:
         kept = well_formed(sections, KINDS, found)
         self.sections, self._location = tuple(kept), location
         account, mgmt, logging, state, metrics = (unnamed(kind, kept, location, found) for kind in _UNNAMED)
+        is_local = any(of_kind("local-ca", kept)) and not any(of_kind("account", kept))
+        account = unnamed("account", kept, location, []) if is_local else account  # nothing is missing there
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
@@ -120,16 +136,14 @@ class Configuration:
         self.metrics = MetricsOptions.from_options(metrics)
         for options in (account, mgmt, logging, state, metrics):
             options.finish()
-        accounts, described = {self.account.name: self.account}, read_limits(of_kind("limit", kept), found)
+        self.local_cas: Mapping[str, LocalCaOptions] = read_local_cas(of_kind("local-ca", kept), found)
+        described = read_limits(of_kind("limit", kept), found)
         limits = {"": limits_of(self.account.limits, self.account.directory_url, described, account)}
-        for section in of_kind("account", kept):
-            if section.name is not None:
-                options = Options(section, found)
-                further = accounts[section.name] = AccountOptions.from_options(options)
-                limits[section.name] = limits_of(further.limits, further.directory_url, described, options)
-                options.finish()
-        found += self._shared_directories(accounts)
+        further = read_accounts(of_kind("account", kept), described, limits, found)
+        accounts = {} if is_local else {self.account.name: self.account, **further}
+        found += [*self._shared_directories({**accounts, **self.local_cas}), *self._shared_names(accounts)]
         self.accounts: Mapping[str, AccountOptions] = accounts
+        self.default_issuers = tuple(self.local_cas)[:1] if is_local else ("",)
         self.account_limits: Mapping[str, tuple[Limit, ...]] = limits
         self.context: ValidatorContext = previous.context if previous is not None else ValidatorContext()
         self.responses: ChallengeResponses = self.context.responses
@@ -148,8 +162,7 @@ class Configuration:
         self.default_storage = self._default_storage(storages, mgmt)
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
-        found += self._impatient()
-        found += self._undecided(of_kind("auth", kept))
+        found += [*self._impatient(), *self._undecided(of_kind("auth", kept))]
         self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, kept))
         check_listeners(self.listener_uses, found)
         blocks = tuple(
@@ -230,6 +243,15 @@ class Configuration:
         return self._location
 
     @property
+    def home(self) -> Path:
+        """Where the state is kept unless it is told, and where commands find the server.
+
+        That is the directory of the account without a name; of the first local CA where there is no account.
+        """
+        first = next(iter(self.local_cas.values()), None)
+        return self.account.dir if self.accounts or first is None else first.dir
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """The limits that are counted of any CA, each once."""
         return tuple(dict.fromkeys(limit for limits in self.account_limits.values() for limit in limits))
@@ -253,15 +275,28 @@ class Configuration:
     def _make_validator(self, made_by: type[Validator], name: str, options: Options) -> Validator:
         return made_by.from_options(name, options, self.context)
 
-    def _shared_directories(self, accounts: Mapping[str, AccountOptions]) -> Iterator[Finding]:
-        """Yield the accounts whose key and registration would lie where those of another account do."""
-        owners: dict[Path, AccountOptions] = {}
-        for account in accounts.values():
-            owner = owners.setdefault(Path(os.path.normpath(account.dir)), account)
-            if owner is not account and account.dir != Path():
+    def _shared_directories(
+        self, issuers: Mapping[str, AccountOptions | LocalCaOptions]
+    ) -> Iterator[Finding]:
+        """Yield the accounts and local CAs whose files would lie where those of another one do."""
+        owners: dict[Path, AccountOptions | LocalCaOptions] = {}
+        for issuer in issuers.values():
+            owner = owners.setdefault(Path(os.path.normpath(issuer.dir)), issuer)
+            if owner is not issuer and issuer.dir != Path():
+                kind = "local-ca" if isinstance(issuer, LocalCaOptions) else "account"
                 yield Finding(
-                    self.where("account", account.name or None, "dir"),
-                    f"dir: {account.dir} is that of {owner.section}: each account needs one of its own",
+                    self.where(kind, issuer.name or None, "dir"),
+                    f"dir: {issuer.dir} is that of {owner.section}: each needs one of its own",
+                )
+
+    def _shared_names(self, accounts: Mapping[str, AccountOptions]) -> Iterator[Finding]:
+        """Yield the local CAs that an auth block could not tell from accounts."""
+        for name, local_ca in self.local_cas.items():
+            if name in accounts:
+                yield Finding(
+                    self.where("local-ca", name, ""),
+                    f"{local_ca.section}: there is {accounts[name].section} as well, so 'issuer = {name}' "
+                    f"could mean either: give one of them another name",
                 )
 
     def _impatient(self) -> Iterator[Finding]:
@@ -308,7 +343,7 @@ class Configuration:
         """Yield the auth blocks that leave open which of several verifications is theirs."""
         if self.mgmt.default_verification is None and not self.default_validators:
             for section in blocks:
-                if not gives(section, "verification"):
+                if not gives(section, "verification") and not self._is_local(section):
                     yield Finding(
                         section.location,
                         f"{section} names no verification, and of several none is the default: add "
@@ -316,10 +351,18 @@ class Configuration:
                         f"'default-verification = …' to [mgmt]",
                     )
 
+    def _is_local(self, block: Section) -> bool:
+        """Tell whether all issuers of an auth block are local CAs, to which nothing is proved."""
+        given = [option.value.split(",") for option in block.options if option.key == "issuer"]
+        names = given[0] if given else self.default_issuers
+        return all(each.strip() in self.local_cas for each in names)
+
     def _default_validators(self, validators: dict[str, Validator], mgmt: Options) -> tuple[Validator, ...]:
         name = self.mgmt.default_verification
         if name is None and len(validators) == 1:
             return tuple(validators.values())
+        if name is None and not validators and not self.accounts:
+            return ()
         if name is None and not validators:
             validators["http01"] = Http01("http01", DEFAULT_LISTENERS, self.responses)
             return (validators["http01"],)

@@ -20,6 +20,7 @@ AcmeException
 ├── ClientGone                    the client had hung up before its order began
 ├── ActFailed                     what an operator has asked for could not be done
 ├── AccountError                  the account cannot be used
+│   ├── LocalCaUnusable           the keys or certificates of a local CA cannot be used
 │   └── NeedToAgreeToTOS          its terms of service are not accepted
 ├── DeadlinePassed                the time for an answer is over; asking again continues
 ├── ValidatorUnavailable          a DNS server or program that a validator needs fails
@@ -56,6 +57,7 @@ from acmems.exceptions.ca import (
     ClocksDiffer,
     DirectoryUnusable,
     FateUnknown,
+    LocalCaUnusable,
     NeedToAgreeToTOS,
 )
 from acmems.exceptions.names import (
@@ -112,6 +114,7 @@ __all__ = [
     "InvalidDomainName",
     "LeaseLost",
     "LimitReached",
+    "LocalCaUnusable",
     "NamesPaused",
     "NeedToAgreeToTOS",
     "NoChallengeMethodsSupported",

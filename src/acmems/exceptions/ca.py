@@ -12,6 +12,10 @@ class AccountError(RetryableError):
     """The account cannot be used: key not readable, unknown to the CA, deactivated."""
 
 
+class LocalCaUnusable(AccountError):
+    """A local CA cannot issue: its keys or certificates are missing, unreadable, foreign or expired."""
+
+
 class NeedToAgreeToTOS(AccountError):
     """The account is registered, but the terms of service must be accepted before it can be used.
 

@@ -34,6 +34,7 @@ STATUS: Mapping[type[AcmeException], int] = {
     exceptions.ClientGone: 503,
     exceptions.ActFailed: 500,
     exceptions.AccountError: 503,
+    exceptions.LocalCaUnusable: 503,
     exceptions.NeedToAgreeToTOS: 503,
     exceptions.DeadlinePassed: 504,
     exceptions.ValidatorUnavailable: 421,

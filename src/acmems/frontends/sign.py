@@ -13,6 +13,7 @@ from acmems.frontends.deferral.deferrals import Deferrals
 from acmems.frontends.deferral.deferring import REQUESTS, WAIT_SECONDS, DeferringExchange
 from acmems.frontends.deferral.preferences import Preferences
 from acmems.frontends.delivery import FRONT_END, Issuing, SigningExchange, SigningParts, SigningPolicy
+from acmems.frontends.published import PUBLISHED, Published, published_response
 from acmems.net.http import Exchange, Handling
 from acmems.system.clock import SYSTEM, Clock
 
@@ -29,6 +30,7 @@ class SignFrontEnd(FrontEnd):
         bus: told of refusals and failures.
         clock: for durations.
         deferrals: notes requests whose answer is fetched later; None where nothing is.
+        published: returns what local CAs publish.
     """
 
     name = FRONT_END
@@ -40,16 +42,22 @@ class SignFrontEnd(FrontEnd):
         bus: Bus,
         clock: Clock = SYSTEM,
         deferrals: Deferrals | None = None,
+        *,
+        published: Published = lambda _name, _kind: None,
     ) -> None:
         super().__init__(bus, clock)
         self._parts = SigningParts(policy, issuances, bus, clock)
         self._deferrals = deferrals
+        self._published = published
 
     def begin(self, exchange: Exchange) -> Handling:
         """Check a request by its path, method, address and the form of its headers."""
         deferrals = self._deferrals
         if deferrals is not None and exchange.target.startswith(REQUESTS):
             return fetching.begin(self._parts, exchange, deferrals)
+        if exchange.target.startswith(PUBLISHED):
+            response = published_response(exchange.target, exchange.method, self._published)
+            return Handling(0, lambda: self.send(exchange, response))
         check_target(exchange.target, exchange.method)
         request: _SignExchange | _PatientExchange
         if deferrals is not None and Preferences.from_headers(exchange.headers).responds_async:

@@ -133,7 +133,7 @@ class Issuer(Protocol):
 
     @property
     def key_digest(self) -> str | None:
-        """The SHA-256 of its account's public key, which nobody gets a certificate for."""
+        """The SHA-256 of the public key of its account, or its own, which nobody gets a certificate for."""
 
     @property
     def silence(self) -> float:
@@ -162,17 +162,19 @@ class Issuer(Protocol):
 
 
 def refuse_key_of_account(request: CertificateRequest, account_key: str | None) -> None:
-    """Refuse a CSR for the public key of the account, which signs nothing but requests to the CA.
+    """Refuse a CSR for the public key of what issues: of an account, or of a local CA.
 
     Args:
         request: the CSR.
-        account_key: digest of the account's public key, None while it is not known.
+        account_key: digest of that public key, None while it is not known.
 
     Raises:
         PayloadInvalid: it is that key.
     """
     if request.key_digest == account_key:
-        raise PayloadInvalid("this is the public key of the ACME account: make a key of your own")
+        raise PayloadInvalid(
+            "this is the public key of the ACME account, or of a local CA: make a key of your own"
+        )
 
 
 def refuse_compromised_key(request: CertificateRequest, history: ChainHistory | None) -> None:

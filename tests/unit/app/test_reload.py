@@ -46,7 +46,7 @@ class TestReload:
             del issuer.told[:]
             text = ("accept-terms-of-service = yes", "accept-terms-of-service = yes\nemail = a@example.org")
             server.reload(again(server, folder, text))
-            assert server.accounts.first.issuer.options.emails == ("a@example.org",)
+            assert next(iter(server.accounts)).issuer.options.emails == ("a@example.org",)
             wait_until(lambda: issuer.told == ["refresh"], "the account is asked for")
 
     def test_a_log_that_cannot_be_opened(self, folder: Path) -> None:

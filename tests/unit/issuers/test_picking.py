@@ -15,6 +15,7 @@ from acmems.exceptions import ConfigurationError, NoChallengeMethodsSupported
 from acmems.frontends.http01 import host_of
 from acmems.issuers.acme.authorization import Authorization, parse, pick
 from acmems.issuers.acme.session import Headers, Response
+from acmems.issuers.local.options import LocalCaOptions
 from acmems.storages import NoStorage, Storage
 from acmems.x509.identifiers import Identifier
 
@@ -34,6 +35,8 @@ class Rooms:
     validators: Mapping[str, Validator] = {"http": HTTP, "dns": DNS}
     storages: Mapping[str, Storage] = {"none": NoStorage("none")}
     accounts: Mapping[str, object] = {"": None}
+    local_cas: Mapping[str, LocalCaOptions] = {}
+    default_issuers = ("",)
     default_validators: tuple[Validator, ...] = (HTTP,)
     default_storage: Storage = storages["none"]
 

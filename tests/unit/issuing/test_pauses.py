@@ -30,6 +30,7 @@ from acmems.exceptions import (
     DeadlinePassed,
     FateUnknown,
     InvalidDomainName,
+    LocalCaUnusable,
     NeedToAgreeToTOS,
     NoChallengeMethodsSupported,
     PayloadInvalid,
@@ -132,6 +133,7 @@ ROWS: list[tuple[AcmeException, set[str]]] = [
     (exceptions.LeaseLost("order:one"), NOBODY),
     (AccountError("deactivated"), NOBODY),
     (NeedToAgreeToTOS("https://ca.example/terms"), NOBODY),
+    (LocalCaUnusable("it has no key"), NOBODY),
 ]
 NOT_OF_ORDERS = {
     AcmeException,

@@ -1,13 +1,16 @@
-"""The accounts that a server orders with: each with its CA, its issuances, its limits and its pauses."""
+"""What a server orders with: accounts and local CAs, each with its issuances, limits and pauses."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
+from acmems.app.accounts.account import OrderingAccount
+from acmems.app.accounts.contract import OrderingParty
 from acmems.app.accounts.founding import AccountFounding
+from acmems.app.accounts.identities import count_at, identity_of
+from acmems.app.accounts.local_ca import OrderingCa
 from acmems.app.memory import StateMemory, accounting
 from acmems.challenges import Validator
 from acmems.config import Configuration
@@ -15,8 +18,11 @@ from acmems.events import Bus
 from acmems.exceptions import AccountError, CAError, DeadlinePassed, RateLimited
 from acmems.frontends.history import RecordedHistory
 from acmems.issuers.acme.issuer import AcmeIssuer
-from acmems.issuing.failover.issuances import Issuances, called
+from acmems.issuers.local.issuer import LocalIssuer
+from acmems.issuing.contract import Issuer
+from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
+from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Clock
 from acmems.x509.leaf import SubjectPolicy
@@ -26,29 +32,8 @@ logger = logging.getLogger(__name__)
 _FAILURES = (AccountError, CAError, RateLimited, DeadlinePassed)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderingAccount:
-    """One account, and what orders with it.
-
-    Args:
-        name: of its section; empty where that has none.
-        identity: whose chains these are.
-        issuer: speaks to its CA.
-        founding: finds it, or makes it.
-        issuance: turns requests into chains.
-        history: notes its chains, None where there is no state.
-    """
-
-    name: str
-    identity: IssuerIdentity
-    issuer: AcmeIssuer
-    founding: AccountFounding
-    issuance: Issuance
-    history: RecordedHistory | None
-
-
 class Accounts:
-    """All accounts of a server; the one of the section without a name comes first.
+    """All accounts of a server, the one of the section without a name first, and its local CAs.
 
     Args:
         config: the configuration that the server begins with.
@@ -84,44 +69,55 @@ class Accounts:
         self._is_stopping = False
         self._checking: threading.Thread | None = None  # asks the CAs about the accounts
         self._by_name = {name: self._made(name) for name in config.accounts}
-        self.issuances = Issuances({each.name: each.issuance for each in self}, clock)
+        self._local_cas = {name: self._made_ca(name) for name in config.local_cas}
+        self.parties: tuple[OrderingParty, ...] = (*self._by_name.values(), *self._local_cas.values())
+        self.issuances = Issuances({each.name: each.issuance for each in self.parties}, clock)
 
     def __iter__(self) -> Iterator[OrderingAccount]:
-        """Iterate over them."""
+        """Iterate over the accounts."""
         return iter(self._by_name.values())
 
     @property
-    def first(self) -> OrderingAccount:
-        """The one of the section without a name."""
-        return self._by_name[""]
+    def first(self) -> OrderingParty:
+        """The account of the section without a name, or the first local CA where there is no account."""
+        return self.parties[0]
+
+    def published(self, name: str, kind: str) -> bytes | None:
+        """Return what a local CA publishes, None where there is none of that name: `Published`."""
+        local_ca = self._local_cas.get(name)
+        return None if local_ca is None else local_ca.published(kind)
 
     def of(self, name: str) -> OrderingAccount | None:
-        """Return the one of a name, None if there is none."""
+        """Return the account of a name, None if there is none."""
         return self._by_name.get(name)
 
+    def party(self, name: str) -> OrderingParty | None:
+        """Return the account or local CA of a name, None if there is none."""
+        return self._by_name.get(name) or self._local_cas.get(name)
+
     def history(self, name: str) -> RecordedHistory:
-        """Return what notes the chains of an account.
+        """Return what notes the chains of an account or a local CA.
 
         Raises:
-            LookupError: there is no such account, or no state.
+            LookupError: there is none of that name, or no state.
         """
-        history = self._by_name[name].history
-        if history is None:
+        party = self.party(name)
+        if party is None or party.history is None:
             raise LookupError(name)
-        return history
+        return party.history
 
-    def at(self, directory: str) -> OrderingAccount | None:
-        """Return the first one at a CA, None if there is none.
+    def at(self, directory: str) -> OrderingParty | None:
+        """Return the first account at a CA, or a local CA; None if there is none.
 
         Args:
-            directory: the URL of the CA's directory.
+            directory: the URL of the CA's directory, or what stands for a local CA.
         """
-        return next((each for each in self if each.identity.directory == directory), None)
+        return next((each for each in self.parties if each.identity.directory == directory), None)
 
     def find(self) -> bool:
-        """Load the key of each, or make the account; tell whether any was known before.
+        """Load the keys of each, or make the account; tell whether any CA is to be asked about one.
 
-        One that is known on disk is not waited for.
+        An account that is known on disk is not waited for.
 
         Where there are several, one whose CA does not give it an account is left for later: the others may
         order meanwhile.
@@ -132,14 +128,13 @@ class Accounts:
             StateUnavailable: it cannot be told what other servers use.
         """
         is_known = False
-        for each in self:
+        for each in self.parties:
             try:
-                with each.issuer.directory.founding():
-                    is_known = each.founding.find() or is_known
+                is_known = each.find() or is_known
             except (CAError, RateLimited, DeadlinePassed) as error:
-                if each is self.first:
+                if not each.name:
                     raise
-                logger.error("nothing can be ordered with %s yet: %s", called(each.name), error)  # noqa: TRY400 - its words tell all
+                logger.error("nothing can be ordered with %s yet: %s", each.section, error)  # noqa: TRY400 - its words tell all
         return is_known
 
     def check_behind(self) -> None:
@@ -149,30 +144,31 @@ class Accounts:
             self._checking.start()
 
     def _check(self) -> None:
-        for each in self:
+        for each in self.parties:
             try:
-                each.issuer.ensure_opened()
+                each.check()
             except _FAILURES as error:
                 if not self._is_stopping:
                     # The first order asks again.
                     logger.error(  # noqa: TRY400 - its words tell all
                         "stored chains are delivered, but nothing can be ordered%s: %s",
-                        *(f" with {called(each.name)}" if len(self._by_name) > 1 else "", error),
+                        *(f" with {each.section}" if len(self.parties) > 1 else "", error),
                     )
 
     def follow(self) -> None:
-        """Use other keys where another server has changed those of accounts; called from time to time.
+        """Do what is to be done from time to time: follow other servers, publish what is revoked.
 
         Raises:
-            AccountError: one cannot be written.
+            AccountError: a file cannot be written.
+            StateUnavailable: the state cannot be read.
         """
-        for each in self:
-            each.founding.follow()
+        for each in self.parties:
+            each.follow()
 
     def reconfigure(self, config: Configuration) -> None:
         """Go by another configuration from now on, which has the same accounts."""
-        for each in self:
-            each.issuer.reconfigure(config.accounts[each.name], config.mgmt.request_timeout)
+        for each in self.parties:
+            each.reconfigure(config)
 
     def sweep(self, validators: Mapping[str, Validator], on_progress: Callable[[], None]) -> None:
         """Withdraw the proofs that a crash, or a validator that did not work, has left behind.
@@ -181,19 +177,19 @@ class Accounts:
             validators: what may have presented them, by name.
             on_progress: called after each batch of proofs.
         """
-        for each in self:
-            each.issuer.sweep(validators, on_progress)
+        for each in self.parties:
+            each.sweep(validators, on_progress)
 
     def stop(self) -> None:
         """End all that goes on with the CAs, now and from now on; unfinished orders stay open there."""
         self._is_stopping = True
-        for each in self:
-            each.issuer.stop()
+        for each in self.parties:
+            each.stop()
 
     def close(self) -> None:
         """Stop, and let go of threads."""
-        for each in self:
-            each.issuer.close()
+        for each in self.parties:
+            each.close()
 
     def _made(self, name: str) -> OrderingAccount:
         config, memory, options = self._config, self._memory, self._config.accounts[name]
@@ -210,6 +206,35 @@ class Accounts:
         )
         shared = None if memory is None else memory.shared_accounts
         history = None if memory is None else memory.history(identity)
+        limits = accounting(
+            memory,
+            options.directory_url,
+            lambda: self._latest().account_limits[name],
+            lambda: issuer.account_url,
+            lambda: not self._latest().accounts[name].limits,
+        )
+        issuance = self._issuance(issuer, identity, history, limits, name)
+        return OrderingAccount(
+            name, identity, issuer, AccountFounding(issuer, shared, self._clock), issuance, history
+        )
+
+    def _made_ca(self, name: str) -> OrderingCa:
+        memory, identity = self._memory, identity_of(self._config, name)
+        issuer = LocalIssuer(self._config.local_cas[name], self._clock)
+        history = None if memory is None else memory.history(identity)
+        issuance = self._issuance(issuer, identity, history, None, name)
+        chains = None if memory is None else memory.chains
+        return OrderingCa(name, identity, issuer, issuance, history, chains, self._clock)
+
+    def _issuance(
+        self,
+        issuer: Issuer,
+        identity: IssuerIdentity,
+        history: RecordedHistory | None,
+        limits: LimitAccounting | None,
+        name: str,
+    ) -> Issuance:
+        config, memory = self._config, self._memory
         issuance = Issuance(
             issuer,
             identity,
@@ -219,42 +244,13 @@ class Accounts:
             most_at_once=config.mgmt.max_orders,
             most_waiting=config.mgmt.max_waiting,
             subject=self._subject,
-            memory=orders,
+            memory=None if memory is None else memory.orders,
             pauses=None if memory is None else memory.pauses,
             history=history,
             times=None if memory is None else memory.times,
-            limits=accounting(
-                memory,
-                options.directory_url,
-                lambda: self._latest().account_limits[name],
-                lambda: issuer.account_url,
-                lambda: not self._latest().accounts[name].limits,
-            ),
+            limits=limits,
             name=f"issuance {name}".rstrip(),
         )
         if memory is not None:
             issuance.pauses.restore(memory.pauses.load())
-        return OrderingAccount(
-            name, identity, issuer, AccountFounding(issuer, shared, self._clock), issuance, history
-        )
-
-
-def count_at(config: Configuration, directory: str) -> int:
-    """Return how many accounts speak to one CA, from the same address."""
-    return sum(each.directory_url == directory for each in config.accounts.values())
-
-
-def identity_of(config: Configuration, name: str) -> IssuerIdentity:
-    """Return whose chains an account orders; of two alike at one CA, the second one's bear its name."""
-    options = config.accounts[name]
-    alike = next(
-        each
-        for each in config.accounts.values()
-        if (each.directory_url, each.profile) == (options.directory_url, options.profile)
-    )
-    return IssuerIdentity(
-        options.directory_url,
-        options.profile,
-        None if alike.name == name else name,
-        owns_unmarked=not name,
-    )
+        return issuance

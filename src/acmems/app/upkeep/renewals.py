@@ -73,9 +73,9 @@ class RenewalUpkeep:
             StateUnavailable: the plans cannot be read.
         """
         self._memory.times.refresh(self._clock.now())
-        for each in self._accounts:
-            if each.issuance.limits is not None:
-                each.issuance.limits.refresh()
+        for each in self._accounts.issuances:
+            if each.limits is not None:
+                each.limits.refresh()
         if not self._memory.may_renew():
             return
         try:

@@ -155,7 +155,7 @@ class Supervisor:
 
     def _claim_state(self) -> None:
         try:
-            self._claim = claim_state(self._config.state, self._config.account.dir)
+            self._claim = claim_state(self._config.state, self._config.home)
         except StateInUse as error:
             tell_in_use(error)
 

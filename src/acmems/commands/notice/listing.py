@@ -43,7 +43,7 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     Raises:
         StateUnavailable: the state cannot be read.
     """
-    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+    with contextlib.closing(view_state(config.state, config.home)) as database:
         causes, waiting = CauseRecords(database).all(), NoticeRecords(database).all()
     if options.json:
         told = [_cause_document(each) for each in causes]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from acmems.app.accounts.running import identity_of
+from acmems.app.accounts.identities import identity_of
 from acmems.auth import read_request
 from acmems.commands.policy.verdicts import Explanation
 from acmems.config import Configuration
@@ -54,8 +54,8 @@ def costs_of(
     issuers = deciding.block.issuers
     try:
         request = read_request(body, config.auth.rules)
-        with contextlib.closing(view_state(config.state, config.account.dir)) as database:
-            for account in issuers:
+        with contextlib.closing(view_state(config.state, config.home)) as database:
+            for account in (name for name in issuers if name in config.accounts):
                 identity = digest_of(request, identity_of(config, account))
                 costs = _accounting(config, account, database, clock).costs(identity, request.identifiers)
                 section = config.accounts[account].section if len(issuers) > 1 else None

@@ -76,10 +76,13 @@ def _named(explanation: Explanation) -> Iterator[tuple[str, str]]:
     """Yield each name with what would prove it."""
     if explanation.deciding is None:
         return
+    missing = "none: only if the CA has validated the name already"
+    if explanation.deciding.block.local_cas:
+        missing = "none: nothing is proved to a local CA"
     types = {each.name: each.challenge_type for each in explanation.deciding.block.validators}
     for name, proving in verifications(explanation).items():
         chosen = [f"{one_line(each)} ({types[each]})" for each in proving]
-        yield name, ", else ".join(chosen) or "none: only if the CA has validated the name already"
+        yield name, ", else ".join(chosen) or missing
 
 
 def plain(explanation: Explanation, costs: Costs = None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from acmems.challenges import SelfChecking
-from acmems.commands.preflight import account, addresses, files, logging, state, tls
+from acmems.commands.preflight import account, addresses, files, local_cas, logging, state, tls
 from acmems.commands.preflight.addresses import refused_listener
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -30,6 +30,7 @@ def require(config: Configuration) -> None:
     _judge(
         [
             *account.check(config),
+            *local_cas.check(config),
             *state.check(config),
             *logging.check(config),
             *tls.check(config),
@@ -61,6 +62,7 @@ def check(config: Configuration) -> list[Finding]:
     return sorted(
         [
             *account.check(config),
+            *local_cas.check(config),
             *state.check(config),
             *logging.check(config),
             *tls.check(config),

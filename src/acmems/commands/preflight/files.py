@@ -68,6 +68,7 @@ def _plug_ins(config: Configuration) -> Iterator[tuple[str, str | None, object]]
         yield section, None, options
     yield "state", None, config.state
     for kind, plug_ins in (
+        ("local-ca", config.local_cas),
         ("storage", config.storages),
         ("verification", config.validators),
         ("notice", config.notices),

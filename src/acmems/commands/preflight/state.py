@@ -24,7 +24,7 @@ def check(config: Configuration) -> Iterator[Finding]:
     A database of PostgreSQL is not connected to.
     """
     key = config.state.key
-    text = _fault(config.state, config.account.dir)
+    text = _fault(config.state, config.home)
     if text is not None:
         section, key = ("state", key) if key is not None else ("account", "dir")
         yield Finding(config.where(section, None, key), text)

@@ -104,7 +104,9 @@ def forecasts(
     looks: list[Callable[[], NameForecast]] = []
     for identifier, block in asked:
         for name in block.issuers if identifier.type is IdentifierType.DNS else ():
-            account = config.accounts[name]
+            account = config.accounts.get(name)
+            if account is None:  # a local CA, which looks nothing up
+                continue
             options = account.pre_checks
             options = replace(options, addresses=options.addresses and addresses)
             if not (options.caa or options.addresses):

@@ -48,9 +48,9 @@ def run(config: Configuration, options: argparse.Namespace) -> Outcome:
 
 def _examined(config: Configuration) -> Examination:
     """Look at the state without changing it; a file that cannot be opened is a fault."""
-    place = config.state.place(config.account.dir)
+    place = config.state.place(config.home)
     if isinstance(place, Secret):
-        database = look_at_state(config.state, config.account.dir)
+        database = look_at_state(config.state, config.home)
     else:
         try:
             SqliteDatabase.revision_of(place)

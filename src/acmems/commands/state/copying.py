@@ -19,7 +19,7 @@ def run(config: Configuration, options: argparse.Namespace) -> Outcome:
         StateUnavailable: the state cannot be read, or is kept by PostgreSQL.
         OSError: the copy cannot be written.
     """
-    place, target = config.state.place(config.account.dir), Path(options.file)
+    place, target = config.state.place(config.home), Path(options.file)
     if isinstance(place, Secret):
         raise StateUnavailable(
             "PostgreSQL keeps the state, and copies it itself: pg_dump --format=custom --file=FILE DATABASE, "

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from acmems.app.accounts.identities import identity_of
 from acmems.commands.state.outcome import Outcome
 from acmems.commands.terminal import complain
 from acmems.config import Configuration
@@ -32,8 +33,8 @@ def run(config: Configuration, options: argparse.Namespace) -> Outcome:
         StateUnavailable: the state cannot be written.
     """
     storages = _storages(config, options.storage)
-    database = open_state(config.state, config.account.dir)
-    issuer = IssuerIdentity(config.account.directory_url, config.account.profile)
+    database = open_state(config.state, config.home)
+    issuer = identity_of(config, config.default_issuers[0])
     found = new = 0
     damaged: list[DamagedEntry] = []
     told = time.monotonic()

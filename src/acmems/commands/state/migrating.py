@@ -16,7 +16,7 @@ def run(config: Configuration, _: argparse.Namespace) -> Outcome:
         StateInUse: a server uses a SQLite file.
         StateUnavailable: the state cannot be used.
     """
-    place, before, after = migrate_state(config.state, config.account.dir)
+    place, before, after = migrate_state(config.state, config.home)
     revision = f"{after}, as before" if before == after else f"{before} -> {after}"
     return Outcome(
         {"state": place, "revision": revision}, {"state": place, "revision_before": before, "revision": after}

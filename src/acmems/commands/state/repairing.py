@@ -31,14 +31,14 @@ def repair(config: Configuration, examination: Examination) -> list[str]:
         StateUnavailable: nothing can be read of it, or it cannot be written.
     """
     lines = []
-    place = config.state.place(config.account.dir)
+    place = config.state.place(config.home)
     if examination.faults and isinstance(place, Path):
         saved = salvage(place)
         rows = ", ".join(f"{number} {table}" for table, number in saved.rows.items() if number)
         lines.append(
             f"what could be read is in a new file: {rows or 'nothing'}; the old one is {saved.aside}"
         )
-    database = open_state(config.state, config.account.dir)
+    database = open_state(config.state, config.home)
     with contextlib.closing(database):
         records = ChainRecords(database)
         missing = []

@@ -56,7 +56,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         StateUnavailable: the state cannot be read.
     """
     now = clock.now()
-    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+    with contextlib.closing(view_state(config.state, config.home)) as database:
         found = list(CertificateFinder(config, database, now).find(options.name))
     if options.json:
         tell(json.dumps({"found": [_document(each) for each in found]}))

@@ -59,7 +59,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         StateUnavailable: the state cannot be read.
     """
     now = clock.now()
-    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+    with contextlib.closing(view_state(config.state, config.home)) as database:
         found = _found(config, StateOverview(database), options, now)
         if options.json:
             count = print_list("certificates", (each.document() for each in found))

@@ -80,7 +80,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
     Raises:
         StateUnavailable: the state cannot be read.
     """
-    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+    with contextlib.closing(view_state(config.state, config.home)) as database:
         records = EventRecords(database)
         found = _found(records, options, clock.now())
         if options.follow:

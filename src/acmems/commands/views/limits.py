@@ -55,7 +55,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
         StateUnavailable: the state cannot be read.
     """
     now = clock.now()
-    with contextlib.closing(view_state(config.state, config.account.dir)) as database:
+    with contextlib.closing(view_state(config.state, config.home)) as database:
         records = EventRecords(database)
         pauses = [_view(each, records, now) for each in StateOverview(database).pauses(now)]
         counted = _counted(config, database, clock)

@@ -116,8 +116,8 @@ class CertificateStanding:
 
     @property
     def issuer_host(self) -> str:
-        """The host of the CA."""
-        return urlsplit(self.issuer).netloc
+        """The host of the CA; a local one has none, and is called by its own name."""
+        return urlsplit(self.issuer).netloc or self.issuer
 
     def document(self) -> dict[str, Any]:
         """Return the members of a JSON document; docs/operations.md describes each."""
@@ -176,4 +176,7 @@ def issuer_at(config: Configuration, url: str | None) -> str:
     """
     accounts = config.accounts.values()
     found = (each for each in accounts if url is not None and each.is_of_ca(url))
+    local = next(iter(config.local_cas.values()), None)
+    if not config.accounts and local is not None:
+        return local.directory
     return next(found, config.account).directory_url

@@ -16,7 +16,7 @@ from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.state.chains import ChainRecord
 from acmems.storages import IssuerIdentity, Storage
-from acmems.system.clock import Clock
+from acmems.system.clock import Clock, Deadline
 from acmems.text import one_line
 
 Progress = Callable[[str], None]
@@ -57,8 +57,8 @@ class RevocableChains(Protocol):
         """
 
 
-class ActingAccount(Protocol):
-    """An account, and what orders with it."""
+class ActingParty(Protocol):
+    """An account at a CA, or a local CA, and what orders with it."""
 
     @property
     def name(self) -> str:
@@ -69,12 +69,32 @@ class ActingAccount(Protocol):
         """Whose chains it orders."""
 
     @property
-    def issuer(self) -> AcmeIssuer:
-        """Speaks to its CA."""
-
-    @property
     def issuance(self) -> Issuance:
         """Turns requests into chains."""
+
+    def follow(self) -> None:
+        """Do what is to be done from time to time, such as publishing which certificates are revoked."""
+
+    def revoke(self, certificate: bytes, reason: str, deadline: Deadline) -> bool:
+        """Revoke a certificate, and tell whether it was not revoked before.
+
+        Args:
+            certificate: in DER.
+            reason: as RFC 5280 section 5.3.1 names it.
+            deadline: when to give up.
+
+        Raises:
+            CAProblem: the CA refuses.
+            CAError, RateLimited, DeadlinePassed: the CA did not answer usably.
+        """
+
+
+class ActingAccount(ActingParty, Protocol):
+    """An account at a CA."""
+
+    @property
+    def issuer(self) -> AcmeIssuer:
+        """Speaks to its CA."""
 
 
 class ActingAccounts(Protocol):
@@ -85,17 +105,20 @@ class ActingAccounts(Protocol):
         """Turn accepted requests into chains."""
 
     @property
-    def first(self) -> ActingAccount:
-        """The one of the section without a name."""
+    def first(self) -> ActingParty:
+        """The account of the section without a name, or the first local CA where there is no account."""
 
     def of(self, name: str) -> ActingAccount | None:
-        """Return the one of a name, None if there is none."""
+        """Return the account of a name, None if there is none."""
 
-    def at(self, directory: str) -> ActingAccount | None:
-        """Return the first one at a CA, None if there is none.
+    def party(self, name: str) -> ActingParty | None:
+        """Return the account or local CA of a name, None if there is none."""
+
+    def at(self, directory: str) -> ActingParty | None:
+        """Return the first account at a CA, or a local CA; None if there is none.
 
         Args:
-            directory: the URL of the CA's directory.
+            directory: the URL of the CA's directory, or what stands for a local CA.
         """
 
 
@@ -131,8 +154,22 @@ class ActingParts:
             raise ActFailed(f"there is no [account {one_line(name, 100)!r}] in the configuration")
         return found
 
-    def account_of(self, chain: ChainRecord) -> ActingAccount:
-        """Return an account at the CA that has issued a chain.
+    def party(self, arguments: ActArguments) -> ActingParty:
+        """Return the account or local CA that an act is about, which `account` among its arguments names.
+
+        Raises:
+            ActFailed: there is none of that name.
+        """
+        name = arguments.text("account") or ""
+        found = self.accounts.party(name)
+        if found is None:
+            raise ActFailed(
+                f"there is no [account] or [local-ca] {one_line(name, 100)!r} in the configuration"
+            )
+        return found
+
+    def party_of(self, chain: ChainRecord) -> ActingParty:
+        """Return an account at the CA that has issued a chain, or the local CA that has.
 
         Raises:
             ActFailed: there is none.
@@ -141,7 +178,7 @@ class ActingParts:
         if found is None:
             raise ActFailed(
                 f"{', '.join(chain.names)} was issued by {one_line(chain.directory, 200)}, and no [account] "
-                f"of the configuration is there"
+                f"of the configuration is there, nor is it a [local-ca] of it"
             )
         return found
 

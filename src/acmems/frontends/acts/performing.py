@@ -57,16 +57,15 @@ class Performer:
                 f"the server cannot do {one_line(act, 40)!r}, but {known}: is it of another version?"
             )
         parts = self._parts
-        account = parts.accounts.of(str(arguments.get("account") or "")) or parts.accounts.first
+        party = parts.accounts.party(str(arguments.get("account") or "")) or parts.accounts.first
+        account = party.issuance.issuer
         known_of: dict[str, Any] = {"reference": "-", "client": COMMAND_LINE, "act": act, "who": who}
         try:
             done = ACTS[act](parts, ActArguments(arguments), progress)
         except AcmeException as error:
             reason = one_line(error, 2000)
             parts.bus.emit(
-                AdministeredEvent(
-                    outcome="failed", reason=reason, account=account.issuer.account_url, **known_of
-                )
+                AdministeredEvent(outcome="failed", reason=reason, account=account.account_url, **known_of)
             )
             raise
         parts.bus.emit(
@@ -74,7 +73,7 @@ class Performer:
                 outcome="done",
                 reason=done.reason,
                 names=done.names,
-                account=account.issuer.account_url,
+                account=account.account_url,
                 **known_of,
             )
         )

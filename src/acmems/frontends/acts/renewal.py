@@ -122,7 +122,7 @@ def _costs(parts: ActingParts, accepted: AcceptedRequest) -> list[dict[str, Any]
         issuance = parts.accounts.issuances.of(name)
         if issuance.limits is not None:
             costs = issuance.limits.costs(issuance.key(request).digest, request.identifiers)
-            account = called(name) if len(accepted.issuers) > 1 else None
+            account = called(name, issuance.identity.directory) if len(accepted.issuers) > 1 else None
             found += [each.document() | {"account": account} for each in costs]
     return found
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from acmems.exceptions import ActFailed, CAProblem, StorageUnavailable
 from acmems.frontends.acts.contract import ActArguments, ActingParts, ActOutcome, Progress
 from acmems.frontends.acts.finding import find_current
-from acmems.issuers.acme.certificates.revocation import REASONS, UNSPECIFIED, revoke
+from acmems.issuers.acme.certificates.revocation import REASONS, UNSPECIFIED
 from acmems.state.chains import ChainRecord
 from acmems.storages import Discarding, Storage
-from acmems.system.steps import Steps
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 
@@ -47,6 +46,7 @@ def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Pr
     progress("the certificate is not delivered any more")
     is_new = _at_ca(parts, record, reason)
     parts.chains.revoked(record.fingerprint, parts.clock.now(), reason).result()
+    parts.party_of(record).follow()
     return ActOutcome(
         {
             "names": list(record.names),
@@ -76,7 +76,7 @@ def _meant(parts: ActingParts, arguments: ActArguments) -> ChainRecord:
 
 def _adopted(parts: ActingParts, arguments: ActArguments, chain: Chain) -> ChainRecord:
     """Take note of a certificate that comes from a file, so that it can be noted that it is revoked."""
-    identity = parts.account(arguments).identity
+    identity = parts.party(arguments).identity
     record = ChainRecord.of(
         chain,
         identity=chain.fingerprint,  # of its own: nobody asks for it by this identity
@@ -109,15 +109,10 @@ def _discarding(storages: Sequence[Storage]) -> list[Discarding]:
 
 def _at_ca(parts: ActingParts, record: ChainRecord, reason: str) -> bool:
     """Revoke a certificate at the CA, and tell whether it was not revoked before."""
-    issuer, deadline = parts.account_of(record).issuer, parts.clock.deadline(_CA_SECONDS)
+    party, deadline = parts.party_of(record), parts.clock.deadline(_CA_SECONDS)
     certificate, _ = chains.issuers(record.pem)
-
-    def steps() -> Steps[bool]:
-        client = yield from issuer.admitted(deadline)
-        return (yield from revoke(client.session, certificate, reason, deadline))
-
     try:
-        return issuer.run(steps())
+        return party.revoke(certificate, reason, deadline)
     except CAProblem as problem:
         advice = "choose another --reason" if problem.code == "badRevocationReason" else "ask the CA"
         raise ActFailed(

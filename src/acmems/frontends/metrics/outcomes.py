@@ -75,6 +75,7 @@ ORDERS: Mapping[type[AcmeException], OrderOutcome] = {
     exceptions.ClientGone: "stopped",
     exceptions.ActFailed: "refused",
     exceptions.AccountError: "account",
+    exceptions.LocalCaUnusable: "account",
     exceptions.NeedToAgreeToTOS: "account",
     exceptions.DeadlinePassed: "unavailable",
     exceptions.StateUnavailable: "storage",

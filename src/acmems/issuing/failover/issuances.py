@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Future
 
 from acmems.challenges import Validator
 from acmems.exceptions import AcmeException, CAUnavailable
+from acmems.issuers.local.options import LOCAL
 from acmems.issuing.contract import Workload, refuse_key_of_account
 from acmems.issuing.failover.skipping import in_one, may_go_elsewhere
 from acmems.issuing.issuance import Issuance
@@ -200,7 +201,7 @@ class _Passage:
             if delivery is not None:
                 return delivery
         errors = {name: self._errors.get(name) or self._skipped(name) for name in self._issuances}
-        raise in_one({called(name): error for name, error in errors.items()})
+        raise in_one({self._called(name): error for name, error in errors.items()})
 
     def _order(self) -> Sequence[str]:
         """Return the accounts to try, best first: whoever is at it already, and none whose CA is down.
@@ -239,8 +240,11 @@ class _Passage:
                 raise
             self._errors[name] = error
             names = ", ".join(self._accepted.request.names)
-            logger.warning("%s is not issued by %s: %s", names, called(name), error)
+            logger.warning("%s is not issued by %s: %s", names, self._called(name), error)
             return None
+
+    def _called(self, name: str) -> str:
+        return called(name, self._issuances[name].identity.directory)
 
     def _wait(self, issuance: Issuance, future: Future[Delivery], *, is_last: bool) -> Steps[bool]:
         """Wait for an attempt, and return whether it has ended; False where its CA has fallen silent."""
@@ -253,8 +257,15 @@ class _Passage:
         return True
 
 
-def called(name: str) -> str:
-    """Return what an account is called in words for a person: its section."""
+def called(name: str, directory: str = "") -> str:
+    """Return what an account or a local CA is called in words for a person: its section.
+
+    Args:
+        name: its name.
+        directory: the URL of the directory of its CA, or what stands for a local CA.
+    """
+    if directory.startswith(LOCAL):
+        return f'[local-ca "{name}"]'
     return f'[account "{name}"]' if name else "[account]"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -27,7 +27,7 @@ from acmems.issuing.issuance import Issuance
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.storages import IssuerIdentity
-from acmems.system.clock import SYSTEM
+from acmems.system.clock import SYSTEM, Deadline
 from acmems.x509.csr import CertificateRequest
 
 NAME = "www.example.org"
@@ -42,6 +42,12 @@ class OrderingAccount(NamedTuple):
     issuer: AcmeIssuer
     issuance: Issuance
 
+    def follow(self) -> None:
+        pass
+
+    def revoke(self, certificate: bytes, reason: str, deadline: Deadline) -> bool:
+        return cast(Authority, self.issuer).revoke()
+
 
 class Authority:
     """In the place of the account at the CA."""
@@ -51,9 +57,8 @@ class Authority:
     def __init__(self) -> None:
         self.asked: Callable[[], None] = lambda: None
 
-    def run(self, steps: Generator[Any, Any, bool]) -> bool:
+    def revoke(self) -> bool:
         """Revoke what is asked for."""
-        steps.close()
         self.asked()
         return True
 
@@ -67,6 +72,8 @@ class OneAccount:
 
     def of(self, name: str) -> OrderingAccount | None:
         return None if name else self.first
+
+    party = of
 
     def at(self, directory: str) -> OrderingAccount | None:
         return self.first if directory == IDENTITY.directory else None
@@ -180,7 +187,7 @@ class TestPerformer:
         [event] = desk.events
         assert isinstance(event, AdministeredEvent)
         assert (event.act, event.who, event.client) == ("revoke", "1000 somebody", "command line")
-        assert event.account == Authority.account_url
+        assert event.account == desk.house.issuance.issuer.account_url
         told = ("done", "superseded", (NAME,)) if error is None else ("failed", "down", ())
         assert (event.outcome, event.reason, event.names) == told
 
