@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tests.auth_blocks import block
 from acmems.auth import Authenticator, Block
 from acmems.events import Bus, Event
 from acmems.frontends.acme.linker import Linker
+from acmems.frontends.acme.ordering import OrderResources
 from acmems.frontends.acme.policy import AcmePolicy
 from acmems.frontends.acme.service import AcmeParts, AcmeService
 from acmems.frontends.delivery import SigningPolicy
@@ -25,6 +26,10 @@ from acmems.system.clock import SYSTEM, Clock
 
 ANYONE = (("all", "yes"), ("domain", "**"))
 """A block that anybody may use."""
+
+
+MakeOrders = Callable[[Callable[[], AcmePolicy], Callable[[], Linker], Bus], OrderResources]
+"""Makes the resources of orders from policy, linker and bus."""
 
 
 @dataclass
@@ -47,6 +52,11 @@ class Serving:
     blocks: tuple[Block, ...]
     requires_external_account: bool
 
+    @property
+    def port(self) -> int:
+        """The port of its listener."""
+        return self.listener.addresses[0].port
+
     def client(self) -> AcmeClient:
         """Return a client with a key of its own."""
         return AcmeClient(f"{self.url}/directory")
@@ -59,6 +69,7 @@ def serving(
     requires_external_account: bool = False,
     clock: Clock = SYSTEM,
     url: str | None = None,
+    orders: MakeOrders | None = None,
 ) -> Iterator[Serving]:
     """Serve ACME clients.
 
@@ -68,6 +79,7 @@ def serving(
         requires_external_account: whether an account needs an external one.
         clock: for dates and durations.
         url: the base of all URLs; the address of the listener where it is not given.
+        orders: makes the resources of orders; None: there are none.
     """
     bus, events = Bus(), list[Event]()
     bus.subscribe(events.append)
@@ -77,7 +89,11 @@ def serving(
         signing = SigningPolicy(Authenticator(found[0].blocks), 60.0, "names")
         return AcmePolicy(signing, requires_external_account=found[0].requires_external_account)
 
-    service = AcmeService(AcmeParts(database, policy, lambda: Linker(found[0].url), bus, clock))
+    def linker() -> Linker:
+        return Linker(found[0].url)
+
+    resources = None if orders is None else orders(policy, linker, bus)
+    service = AcmeService(AcmeParts(database, policy, linker, bus, clock), resources)
     listener = Listener("acme", [Address("127.0.0.1", 0)], HttpService(service.front_end))
     listener.open()
     found.append(

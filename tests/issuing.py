@@ -19,7 +19,6 @@ from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
 from acmems.issuers.acme.orders.placing import OrderTerms
-from acmems.issuing.contract import Preparing
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
@@ -41,7 +40,6 @@ class Authority:
     key_digest: str | None = "the account's"
     account_url: str | None = "https://ca.example.org/account/1"
     silence = 0.0
-    preparing: Preparing | None = None
 
     def __init__(self, loop: StepLoop) -> None:
         self.loop = loop
@@ -62,8 +60,6 @@ class Authority:
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
-        *,
-        prepared: str | None = None,
     ) -> Steps[bytes]:
         self.orders.append(request)
         self.began()

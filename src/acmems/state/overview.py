@@ -117,10 +117,7 @@ _SUMMARY = """
 """
 _ORDER = "SELECT identity, csr, block, begun, url, expires FROM orders WHERE"
 _IS_WITHOUT_CHAIN = """
-    length(csr) > 0 -- what was prepared waits for a CSR
-    AND NOT EXISTS (
-        SELECT 1 FROM chains WHERE chains.identity = orders.identity AND chains.superseded IS NULL
-    )
+    NOT EXISTS (SELECT 1 FROM chains WHERE chains.identity = orders.identity AND chains.superseded IS NULL)
 """
 
 

@@ -117,7 +117,26 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
         PayloadInvalid: it is not exactly one well-formed, acceptable request; the reason tells the
             client what to do and holds nothing that must not be logged.
     """
-    encoded = _unwrap(body, rules)
+    return _checked(body, _unwrap(body, rules), rules)
+
+
+def parse_der(encoded: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
+    """Read and check a certificate signing request that comes without PEM around it, as by ACME.
+
+    Args:
+        encoded: its DER.
+        rules: what is allowed beyond the rules of public CAs.
+
+    Raises:
+        PayloadInvalid: as `parse`.
+    """
+    if len(encoded) > _room(rules):
+        raise PayloadInvalid(f"{_too_large(rules)}: split the names over several requests")
+    return _checked(pem.encoded(_LABELS[0], encoded), encoded, rules)
+
+
+def _checked(body: bytes, encoded: bytes, rules: Rules) -> CertificateRequest:
+    """Read a request from its DER; `body` is kept as what was sent."""
     request = pkcs10.read(encoded)
     requested = extensions.requested(request.attributes)
     key = _key(request.spki, rules)
@@ -140,8 +159,7 @@ def parse(body: bytes, rules: Rules = PUBLIC) -> CertificateRequest:
 
 def _unwrap(body: bytes, rules: Rules) -> bytes:
     """Take the DER out of the PEM."""
-    room = _ROOM_BESIDE_NAMES + _ROOM_FOR_A_NAME * rules.max_names
-    too_large = f"the certificate request is larger than {rules.max_names} names can make it"
+    room, too_large = _room(rules), _too_large(rules)
     if len(body) > _TEXT_TO_DER * room:
         raise PayloadInvalid(f"{too_large}: send the request alone")
     text = pem.plain_text(body)
@@ -162,6 +180,15 @@ def _unwrap(body: bytes, rules: Rules) -> bytes:
     if len(block.der) > room:
         raise PayloadInvalid(f"{too_large}: split the names over several requests")
     return block.der
+
+
+def _room(rules: Rules) -> int:
+    """Return how many bytes of DER a request may have."""
+    return _ROOM_BESIDE_NAMES + _ROOM_FOR_A_NAME * rules.max_names
+
+
+def _too_large(rules: Rules) -> str:
+    return f"the certificate request is larger than {rules.max_names} names can make it"
 
 
 def _key(spki: bytes, rules: Rules) -> keys.PublicKey:

@@ -7,6 +7,7 @@ import codecs
 import re
 from typing import NamedTuple
 
+_LINE = 64  # characters
 _BLANK = b" \t\r\n"
 _SPACE = b" \t\r\n\f\v"
 _BLOCK = re.compile(
@@ -87,6 +88,14 @@ def only_block(text: bytes) -> PemBlock:
     if match is None or not (_ends_a_line(text[:start]) and _ends_a_line(match["base64"])):
         raise ValueError(_lax_fault(text, start))
     return PemBlock(match["label"].decode("ascii"), _decode(match["base64"]))
+
+
+def encoded(label: str, der: bytes) -> bytes:
+    """Return the block of PEM that holds a DER, as OpenSSL writes it."""
+    base64 = binascii.b2a_base64(der, newline=False)
+    lines = [base64[start : start + _LINE] for start in range(0, len(base64), _LINE)]
+    name = label.encode()
+    return b"\n".join([b"-----BEGIN %s-----" % name, *lines, b"-----END %s-----" % name, b""])
 
 
 def plain_text(body: bytes) -> bytes:

@@ -366,3 +366,28 @@ class TestMustStaple:
         """Other TLS features are refused even where must-staple is allowed."""
         draft = with_extension(der.extension(der.TLS_FEATURE, der.sequence(der.integer(17))))
         assert "must-staple is not accepted" in refusal(draft.pem, csr.Rules(must_staple=True))
+
+
+class TestWithoutPem:
+    """Requests that come as DER alone."""
+
+    def test_it_is_read_as_in_pem(self) -> None:
+        """The PEM that is kept is the one that OpenSSL writes, so that it is found again in a storage."""
+        read = csr.parse(GOOD.pem)
+        bare = csr.parse_der(read.der)
+        assert (bare.der, bare.identifiers, bare.spki) == (read.der, read.identifiers, read.spki)
+        assert csr.parse(bare.pem) == bare
+        lines = bare.pem.decode().splitlines()
+        assert (lines[0], lines[-1]) == (
+            "-----BEGIN CERTIFICATE REQUEST-----",
+            "-----END CERTIFICATE REQUEST-----",
+        )
+        assert {len(line) for line in lines[1:-2]} == {64}
+
+    @pytest.mark.parametrize("body", [b"", b"\x30\x00", b"\x30\x80\x00\x00", bytes(50_000)])
+    def test_what_is_no_request_is_refused(self, body: bytes) -> None:
+        """By words, whatever it is."""
+        with pytest.raises(PayloadInvalid):
+            csr.parse_der(body)
+        with pytest.raises(PayloadInvalid):
+            csr.parse_der(csr.parse(GOOD.pem).der + b"\0")

@@ -164,7 +164,7 @@ class AcmeFrontEnd(FrontEnd):
         known = self._known(exchange, request)
         event: Event = AnsweredEvent(status=problem.status, **known)
         if not (isinstance(error, AcmeProblem) and error.kind in _ROUTINE):
-            event = failure_event(error, **known)
+            event = failure_event(error, names=problem.names, **known)
         self.bus.emit(event)
         self._send(exchange, self._response(problem_answer(problem)))
 

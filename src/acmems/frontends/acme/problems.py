@@ -112,6 +112,19 @@ PROBLEMS: Final[Mapping[type[AcmeException], tuple[ProblemType, int]]] = {
     exceptions.ConfigurationError: ("serverInternal", 500),
     exceptions.AcmeException: ("serverInternal", 500),
 }
+PASSED_ON: Final[Mapping[str, ProblemType]] = {
+    "badCSR": "badCSR",
+    "badPublicKey": "badPublicKey",
+    "caa": "caa",
+    "connection": "connection",
+    "dns": "dns",
+    "incorrectResponse": "incorrectResponse",
+    "rejectedIdentifier": "rejectedIdentifier",
+    "tls": "tls",
+    "unauthorized": "unauthorized",
+    "unsupportedIdentifier": "unsupportedIdentifier",
+}
+"""What the CA outside says of names and certificate requests; all else is between this server and the CA."""
 _LONGEST_DETAIL = 4096  # characters
 
 
@@ -150,6 +163,8 @@ class AcmeProblem(HttpRefusal):
         subproblems: what is wrong with single identifiers.
         headers: further header fields, such as `Location`.
         members: further members of the document, such as `algorithms`.
+        advice: what the log tells beside, and the client does not hear.
+        names: the names that it is about, for the log.
     """
 
     def __init__(
@@ -161,11 +176,15 @@ class AcmeProblem(HttpRefusal):
         subproblems: Sequence[Subproblem] = (),
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
+        advice: str = "",
+        names: Sequence[str] = (),
     ) -> None:
         super().__init__(STATUS[kind] if status is None else status, detail, dict(headers or {}))
         self.kind = kind
         self.subproblems = tuple(subproblems)
         self.members = dict(members or {})
+        self.advice = advice
+        self.names = tuple(names)
 
 
 def malformed(detail: str) -> AcmeProblem:
@@ -192,10 +211,24 @@ def problem_of(error: BaseException, reference: str) -> AcmeProblem:
         elif error.status == HTTPStatus.TOO_MANY_REQUESTS:
             kind = "rateLimited"
         return AcmeProblem(kind, error.reason, status=error.status, headers=headers)
+    if isinstance(error, exceptions.CAProblem) and error.code in PASSED_ON:
+        kind, subproblems = PASSED_ON[error.code], _subproblems(error)
+        return AcmeProblem(kind, reason_of(error, reference), subproblems=subproblems, headers=headers)
     kind, status = next(
         (PROBLEMS[each] for each in type(error).__mro__ if each in PROBLEMS), ("serverInternal", 500)
     )
     return AcmeProblem(kind, reason_of(error, reference), status=status, headers=headers)
+
+
+def _subproblems(error: exceptions.CAProblem) -> list[Subproblem]:
+    """Return what the CA says of single names."""
+    found = []
+    for name, kind, detail in error.subproblems:
+        passed_on = PASSED_ON.get(kind.removeprefix(NAMESPACE))
+        if passed_on is not None and name:
+            identifier = "dns" if any(each.isalpha() for each in name) and ":" not in name else "ip"
+            found.append(Subproblem(passed_on, detail or kind, (identifier, name)))
+    return found
 
 
 def document_of(problem: AcmeProblem) -> dict[str, Any]:

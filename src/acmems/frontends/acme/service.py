@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from acmems.events import Bus
 from acmems.frontends.acme.accounts.account import AccountResource
@@ -16,6 +16,7 @@ from acmems.frontends.acme.accounts.rates import ClientRates
 from acmems.frontends.acme.directory import DirectoryResource, new_nonce
 from acmems.frontends.acme.front_end import AcmeFrontEnd
 from acmems.frontends.acme.linker import Linker, RouteName
+from acmems.frontends.acme.ordering import OrderResources
 from acmems.frontends.acme.policy import AcmePolicy
 from acmems.frontends.acme.reception.known import KnownAccounts
 from acmems.frontends.acme.reception.nonces import Nonces
@@ -55,6 +56,7 @@ class AcmeService:
 
     Args:
         parts: what it needs.
+        orders: the resources of orders; None where clients can have accounts only.
 
     Raises:
         StateUnavailable: the state cannot be used.
@@ -63,7 +65,7 @@ class AcmeService:
         front_end: answers the requests of its listeners.
     """
 
-    def __init__(self, parts: AcmeParts) -> None:
+    def __init__(self, parts: AcmeParts, orders: OrderResources | None = None) -> None:
         records = AcmeAccountRecords(parts.database)
         self._known = KnownAccounts(records, parts.clock)
         self._nonces = Nonces(NonceRecords(parts.database), parts.clock)
@@ -79,16 +81,23 @@ class AcmeService:
         signed: dict[RouteName, SignedResource] = {
             "new-account": NewAccountResource(accounts),
             "account": AccountResource(accounts),
-            "account-orders": OrdersListResource(accounts, lambda _account, _after, _most: ()),
+            "account-orders": OrdersListResource(
+                accounts, (lambda _account, _after, _most: ()) if orders is None else orders.ids
+            ),
             "key-change": KeyChangeResource(accounts),
         }
         plain: dict[RouteName, PlainResource] = {"new-nonce": new_nonce}
+        if orders is not None:
+            signed |= orders.signed
+            plain |= orders.plain
         offered = (*signed, *plain)
-        plain["directory"] = DirectoryResource(
-            parts.linker,
-            offered,
-            lambda: {"externalAccountRequired": parts.policy().requires_external_account},
-        )
+
+        def meta() -> dict[str, Any]:
+            members: dict[str, Any] = {"externalAccountRequired": parts.policy().requires_external_account}
+            profiles = {} if orders is None else orders.profiles()
+            return {**members, "profiles": profiles} if profiles else members
+
+        plain["directory"] = DirectoryResource(parts.linker, offered, meta)
         self.front_end = AcmeFrontEnd(
             parts.linker,
             self._nonces,

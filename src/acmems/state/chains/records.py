@@ -136,6 +136,11 @@ class ChainRecords:
         _add(transaction, record)
 
     @staticmethod
+    def adopt_in(transaction: Transaction, record: ChainRecord) -> None:
+        """Keep a chain that was issued at some time, as `adopt` does, together with other changes."""
+        _adopt(transaction, record)
+
+    @staticmethod
     def newest_in(transaction: Transaction, identity: str) -> ChainRecord | None:
         """Return the chain to deliver for an identity, as `newest` does, in a transaction."""
         row = transaction.execute(f"{_SELECT} {_NEWEST}", (identity,)).fetchone()
@@ -280,6 +285,14 @@ class ChainRecords:
             "ORDER BY issued DESC, fingerprint",
             *(digits, digits.lstrip("0"), "\n", "\n", f"%\n{name}\n%"),
         )
+
+    def with_serial(self, serial: int) -> list[ChainRecord]:
+        """Return the chains whose leaf has a serial number, history included; several CAs may use the same.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        return self._select(f"{_SELECT} WHERE serial = ?", f"{serial:x}")
 
     def all(self, *, current_only: bool = True) -> Iterator[ChainRecord]:
         """Yield the chains, soonest end first; what changes meanwhile may be missed.

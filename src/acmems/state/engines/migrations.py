@@ -289,6 +289,41 @@ _ACME_CLIENTS = """
     CREATE INDEX acme_bindings_account ON acme_bindings (account)
 """
 
+_CLIENT_ORDERS = """
+    CREATE TABLE acme_orders (      -- of ACME clients
+        id TEXT PRIMARY KEY,        -- random, in its URLs
+        account TEXT NOT NULL,      -- the id of the client's account
+        status TEXT NOT NULL,
+        created BIGINT NOT NULL,
+        expires BIGINT NOT NULL,    -- until when it may be finalized; of an ended one, when it is forgotten
+        block TEXT NOT NULL,        -- the auth block that grants its names
+        client TEXT NOT NULL,
+        profile TEXT,
+        replaces TEXT,              -- what the certificate is called that it replaces
+        finalized BIGINT,
+        certificate TEXT,           -- the fingerprint of its chain
+        error TEXT,                 -- as a problem document
+        names TEXT NOT NULL,        -- as the client sent them, in JSON
+        authorizations TEXT NOT NULL, -- with their challenges, in JSON
+        changes BIGINT NOT NULL DEFAULT 0,
+        csr {octets}
+    );
+    CREATE INDEX acme_orders_account ON acme_orders (account, id);
+    CREATE INDEX acme_orders_waiting ON acme_orders (account, created) WHERE status IN ('pending', 'ready');
+    CREATE INDEX acme_orders_end ON acme_orders (expires);
+    CREATE INDEX acme_orders_replaces ON acme_orders (replaces) WHERE replaces IS NOT NULL;
+    CREATE TABLE acme_certificates ( -- which account has got which certificate
+        fingerprint TEXT NOT NULL,
+        account TEXT NOT NULL,
+        name TEXT NOT NULL,         -- what it is called where it is renewed; empty for nothing
+        ends BIGINT NOT NULL,
+        replaced_by TEXT,           -- the id of an order
+        PRIMARY KEY (fingerprint, account)
+    );
+    CREATE INDEX acme_certificates_name ON acme_certificates (name);
+    CREATE INDEX acme_certificates_end ON acme_certificates (ends)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
@@ -297,6 +332,7 @@ MIGRATIONS = (
     _REQUESTS,
     _NOTICES,
     _ACME_CLIENTS,
+    _CLIENT_ORDERS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

@@ -1,0 +1,1 @@
+"""Certificates of ACME clients: sent, revoked, and when to renew them."""

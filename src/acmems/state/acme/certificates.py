@@ -1,0 +1,108 @@
+"""Whose certificates were issued to ACME clients, for as long as these are valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acmems.state.engines.contract import Database, Transaction
+
+_AT_ONCE = 1000  # rows that are forgotten in one transaction
+_PUT = """
+    INSERT INTO acme_certificates (fingerprint, account, name, ends) VALUES (?, ?, ?, ?)
+    ON CONFLICT (fingerprint, account) DO NOTHING
+"""
+_REPLACE = (
+    "UPDATE acme_certificates SET replaced_by = ? WHERE name = ? AND account = ? AND replaced_by IS NULL"
+)
+_COLUMNS = "fingerprint, account, name, ends, replaced_by"
+_NAMED = f"SELECT {_COLUMNS} FROM acme_certificates WHERE name = ? AND account = ?"  # noqa: S608 - names of columns
+_OWNED = "SELECT 1 FROM acme_certificates WHERE fingerprint = ? AND account = ?"
+_FORGET = """
+    DELETE FROM acme_certificates WHERE (fingerprint, account) IN (
+        SELECT fingerprint, account FROM acme_certificates WHERE ends <= ? LIMIT ?
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A certificate that an ACME account has got.
+
+    Args:
+        fingerprint: SHA-256 of the leaf, in hex.
+        account: the id of the account.
+        name: what it is called where it is renewed (RFC 9773 section 4.1); empty where it has no such name.
+        ends: when it expires (seconds since 1970).
+        replaced_by: the id of the order that has replaced it.
+    """
+
+    fingerprint: str
+    account: str
+    name: str
+    ends: int
+    replaced_by: str | None = None
+
+
+class ClientCertificates:
+    """Keeps whose certificates these are; for any thread.
+
+    Args:
+        database: where that is kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @staticmethod
+    def put(transaction: Transaction, certificate: ClientCertificate) -> None:
+        """Note a certificate, together with other changes."""
+        transaction.execute(
+            _PUT, (certificate.fingerprint, certificate.account, certificate.name, certificate.ends)
+        )
+
+    @staticmethod
+    def replace(transaction: Transaction, name: str, account: str, order: str) -> None:
+        """Note that an order has replaced a certificate, together with other changes.
+
+        Args:
+            transaction: a transaction of `Database.write`.
+            name: what the certificate is called.
+            account: whose it is.
+            order: the id of the order.
+        """
+        transaction.execute(_REPLACE, (order, name, account))
+
+    def named(self, name: str, account: str) -> ClientCertificate | None:
+        """Return an account's certificate by what it is called where it is renewed, None for none.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        row: Sequence[Any] | None = self._database.read(
+            lambda transaction: transaction.execute(_NAMED, (name, account)).fetchone()
+        )
+        return None if row is None else ClientCertificate(*row)
+
+    def is_owned(self, fingerprint: str, account: str) -> bool:
+        """Tell whether an account has got a certificate.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        return self._database.read(
+            lambda transaction: transaction.execute(_OWNED, (fingerprint, account)).fetchone() is not None
+        )
+
+    def forget(self, now: int) -> None:
+        """Forget certificates that have expired; called from time to time.
+
+        Args:
+            now: the time, in seconds since 1970.
+        """
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_FORGET, (now, _AT_ONCE))
+
+        self._database.write(change, soon=False)

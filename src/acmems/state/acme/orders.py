@@ -1,0 +1,214 @@
+"""The orders of ACME clients, which any server with this state answers for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from acmems.state.acme.order import COLUMNS, ClientOrder
+from acmems.state.engines.contract import Change, Database, Transaction
+
+MOST_UNFINISHED = 1000
+"""Orders of one account that are not finalized; of more, the oldest ones are forgotten."""
+MOST_REMEMBERED = 2000
+"""Orders in memory, where no other process may change them."""
+_AT_ONCE = 1000  # rows that are forgotten in one transaction
+
+_NAMES = ", ".join(COLUMNS)
+_PLACES = ", ".join("?" for _ in COLUMNS)
+# S608: only names of columns are put in.
+_PUT = f"INSERT INTO acme_orders ({_NAMES}) VALUES ({_PLACES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
+_FIND = f"SELECT {_NAMES} FROM acme_orders WHERE id = ?"  # noqa: S608
+_OF_ACCOUNT = f"""
+    SELECT {_NAMES} FROM acme_orders WHERE account = ? AND expires > ? AND id > ? ORDER BY id LIMIT ?
+"""  # noqa: S608
+_IDS = """
+    SELECT id FROM acme_orders
+    WHERE account = ? AND expires > ? AND id > ? AND status <> 'invalid' ORDER BY id LIMIT ?
+"""
+_LOCK = "UPDATE acme_orders SET changes = changes + 1 WHERE id = ?"
+_CHANGED = tuple(each for each in COLUMNS if each not in ("id", "account", "created", "names"))
+_CHANGE = f"UPDATE acme_orders SET {', '.join(f'{each} = ?' for each in _CHANGED)} WHERE id = ?"  # noqa: S608
+_EXCESS = """
+    DELETE FROM acme_orders WHERE id IN (
+        SELECT id FROM acme_orders WHERE account = ? AND status IN ('pending', 'ready')
+        ORDER BY created DESC, id LIMIT ? OFFSET ?
+    )
+"""
+_FORGET = """
+    DELETE FROM acme_orders WHERE id IN (SELECT id FROM acme_orders WHERE expires <= ? LIMIT ?)
+"""
+_REPLACING = """
+    SELECT id FROM acme_orders WHERE replaces = ? AND account = ? AND status <> 'invalid' AND expires > ?
+"""
+
+OrderChange = Callable[[ClientOrder], ClientOrder]
+"""Returns what an order becomes, or the order itself where it may not change so. It MUST be pure: it is
+called in a transaction, perhaps more than once."""
+Beside = Callable[[Transaction, ClientOrder], None]
+"""Makes further changes in the same transaction, given what an order has become."""
+
+
+class ClientOrders:
+    """Keeps these orders; for any thread.
+
+    The futures are done when a change is durable, and hold a `StateUnavailable` where it cannot be made.
+
+    Args:
+        database: where they are kept.
+        most_unfinished: how many of one account may wait to be finalized.
+    """
+
+    def __init__(self, database: Database, *, most_unfinished: int = MOST_UNFINISHED) -> None:
+        self._database = database
+        self._most_unfinished = most_unfinished
+        self._lock = threading.Lock()  # guards what follows
+        self._known: OrderedDict[str, ClientOrder] = OrderedDict()
+
+    def put(self, order: ClientOrder) -> Future[ClientOrder]:
+        """Keep a new order.
+
+        Args:
+            order: the order.
+        """
+
+        def change(transaction: Transaction) -> ClientOrder:
+            transaction.execute(_PUT, order.row)
+            transaction.execute(_EXCESS, (order.account, _AT_ONCE, self._most_unfinished))
+            return order
+
+        return self._write(change)
+
+    def known(self, name: str) -> ClientOrder | None:
+        """Return an order if it is in memory and right, without I/O."""
+        with self._lock:
+            return self._known.get(name)
+
+    def find(self, name: str) -> ClientOrder | None:
+        """Return an order by its id, None where there is none; it may wait for a disk or a network.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        known = self.known(name)
+        if known is not None:
+            return known
+        return self._database.read(lambda transaction: _find(transaction, name))
+
+    def change(
+        self, name: str, change: OrderChange, beside: Beside = lambda _transaction, _order: None
+    ) -> Future[ClientOrder | None]:
+        """Change an order, whatever others do to it at the same time.
+
+        Args:
+            name: its id.
+            change: what becomes of it.
+            beside: what else is written with it.
+
+        Returns:
+            a future with what it is afterwards, None where there is no such order.
+        """
+
+        def apply(transaction: Transaction) -> ClientOrder | None:
+            # Written first, so that nobody else changes the row until this transaction ends.
+            transaction.execute(_LOCK, (name,))
+            order = _find(transaction, name)
+            if order is None:
+                return None
+            changed = change(order)
+            if changed is not order:
+                values = dict(zip(COLUMNS, changed.row, strict=True))
+                transaction.execute(_CHANGE, (*(values[each] for each in _CHANGED), name))
+            beside(transaction, changed)
+            return changed
+
+        return self._write(apply)
+
+    def of_account(self, account: str, now: int, after: str = "", most: int = 100) -> list[ClientOrder]:
+        """Return orders of an account that have not expired, by their ids.
+
+        Args:
+            account: the id of the account.
+            now: the time, in seconds since 1970.
+            after: the id of the last one of the page before.
+            most: how many are returned.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        rows: list[Sequence[Any]] = self._database.read(
+            lambda transaction: transaction.execute(_OF_ACCOUNT, (account, now, after, most)).fetchall()
+        )
+        return [ClientOrder.from_row(each) for each in rows]
+
+    def ids_of(self, account: str, now: int, after: str | None, most: int) -> list[str]:
+        """Return the ids of an account's orders that are neither invalid nor expired, in their order.
+
+        Args:
+            account: the id of the account.
+            now: the time, in seconds since 1970.
+            after: the id of the last one of the page before, None for the first page.
+            most: how many are returned.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        rows: list[Sequence[Any]] = self._database.read(
+            lambda transaction: transaction.execute(_IDS, (account, now, after or "", most)).fetchall()
+        )
+        return [each[0] for each in rows]
+
+    def replacing(self, certificate: str, account: str, now: int) -> list[str]:
+        """Return the ids of an account's orders that replace a certificate, and are not invalid.
+
+        Args:
+            certificate: what the certificate is called (RFC 9773 section 4.1).
+            account: the id of the account.
+            now: the time, in seconds since 1970.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        rows: list[Sequence[Any]] = self._database.read(
+            lambda transaction: transaction.execute(_REPLACING, (certificate, account, now)).fetchall()
+        )
+        return [each[0] for each in rows]
+
+    def forget(self, now: int) -> None:
+        """Forget orders that have expired; called from time to time.
+
+        Args:
+            now: the time, in seconds since 1970.
+        """
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_FORGET, (now, _AT_ONCE))
+
+        self._database.write(change, soon=False)
+        with self._lock:
+            for name in [name for name, order in self._known.items() if order.is_expired(now)]:
+                del self._known[name]
+
+    def _write(self, change: Change[Any]) -> Future[Any]:
+        written = self._database.write(change)
+        if not self._database.is_shared:
+            # Called in the order of the changes, so that what is newest stays.
+            written.add_done_callback(self._remember)
+        return written
+
+    def _remember(self, written: Future[ClientOrder | None]) -> None:
+        if written.exception() is not None or (order := written.result()) is None:
+            return
+        with self._lock:
+            self._known[order.id] = order
+            self._known.move_to_end(order.id)
+            while len(self._known) > MOST_REMEMBERED:
+                self._known.popitem(last=False)
+
+
+def _find(transaction: Transaction, name: str) -> ClientOrder | None:
+    row = transaction.execute(_FIND, (name,)).fetchone()
+    return None if row is None else ClientOrder.from_row(row)
