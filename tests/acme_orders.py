@@ -55,6 +55,8 @@ class ChainAuthority(Authority):
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         self.orders.append(request)
         self.began()

@@ -19,6 +19,7 @@ from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
 from acmems.issuers.acme.orders.placing import OrderTerms
+from acmems.issuing.contract import Preparing
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
@@ -40,6 +41,7 @@ class Authority:
     key_digest: str | None = "the account's"
     account_url: str | None = "https://ca.example.org/account/1"
     silence = 0.0
+    preparing: Preparing | None = None
 
     def __init__(self, loop: StepLoop) -> None:
         self.loop = loop
@@ -60,6 +62,8 @@ class Authority:
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         self.orders.append(request)
         self.began()

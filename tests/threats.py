@@ -91,6 +91,16 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "hostile queries to the name server": "silence, FORMERR, REFUSED, or TCP; bounded memory",
         "hostile TLS clients": "an alert, or closed within five seconds; others find a place",
     },
+    "proving inside": {
+        "names that lead to metadata, loopback or this server": "unauthorized; nothing is sent there",
+        "a name that leads elsewhere each time": "connected to as it was judged",
+        "redirects": "ten at most, to names, at ports 80 and 443; never in a circle",
+        "answers of 100 MB, or without end": "cut off after a few kB, or at the deadline",
+        "reading what only this server can fetch": "nothing is told of what a redirect or a CNAME leads to",
+        "a DNS in circles, or with huge answers": "dns, or incorrectResponse",
+        "certificates that are nearly right": "incorrectResponse, or tls",
+        "floods by one account": "it waits; others do not wait for it",
+    },
     "fair shares": {
         "thousands of connections": "whatever they do, other addresses are served; the largest loses first",
         "refusals without end": "refused addresses have few turns; lines are few, the rest is told in sums",

@@ -148,6 +148,7 @@ class StateMemory:
             self.buckets.forget(int(self.clock.now().timestamp() * 1000))
             self.learnt.forget(self.clock.now())
             self.deferred.forget(self.clock.now())
+            self.orders.forget_expired()
         try:
             self.chains.keep_up()
         except StateUnavailable as error:

@@ -71,7 +71,8 @@ class Resumption:
         What seems to have expired is left to whoever asks for it again: by then, the clock may be set right.
         """
         self._orders.flush()
-        left = {each.identity: each for each in self._orders.recovered}
+        # What was prepared waits for a CSR: whoever brings one finds it.
+        left = {each.identity: each for each in self._orders.recovered if not each.is_prepared}
         self._running = {identity: each for identity, each in self._running.items() if identity in left}
         self._next = {identity: at for identity, at in self._next.items() if identity in left}
         now = self._clock.monotonic()

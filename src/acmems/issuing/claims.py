@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from acmems.exceptions import DeadlinePassed, LeaseLost, StateUnavailable
 from acmems.issuing.contract import ChainHistory, IssuanceMemory, OrderSharing
-from acmems.issuing.pauses import Pauses
+from acmems.issuing.pauses import Asked, Pauses
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance
 from acmems.state.chains import ChainRecord
+from acmems.state.sharing.shared_orders import OrderTaking
 from acmems.storages import NoStorage
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, outcome, pause
@@ -126,21 +127,67 @@ class OrderClaims:
             finally:
                 self._end(identity)
 
-    def intend(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[None]:
+    def hold(self, identity: str, asked: Asked, work: Callable[[], Steps[None]]) -> Steps[None]:
+        """Do something here that no other server does at the same time.
+
+        Args:
+            identity: what makes it the same.
+            asked: what it is for.
+            work: does it.
+
+        Raises:
+            AcmeException: what `work` raises, or what the same failed by elsewhere, a short time ago.
+        """
+        sharing = None if self.memory is None else self.memory.sharing
+        while True:
+            if sharing is not None:
+                yield from self._take_turn(sharing, identity, asked)
+            try:
+                yield from work()
+            except LeaseLost:
+                logger.warning("another server has taken over what was being prepared: waiting for that")
+            else:
+                return
+            finally:
+                self._end(identity)
+
+    def _take_turn(self, sharing: OrderSharing, identity: str, asked: Asked) -> Steps[None]:
+        """Wait until no other server is at the same.
+
+        Raises:
+            AcmeException: what the same failed by elsewhere, a short time ago.
+            StateUnavailable: it cannot be claimed.
+        """
+        subjects, seconds = self._pauses.subjects(asked), _FIRST_PAUSE
+        while True:
+            claim = yield from outcome(sharing.claim(identity, subjects, lambda _: False))
+            if not claim.is_elsewhere:
+                self._pauses.replace(asked, claim.pauses)
+                if claim.is_mine:
+                    return
+                self._pauses.check(asked)
+            yield pause(seconds)
+            seconds = min(_GROWTH * seconds, _LONGEST_PAUSE)
+
+    def intend(self, identity: str, csr: bytes, block: str | None) -> Steps[None]:
         """Remember what is going to be ordered; nothing is ordered that a crash would lose.
+
+        Args:
+            identity: what makes two requests the same.
+            csr: the certificate request as the client sent it; empty where there is none yet.
+            block: the auth block that grants it.
 
         Raises:
             StateUnavailable: it cannot be remembered.
         """
         if self.memory is not None:
-            csr, now = accepted.request.pem, self._clock.now()
-            written = self.memory.intend(key.digest, csr, accepted.block, now)
+            written = self.memory.intend(identity, csr, block, self._clock.now())
             if written is None:
                 return
             try:
                 yield from outcome(written)
             except StateUnavailable as error:
-                self._end(key.digest)
+                self._end(identity)
                 raise copy.copy(error) from None  # others have the same one: with a traceback of its own
 
     def forget(self, key: IssuanceKey) -> None:
@@ -159,11 +206,12 @@ class OrderClaims:
         accepted, seconds = running.accepted, _FIRST_PAUSE
         subjects = self._pauses.subjects(accepted)
         wanted = _WantedChain(accepted, self._times, self._clock)
+        taking = OrderTaking(running.key.of_names.digest, accepted.request.pem, accepted.block)
         # Where nothing is kept every request gets a new chain, unless one comes while it waits.
         wants_new = accepted.is_wanted_anew or isinstance(accepted.storage, NoStorage)
         while True:
             is_wanted = (lambda _: False) if wants_new else wanted
-            claim = yield from outcome(sharing.claim(running.key.digest, subjects, is_wanted))
+            claim = yield from outcome(sharing.claim(running.key.digest, subjects, is_wanted, taking))
             found = None if claim.chain is None else wanted.chain_of(claim.chain)
             if found is not None:
                 return found
@@ -174,11 +222,12 @@ class OrderClaims:
                 self._pauses.check(accepted)
             if wants_new:
                 wanted, wants_new = replace(wanted, known=claim.newest), False
+            yield pause(seconds)
+            # Before the next look: what another server has prepared is left to who waits for it.
             if all(each.is_gone for each in tuple(running.waiting)):
                 raise DeadlinePassed(
                     "another server orders it, and nobody waits for it here", retry_after=10.0
                 )
-            yield pause(seconds)
             seconds = min(_GROWTH * seconds, _LONGEST_PAUSE)
 
     def _share(

@@ -13,18 +13,23 @@ from acmems.exceptions import PayloadInvalid
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
-from acmems.state.sharing.shared_orders import OrderClaim
+from acmems.state.sharing.shared_orders import OrderClaim, OrderTaking
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 
 class OrderSharing(Protocol):
     """Has several servers order each thing once."""
 
     def claim(
-        self, identity: str, subjects: Sequence[str], is_wanted: Callable[[ChainRecord], bool]
+        self,
+        identity: str,
+        subjects: Sequence[str],
+        is_wanted: Callable[[ChainRecord], bool],
+        taking: OrderTaking | None = None,
     ) -> Future[OrderClaim]:
         """Let no other server order the same until `IssuanceMemory.end`, unless one does already.
 
@@ -32,6 +37,7 @@ class OrderSharing(Protocol):
             identity: what makes two requests the same.
             subjects: what may stop a request, as texts.
             is_wanted: tells whether a chain makes an order needless.
+            taking: takes the order that was prepared for the same names, once no other server prepares it.
         """
 
     def issued(self, identity: str, record: ChainRecord) -> Future[None]:
@@ -57,7 +63,7 @@ class IssuanceMemory(Protocol):
 
         Args:
             identity: what makes two requests the same.
-            csr: the certificate request as the client sent it.
+            csr: the certificate request as the client sent it; empty where an order is prepared without one.
             block: the auth block that grants it.
             now: the time.
 
@@ -120,6 +126,34 @@ class Workload:
     most: int
 
 
+class Preparing(Protocol):
+    """Has names proved before there is a CSR."""
+
+    def prepare(
+        self,
+        identifiers: Sequence[Identifier],
+        validators: Sequence[Validator],
+        deadline: Deadline,
+        identity: str,
+        terms: OrderTerms | None,
+    ) -> Steps[None]:
+        """Place an order for names and have them proved, and leave it to an `Issuer.obtain` for them.
+
+        Args:
+            identifiers: the names.
+            validators: what can prove them, best first.
+            deadline: when to give up.
+            identity: what makes two preparations the same; what was begun for the same is continued.
+            terms: those of an order that has to be placed, None for none.
+
+        Raises:
+            AcmeException: they are not proved; why.
+        """
+
+    def has_prepared(self, identity: str) -> bool:
+        """Tell whether something was prepared that is not taken yet, as far as is known here."""
+
+
 class Issuer(Protocol):
     """What turns a certificate request into a chain."""
 
@@ -139,6 +173,10 @@ class Issuer(Protocol):
     def silence(self) -> float:
         """Seconds for which its CA has answered nothing that was asked; 0 while nothing is."""
 
+    @property
+    def preparing(self) -> Preparing | None:
+        """Has names proved ahead; None where nothing has to be proved."""
+
     def obtain(
         self,
         request: CertificateRequest,
@@ -146,6 +184,8 @@ class Issuer(Protocol):
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         """Return a new chain in PEM, as it was issued.
 
@@ -155,6 +195,7 @@ class Issuer(Protocol):
             deadline: when to give up.
             identity: what makes two requests the same; what was begun for the same is continued.
             terms: those of an order that has to be placed, None for none.
+            prepared: what was prepared for the same names is taken: the identity of that.
 
         Raises:
             AcmeException: why there is none.

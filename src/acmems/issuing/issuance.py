@@ -12,6 +12,7 @@ from typing import Any
 from acmems.challenges import Validator
 from acmems.events import Bus, FailedEvent, IssuedEvent, NotIssuedEvent, RequestedEvent
 from acmems.exceptions import AcmeException, CertificateUnusable, ClocksDiffer
+from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.breaker import CircuitBreaker
 from acmems.issuing.claims import OrderClaims
 from acmems.issuing.contract import (
@@ -26,6 +27,8 @@ from acmems.issuing.cooldown import PauseMemory
 from acmems.issuing.kept import KeptChains
 from acmems.issuing.limits.accounting import LimitAccounting
 from acmems.issuing.pauses import Pauses
+from acmems.issuing.preparing.preparation import PreparationRequest
+from acmems.issuing.preparing.preparations import Preparations
 from acmems.issuing.renewal.times import RenewalOutlook, RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import (
@@ -131,6 +134,15 @@ class Issuance:
             most_at_once, most_waiting, most_behind, lambda each: self.pauses.places(each.accepted)
         )
         self._table = IssuanceTable(queue, clock)
+        self.preparations = Preparations(
+            *(issuer, identity, self.claims, self.pauses, self._storages),
+            terms=self._terms,
+            note_failure=self._note_failure,
+            clock=clock,
+            work_seconds=self.work_seconds,
+            most_at_once=most_at_once,
+            most_waiting=most_waiting,
+        )
         self._shortest = seconds  # that a client has waited for, as each request may say
 
     def issue(self, accepted: AcceptedRequest) -> Future[Delivery]:
@@ -180,8 +192,9 @@ class Issuance:
         return (yield from self._storages.look_up(lambda: self.fresh(accepted)))
 
     def is_running(self, accepted: AcceptedRequest) -> bool:
-        """Tell whether a request would join another one for the same."""
-        return self._table.has(self.key(accepted.request))
+        """Tell whether a request would join another one for the same, or go on with what was prepared."""
+        key = self.key(accepted.request)
+        return self._table.has(key) or self.preparations.has(key.identifiers)
 
     def stale(self, accepted: AcceptedRequest, error: AcmeException) -> Steps[Delivery | None]:
         """Return the stored chain to send in the place of an error, None if there is none that is valid.
@@ -216,7 +229,7 @@ class Issuance:
 
     def uses(self, validator: Validator) -> bool:
         """Tell whether an issuance that runs or waits for its turn may prove names by a validator."""
-        return self._table.uses(validator)
+        return self._table.uses(validator) or self.preparations.uses(validator)
 
     def adapt(self, most_at_once: int, most_waiting: int) -> None:
         """Go by other limits from now on, which the arguments are, as for the constructor.
@@ -225,6 +238,7 @@ class Issuance:
         """
         self.pauses.retry_paused()
         self._table.adapt(most_at_once, most_waiting)
+        self.preparations.adapt(most_at_once, most_waiting)
         self._begin_next()
 
     def key(self, request: CertificateRequest) -> IssuanceKey:
@@ -260,7 +274,7 @@ class Issuance:
             deadline: when to give up.
         """
         tell(self._table.close(), stopping())
-        while len(self._table) and not deadline.passed:
+        while (len(self._table) or len(self.preparations)) and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()
 
@@ -345,7 +359,9 @@ class Issuance:
             self.issuer.loop.submit(self._watch(running))
         try:
             delivery = yield from self._obtain(running)
-            waiting = yield from self._keep(running, delivery)
+            waiting = yield from self._chains.store(
+                running, delivery, lambda is_over: self._table.end_if(running, is_over)
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             yield from self._fail(running, stopping() if isinstance(error, CancelledError) else error)
         else:
@@ -405,21 +421,18 @@ class Issuance:
             )
             if fresh is not None:
                 return Delivery(fresh, "stored")
-        return (yield from self.claims.obtain(running, lambda: self._order(key, accepted)))
+        obtain = self.claims.obtain(running, lambda: self._order(key, accepted))
+        return (yield from self.preparations.joined(running, obtain))
 
     def _order(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         self.pauses.check(accepted)
         yield from self._storages.check(accepted.storage)
-        yield from self.claims.intend(key, accepted)
+        yield from self.claims.intend(key.digest, accepted.request.pem, accepted.block)
         began = self.clock.monotonic()
         try:
             chain = yield from self._issue(key, accepted)
         except Exception as error:
-            self.pauses.note(accepted, error)
-            self.breaker.note(error)
-            if self._limits is not None:
-                self._limits.note(error, accepted.request, accepted.block)
-            self.bus.emit(NotIssuedEvent(error=error, **self._ordered(accepted, began)))
+            self._note_failure(accepted, error, began)
             raise
         self.pauses.clear(accepted)
         self.breaker.note(None)
@@ -427,13 +440,31 @@ class Issuance:
         self.bus.emit(IssuedEvent(not_after=chain.not_after, **self._ordered(accepted, began)))
         return chain
 
-    def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
-        deadline = self.clock.deadline(self.work_seconds)
-        request, terms = accepted.request, None
+    def _note_failure(
+        self, asked: AcceptedRequest | PreparationRequest, error: Exception, began: float
+    ) -> None:
+        self.pauses.note(asked, error)
+        self.breaker.note(error)
         if self._limits is not None:
-            client = None if accepted.client == "-" else accepted.client
-            terms = self._limits.placement(key.digest, request, accepted.block, client)
-        pem = yield from self.issuer.obtain(request, accepted.validators, deadline, key.digest, terms)
+            self._limits.note(error, asked.request, asked.block)
+        self.bus.emit(NotIssuedEvent(error=error, **self._ordered(asked, began)))
+
+    def _terms(self, key: IssuanceKey, asked: AcceptedRequest | PreparationRequest) -> OrderTerms | None:
+        if self._limits is None:
+            return None
+        client = None if asked.client == "-" else asked.client
+        return self._limits.placement(key.digest, asked.request, asked.block, client)
+
+    def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
+        deadline, request = self.clock.deadline(self.work_seconds), accepted.request
+        pem = yield from self.issuer.obtain(
+            request,
+            accepted.validators,
+            deadline,
+            key.digest,
+            self._terms(key, accepted),
+            prepared=key.of_names.digest,
+        )
         try:
             return read_issued(pem, request, subject=accepted.subject or self.subject, grants=accepted.grants)
         except CertificateUnusable:
@@ -451,48 +482,13 @@ class Issuance:
             logger.warning("%s; the certificate is delivered all the same", error)
             self.pauses.note(accepted, error)
 
-    def _keep(self, running: RunningIssuance, delivery: Delivery) -> Steps[list[WaitingClient]]:
-        """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
-
-        Where storing fails, or nobody is left to take the chain, it is kept in memory.
-        """
-        done: set[Storage] = set()
-        is_safe = False  # whether a restart would find it
-        missing: list[AcceptedRequest] = []
-        unsaved: list[AcceptedRequest] = []
-
-        def is_kept() -> bool:
-            asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
-            places = {accepted.storage: accepted for accepted in reversed(asked)}
-            missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
-            if delivery.source != "stored" and missing:
-                return False
-            if done:  # an older chain must not replace the new one
-                self._chains.forget(running.key)
-            is_taken = any(not each.is_gone for each in running.waiting)
-            if unsaved or (done and not is_taken):
-                self._chains.keep(running.key, delivery.chain, unsaved)
-            if done and (is_taken or is_safe):
-                self.claims.forget(running.key)
-            return True
-
-        while (waiting := self._table.end_if(running, is_kept)) is None:
-            for accepted in tuple(missing):
-                done.add(accepted.storage)
-                error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
-                if error is not None:
-                    self._report_unsaved(accepted, error)
-                    unsaved.append(accepted)
-                is_safe = is_safe or (error is None and accepted.storage.is_durable)
-        return waiting
-
     def _report_unsaved(self, accepted: AcceptedRequest, error: Exception) -> None:
         reason = f"{error}; the chain is kept in memory, storing is tried again"
         known = accepted.known(self.issuer.account_url)
         self.bus.emit(FailedEvent(stage="store", status=200, reason=reason, **known))
 
-    def _ordered(self, accepted: AcceptedRequest, began: float) -> dict[str, Any]:
+    def _ordered(self, asked: AcceptedRequest | PreparationRequest, began: float) -> dict[str, Any]:
         """Return what is known of an order that has ended, as fields of an event."""
         seconds = self.clock.monotonic() - began
-        known = accepted.known(self.issuer.account_url)
+        known = asked.known(self.issuer.account_url)
         return {"directory": self.identity.directory, "seconds": seconds, **known}

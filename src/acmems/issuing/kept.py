@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from acmems.exceptions import StorageUnavailable
 from acmems.issuing.renewal.times import RenewalTimes
-from acmems.issuing.requests import AcceptedRequest, IssuanceKey
+from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
+from acmems.issuing.running import RunningIssuance, WaitingClient
 from acmems.issuing.storing import StorageAccess
-from acmems.storages import IssuerIdentity
+from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock
+from acmems.system.steps import Steps
 from acmems.x509.chain import Chain
+
+EndIf = Callable[[Callable[[], bool]], list[WaitingClient] | None]
 
 
 @dataclass(slots=True)
@@ -110,6 +114,48 @@ class KeptChains:
         """Keep no chain for the same any more: there is a newer one."""
         with self._lock:
             self._kept.pop(key, None)
+
+    def store(
+        self, running: RunningIssuance, delivery: Delivery, end_if: EndIf
+    ) -> Steps[list[WaitingClient]]:
+        """Store a new chain wherever those who asked keep theirs; return who waits once nobody can join.
+
+        Where storing fails, or nobody is left to take the chain, it is kept in memory.
+
+        Args:
+            running: the issuance that has brought the chain.
+            delivery: the chain.
+            end_if: ends that issuance if a function, which nobody can join meanwhile, says so.
+        """
+        done: set[Storage] = set()
+        is_safe = False  # whether a restart would find it
+        missing: list[AcceptedRequest] = []
+        unsaved: list[AcceptedRequest] = []
+
+        def is_kept() -> bool:
+            asked = [*running.gave_up.values(), *(each.accepted for each in running.waiting)]
+            places = {accepted.storage: accepted for accepted in reversed(asked)}
+            missing[:] = [accepted for storage, accepted in places.items() if storage not in done]
+            if delivery.source != "stored" and missing:
+                return False
+            if done:  # an older chain must not replace the new one
+                self.forget(running.key)
+            is_taken = any(not each.is_gone for each in running.waiting)
+            if unsaved or (done and not is_taken):
+                self.keep(running.key, delivery.chain, unsaved)
+            if done and (is_taken or is_safe):
+                self._on_release(running.key)
+            return True
+
+        while (waiting := end_if(is_kept)) is None:
+            for accepted in tuple(missing):
+                done.add(accepted.storage)
+                error = yield from self._storages.store(accepted.storage, accepted.request, delivery.chain)
+                if error is not None:
+                    self._report(accepted, error)
+                    unsaved.append(accepted)
+                is_safe = is_safe or (error is None and accepted.storage.is_durable)
+        return waiting
 
     def save(self) -> None:
         """Try again to store the chains that could not be stored."""

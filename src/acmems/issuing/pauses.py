@@ -49,7 +49,6 @@ from acmems.issuing.subjects import (
 from acmems.state.limits.pauses import PauseRecord
 from acmems.storages import Storage
 from acmems.system.clock import Clock
-from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
 # These cost the CA nothing that it counts: the order stays open and goes on, or none was placed.
@@ -69,11 +68,27 @@ _EVERYBODYS = (AccountError, CAUnavailable)
 _BUG = "an earlier request of this auth block for these names met a bug of this server"
 
 
+class RequestContent(Protocol):
+    """What of a request decides which failures stop it."""
+
+    @property
+    def identifiers(self) -> Sequence[Identifier]:
+        """Every name asked for."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The texts of these."""
+
+    @property
+    def content_digest(self) -> str:
+        """What requests that are made alike have in common."""
+
+
 class Asked(Protocol):
     """What decides which failures stop a request."""
 
     @property
-    def request(self) -> CertificateRequest:
+    def request(self) -> RequestContent:
         """What is asked for."""
 
     @property

@@ -62,7 +62,7 @@ class AcceptedRequest:
     @property
     def owner(self) -> tuple[str | None, str]:
         """Whose share of this server it takes: auth block and client, all of an IPv6 network as one."""
-        return self.block, _network(self.client)
+        return owner_of(self.block, self.client)
 
     def refusal(self, chain: Chain) -> CertificateUnusable | None:
         """Return why a chain may not be delivered to whoever made this request, None if it may."""
@@ -110,9 +110,19 @@ class IssuanceKey:
     must_staple: bool
 
     @property
+    def of_names(self) -> IssuanceKey:
+        """What makes two preparations the same, whose keys are not known yet."""
+        return IssuanceKey(self.issuer, self.identifiers, "", must_staple=False)
+
+    @property
     def digest(self) -> str:
         """The same as a text of fixed length, for what must be found again after a restart."""
         return identity_digest(self.issuer, self.public_key, self.must_staple, self.identifiers)
+
+
+def owner_of(block: str | None, client: str) -> tuple[str | None, str]:
+    """Return whose share a client of an auth block takes: all of an IPv6 network are as one."""
+    return block, _network(client)
 
 
 @lru_cache(maxsize=4096)

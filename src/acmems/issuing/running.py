@@ -86,6 +86,11 @@ class RunningIssuance:
         """Seconds until the time of the first of its clients is over; infinite if there is none."""
         return min((each.deadline.remaining for each in self.waiting), default=float("inf"))
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a client that has not hung up waits for it."""
+        return any(not each.is_gone for each in tuple(self.waiting))
+
     def again(self, others: list[WaitingClient]) -> RunningIssuance:
         """Return one like this for some of its clients, tried with the request of the first of them."""
         return RunningIssuance(

@@ -160,7 +160,8 @@ def _damaged_orders(database: Database) -> Iterator[DamagedRow]:
     )
     for identity, request, url, expires in found:
         try:
-            csr.parse(bytes(request), csr.LENIENT)
+            if request:  # what was prepared waits for a CSR
+                csr.parse(bytes(request), csr.LENIENT)
         except PayloadInvalid as error:
             yield DamagedRow("orders", identity, (), f"its certificate request cannot be read: {error}")
             continue

@@ -18,6 +18,10 @@ _OPENED = """
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
         account = excluded.account, url = excluded.url, expires = excluded.expires
 """
+_FORGET = "DELETE FROM orders WHERE identity = ?"
+# This machine's clock may be wrong by some hours.
+FORGET_UNTAKEN = "DELETE FROM orders WHERE length(csr) = 0 AND expires <= acmems_now() - 86400"
+"""Forgets what was prepared and has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class OrderRecord:
 
     Args:
         identity: what makes two requests the same, as a digest.
-        csr: the certificate request as the client sent it.
+        csr: the certificate request as the client sent it; empty for an order that was prepared and waits for
+            one.
         block: the auth block that granted it, None if there was none.
         account: the account's URL.
         url: the order's URL.
@@ -41,6 +46,11 @@ class OrderRecord:
     url: str
     expires: datetime.datetime
     begun: datetime.datetime
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the CA has no CSR for it: its names are proved, or being proved, for whoever brings one."""
+        return not self.csr
 
 
 class OrderRecords:
@@ -118,6 +128,34 @@ class OrderRecords:
         csr, block, begun = self._intents[identity]
         return self._write(_OPENED, (identity, csr, block, begun, account, url, int(expires.timestamp())))
 
+    def take(
+        self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
+    ) -> Future[None]:
+        """Note that an order that was prepared is a request's from now on, between `intend` and `end`.
+
+        Args:
+            prepared: what it was prepared for, as a digest.
+            identity: as for `intend`.
+            account: the account's URL.
+            url: the order's URL.
+            expires: when to forget it.
+        """
+        self._recovered.pop(prepared, None)
+        csr, block, begun = self._intents[identity]
+        row = (identity, csr, block, begun, account, url, int(expires.timestamp()))
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_FORGET, (prepared,))
+            transaction.execute(_OPENED, row)
+
+        written = self._database.write(change)
+        written.add_done_callback(self._note_outcome)
+        return written
+
+    def forget_expired(self) -> None:
+        """Forget orders that were prepared, and that nobody has taken before they expired."""
+        self._write(FORGET_UNTAKEN, (), soon=False)
+
     def discard(self, record: OrderRecord) -> None:
         """Forget an order that was recovered and need not be finished."""
         self.forget(record.identity)
@@ -131,7 +169,7 @@ class OrderRecords:
             identity: as for `intend`.
         """
         self._recovered.pop(identity, None)
-        self._write("DELETE FROM orders WHERE identity = ?", (identity,), soon=False)
+        self._write(_FORGET, (identity,), soon=False)
 
     def flush(self) -> None:
         """Write what has waited for another change, and see whether the state can be written."""
@@ -156,6 +194,7 @@ class OrderRecords:
 
         def change(transaction: Transaction) -> tuple[OrderRecord, ...]:
             transaction.execute("DELETE FROM orders WHERE url IS NULL")
+            transaction.execute(FORGET_UNTAKEN)
             return select_orders(transaction, "ORDER BY begun")
 
         return self._database.write(change).result()

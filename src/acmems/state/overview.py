@@ -117,7 +117,10 @@ _SUMMARY = """
 """
 _ORDER = "SELECT identity, csr, block, begun, url, expires FROM orders WHERE"
 _IS_WITHOUT_CHAIN = """
-    NOT EXISTS (SELECT 1 FROM chains WHERE chains.identity = orders.identity AND chains.superseded IS NULL)
+    length(csr) > 0 -- what was prepared waits for a CSR
+    AND NOT EXISTS (
+        SELECT 1 FROM chains WHERE chains.identity = orders.identity AND chains.superseded IS NULL
+    )
 """
 
 

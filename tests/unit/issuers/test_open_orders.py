@@ -21,13 +21,14 @@ from tests.fake_ca import (
     order,
     problem,
 )
-from tests.ordering import PLACED, Desk
+from tests.ordering import CSR, PLACED, Desk
 
 from acmems.exceptions import (
     CAProblem,
     CAUnavailable,
     ChallengeFailed,
     DeadlinePassed,
+    FateUnknown,
     LeaseLost,
     StateUnavailable,
 )
@@ -42,6 +43,7 @@ class Recovered:
     account: str = ACCOUNT
     url: str = ORDER
     expires: datetime.datetime = EPOCH + datetime.timedelta(days=1)
+    is_prepared: bool = False
 
 
 @dataclass
@@ -82,9 +84,16 @@ class Memory:
     opened_urls: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     sharing: Others | None = None
+    taken: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(
+        self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
+    ) -> Future[None]:
+        self.taken.append((prepared, identity))
+        return self.opened(identity, account, url, expires)
 
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
-        assert (identity, account) == ("key", ACCOUNT)
+        assert account == ACCOUNT
         assert expires > EPOCH
         self.opened_urls.append(url)
         future: Future[None] = Future()
@@ -271,6 +280,77 @@ class TestShared:
             at.obtain()
         assert (at.count(CHALLENGE), at.count(FINALIZE)) == (presented, 0)
         assert memory.forgotten == []
+
+
+class TestPrepared:
+    """What was prepared is taken by a request for its names, and noted as its own before the CSR is sent."""
+
+    @staticmethod
+    def take(at: Desk) -> bytes:
+        steps = at.ordering.obtain(CSR, [at.validator], at.time.within(60), "key", prepared="names")
+        return at.loop.run(steps)
+
+    @staticmethod
+    def prepare(at: Desk) -> None:
+        steps = at.ordering.prepare(CSR.identifiers, [at.validator], at.time.within(60), "names")
+        at.loop.run(steps)
+
+    def test_by_this_process(self) -> None:
+        """The CA is asked for no other order, and for its state only once."""
+        memory = Memory()
+        at = desk(memory)
+        self.prepare(at)
+        at.say(ORDER, order("ready"))
+        assert self.take(at) == CHAIN
+        assert (memory.opened_urls, memory.taken) == ([ORDER, ORDER], [("names", "key")])
+        assert [at.count(url) for url in (NEW_ORDER, ORDER, FINALIZE)] == [1, 1, 1]
+
+    def test_by_the_last_process(self) -> None:
+        """No CSR can have been sent, so that none is waited for."""
+        at = desk(Memory((Recovered("names", is_prepared=True),)))
+        at.say(ORDER, order("ready"))
+        assert self.take(at) == CHAIN
+        assert [at.count(url) for url in (NEW_ORDER, ORDER, FINALIZE)] == [0, 1, 1]
+
+    def test_by_another_server(self) -> None:
+        """The claim has taken it already."""
+        memory = Memory(sharing=Others(Recovered(is_prepared=True)))
+        at = desk(memory)
+        at.say(ORDER, order("ready"))
+        assert self.take(at) == CHAIN
+        assert [at.count(url) for url in (NEW_ORDER, ORDER, FINALIZE)] == [0, 1, 1]
+        assert memory.taken == []
+
+    def test_that_could_not_be_noted_as_taken(self) -> None:
+        """No CSR is sent for what a crash would lose."""
+        memory = Memory()
+        at = desk(memory)
+        self.prepare(at)
+        at.say(ORDER, order("ready"))
+        memory.errors = [StateUnavailable("full"), StateUnavailable("full")]
+        with pytest.raises(StateUnavailable):
+            self.take(at)
+        assert at.count(FINALIZE) == 0
+        assert self.take(at) == CHAIN
+        assert at.count(NEW_ORDER) == 1
+
+    def test_whose_finalize_was_lost(self) -> None:
+        """From then on it belongs to that request, as any order."""
+        at = desk(Memory())
+        self.prepare(at)
+        at.say(ORDER, order("ready"), order("processing"))
+        at.say(FINALIZE, FateUnknown("lost"))
+        with pytest.raises(DeadlinePassed):
+            self.take(at)
+        at.say(ORDER, order("valid"))
+        assert self.take(at) == CHAIN
+        assert [at.count(url) for url in (NEW_ORDER, FINALIZE)] == [1, 1]
+
+    def test_that_cannot_be_noted_at_all(self) -> None:
+        """Then it is not prepared: a crash would lose it."""
+        at = desk(Memory(errors=[StateUnavailable("full"), StateUnavailable("full")]))
+        with pytest.raises(StateUnavailable):
+            self.prepare(at)
 
 
 class TestAccount:

@@ -198,7 +198,7 @@ class TestTurns:
 class AtTheCA:
     """Orders one name at a CA that is a table."""
 
-    key_digest = account_url = None
+    key_digest = account_url = preparing = None
     silence = 0.0
 
     def __init__(self, loop: StepLoop, session: FakeSession) -> None:
@@ -213,6 +213,8 @@ class AtTheCA:
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         return self.ordering.obtain(request, validators, deadline, identity, terms)
 

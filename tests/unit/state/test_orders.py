@@ -18,6 +18,8 @@ from acmems.state.orders import CHECKED_SECONDS, OrderRecord, OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(days=1)
+SOON = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+LONG_AGO = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
 URL = "https://ca.example/order/1"
 FOUND = OrderRecord("one", b"csr", "block", "account", URL, LATER, NOW)
 
@@ -132,3 +134,39 @@ def test_how_many_issuances_go_on(database: Database, records: OrderRecords) -> 
         records.end(identity)
         told.append(database._commits.writers)
     assert told == [1, 2, 2, 1, 0, 0]
+
+
+class TestPrepared:
+    """An order that waits for its CSR."""
+
+    @staticmethod
+    def prepare(records: OrderRecords, expires: datetime.datetime) -> None:
+        records.intend("names", b"", "block", NOW)
+        records.opened("names", "account", URL, expires).result()
+
+    def test_after_a_restart(self, database: Database, records: OrderRecords) -> None:
+        """It is found as what it is, and nothing tries to finish it without a CSR."""
+        self.prepare(records, SOON)
+        (found,) = OrderRecords(database).recovered
+        assert found.is_prepared
+        place(records)
+        assert [each.is_prepared for each in OrderRecords(database).recovered] == [True, False]
+
+    def test_taken(self, database: Database, records: OrderRecords) -> None:
+        """From then on it is the order of one request, and of nobody else."""
+        self.prepare(records, SOON)
+        records = OrderRecords(database)
+        records.intend("one", b"csr", "block", NOW)
+        records.take("names", "one", "account", URL, LATER).result()
+        assert records.recovered == ()
+        assert OrderRecords(database).recovered == (FOUND,)
+
+    def test_never_taken(self, database: Database, records: OrderRecords) -> None:
+        """It is forgotten once it has expired, while the server runs or when it starts; others are not."""
+        self.prepare(records, LONG_AGO)
+        place(records, expires=LONG_AGO)
+        records.forget_expired()
+        records.flush()
+        assert [each.identity for each in OrderRecords(database).recovered] == ["one"]
+        self.prepare(records, LONG_AGO)
+        assert [each.identity for each in OrderRecords(database).recovered] == ["one"]

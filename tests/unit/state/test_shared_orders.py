@@ -15,7 +15,7 @@ from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.pauses import PauseRecord
-from acmems.state.sharing.shared_orders import OrderClaim, SharedOrders
+from acmems.state.sharing.shared_orders import OrderClaim, OrderTaking, SharedOrders
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 LATER = NOW + datetime.timedelta(days=1)
@@ -115,10 +115,10 @@ class TestClaims:
             place(first)
             is_elsewhere = second.leases.is_elsewhere
 
-            def look(transaction: Transaction, name: str) -> bool:
+            def look(transaction: Transaction, name: str, other: str | None = None) -> bool:
                 if count(first.database, "chains") == 0:
                     first.orders.issued("one", CHAIN).result(20)
-                return is_elsewhere(transaction, name)
+                return is_elsewhere(transaction, name, other)
 
             monkeypatch.setattr(second.leases, "is_elsewhere", look)
             found = claim(second)
@@ -301,3 +301,75 @@ def test_a_claim_behind_what_could_not_be_written(files: list[Sharer]) -> None:
         claim(first)
     first.database._connection.execute("PRAGMA query_only = OFF")
     assert claim(first).newest == "f1"
+
+
+class TestPrepared:
+    """An order that waits for its CSR is taken by one request, on whichever node that comes."""
+
+    @staticmethod
+    def prepare(sharer: Sharer) -> None:
+        assert sharer.orders.claim("names", (), lambda _: False).result(20).is_mine
+        sharer.orders.intend("names", b"", "block", NOW)
+        sharer.orders.opened("names", "account", URL, LATER).result(20)
+
+    @staticmethod
+    def take(sharer: Sharer, identity: str) -> OrderClaim:
+        taking = OrderTaking("names", f"csr {identity}".encode(), "block")
+        return sharer.orders.claim(identity, (), lambda _: False, taking).result(20)
+
+    def test_while_it_is_prepared(self, nodes: list[Sharer]) -> None:
+        """A request elsewhere waits, as for an order of its own."""
+        self.prepare(nodes[0])
+        claimed = self.take(nodes[1], "one")
+        assert (claimed.is_elsewhere, claimed.is_mine) == (True, False)
+        assert not nodes[1].orders.claim("names", (), lambda _: False).result(20).is_mine
+
+    def test_of_two(self, nodes: list[Sharer]) -> None:
+        """The first has it, with its own CSR, also for whoever takes over from that node."""
+        self.prepare(nodes[0])
+        nodes[0].orders.end("names")
+        settle(nodes[0])
+        assert all(
+            self.take(node, name).is_mine for node, name in zip(nodes[1:], ["one", "two"], strict=True)
+        )
+        found = nodes[1].orders.found("one")
+        assert found is not None
+        assert (found.url, found.is_prepared) == (URL, True)
+        assert nodes[2].orders.found("two") is None
+        nodes[1].die()
+        nodes[0].orders.flush()
+        (left,) = nodes[0].orders.recovered
+        assert (left.identity, left.csr, left.is_prepared) == ("one", b"csr one", False)
+
+    def test_of_a_dead_node(self, nodes: list[Sharer]) -> None:
+        """What was not ready goes on with whoever asks for the names next."""
+        self.prepare(nodes[0])
+        nodes[0].die()
+        assert self.take(nodes[1], "one").is_mine
+        found = nodes[1].orders.found("one")
+        assert found is not None
+        assert found.url == URL
+
+    def test_where_there_is_an_order_already(self, nodes: list[Sharer]) -> None:
+        """The order of the same request counts more, and what was prepared is left to others."""
+        self.prepare(nodes[0])
+        nodes[0].orders.end("names")
+        place(nodes[0])
+        nodes[0].orders.end("one")
+        settle(nodes[0])
+        assert self.take(nodes[1], "one").is_mine
+        found = nodes[1].orders.found("one")
+        assert found is not None
+        assert found.csr == b"csr"
+        assert self.take(nodes[2], "two").is_mine
+        assert nodes[2].orders.found("two") is not None
+
+    def test_never_taken(self, nodes: list[Sharer]) -> None:
+        """It is forgotten a day after it has expired."""
+        nodes[0].orders.claim("names", (), lambda _: False).result(20)
+        nodes[0].orders.intend("names", b"", "block", NOW)
+        nodes[0].orders.opened("names", "account", URL, NOW - datetime.timedelta(days=2)).result(20)
+        assert count(nodes[0].database, "orders") == 1
+        nodes[0].orders.forget_expired()
+        settle(nodes[0])
+        assert count(nodes[0].database, "orders") == 0

@@ -284,6 +284,19 @@ class AccountDirectory:
         """What is moved away where the key cannot have an account any more (RFC 8555 section 7.3.6)."""
         return f"{self.key_file} and {self.registration_file}"
 
+    def create_key(self, key_type: str) -> None:
+        """Write a new account key, unless there is a registration, whose key is lost then.
+
+        Raises:
+            AccountError: there is, or as `save_key`.
+        """
+        if self.has_registration():
+            raise AccountError(
+                f"{self.registration_file} exists, but its key does not: a lost account key is "
+                f"never replaced silently. Restore account.pem, or remove registration.json to begin anew"
+            )
+        self.save_key(AccountKey.generate(key_type))
+
     def save_key(self, key: AccountKey, *, force: bool = False) -> None:
         """Write a new account key, readable by its owner only.
 

@@ -6,30 +6,33 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, wait
 from datetime import timedelta
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from acmems.challenges import Validator
 from acmems.challenges.presented.journal import ProofJournal
 from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
-from acmems.exceptions import AccountError, AcmeException, CAProblem, CAUnavailable
+from acmems.exceptions import AccountError, AcmeException, CAProblem
 from acmems.issuers.acme.account import Account, AccountDirectory
 from acmems.issuers.acme.clients.client import Client, make_client, session_with
 from acmems.issuers.acme.clients.gate import OrderGate
 from acmems.issuers.acme.clients.opening import SharedOpening
 from acmems.issuers.acme.clients.rotation import KeyRotation
+from acmems.issuers.acme.clients.running import run, stopping
+from acmems.issuers.acme.clients.standing import judged
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.options import AccountOptions
+from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.orders.open_orders import OpenOrders, OrderMemory
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuers.acme.problems import translating
-from acmems.issuers.acme.registration import Registrar, key_refused
+from acmems.issuers.acme.registration import Registrar
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, pause
 from acmems.x509.csr import CertificateRequest
+from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,6 @@ T = TypeVar("T")
 
 # What a CA may say of a request that is signed with a key that the account has not got any more.
 _OF_KEY = frozenset({"malformed", "unauthorized"})
-_SLICE_SECONDS = 0.5
 _KEY_SECONDS, _KEY_LOOK_SECONDS = 10.0, 0.2  # for another process to end its change of the key
 
 
@@ -140,12 +142,7 @@ class AcmeIssuer:
         Raises:
             AccountError: the account directory does not exist, or there is a key or registration already.
         """
-        if self.directory.has_registration():
-            raise AccountError(
-                f"{self.directory.registration_file} exists, but its key does not: a lost account key is "
-                f"never replaced silently. Restore account.pem, or remove registration.json to begin anew"
-            )
-        self.directory.save_key(AccountKey.generate(self.options.key_type))
+        self.directory.create_key(self.options.key_type)
 
     def load_key(self) -> AccountKey:
         """Load the account's key, and get ready to speak to the CA with it.
@@ -298,6 +295,39 @@ class AcmeIssuer:
                 yield from self._rotation().settle(deadline)
         self.load_key()
 
+    @property
+    def preparing(self) -> Self:
+        """Has names proved before there is a CSR."""
+        return self
+
+    def has_prepared(self, identity: str) -> bool:
+        """Tell whether an order is open that was prepared for some names."""
+        return self._open_orders.get(identity) is not None
+
+    def prepare(
+        self,
+        identifiers: Sequence[Identifier],
+        validators: Sequence[Validator],
+        deadline: Deadline,
+        identity: str,
+        terms: OrderTerms | None = None,
+    ) -> Steps[None]:
+        """Place an order for names and have them proved, and leave it to the next `obtain` for them.
+
+        Args:
+            identifiers: what is to be ordered.
+            validators: as for `obtain`.
+            deadline: as for `obtain`.
+            identity: what makes two preparations the same; an open order for the same is continued.
+            terms: as for `obtain`.
+
+        Raises:
+            AcmeException: as `obtain`.
+        """
+        yield from self._by_account(
+            deadline, lambda orders: orders.prepare(identifiers, validators, deadline, identity, terms)
+        )
+
     def obtain(
         self,
         request: CertificateRequest,
@@ -305,8 +335,10 @@ class AcmeIssuer:
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None = None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
-        """Return a new chain for a request, as the CA sent it (PEM); open the account first if need be.
+        """Return a new chain for a request, as the CA sent it (PEM).
 
         Args:
             request: what is asked for.
@@ -314,18 +346,27 @@ class AcmeIssuer:
             deadline: when to give up; the order stays open then.
             identity: what makes two requests the same; an open order for the same is continued.
             terms: those of an order that has to be placed, None for none.
+            prepared: what `prepare` was given for the same names: an order that it has left is taken.
 
         Raises:
             ClocksDiffer: this server's clock, or that of the CA, is wrong.
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
+
+        def order(orders: Ordering) -> Steps[bytes]:
+            return orders.obtain(request, validators, deadline, identity, terms, prepared=prepared)
+
+        return (yield from self._by_account(deadline, order))
+
+    def _by_account(self, deadline: Deadline, order: Callable[[Ordering], Steps[T]]) -> Steps[T]:
+        """Order something with the key that the account has."""
         while True:
             client = yield from self.admitted(deadline)
             try:
                 with self._gate.under_way():
                     yield from client.clocks.check(deadline.within(self._timeout))
-                    ordering = client.ordering.obtain(request, validators, deadline, identity, terms)
-                    pem = yield from self._judged(client, ordering, deadline)
+                    look = self._refresh(deadline.within(self._timeout), register=False)
+                    ordered = yield from judged(order(client.ordering), client.key, self.directory, look)
             except AcmeException as error:
                 if (yield from self._has_another_key(client, error, deadline)):
                     logger.info("the account has another key by now: the order begins again with that")
@@ -333,7 +374,7 @@ class AcmeIssuer:
                 client.is_refused = client.is_refused or isinstance(error, AccountError)
                 raise
             client.is_refused = False
-            return pem
+            return ordered
 
     def admitted(self, deadline: Deadline) -> Steps[Client]:
         """Return what speaks to the CA, once the account is open and no change of its key goes on.
@@ -366,34 +407,6 @@ class AcmeIssuer:
                     break
             yield pause(_KEY_LOOK_SECONDS)
         return self._client is not client
-
-    def _judged(self, client: Client, ordering: Steps[bytes], deadline: Deadline) -> Steps[bytes]:
-        """Order, and raise what is the account's as an error of the account."""
-        try:
-            return (yield from ordering)
-        except AcmeException as error:
-            yield from self._check_account(client, error, deadline.within(self._timeout))
-            raise
-
-    def _check_account(self, client: Client, error: AcmeException, deadline: Deadline) -> Steps[None]:
-        """Raise what an error of an order is, if it is the account's.
-
-        `unauthorized` is what a name is answered that could not be validated, and a deactivated account
-        (sections 6.7, 7.3.6): where no identifier is named, the account itself tells.
-        """
-        problem = error if isinstance(error, CAProblem) else error.__cause__
-        if not isinstance(problem, CAProblem):
-            return
-        if problem.code == "badSignatureAlgorithm":
-            raise key_refused(problem, client.key, self.directory) from problem
-        if problem.code != "unauthorized" or any(name for name, *_ in problem.subproblems):
-            return
-        try:
-            yield from self._refresh(deadline, register=False)
-        except AccountError as meaning:
-            raise meaning from problem
-        except AcmeException as other:
-            logger.debug("whether the account is valid cannot be told: %s", other)
 
     def opened(self, deadline: Deadline) -> Steps[Client]:
         """Return what speaks to the CA; open the account first if need be, once however many wait for it.
@@ -457,17 +470,7 @@ class AcmeIssuer:
         Raises:
             CAUnavailable: this issuer is closed, or was closed before they ended.
         """
-        try:
-            future = self.loop.submit(steps)
-        except RuntimeError:
-            raise _stopping() from None
-        # In slices: a signal that comes right before a wait without end is heard of only after it.
-        while not wait([future], _SLICE_SECONDS).done:
-            pass
-        try:
-            return future.result()
-        except CancelledError:
-            raise _stopping() from None
+        return run(self.loop, steps)
 
     def _stop(self, client: Client) -> None:
         self.loop.soon(client.ordering.stop)
@@ -476,7 +479,7 @@ class AcmeIssuer:
 
     def _open(self, deadline: Deadline) -> Steps[None]:
         if self._is_stopped:
-            raise _stopping()
+            raise stopping()
         self.load_key()
         yield from self._refresh(deadline, register=True)
 
@@ -493,7 +496,3 @@ class AcmeIssuer:
 
     def _registrar(self, client: Client) -> Registrar:
         return Registrar(self.options, self.directory, client.session, client.key)
-
-
-def _stopping() -> CAUnavailable:
-    return CAUnavailable("this server is stopping; ask again")

@@ -26,6 +26,7 @@ from acmems.exceptions import (
 )
 from acmems.issuers.acme.certificates.alternates import PEM_CHAIN, preferred
 from acmems.issuers.acme.certificates.renewal_info import RENEWAL_INFO
+from acmems.issuers.acme.orders.aim import OrderAim
 from acmems.issuers.acme.orders.open_orders import OpenOrder, OpenOrders
 from acmems.issuers.acme.orders.order import Order, OrderStatus, parse
 from acmems.issuers.acme.orders.placing import OrderTerms, place
@@ -48,29 +49,24 @@ T = TypeVar("T")
 _PASSING = (DeadlinePassed, CAUnavailable, LeaseLost, RateLimited, StateUnavailable, ValidatorUnavailable)
 _ODD_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds until the next look after an answer that tells nothing
 _ODD_RETRY_AFTER = 30.0  # seconds after which to ask again when all of these looks have told nothing
+_WITHOUT_CSR = (OrderStatus.PENDING, OrderStatus.READY)
 _MOST_FINALIZES = 5  # that one request for a certificate sends, where the CA does not take them
 
 
 @dataclass(slots=True)
 class _Course:
-    """What one request for a certificate does with its order.
+    """What one request for a certificate, or for its preparation, does with its order.
 
     Args:
-        request: what is asked for.
-        validators: what can prove the names, best first.
-        deadline: when to give up.
+        aim: what it is for.
         opened: the order.
-        identity: what makes two requests the same.
         excluded: what must not be tried to prove names.
         finalizes: how many were sent.
         looks: how many have found the order unfinished; the waits between them grow.
     """
 
-    request: CertificateRequest
-    validators: Sequence[Validator]
-    deadline: Deadline
+    aim: OrderAim
     opened: OpenOrder
-    identity: str
     excluded: Exclusions
     finalizes: int = 0
     looks: int = 0
@@ -123,6 +119,8 @@ class Ordering:
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None = None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         """Order a certificate, prove its names, finalize, and return the chain as the CA sent it (PEM).
 
@@ -132,6 +130,7 @@ class Ordering:
             deadline: when to give up; the order stays open then.
             identity: what makes two requests the same; an open order for the same is continued.
             terms: those of an order that has to be placed, None for none.
+            prepared: what `prepare` was given for the same names; an order that it has left is taken.
 
         Raises:
             ChallengeFailed, InvalidDomainName, NoChallengeMethodsSupported: a name cannot be had.
@@ -141,38 +140,69 @@ class Ordering:
             StateUnavailable, ValidatorUnavailable, RateLimited, CAError, DeadlinePassed: not now.
             LeaseLost: another server goes on with it.
         """
+        aim = OrderAim(request.identifiers, validators, deadline, identity, terms, prepared)
+        chain = yield from self._reach(aim, lambda order, course: self._pursue(order, course, request))
+        self._open.finish(identity)
+        return chain
+
+    def prepare(
+        self,
+        identifiers: Sequence[Identifier],
+        validators: Sequence[Validator],
+        deadline: Deadline,
+        identity: str,
+        terms: OrderTerms | None = None,
+    ) -> Steps[None]:
+        """Place an order and prove its names, and leave it to `obtain`, which has the CSR.
+
+        Args:
+            identifiers: what is to be ordered.
+            validators: as for `obtain`.
+            deadline: as for `obtain`.
+            identity: what makes two preparations the same; an open order for the same is continued.
+            terms: as for `obtain`.
+
+        Raises:
+            AcmeException: one of the errors of `obtain`.
+        """
+        aim = OrderAim(identifiers, validators, deadline, identity, terms, is_preparation=True)
+        yield from self._reach(aim, self._make_ready)
+
+    def _reach(self, aim: OrderAim, finish: Callable[[Order, _Course], Steps[T]]) -> Steps[T]:
+        """Return what comes of an order: of the one that is open, or of a new one.
+
+        Args:
+            aim: what it is wanted for.
+            finish: takes it as far as it is to go.
+        """
         try:
-            examination = yield from self._begin_to_examine(request, validators, deadline)
-            resumed = yield from self._resume(request, deadline, identity)
+            examination = yield from self._begin_to_examine(aim)
+            resumed = yield from self._resume(aim)
             outlook = yield from self._outlook(examination)
-            order, opened = resumed or (yield from self._new(request, deadline, identity, terms, outlook))
-            course = _Course(request, validators, deadline, opened, identity, outlook.excluded)
+            order, opened = resumed or (yield from self._new(aim, outlook))
             try:
-                chain = yield from self._pursue(order, course)
+                return (yield from finish(order, _Course(aim, opened, outlook.excluded)))
             except ChallengeFailed:
                 if not opened.is_recovered:
                     raise
                 logger.info(
                     "the CA came for a proof that was not shown or is out of date: placing another order"
                 )
-                self._open.forget(identity)
-                order, opened = yield from self._new(request, deadline, identity, terms, outlook)
-                course = _Course(request, validators, deadline, opened, identity, outlook.excluded)
-                chain = yield from self._pursue(order, course)
+                self._open.forget(aim.identity)
+                order, opened = yield from self._new(aim, outlook)
+                return (yield from finish(order, _Course(aim, opened, outlook.excluded)))
         except _PASSING:
             raise
         except CAProblem as problem:
-            is_kept = self._give_up(identity)
-            meaning = translate(problem, request.names)
+            is_kept = self._give_up(aim.identity)
+            meaning = translate(problem, aim.names)
             # What refuses a look at a finalized order says nothing about the names or the CSR.
             if meaning is problem or (is_kept and not isinstance(meaning, AccountError)):
                 raise
             raise meaning from problem
         except AcmeException:
-            self._give_up(identity)
+            self._give_up(aim.identity)
             raise
-        self._open.finish(identity)
-        return chain
 
     def stop(self) -> None:
         """End all waiting for the CA, now and from now on, with `CAUnavailable`; orders stay open."""
@@ -205,42 +235,31 @@ class Ordering:
             raise CAProtocolError("the CA answered a new order without its URL")
         return parse(response, response.location, identifiers)
 
-    def _begin_to_examine(
-        self, request: CertificateRequest, validators: Sequence[Validator], deadline: Deadline
-    ) -> Steps[NameExamination | None]:
+    def _begin_to_examine(self, aim: OrderAim) -> Steps[NameExamination | None]:
         """Begin to look at what the DNS says of the names, which takes a while."""
         if self._prechecks is None:
             return None
-        directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
-        return self._prechecks.begin(request.identifiers, validators, directory.caa_identities)
+        directory = yield from self.session.directory(aim.deadline.within(self.exchange_seconds))
+        return self._prechecks.begin(aim.identifiers, aim.validators, directory.caa_identities)
 
     def _outlook(self, examination: NameExamination | None) -> Steps[Outlook]:
         if self._prechecks is None or examination is None:
             return Outlook()
         return (yield from self._prechecks.outlook(examination, self.session.kid))
 
-    def _new(
-        self,
-        request: CertificateRequest,
-        deadline: Deadline,
-        identity: str,
-        terms: OrderTerms | None,
-        outlook: Outlook,
-    ) -> Steps[tuple[Order, OpenOrder]]:
+    def _new(self, aim: OrderAim, outlook: Outlook) -> Steps[tuple[Order, OpenOrder]]:
         outlook.check()
-        directory = yield from self.session.directory(deadline.within(self.exchange_seconds))
+        directory = yield from self.session.directory(aim.deadline.within(self.exchange_seconds))
         order = yield from place(
-            lambda replaces: self.create(request.identifiers, deadline, replaces),
-            terms,
+            lambda replaces: self.create(aim.identifiers, aim.deadline, replaces),
+            aim.terms,
             self._clock,
             may_replace=RENEWAL_INFO in directory,
         )
-        return order, self._open.add(identity, order, terms)
+        return order, self._open.add(aim.identity, order, aim.terms, is_prepared=aim.is_preparation)
 
-    def _resume(
-        self, request: CertificateRequest, deadline: Deadline, identity: str
-    ) -> Steps[tuple[Order, OpenOrder] | None]:
-        opened = self._open.resume(identity)
+    def _resume(self, aim: OrderAim) -> Steps[tuple[Order, OpenOrder] | None]:
+        opened = self._open.resume(aim.identity, aim.prepared)
         if opened is None:
             return None
         has_expired = self._clock.monotonic() >= opened.until
@@ -251,7 +270,7 @@ class Ordering:
             may_be_finalized = opened.is_finalized or opened.is_unknown
             read = self._read if may_be_finalized else self._fetch
             try:
-                order, _ = yield from read(opened.url, request, deadline)
+                order, _ = yield from read(opened.url, aim.identifiers, aim.deadline)
             except (CAProblem, CAProtocolError) as error:
                 if not has_expired and (may_be_finalized or isinstance(error, CAProtocolError)):
                     raise
@@ -260,10 +279,12 @@ class Ordering:
                 if opened.is_unknown:
                     opened.is_unknown = False
                     opened.is_finalized = order.status is not OrderStatus.PENDING
-                if order.status is not OrderStatus.INVALID:
+                # What was prepared is of use as long as nobody has sent a CSR for it.
+                is_used = opened.is_prepared and order.status not in _WITHOUT_CSR
+                if order.status is not OrderStatus.INVALID and not is_used:
                     return order, opened
                 opened.is_invalid = True
-        self._open.forget(identity)
+        self._open.forget(aim.identity)
         return None
 
     def _give_up(self, identity: str) -> bool:
@@ -275,19 +296,19 @@ class Ordering:
         return False
 
     def _fetch(
-        self, url: str, request: CertificateRequest, deadline: Deadline
+        self, url: str, identifiers: Sequence[Identifier], deadline: Deadline
     ) -> Steps[tuple[Order, float | None]]:
         response = yield from self.session.post(url, None, deadline=deadline.within(self.exchange_seconds))
-        order = parse(response, url, request.identifiers)
+        order = parse(response, url, identifiers)
         if order.status is OrderStatus.VALID and order.certificate is None:
             raise CAProtocolError("the CA calls an order valid and gives no certificate")
         return order, response.retry_after(self._clock.now())
 
     def _read(
-        self, url: str, request: CertificateRequest, deadline: Deadline
+        self, url: str, identifiers: Sequence[Identifier], deadline: Deadline
     ) -> Steps[tuple[Order, float | None]]:
         """Look at an order that may have a certificate, again and again where the answer is odd."""
-        return (yield from self._insist(lambda: self._fetch(url, request, deadline), deadline))
+        return (yield from self._insist(lambda: self._fetch(url, identifiers, deadline), deadline))
 
     def _insist(self, ask: Callable[[], Steps[T]], deadline: Deadline) -> Steps[T]:
         """Ask again, later, where the CA's answer tells nothing of what it has made of the CSR.
@@ -321,41 +342,58 @@ class Ordering:
         if (yield self._stopping.wait(seconds)):
             raise CAUnavailable("this server is stopping; ask again")
 
-    def _pursue(self, order: Order, course: _Course) -> Steps[bytes]:
+    def _pursue(self, order: Order, course: _Course, request: CertificateRequest) -> Steps[bytes]:
         """Take an order to its end, and return its chain."""
         while order.status is not OrderStatus.VALID:
-            order = yield from self._advance(order, course)
+            order = yield from self._advance(order, course, request)
         return (yield from self._download(order, course))
 
-    def _advance(self, order: Order, course: _Course) -> Steps[Order]:
+    def _make_ready(self, order: Order, course: _Course) -> Steps[None]:
+        """Have the names of an order proved, and return once that would be found again after a crash."""
+        if order.status is OrderStatus.INVALID:
+            raise self._refusal(order, course) from order.error
+        if order.status is OrderStatus.PENDING:
+            yield from self._prove(order, course)
+        yield from self._open.remembered(course.aim.identity, course.opened)
+
+    def _refusal(self, order: Order, course: _Course) -> AcmeException:
+        """Return why the CA has made an order invalid that it has no CSR for."""
+        course.opened.is_invalid = True
+        if order.error is None:
+            return CAProtocolError("the CA made an order invalid and gave no reason")
+        return translate(order.error, course.aim.names)
+
+    def _prove(self, order: Order, course: _Course) -> Steps[None]:
+        yield from self.proving.prove(
+            order.authorizations,
+            course.aim.identifiers,
+            course.aim.validators,
+            course.aim.deadline,
+            lambda: self._open.remembered(course.aim.identity, course.opened),
+            excluded=course.excluded,
+        )
+
+    def _advance(self, order: Order, course: _Course, request: CertificateRequest) -> Steps[Order]:
         """Take an order one state further (section 7.1.6)."""
         if order.status is OrderStatus.INVALID:
-            course.opened.is_invalid = True
-            if order.error is None:
-                raise CAProtocolError("the CA made an order invalid and gave no reason")
-            if course.opened.is_finalized:
-                raise translate_refused(order.error, course.request) from order.error
-            raise translate(order.error, course.request.names) from order.error
+            refusal = self._refusal(order, course)
+            if order.error is not None and course.opened.is_finalized:
+                refusal = translate_refused(order.error, request)
+            raise refusal from order.error
         if order.status is OrderStatus.PROCESSING or course.opened.is_finalized:
             return (yield from self._poll(order, course))
         if order.status is OrderStatus.PENDING:
-            yield from self.proving.prove(
-                order.authorizations,
-                course.request.identifiers,
-                course.validators,
-                course.deadline,
-                lambda: self._open.remembered(course.identity, course.opened),
-                excluded=course.excluded,
-            )
+            yield from self._prove(order, course)
             # Every name is validated, so the order is ready: asking first would cost a round trip.
-        return (yield from self._finalize(order, course))
+        return (yield from self._finalize(order, course, request))
 
-    def _finalize(self, order: Order, course: _Course) -> Steps[Order]:
+    def _finalize(self, order: Order, course: _Course, request: CertificateRequest) -> Steps[Order]:
         """Send the CSR (section 7.4); where its fate is unknown, the order is read instead."""
-        request, opened = course.request, course.opened
-        yield from self._open.remembered(course.identity, opened)
+        opened = course.opened
+        yield from self._open.remembered(course.aim.identity, opened)
+        opened.is_prepared = False
         payload = {"csr": urlsafe_b64encode(request.der).rstrip(b"=").decode("ascii")}
-        deadline = course.deadline.within(self.exchange_seconds)
+        deadline = course.aim.deadline.within(self.exchange_seconds)
         course.finalizes += 1
         is_last = course.finalizes >= _MOST_FINALIZES
         pause = (0.0, *_ODD_PAUSES)[course.finalizes - 1]
@@ -401,10 +439,12 @@ class Ordering:
         opened, before, polls = course.opened, self._clock.monotonic(), 0
         while True:
             try:
-                left = course.deadline.remaining
+                left = course.aim.deadline.remaining
                 seconds = self.poll_interval.wait(course.looks, retry_after, left)
-                yield from self._wait(seconds, course.deadline)
-                order, retry_after = yield from self._read(order.url, course.request, course.deadline)
+                yield from self._wait(seconds, course.aim.deadline)
+                order, retry_after = yield from self._read(
+                    order.url, course.aim.identifiers, course.aim.deadline
+                )
             except DeadlinePassed:
                 if polls and order.status is OrderStatus.READY:
                     opened.is_finalized = opened.is_answered = False
@@ -425,10 +465,10 @@ class Ordering:
         course.opened.is_finalized = True  # whatever became of the answers: there is a certificate
 
         def ask() -> Steps[bytes]:
-            deadline = course.deadline.within(self.exchange_seconds)
+            deadline = course.aim.deadline.within(self.exchange_seconds)
             response = yield from self.session.post(url, None, deadline=deadline, accept=PEM_CHAIN)
             if not holds_certificates(response.body):
                 raise CAProtocolError("the CA's answer is no certificate chain")
             return (yield from preferred(self.session, response, self._preferred_chain, deadline))
 
-        return (yield from self._insist(ask, course.deadline))
+        return (yield from self._insist(ask, course.aim.deadline))

@@ -40,6 +40,7 @@ class LocalIssuer:
     """
 
     account_url: None = None
+    preparing: None = None
     silence: float = 0.0
 
     def __init__(self, options: LocalCaOptions, clock: Clock = SYSTEM) -> None:
@@ -98,6 +99,8 @@ class LocalIssuer:
         deadline: Deadline,  # noqa: ARG002 - it takes no time
         identity: str,  # noqa: ARG002 - nothing is left open
         terms: object = None,  # noqa: ARG002 - no limits are counted
+        *,
+        prepared: str | None = None,  # noqa: ARG002 - nothing is prepared
     ) -> Steps[bytes]:
         """Return a new chain in PEM: the leaf and the intermediate.
 
@@ -107,6 +110,7 @@ class LocalIssuer:
             deadline: not needed.
             identity: not needed.
             terms: not needed.
+            prepared: not needed.
 
         Raises:
             InvalidDomainName: it may not issue for a name.

@@ -13,8 +13,10 @@ from acmems.challenges import Validator
 from acmems.exceptions import AcmeException, CAUnavailable
 from acmems.issuers.local.options import LOCAL
 from acmems.issuing.contract import Workload, refuse_key_of_account
+from acmems.issuing.failover.preparing import prepare
 from acmems.issuing.failover.skipping import in_one, may_go_elsewhere
 from acmems.issuing.issuance import Issuance
+from acmems.issuing.preparing.preparation import PreparationRequest
 from acmems.issuing.renewal.times import RenewalOutlook
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.issuing.running import stopping
@@ -93,6 +95,14 @@ class Issuances:
         except RuntimeError:  # the loop is closed
             raise stopping() from None
         return future
+
+    def prepare(self, request: PreparationRequest) -> Future[None]:
+        """Have names proved before there is a CSR, so that `issue` goes on with that order.
+
+        Returns:
+            a future, as `Preparations.begin` does.
+        """
+        return prepare(self._by_name, request)
 
     def fresh(self, accepted: AcceptedRequest) -> Chain | None:
         """Return the first chain that is stored for a request and needs no renewal; it blocks.

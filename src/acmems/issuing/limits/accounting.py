@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Protocol
 
 from acmems.exceptions import ChallengeFailed, InvalidDomainName, LimitReached
 from acmems.issuers.acme.orders.statements import StatedLimit
@@ -18,12 +19,19 @@ from acmems.issuing.renewal.prior import PriorChains, PriorIssue
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, in_thread, outcome
-from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
 
 Failure = InvalidDomainName | ChallengeFailed
+
+
+class OrderedNames(Protocol):
+    """What of a request is counted."""
+
+    @property
+    def identifiers(self) -> Sequence[Identifier]:
+        """The names asked for."""
 
 
 class LimitAccounting:
@@ -61,7 +69,7 @@ class LimitAccounting:
         self._room = room
 
     def placement(
-        self, identity: str, request: CertificateRequest, block: str | None, client: str | None = None
+        self, identity: str, request: OrderedNames, block: str | None, client: str | None = None
     ) -> OrderPlacement:
         """Return the terms of an order for a request.
 
@@ -157,7 +165,7 @@ class LimitAccounting:
     def _kept_free(self, charge: Charge) -> int:
         return 0 if self._room is None else self._room.of(charge)
 
-    def note(self, error: Exception, request: CertificateRequest, block: str | None) -> None:
+    def note(self, error: Exception, request: OrderedNames, block: str | None) -> None:
         """Count the names that the CA could not validate.
 
         Args:
@@ -199,7 +207,7 @@ class OrderPlacement:
         ledger: Callable[[], Ledger | None],
         prior: Callable[[], PriorIssue],
         limited: Callable[[StatedLimit], None],
-        request: CertificateRequest,
+        request: OrderedNames,
         block: str | None,
         *,
         client: str | None,

@@ -12,7 +12,8 @@ from acmems.state.engines.contract import Change, Database, Transaction
 # Looked at first: what stands behind `ON CONFLICT` would wait for whoever writes to the row.
 _HELD_BY_ANOTHER = """
     SELECT 1 FROM leases, nodes
-    WHERE leases.name = ? AND leases.node <> ? AND nodes.node = leases.node AND nodes.expires > acmems_now()
+    WHERE leases.name IN (?, ?) AND leases.node <> ? AND nodes.node = leases.node
+        AND nodes.expires > acmems_now()
 """
 _TAKE = """
     INSERT INTO leases (name, node, epoch) VALUES (?, ?, ?)
@@ -73,9 +74,10 @@ class Leases:
         # A lease that was given back has left no row to count on from.
         self._epochs = itertools.count(1)
 
-    def is_elsewhere(self, transaction: Transaction, name: str) -> bool:
-        """Tell whether another node, which is alive, has a lease."""
-        return transaction.execute(_HELD_BY_ANOTHER, (name, self._node)).fetchone() is not None
+    def is_elsewhere(self, transaction: Transaction, name: str, other: str | None = None) -> bool:
+        """Tell whether another node, which is alive, has a lease, or one of two."""
+        row = (name, name if other is None else other, self._node)
+        return transaction.execute(_HELD_BY_ANOTHER, row).fetchone() is not None
 
     def take(self, transaction: Transaction, name: str) -> Lease | None:
         """Take a lease that is free or whose node is dead; None where another node has it.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Database, Transaction
 from acmems.state.limits.pauses import PauseRecord, PauseRecords
-from acmems.state.orders import OrderRecord, select_orders
+from acmems.state.orders import FORGET_UNTAKEN, OrderRecord, select_orders
 from acmems.state.sharing.leases import Lease, Leases, unless_lost
 
 _OPENED = """
@@ -20,6 +20,9 @@ _OPENED = """
     VALUES (?, ?, ?, acmems_now(), ?, ?, ?, ?)
     ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
         account = excluded.account, url = excluded.url, expires = excluded.expires, epoch = excluded.epoch
+"""
+_TAKE_PREPARED = """
+    UPDATE orders SET identity = ?, csr = ?, block = ?, begun = acmems_now(), epoch = ? WHERE identity = ?
 """
 _FORGET = "DELETE FROM orders WHERE identity = ?"
 _IS_OPEN = "WHERE url IS NOT NULL AND expires > acmems_now()"
@@ -61,6 +64,21 @@ class OrderClaim:
     pauses: Sequence[PauseRecord] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OrderTaking:
+    """A request that takes an order which was prepared for its names, where there is one.
+
+    Args:
+        prepared: what that was prepared for, as a digest.
+        csr: the certificate request as the client sent it.
+        block: the auth block that grants it.
+    """
+
+    prepared: str
+    csr: bytes
+    block: str | None
+
+
 class SharedOrders:
     """Keeps orders for this node and those that take over from it: as `OrderRecords`, each under a lease.
 
@@ -98,7 +116,11 @@ class SharedOrders:
         return tuple(self._left.values())
 
     def claim(
-        self, identity: str, subjects: Sequence[str], is_wanted: Callable[[ChainRecord], bool]
+        self,
+        identity: str,
+        subjects: Sequence[str],
+        is_wanted: Callable[[ChainRecord], bool],
+        taking: OrderTaking | None = None,
     ) -> Future[OrderClaim]:
         """Make an order this node's, unless another node has it or there is a chain already.
 
@@ -106,17 +128,19 @@ class SharedOrders:
             identity: what makes two requests the same, as a digest.
             subjects: whose pauses to look for.
             is_wanted: tells whether a chain makes an order needless; called in a transaction.
+            taking: takes the order that was prepared for the same names, once no other node is preparing it.
         """
         self._try_again(identity)
 
         name = _lease_name(identity)
+        preparing = None if taking is None else _lease_name(taking.prepared)
 
         def change(transaction: Transaction) -> tuple[OrderClaim, Lease | None, OrderRecord | None]:
             newest = ChainRecords.newest_in(transaction, identity)
             known = None if newest is None else newest.fingerprint
             if newest is not None and is_wanted(newest):
                 return OrderClaim(newest=known, chain=newest), None, None
-            if self._leases.is_elsewhere(transaction, name):
+            if self._leases.is_elsewhere(transaction, name, preparing):
                 return OrderClaim(newest=known, is_elsewhere=True), None, None
             pauses = self._pauses.find(transaction, subjects)
             is_paused = any(each.left > 0 for each in pauses)
@@ -128,8 +152,8 @@ class SharedOrders:
             if latest is not None and latest.fingerprint != known and is_wanted(latest):
                 self._leases.drop(transaction, lease)
                 return OrderClaim(newest=latest.fingerprint, chain=latest), None, None
-            found = select_orders(transaction, f"{_IS_OPEN} AND identity = ?", identity)
-            return OrderClaim(newest=known, is_mine=True, pauses=pauses), lease, next(iter(found), None)
+            found = _find(transaction, identity, lease, taking)
+            return OrderClaim(newest=known, is_mine=True, pauses=pauses), lease, found
 
         claimed: Future[OrderClaim] = Future()
 
@@ -233,6 +257,21 @@ class SharedOrders:
         if lease is not None and not self._is_leaving:
             self._try(identity, lambda: self._leases.release(lease))
 
+    def take(
+        self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
+    ) -> Future[None]:
+        """Note what was prepared, and could not be noted until now, as an order of a request."""
+        self._found.pop(prepared, None)
+        return self.opened(identity, account, url, expires)
+
+    def forget_expired(self) -> None:
+        """Forget orders that were prepared, and that nobody has taken before they expired."""
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(FORGET_UNTAKEN)
+
+        self._database.write(change, soon=False)
+
     def leave(self) -> None:
         """Keep from now on what is not finished, so that other nodes go on with it once this one has left."""
         self._is_leaving = True
@@ -286,6 +325,21 @@ class SharedOrders:
         write = self._unwritten.pop(identity, None)
         if write is not None:
             self._try(identity, write)
+
+
+def _find(
+    transaction: Transaction, identity: str, lease: Lease, taking: OrderTaking | None
+) -> OrderRecord | None:
+    """Return the order that is open for an identity, or the prepared one, which is taken then."""
+    prepared = identity if taking is None else taking.prepared
+    records = select_orders(transaction, f"{_IS_OPEN} AND identity IN (?, ?)", identity, prepared)
+    found = {each.identity: each for each in records}
+    if identity in found or taking is None or prepared not in found:
+        return found.get(identity)
+    transaction.execute(_FORGET, (identity,))  # which has expired
+    row = (identity, taking.csr, taking.block, lease.epoch, prepared)
+    is_taken = transaction.execute(_TAKE_PREPARED, row).rowcount == 1  # by no other node meanwhile
+    return replace(found[prepared], identity=identity) if is_taken else None
 
 
 def _lease_name(identity: str) -> str:

@@ -73,6 +73,8 @@ class CountedAuthority(Authority):
         deadline: Deadline,
         identity: str,
         terms: OrderTerms | None,
+        *,
+        prepared: str | None = None,
     ) -> Steps[bytes]:
         assert terms is not None
         yield from terms.reserve((yield from terms.replaces()))

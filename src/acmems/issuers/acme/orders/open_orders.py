@@ -42,6 +42,10 @@ class RecoveredOrder(Protocol):
     def expires(self) -> datetime.datetime:
         """When the CA forgets it (aware)."""
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether no CSR was sent for it, so that any request for its names may have it."""
+
 
 class OrdersOfOthers(Protocol):
     """Tells what other servers have made of orders that are shared with them."""
@@ -71,6 +75,11 @@ class OrderMemory(Protocol):
     def opened(self, identity: str, account: str, url: str, expires: datetime.datetime) -> Future[None]:
         """Remember what the CA has answered to a new order, with the URL of the account."""
 
+    def take(
+        self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
+    ) -> Future[None]:
+        """Remember that what was prepared for some names is the order of a request for them from now on."""
+
     def forget(self, identity: str) -> None:
         """Forget an order that is of no use any more."""
 
@@ -90,6 +99,7 @@ class OpenOrder:
         is_recovered: whether it was open when the server ended, or the account's key changed: the CA may have
             come while nothing was shown, or what does not prove the name any more.
         is_unknown: whether nobody knows yet how far it came.
+        is_prepared: whether no CSR was sent for it.
         noted: done when it is remembered; None where nothing remembers orders.
         terms: those that it was placed on, None where there were none or another process has placed it.
     """
@@ -102,6 +112,7 @@ class OpenOrder:
     is_invalid: bool = False
     is_recovered: bool = False
     is_unknown: bool = False
+    is_prepared: bool = False
     noted: Future[None] | None = None
     terms: OrderTerms | None = None
 
@@ -167,28 +178,52 @@ class OpenOrders:
         """Return the open order of an identity, None if there is none."""
         return self._orders.get(identity)
 
-    def resume(self, identity: str) -> OpenOrder | None:
+    def resume(self, identity: str, prepared: str | None = None) -> OpenOrder | None:
         """Return the open order to go on with, None if there is none.
+
+        Where there is none for the same names and key, one that was prepared for the names is taken: it is
+        for nobody else from then on.
 
         Where other servers share the orders, what they have left counts before what is known here. An order
         that could not be noted is known here only.
+
+        Args:
+            identity: what makes two requests the same.
+            prepared: what an order for the names alone is prepared for, None for nothing.
         """
         known = self._orders.get(identity)
         if self._others is None:
-            return known
+            return self._take(identity, prepared) if known is None else known
         found = self._others.found(identity)
         if found is not None and found.account == self._account:
             if known is None or known.url != found.url:
-                known = self._orders[identity] = self._recovered(found)
-        elif known is not None and known.is_unnoted:
+                spare = None if prepared is None else self._orders.pop(prepared, None)
+                is_taken = spare is not None and spare.url == found.url
+                known = self._orders[identity] = spare if is_taken and spare else self._recovered(found)
+            known.is_unknown = known.is_unknown or not found.is_prepared
+            return known
+        if known is not None and known.is_unnoted:
             self._note(identity, known)
-        else:  # another server may have finished it
-            self._orders.pop(identity, None)
-            return None
-        known.is_unknown = True
-        return known
+            known.is_unknown = True
+            return known
+        self._orders.pop(identity, None)  # another server may have finished it
+        spare = None if prepared is None else self._orders.get(prepared)
+        if spare is not None and spare.is_unnoted:
+            return self._take(identity, prepared)
+        return None
 
-    def add(self, identity: str, order: Order, terms: OrderTerms | None = None) -> OpenOrder:
+    def _take(self, identity: str, prepared: str | None) -> OpenOrder | None:
+        opened = None if prepared is None else self._orders.pop(prepared, None)
+        if prepared is None or opened is None:
+            return None
+        self._orders[identity] = opened
+        if self._memory is not None:
+            opened.noted = self._memory.take(prepared, identity, self._account, opened.url, opened.expires)
+        return opened
+
+    def add(
+        self, identity: str, order: Order, terms: OrderTerms | None = None, *, is_prepared: bool = False
+    ) -> OpenOrder:
         """Take note of an order that the CA has just opened, and of the terms that it was placed on."""
         least, usual, most = _OPEN_SECONDS
         seconds = usual
@@ -196,7 +231,8 @@ class OpenOrders:
             # Not less than an hour: this machine's clock may be wrong.
             seconds = min(most, max(least, (order.expires - self._clock.now()).total_seconds()))
         expires = self._clock.now() + datetime.timedelta(seconds=seconds)
-        opened = OpenOrder(order.url, self._clock.monotonic() + seconds, expires, terms=terms)
+        until = self._clock.monotonic() + seconds
+        opened = OpenOrder(order.url, until, expires, is_prepared=is_prepared, terms=terms)
         self._orders[identity] = opened
         while len(self._orders) > self._most:
             self._orders.popitem(last=False)
@@ -234,7 +270,14 @@ class OpenOrders:
         # Not more than it had when it was placed: the clock may be wrong.
         left = min(_OPEN_SECONDS[-1], (found.expires - self._clock.now()).total_seconds())
         until = self._clock.monotonic() + left
-        return OpenOrder(found.url, until, found.expires, is_recovered=True, is_unknown=True)
+        return OpenOrder(
+            found.url,
+            until,
+            found.expires,
+            is_recovered=True,
+            is_unknown=not found.is_prepared,
+            is_prepared=found.is_prepared,
+        )
 
     def _note(self, identity: str, opened: OpenOrder) -> None:
         if self._memory is not None:

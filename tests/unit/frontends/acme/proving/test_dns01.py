@@ -63,6 +63,9 @@ def long_chain(*_: object) -> list[str]:
     return [*(f"{one} 60 CNAME {other}." for one, other in pairs), f'{links[-1]} 60 TXT "{VALUE}"']
 
 
+@pytest.mark.threat(
+    "proving inside", "a DNS in circles, or with huge answers", "reading what only this server can fetch"
+)
 @pytest.mark.parametrize(
     ("records", "kind", "words"),
     [

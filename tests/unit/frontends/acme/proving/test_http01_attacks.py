@@ -183,6 +183,7 @@ def checked(behaviour: Behaviour, names: Lookups | None = None, within: float = 
         check.check(validation, SYSTEM.deadline(within))
 
 
+@pytest.mark.threat("proving inside", "redirects", "answers of 100 MB, or without end")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_ends_in_a_failure_that_says_what_was_seen(attack: str) -> None:
     """Each is refused within bounds, and the client is told why."""
@@ -196,6 +197,7 @@ def test_an_attack_ends_in_a_failure_that_says_what_was_seen(attack: str) -> Non
     assert caught.value.reason.isprintable()
 
 
+@pytest.mark.threat("proving inside", "answers of 100 MB, or without end")
 def test_of_100_mb_only_the_beginning_is_read() -> None:
     """The connection is cut off: the server gets rid of what fits into the buffers of two sockets."""
     sent: list[int] = []
@@ -211,6 +213,7 @@ def test_of_100_mb_only_the_beginning_is_read() -> None:
     assert sum(sent) < 50 * MEGABYTE
 
 
+@pytest.mark.threat("proving inside", "reading what only this server can fetch")
 def test_what_a_redirect_leads_to_is_not_read_to_the_client() -> None:
     """Otherwise a redirect by a stranger would show what only this server can fetch."""
 
@@ -223,6 +226,7 @@ def test_what_a_redirect_leads_to_is_not_read_to_the_client() -> None:
     assert "secret" not in caught.value.reason
 
 
+@pytest.mark.threat("proving inside", "a name that leads elsewhere each time")
 def test_a_name_that_answers_otherwise_each_time_is_connected_to_as_it_was_judged() -> None:
     """A name is looked up once for each connection, so that DNS rebinding leads nowhere."""
     answers = {"a.example.org": [HERE, "127.0.0.1"], "b.example.org": ["169.254.169.254", HERE]}
@@ -252,6 +256,7 @@ def test_addresses_that_are_refused_are_left_out_and_the_others_tried() -> None:
         pass
 
 
+@pytest.mark.threat("proving inside", "names that lead to metadata, loopback or this server")
 def test_the_server_does_not_validate_at_itself() -> None:
     """It would answer its own questions, or show its own pages, even where loopback is allowed."""
     with Stranger(says(GOOD)) as web:

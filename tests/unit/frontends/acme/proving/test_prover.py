@@ -68,6 +68,7 @@ def test_the_outcome_says_why_a_validation_failed(caplog: pytest.LogCaptureFixtu
     assert prover.prove(validation()).result(SECONDS) is None
 
 
+@pytest.mark.threat("proving inside", "floods by one account")
 def test_one_account_does_not_take_all_threads() -> None:
     """The rest is for others, who do not wait behind what it has waiting."""
     gate = Gate()
@@ -92,6 +93,7 @@ def test_accounts_take_turns() -> None:
     assert gate.begun == ["a", "a", "b", "c", "a", "b"]
 
 
+@pytest.mark.threat("proving inside", "floods by one account")
 def test_what_waits_is_bounded() -> None:
     """For one account, and for all: whoever comes then is told to come again, and the challenge stays."""
     gate = Gate()
@@ -146,6 +148,7 @@ def test_connections_to_one_address_are_counted() -> None:
     assert rates.take("a", first) == 0
 
 
+@pytest.mark.threat("proving inside", "floods by one account")
 def test_whoever_connects_too_often_waits_and_then_is_told() -> None:
     """Up to the deadline of the validation: bursts are spread out, floods are refused."""
     time = Time()

@@ -37,6 +37,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.threat("proving inside", "names that lead to metadata, loopback or this server")
 @pytest.mark.parametrize("address", REFUSED)
 def test_addresses_that_nobody_proves_names_at_are_refused(address: str) -> None:
     """In each of their spellings."""

@@ -50,6 +50,7 @@ def certificate(names: Sequence[x509.GeneralName], value: bytes | None, *, criti
     return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
+@pytest.mark.threat("proving inside", "certificates that are nearly right")
 @pytest.mark.parametrize(
     ("der", "words"),
     [
