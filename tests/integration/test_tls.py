@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.client_certificates import ClientAuthority
 from tests.peers import (
     Acmems,
     Settings,
@@ -25,6 +26,7 @@ from tests.peers import (
     wait_until,
 )
 from tests.peers.ca import make_tls_certificate
+from tests.peers.process import PeerFailed
 
 PLAIN_ON_TLS = "this port speaks HTTPS, not plain HTTP"
 
@@ -229,6 +231,55 @@ def test_mistakes_are_found_before_a_start(settings: Settings, https: Https) -> 
     assert re.search(r"acmems\.ini:\d+: tls-certificate: .*the key is not that of", ended.stderr)
     assert "can read the secrets in" in ended.stderr
     assert run_acmems("serve", config).returncode == 2
+
+
+BLOCKS = """
+[auth "tokens"]
+token-file = {folder}/tokens
+domain = *.token.example.org
+[auth "known"]
+client-certificate = *.hosts.example.org
+domain = *.known.example.org
+[auth "covered"]
+client-certificate = yes
+domain = **.example.org
+"""
+
+
+def test_tokens_and_client_certificates(settings: Settings, https: Https, tmp_path: Path) -> None:
+    """A token, a known name and covered names let a client have its chain; nothing else does."""
+    authority, stranger = ClientAuthority(), ClientAuthority()
+    (tmp_path / "clients.pem").write_bytes(authority.pem)
+    (tmp_path / "tokens").write_text(f"{'5c' * 20}\n", encoding="ascii")
+    settings.mgmt += f"\ntls-client-ca = {tmp_path}/clients.pem"
+    settings.auth = BLOCKS.format(folder=tmp_path)
+    shown = {name: tmp_path / f"{name}.client.pem" for name in ("known", "covered", "strange")}
+    authority.write(shown["known"], "a.hosts.example.org")
+    authority.write(shown["covered"], "a.example.org", "*.b.example.org")
+    stranger.write(shown["strange"], "a.hosts.example.org")
+    token = ("-H", f"Authorization: Bearer {'5c' * 20}")
+    cases: list[tuple[str, tuple[str, ...], int]] = [
+        ("a.token.example.org", token, 200),
+        ("a.token.example.org", ("-H", f"Authorization: Bearer {'5d' * 20}"), 403),
+        ("a.token.example.org", ("--cert", str(shown["known"])), 403),
+        ("x.known.example.org", ("--cert", str(shown["known"])), 200),
+        ("x.known.example.org", (), 403),
+        ("x.known.example.org", ("--cert", str(shown["covered"])), 403),
+        ("a.example.org", ("--cert", str(shown["covered"])), 200),
+        ("x.b.example.org", ("--cert", str(shown["covered"])), 200),
+        ("b.example.org", ("--cert", str(shown["covered"])), 403),
+    ]
+    with Acmems(settings) as acmems:
+        for name, arguments, status in cases:
+            _, csr = make_key_and_csr(tmp_path, [name])
+            told = curl(https.sign_url, "--cacert", https.chain, *arguments, "--data-binary", f"@{csr}")
+            assert told.status == status, (name, arguments, acmems.log)
+        with pytest.raises(PeerFailed, match="alert"):
+            curl(https.sign_url, "--cacert", https.chain, "--cert", shown["strange"])
+        wait_until(lambda: "the client certificate is not accepted" in acmems.log, "it is logged")
+        log = acmems.log
+    assert "5c5c" not in log
+    assert "the client certificate does not cover b.example.org" in log
 
 
 def _client_hello() -> bytes:

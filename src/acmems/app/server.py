@@ -14,10 +14,10 @@ from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
 from acmems.app.plans import PlannedListener, planned
-from acmems.app.tls import FrontEndTls, TlsKeeper
 from acmems.app.tuning import raise_file_limit
 from acmems.app.upkeep.notices import NoticeUpkeep
 from acmems.app.upkeep.threads import Upkeep
+from acmems.app.watched_files import FrontEndTls, WatchedFiles
 from acmems.challenges import Http01
 from acmems.config import Configuration
 from acmems.events import Bus
@@ -174,7 +174,7 @@ class Server:
             )
             for application in (front_end, BesideEst(front_end, est, lambda: self.config.mgmt.est))
         )
-        self._tls = TlsKeeper(clock)
+        self._files = WatchedFiles(clock)
         self._listeners = Listeners(clock, sockets)
         self._monitoring: Monitoring | None = None  # only where somebody can ask
         self._is_watched_over = False
@@ -240,7 +240,7 @@ class Server:
         raise_file_limit()
         for storage in self.config.storages.values():
             storage.check()
-        tls = self._tls.prepare(self.config)
+        tls = self._files.prepare(self.config)
         listeners = self._planned(self.config, tls)
         if self._share is None:
             self._listeners.commit(self._listeners.prepare(listeners), start=False)
@@ -254,7 +254,7 @@ class Server:
             raise
         self.is_serving = True
         self._listeners.start()
-        self._tls.commit(tls)
+        self._files.commit(tls, self.config.auth)
         self._control.start()
         self._upkeep.start()
         self._watch_over()
@@ -302,7 +302,7 @@ class Server:
         for storage in config.storages.values():
             if storage not in before.storages.values():
                 storage.check()
-        tls = self._tls.prepare(config)
+        tls = self._files.prepare(config)
         change = self._listeners.prepare(self._planned(config, tls))
         try:
             log()
@@ -312,7 +312,7 @@ class Server:
         carry_over(before, config)
         self._generation = Generation.of(config)
         self._listeners.commit(change)
-        self._tls.commit(tls)
+        self._files.commit(tls, config.auth)
         self._retire_behind()
         self._watch_over()
         self.issuances.adapt(config.mgmt.max_orders, config.mgmt.max_waiting)
@@ -340,7 +340,7 @@ class Server:
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         self._upkeep.stop()
-        self._tls.close()
+        self._files.close()
         self.notices.stop()
         if self._retiring is not None:
             self._retiring.close()
@@ -377,7 +377,7 @@ class Server:
         served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
         issuances = list(self.issuances)
         ordering = [each for issuance in issuances for each in (issuance.issuer.loop, issuance)]
-        return (*served, *ordering, *self._upkeep.threads, *self._tls.threads, *state)
+        return (*served, *ordering, *self._upkeep.threads, *self._files.threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from acmems.auth.methods import METHODS, AllAuthMethod, AuthMethod, Caller, HmacAuthMethod
+from acmems.auth.methods import (
+    METHODS,
+    AllAuthMethod,
+    AuthMethod,
+    Caller,
+    ClientCertificateMethod,
+    HmacAuthMethod,
+    TokenAuthMethod,
+)
 from acmems.auth.required_proof import RequiredProof
 from acmems.challenges import Validator
 from acmems.issuers.local.options import LocalCaOptions
@@ -120,21 +128,32 @@ class Block:
         if not options.has("domain") and not options.has("address"):
             options.report("an auth block needs at least one domain: add 'domain = host.example.org'")
         if not any(options.has(key) for method in METHODS for key in method.KEYS):
-            options.report("an auth block needs ip, hmac_key or 'all = yes': without it nobody may use it")
-        elif AllAuthMethod.is_refused(options) and not options.has("hmac_key") and not options.has("ip"):
+            options.report(
+                "an auth block needs ip, hmac_key or 'all = yes' (or token, client-certificate, eab-kid): "
+                "without one of them nobody may use it"
+            )
+        elif AllAuthMethod.is_refused(options) and not any(
+            options.has(key) for method in METHODS if method is not AllAuthMethod for key in method.KEYS
+        ):
             options.report(
                 f"{options.section} accepts nobody, because 'all = no' is its only method: write 'all = yes' "
                 f"for anyone, or ip or hmac_key for some",
                 "all",
             )
-        if self.proof.is_required and options.has("hmac_key"):
-            options.report(
-                "prove is for ACME clients, which send no HMAC: use another method than hmac_key", "prove"
-            )
+        unproved = (("hmac_key", "HMAC"), ("token", "token"), ("token-file", "token"))
+        for key, words in unproved if self.proof.is_required else ():
+            if options.has(key):
+                options.report(
+                    f"prove is for ACME clients, which send no {words}: use another method than {key}",
+                    "prove",
+                )
         if self.local_cas and options.has("verification"):
             options.report(
                 "verification is given, but nothing is proved to a local CA: remove it", "verification"
             )
+        self._check_globs(options)
+
+    def _check_globs(self, options: Options) -> None:
         for glob in self.globs:
             if self.local_cas and not any(each.permits.meets(glob) for each in self.local_cas):
                 sections = " or ".join(each.section for each in self.local_cas)
@@ -178,8 +197,29 @@ class Block:
         """The first of its validators, None if it has none."""
         return self.validators[0] if self.validators else None
 
-    def refusal(self, identifiers: Sequence[Identifier]) -> str | None:
-        """Return why the block does not grant these names, None if it grants every one of them."""
+    def refresh(self) -> None:
+        """Read anew the files with tokens that have changed. It may wait for a disk."""
+        for method in self.token_methods:
+            method.refresh()
+
+    def self_check(self) -> Iterator[tuple[str, str]]:
+        """Say what is wrong with the files with tokens. It may wait for a disk."""
+        for method in self.token_methods:
+            yield from method.self_check()
+
+    @property
+    def token_methods(self) -> tuple[TokenAuthMethod, ...]:
+        """Those of its methods that know tokens."""
+        return tuple(method for method in self.methods if isinstance(method, TokenAuthMethod))
+
+    def refusal(self, identifiers: Sequence[Identifier], caller: Caller | None) -> str | None:
+        """Return why the block does not grant these names, None if it grants every one of them.
+
+        Args:
+            identifiers: the names.
+            caller: the accepted client that asks for them, whose certificate may not cover all of them; None
+                where they were granted to a client before, and nobody asks now.
+        """
         for identifier in identifiers:
             if not self.grants(identifier):
                 matched = "domain" if identifier.type is IdentifierType.DNS else "address"
@@ -197,7 +237,13 @@ class Block:
         if refused and all(names for _, names in refused):
             section, names = refused[0]
             return f"no 'permit' of {section} covers {', '.join(each.value for each in names)}"
-        return None
+        return None if caller is None else self._uncovered(identifiers, caller)
+
+    def _uncovered(self, identifiers: Sequence[Identifier], caller: Caller) -> str | None:
+        """Return why an accepted client may not ask for names that the block grants, None if it may."""
+        certifying = [method for method in self.methods if isinstance(method, ClientCertificateMethod)]
+        refusals = [method.names_refusal(caller, identifiers) for method in certifying]
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
     def grants(self, identifier: Identifier) -> bool:
         """Tell whether a glob or address of the block covers a name."""

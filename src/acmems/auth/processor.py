@@ -15,10 +15,10 @@ from typing import Protocol
 
 from acmems.auth.block import Block
 from acmems.auth.headers import Headers, header_values
-from acmems.auth.methods import WRONG_HMAC, Caller, Claim
+from acmems.auth.methods import WRONG_HMAC, Caller, Claim, bearer_token
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
-from acmems.net.http.forwarded import forwarded_for
+from acmems.net.http.forwarded import forwarded_for, is_among, parsed
 from acmems.x509 import csr, formats
 
 ONLY_ACME = "it requires that names are proved (prove), which only ACME clients can"
@@ -51,6 +51,16 @@ class Authenticator:
     rules: csr.Rules = field(default_factory=csr.Rules)
     trusted_proxies: tuple[IPNetwork, ...] = ()
 
+    @property
+    def has_files(self) -> bool:
+        """Whether a block has a file with tokens."""
+        return any(method.file is not None for block in self.blocks for method in block.token_methods)
+
+    def refresh(self) -> None:
+        """Read anew the files with tokens that have changed. It may wait for a disk."""
+        for block in self.blocks:
+            block.refresh()
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -77,6 +87,7 @@ class Processor:
         rfile: where the body is read from.
         is_chunked: whether the body comes in chunks, which are put together up to `max-size` before it is
             read: then no length is announced.
+        certificate: the client certificate of its connection, verified, in DER.
     """
 
     def __init__(
@@ -87,12 +98,18 @@ class Processor:
         rfile: Readable,
         *,
         is_chunked: bool = False,
+        certificate: bytes | None = None,
     ) -> None:
         self.auth = auth
         self.headers = headers
         self.rfile = rfile
         address = client_ip(client_address[0], headers, auth.trusted_proxies)
-        self.caller = Caller(address, Claim.from_headers(headers))
+        self.caller = Caller(
+            address,
+            Claim.from_headers(headers),
+            bearer_token(headers),
+            client_certificate(client_address[0], headers, auth.trusted_proxies, certificate),
+        )
         self.client = client_name(client_address[0], address)
         self.block: Block | None = None
         self.request: csr.CertificateRequest | None = None
@@ -119,7 +136,7 @@ class Processor:
             return True
         if self.auth.blocks:
             claim = "a well-formed HMAC claim" if self.caller.claim else "no well-formed HMAC claim"
-            self.reason = f"no block takes this address with {claim}"
+            self.reason = f"no block takes this address with {claim}{_shown(self.caller)}"
         return False
 
     def content_length(self) -> int:
@@ -183,7 +200,7 @@ class Processor:
         request = self.request = read_request(body, self.auth.rules)
         refusals = []
         for block in blocks:
-            refusal = block.refusal(request.identifiers)
+            refusal = block.refusal(request.identifiers, self.caller)
             if refusal is None:
                 self.block = block
                 return Grant(request, block)
@@ -219,6 +236,12 @@ class Processor:
         return accepting
 
 
+def _shown(caller: Caller) -> str:
+    """Say what else a client has shown, for the operator."""
+    token = ", with a token" if caller.token is not None else ""
+    return f"{token}, with a client certificate" if caller.certificate is not None else token
+
+
 def _wrong_hmac(body: bytes, covered: str) -> str:
     """Say what is wrong for the operator: another secret, or a body that is not the file as it was signed."""
     reason = f"the HMAC is not that of this {covered} under a block's secret"
@@ -229,6 +252,24 @@ def _wrong_hmac(body: bytes, covered: str) -> str:
 def client_ip(peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork]) -> IPAddress | None:
     """Return the address that a request comes from; None where it is not understood."""
     return forwarded_for(peer, header_values(headers, "X-Forwarded-For"), trusted_proxies)
+
+
+def client_certificate(
+    peer: str, headers: Headers, trusted_proxies: Sequence[IPNetwork], shown: bytes | None
+) -> bytes | None:
+    """Return the certificate of whoever a request comes from: a proxy shows its own, not its client's.
+
+    Args:
+        peer: the address of the TCP peer.
+        headers: those of the request.
+        trusted_proxies: who speaks for others.
+        shown: what the peer has shown.
+    """
+    if shown is None or (
+        header_values(headers, "X-Forwarded-For") and is_among(parsed(peer), trusted_proxies)
+    ):
+        return None
+    return shown
 
 
 def client_name(peer: str, address: IPAddress | None) -> str:

@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         action="append",
         default=[],
-        choices=(policy.HMAC,),
-        help="what the client can prove beside its address: 'hmac' means that it sends the right HMAC",
+        choices=policy.METHODS,
+        help="what the client can show beside its address: 'hmac' means the right HMAC, 'token' a "
+        "token, 'client-certificate' a client certificate that is accepted; may be repeated",
     )
     parser.add_argument(
         "--dns",
@@ -67,7 +68,7 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
     except OSError as error:
         complain(f"acmems: {options.csr}: {error.strerror or error}")
         return ExitCode.UNUSABLE
-    question = policy.Question(options.address, body, policy.HMAC in options.method)
+    question = policy.Question(options.address, body, tuple(dict.fromkeys(options.method)))
     explanation = policy.explain(config, question)
     costs = policy.costs_of(config, explanation)
     found = _forecasts(config, explanation) if options.dns else []

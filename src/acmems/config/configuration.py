@@ -31,6 +31,7 @@ from acmems.config.building import (
 )
 from acmems.config.files import read_file
 from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_of, written
+from acmems.config.tls_uses import misfits
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
@@ -172,7 +173,7 @@ class Configuration:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
-        found += [*self._unshared(), *self._unshown()]
+        found += [*self._unshared(), *misfits(self.mgmt, blocks, self.where)]
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)
@@ -332,12 +333,6 @@ class Configuration:
                     f"whoever has seen one on its way may use it at another process while it is fresh",
                     warning=True,
                 )
-
-    def _unshown(self) -> Iterator[Finding]:
-        """Yield certificates of the server's own that no listener shows."""
-        if self.mgmt.tls.is_given and not self.tls:
-            where = self.where("mgmt", None, "tls-certificate")
-            yield Finding(where, "tls-certificate is given, but no tls-listener")
 
     def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
         """Yield the auth blocks that leave open which of several verifications is theirs."""

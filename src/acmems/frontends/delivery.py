@@ -99,6 +99,7 @@ class SigningExchange:
             exchange.headers,
             self._body,
             is_chunked=exchange.is_chunked,
+            certificate=exchange.peer_certificate,
         )
 
     def _read(self) -> AcceptedRequest:

@@ -26,7 +26,7 @@ def granted_again(policy: SigningPolicy, body: bytes, block: str | None) -> Acce
     found: Block | None = next((each for each in policy.auth.blocks if each.name == block), None)
     if found is None:
         raise PolicyRefusal(f"there is no [auth {block!r}] any more, which granted {names}")
-    if (refusal := found.refusal(request.identifiers)) is not None:
+    if (refusal := found.refusal(request.identifiers, None)) is not None:
         raise PolicyRefusal(f"[auth {block!r}] does not grant {names} any more: {refusal}")
     return AcceptedRequest(
         request,

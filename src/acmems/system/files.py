@@ -66,6 +66,15 @@ def write_together(directory: Path, contents: Mapping[str, bytes], *, durably: b
         sync_directory(directory)
 
 
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file does, None where there is none that can be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def create(path: Path, data: bytes) -> None:
     """Write a new file of mode 0600, durably, and never over an existing one.
 

@@ -51,13 +51,13 @@ class TestBlocks:
     @pytest.mark.threat("csr", "no names")
     def test_no_names_are_not_all_names(self) -> None:
         """A request without names is refused, although every one of its names matches."""
-        assert block(("domain", "**"), ("all", "yes")).refusal(()) is not None
+        assert block(("domain", "**"), ("all", "yes")).refusal((), None) is not None
 
     @pytest.mark.threat("csr", "wildcards")
     def test_wildcards_need_dns(self) -> None:
         """A wildcard is refused where the block's verification is http-01, whatever its globs."""
         refusal = block(("domain", "*.example.org"), ("all", "yes")).refusal(
-            (Identifier.dns("*.example.org"),)
+            (Identifier.dns("*.example.org"),), None
         )
         assert refusal is not None
         assert "DNS" in refusal
@@ -66,4 +66,4 @@ class TestBlocks:
     def test_addresses_are_not_granted(self) -> None:
         """No glob grants an IP address."""
         everything = block(("domain", "**"), ("all", "yes"))
-        assert everything.refusal((Identifier.ip("192.0.2.1"),)) is not None
+        assert everything.refusal((Identifier.ip("192.0.2.1"),), None) is not None

@@ -303,7 +303,7 @@ class TestUsage:
             (("--address", "nowhere"), "'nowhere' does not appear to be an IPv4 or IPv6 address"),
             (("--address", "192.0.2.7", "--name", "foo_bar"), "only letters, digits and hyphens"),
             (("--address", "192.0.2.7", "--name", "a.example", "--csr", "x"), "not allowed with"),
-            (("--address", "192.0.2.7", "--method", "token"), "invalid choice: 'token'"),
+            (("--address", "192.0.2.7", "--method", "password"), "invalid choice: 'password'"),
         ],
     )
     def test_wrong_options(

@@ -133,7 +133,7 @@ def test_lists_that_are_none(value: str) -> None:
 def test_addresses(asked: list[str], refusal: str | None) -> None:
     """IP addresses are granted by `address`, in the networks that it names (RFC 8738)."""
     granting = block(("address", "192.0.2.0/24"), ("address", "2001:db8::/32"), ("verification", "http, dns"))
-    found = granting.refusal(names(*asked))
+    found = granting.refusal(names(*asked), None)
     assert found is None if refusal is None else refusal in (found or "")
 
 
@@ -152,14 +152,14 @@ def test_addresses(asked: list[str], refusal: str | None) -> None:
 def test_names_that_nothing_can_prove(verification: str, asked: list[str], refusal: str | None) -> None:
     """A block does not grant what none of its verifications could prove."""
     granting = block(("address", "192.0.2.0/24"), ("verification", verification))
-    assert granting.refusal(names(*asked)) == refusal
+    assert granting.refusal(names(*asked), None) == refusal
 
 
 def test_a_block_for_addresses_alone() -> None:
     """A block may grant addresses and no DNS name."""
     made = Block("b", [("all", "yes"), ("address", "192.0.2.1")], Rooms())
-    assert made.refusal(names("192.0.2.1")) is None
-    assert made.refusal(names("a.example.org")) is not None
+    assert made.refusal(names("192.0.2.1"), None) is None
+    assert made.refusal(names("a.example.org"), None) is not None
 
 
 def test_the_default_is_a_list() -> None:

@@ -52,7 +52,7 @@ class HmacAuthMethod:
             None,
             meaning="secret shared with the clients, who send an HMAC made with it",
         )
-        warn_of_weakness(options, "hmac_key", method.secret)
+        warn_of_weakness(options, "hmac_key", method.secret, "so whoever has seen one request can guess it")
         seconds = options.one(
             "hmac-fresh",
             values.seconds,

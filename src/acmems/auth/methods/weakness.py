@@ -12,8 +12,15 @@ from acmems.text import Secret
 _SHORTEST_SECRET, _FEWEST_CHARACTERS, _FEWEST_BITS = 16, 6, 40.0
 
 
-def warn_of_weakness(options: Options, key: str, secret: Secret | None) -> None:
-    """Warn of a secret that could be guessed by whoever has seen one request; its words never show it."""
+def warn_of_weakness(options: Options, key: str, secret: Secret | None, danger: str) -> None:
+    """Warn of a secret that could be guessed; its words never show it.
+
+    Args:
+        options: the section.
+        key: the key that gives it.
+        secret: the secret.
+        danger: who could guess it.
+    """
     text = secret.reveal() if secret is not None else ""
     if not text:
         return
@@ -21,8 +28,7 @@ def warn_of_weakness(options: Options, key: str, secret: Secret | None) -> None:
         options.report(f"{key}: the quotes are part of the secret", key, warning=True)
     if len(text) < _SHORTEST_SECRET or len(set(text)) < _FEWEST_CHARACTERS or _bits(text) < _FEWEST_BITS:
         options.report(
-            f"{key}: this secret is short or repeats itself, so whoever has seen one request can guess it: "
-            "make one with 'openssl rand -hex 32'",
+            f"{key}: this secret is short or repeats itself, {danger}: make one with 'openssl rand -hex 32'",
             key,
             warning=True,
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from acmems.commands.policy.costs import cost_facts, costs_of
-from acmems.commands.policy.printing import HMAC, document, plain, table
-from acmems.commands.policy.verdicts import Explanation, Question, explain
+from acmems.commands.policy.printing import document, plain, table
+from acmems.commands.policy.verdicts import METHODS, Explanation, Question, explain
 
 __all__ = [
-    "HMAC",
+    "METHODS",
     "Explanation",
     "Question",
     "cost_facts",

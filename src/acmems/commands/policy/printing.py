@@ -11,10 +11,6 @@ from acmems.commands.policy.verdicts import FORBIDDEN, BlockVerdict, Explanation
 from acmems.system.terminal import Colour, coloured
 from acmems.text import one_line
 
-HMAC = "hmac"
-"""What `--method` calls an HMAC under the secret of a block."""
-
-
 Costs = Sequence[Mapping[str, Any]] | None
 """What a request would take of the limits of the CA, as `costs_of` returns it."""
 
@@ -31,7 +27,7 @@ def document(explanation: Explanation, costs: Costs = None) -> Mapping[str, Any]
         "granted": explanation.is_granted,
         "status": explanation.status,
         "address": str(question.address),
-        "methods": [HMAC] if question.sends_hmac else [],
+        "methods": list(question.methods),
         "names": [each.value for each in explanation.identifiers],
         "csr": None if explanation.fault is None else one_line(explanation.fault),
         "block": None if deciding is None else deciding.block.name,

@@ -6,12 +6,19 @@ and processed up to the point where the server would begin to look for a certifi
 
 from __future__ import annotations
 
+import datetime
 import io
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from acmems.auth import Block, Claim, HmacAuthMethod, Processor, read_request
+from acmems.auth.methods import ClientCertificateMethod, TokenAuthMethod
 from acmems.auth.processor import ONLY_ACME
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, AcmeException, PolicyRefusal
@@ -20,9 +27,14 @@ from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuing.contract import refuse_key_of_account
 from acmems.net.address import IPAddress
 from acmems.system.clock import SYSTEM
-from acmems.x509.identifiers import Identifier
+from acmems.x509.identifiers import Identifier, IdentifierType
+
+HMAC, TOKEN, CLIENT_CERTIFICATE = "hmac", "token", "client-certificate"
+"""What `--method` calls what a client can show beside its address."""
+METHODS = (HMAC, TOKEN, CLIENT_CERTIFICATE)
 
 FORBIDDEN = status_of(PolicyRefusal())
+_HOUR = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +44,12 @@ class Question:
     Args:
         address: where it comes from.
         body: the CSR; None where it is asked only which blocks take a client.
-        sends_hmac: whether the client knows the secret of each block that requires one.
+        methods: what the client can show to each block that requires it.
     """
 
     address: IPAddress
     body: bytes | None
-    sends_hmac: bool = False
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,7 @@ def verifications(explanation: Explanation) -> Mapping[str, list[str]]:
 def _verdict(
     config: Configuration, block: Block, question: Question, identifiers: Sequence[Identifier]
 ) -> BlockVerdict:
-    processor = _processor(config, block, question)
+    processor = _processor(config, block, question, identifiers)
     reasons = block.objections(processor.caller, question.body or b"")
     if block.proof.is_required:
         reasons.append(ONLY_ACME)
@@ -137,33 +149,72 @@ def _verdict(
     try:
         processor.grant()
     except PolicyRefusal as refusal:
-        return BlockVerdict(block, (*reasons, *_refused_names(block, identifiers)), status_of(refusal))
+        return BlockVerdict(
+            block, (*reasons, *_refused_names(block, identifiers, processor)), status_of(refusal)
+        )
     except AcmeException as error:
-        reasons = ["it accepts the client, but not the CSR", *_refused_names(block, identifiers)]
+        reasons = ["it accepts the client, but not the CSR", *_refused_names(block, identifiers, processor)]
         return BlockVerdict(block, tuple(reasons), status_of(error))
     return BlockVerdict(block)
 
 
-def _refused_names(block: Block, identifiers: Sequence[Identifier]) -> list[str]:
+def _refused_names(block: Block, identifiers: Sequence[Identifier], processor: Processor) -> list[str]:
     """Return why a block does not grant names: of each name alone, or else of all of them together."""
-    refusals = [block.refusal([each]) for each in identifiers]
+    caller = processor.caller if block.may_accept(processor.caller) else None
+    refusals = [block.refusal([each], caller) for each in identifiers]
     found = [refusal for refusal in refusals if refusal is not None]
     if identifiers and not found:
-        together = block.refusal(identifiers)
+        together = block.refusal(identifiers, caller)
         return [] if together is None else [together]
     return found
 
 
-def _processor(config: Configuration, block: Block, question: Question) -> Processor:
+def _processor(
+    config: Configuration, block: Block, question: Question, identifiers: Sequence[Identifier]
+) -> Processor:
     """Return what processes the request as if there were this block alone."""
     body = question.body or b""
     headers = {"Content-Length": str(len(body))}
-    for method in block.methods if question.sends_hmac else ():
-        if isinstance(method, HmacAuthMethod) and method.secret is not None:
+    certificate = None
+    block.refresh()
+    for method in block.methods:
+        if isinstance(method, HmacAuthMethod) and HMAC in question.methods and method.secret is not None:
             now = int(SYSTEM.now().timestamp())
             headers["Authentication"] = Claim.make(method.algorithm, method.secret, body, now).header
+        elif isinstance(method, TokenAuthMethod) and TOKEN in question.methods and method.tokens:
+            headers["Authorization"] = f"Bearer {method.tokens[0].reveal()}"
+        elif isinstance(method, ClientCertificateMethod) and CLIENT_CERTIFICATE in question.methods:
+            certificate = _client_certificate(method.sample(identifiers))
     return Processor(
-        replace(config.auth, blocks=(block,)), (str(question.address), 0), headers, io.BytesIO(body)
+        replace(config.auth, blocks=(block,)),
+        (str(question.address), 0),
+        headers,
+        io.BytesIO(body),
+        certificate=certificate,
+    )
+
+
+def _client_certificate(identifiers: Sequence[Identifier]) -> bytes:
+    """Return a certificate for these names, valid now, as a client would show it."""
+    shown = identifiers or (Identifier(IdentifierType.DNS, "client.invalid"),)
+    names = [
+        x509.DNSName(each.value)
+        if each.type is IdentifierType.DNS
+        else x509.IPAddress(ipaddress.ip_address(each.value))
+        for each in shown
+    ]
+    key, now = ec.generate_private_key(ec.SECP256R1()), SYSTEM.now()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _HOUR)
+        .not_valid_after(now + _HOUR)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
     )
 
 

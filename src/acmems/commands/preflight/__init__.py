@@ -90,6 +90,9 @@ def _plug_ins(config: Configuration) -> Iterator[Finding]:
         if isinstance(validator, SelfChecking):
             for key, text in validator.self_check():
                 yield Finding(config.where("verification", name, key), text)
+    for block in config.auth.blocks:
+        for key, text in block.self_check():
+            yield Finding(config.where("auth", block.name, key), f"{key}: {text}")
     for name, target in config.notices.items():
         for key, text in target.self_check():
             yield Finding(config.where("notice", name, key), text)

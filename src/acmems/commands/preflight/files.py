@@ -13,7 +13,7 @@ from acmems.settings.grammar import Option, Section
 from acmems.system.permissions import NamedFile, NamesFiles, exposures
 
 # The keys whose values are secrets; `option` of a DNS provider may only say where one is.
-_SECRETS = frozenset({"hmac_key", "eab-hmac-key", "tsig-key", "option", "password", "secret"})
+_SECRETS = frozenset({"hmac_key", "eab-hmac-key", "token", "tsig-key", "option", "password", "secret"})
 _PASSWORD = re.compile(r"postgres(ql)?://([^/@]*:[^/@]+@|.*[?&]password=)")
 _COMMENT = re.compile(r"\s([#;])")
 _ELSEWHERE = ("file:", "env:")
@@ -67,6 +67,9 @@ def _plug_ins(config: Configuration) -> Iterator[tuple[str, str | None, object]]
     for section, options in config.tls.items():
         yield section, None, options
     yield "state", None, config.state
+    for block in config.auth.blocks:
+        for method in block.methods:
+            yield "auth", block.name, method
     for kind, plug_ins in (
         ("local-ca", config.local_cas),
         ("storage", config.storages),

@@ -84,7 +84,7 @@ def _accepted(parts: ActingParts, record: ChainRecord, block: str | None) -> Acc
 def _only_block(policy: SigningPolicy, body: bytes) -> str:
     """Return the one block that grants a certificate request of which nobody knows which one did."""
     identifiers = csr.parse(body, policy.auth.rules).identifiers
-    blocks = [each.name for each in policy.auth.blocks if each.refusal(identifiers) is None]
+    blocks = [each.name for each in policy.auth.blocks if each.refusal(identifiers, None) is None]
     if len(blocks) != 1:
         found = f"these do: {', '.join(map(repr, blocks))}" if blocks else "none does"
         raise ActFailed(

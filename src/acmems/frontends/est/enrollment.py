@@ -133,11 +133,16 @@ def _processor(auth: Authenticator, exchange: Exchange, target: EstTarget) -> Pr
     if target.label is not None:
         auth = replace(auth, blocks=tuple(block for block in auth.blocks if block.name == target.label))
     processor = Processor(
-        auth, exchange.client_address, exchange.headers, _NoBody(), is_chunked=exchange.is_chunked
+        auth,
+        exchange.client_address,
+        exchange.headers,
+        _NoBody(),
+        is_chunked=exchange.is_chunked,
+        certificate=exchange.peer_certificate,
     )
-    caller = replace(processor.caller, certificate=exchange.peer_certificate)
     password = basic_password(exchange.headers)
-    processor.caller = caller if password is None else replace(caller, token=password)
+    if password is not None:
+        processor.caller = replace(processor.caller, token=password)
     return processor
 
 

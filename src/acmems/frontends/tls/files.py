@@ -7,6 +7,7 @@ from pathlib import Path
 
 from acmems.frontends.tls.options import TlsOptions
 from acmems.net.tls import TlsMaterial, server_context
+from acmems.system.files import signature
 from acmems.system.permissions import reason
 
 _LARGEST = 1024 * 1024
@@ -30,7 +31,7 @@ class UnusableTls(Exception):
 
 def signature_of(options: TlsOptions) -> Signature:
     """Return what changes when one of the files does; to be looked at before they are read."""
-    return tuple(_state(named.path) for named in options.named_files())
+    return tuple(signature(named.path) for named in options.named_files())
 
 
 def read_material(options: TlsOptions) -> TlsMaterial:
@@ -73,11 +74,3 @@ def _read(key: str, path: Path | None) -> bytes:
             return file.read(_LARGEST)
     except OSError as error:
         raise UnusableTls(key, f"{path} cannot be read: {reason(error, path)}") from None
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

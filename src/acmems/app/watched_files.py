@@ -1,12 +1,13 @@
-"""The TLS of a server's front ends: read at the start and at each reload, and anew when files change."""
+"""What front ends read from files: certificates and tokens, read anew when they change."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from acmems.auth import Authenticator
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.tls.files import Signature, UnusableTls, context_of, read_material, signature_of
@@ -41,17 +42,20 @@ class FrontEndTls:
     tls: ServerTls
 
 
-class TlsKeeper:
-    """Keeps the TLS of front ends as their files are.
+class WatchedFiles:
+    """Keeps the TLS of front ends, and the tokens of auth blocks, as their files are.
 
     Args:
         clock: time.
     """
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
-        self._lock = threading.Lock()  # guards which front ends there are
+        self._lock = threading.Lock()  # guards what follows
+        self._auth = Authenticator()
         self._kept: tuple[FrontEndTls, ...] = ()
-        self._thread = PeriodicThread("acmems-tls", self.look, LOOK_SECONDS, delay=LOOK_SECONDS, clock=clock)
+        self._thread = PeriodicThread(
+            "acmems-files", self.look, LOOK_SECONDS, delay=LOOK_SECONDS, clock=clock
+        )
         self._is_started = False
 
     @property
@@ -65,7 +69,7 @@ class TlsKeeper:
         Raises:
             ConfigurationError: a file cannot be used.
         """
-        prepared, findings = {}, []
+        prepared, findings = {}, [*_token_findings(config)]
         for section, options in config.tls.items():
             try:
                 prepared[section] = _read(section, options)
@@ -75,18 +79,24 @@ class TlsKeeper:
             raise ConfigurationError(findings)
         return prepared
 
-    def commit(self, prepared: Mapping[str, FrontEndTls]) -> None:
-        """Look after what was prepared from now on."""
+    def commit(self, prepared: Mapping[str, FrontEndTls], auth: Authenticator) -> None:
+        """Look after files from now on.
+
+        Args:
+            prepared: the TLS of front ends.
+            auth: the auth blocks, some of which may have files of tokens.
+        """
         with self._lock:
-            self._kept = tuple(prepared.values())
-        if self._kept and not self._is_started:
+            self._kept, self._auth = tuple(prepared.values()), auth
+        if (self._kept or auth.has_files) and not self._is_started:
             self._is_started = True
             self._thread.start()
 
     def look(self) -> None:
         """Read anew what has changed; what cannot be used leaves all as it is."""
         with self._lock:
-            kept = self._kept
+            kept, auth = self._kept, self._auth
+        auth.refresh()
         for each in kept:
             signature = signature_of(each.options)
             if signature == each.signature:
@@ -107,6 +117,14 @@ class TlsKeeper:
         """Look no more."""
         if self._is_started:
             self._thread.close()
+
+
+def _token_findings(config: Configuration) -> Iterator[Finding]:
+    """Yield the files of tokens that cannot be used, having read all of them."""
+    config.auth.refresh()
+    for block in config.auth.blocks:
+        for key, words in block.self_check():
+            yield Finding(config.where("auth", block.name, key), f"{key}: {words}")
 
 
 def _read(section: str, options: TlsOptions) -> FrontEndTls:

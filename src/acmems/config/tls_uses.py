@@ -1,0 +1,52 @@
+"""Whether what sections say of TLS, and of what clients show, fits what listens."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+
+from acmems.auth import Block
+from acmems.auth.methods import ClientCertificateMethod, TokenAuthMethod
+from acmems.frontends.options import MgmtOptions
+from acmems.net.address import Address
+from acmems.settings.findings import Finding, Location
+
+Where = Callable[[str, str | None, str], Location]
+"""Returns where a key stands, given the kind and the name of its section."""
+
+
+def misfits(mgmt: MgmtOptions, blocks: Iterable[Block], where: Where) -> Iterator[Finding]:
+    """Yield certificates that nobody sees, and methods that no client can meet, or that strangers can watch.
+
+    Args:
+        mgmt: where clients ask.
+        blocks: the auth blocks.
+        where: returns where a key stands.
+    """
+    if mgmt.tls.is_given and not mgmt.tls_listeners:
+        yield Finding(where("mgmt", None, "tls-certificate"), "tls-certificate is given, but no tls-listener")
+    open_to_others = [each for each in mgmt.listeners if not _is_loopback(each)]
+    for block in blocks:
+        for method in block.methods:
+            if isinstance(method, ClientCertificateMethod) and mgmt.tls.client_ca is None:
+                yield Finding(
+                    where("auth", block.name, "client-certificate"),
+                    "client-certificate: no client is asked for one: add 'tls-client-ca = …' to [mgmt]",
+                )
+            if isinstance(method, TokenAuthMethod) and open_to_others:
+                key = "token" if method.file is None else "token-file"
+                yield Finding(
+                    where("auth", block.name, key),
+                    f"{key}: whoever sees requests on their way to {open_to_others[0]}, which is plain HTTP, "
+                    f"can use the token: let clients use a tls-listener, or listen on this machine only",
+                    warning=True,
+                )
+
+
+def _is_loopback(address: Address) -> bool:
+    if address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
