@@ -49,7 +49,7 @@ def make_tls_certificate(certificate: Path, key: Path) -> None:
     """Write a key and a certificate for itself, for HTTPS on loopback."""
     private_key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback for tests")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
     identifier = x509.SubjectKeyIdentifier.from_public_key(private_key.public_key())
     signed = (

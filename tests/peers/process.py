@@ -18,6 +18,7 @@ from typing import Self
 
 ROOT = Path(__file__).parents[2]
 FETCHED = ROOT / ".cache" / "peers" / "root"
+APART = ROOT / ".cache" / "peers" / "apart"
 
 STARTING = 30.0
 """Seconds that a peer may take to become ready: generous, since machines may be busy."""
@@ -47,6 +48,24 @@ def program(name: str) -> str:
     if found is None:
         raise PeerFailed(f"{name} is missing: run scripts/peers")
     return found
+
+
+def apart(name: str, libraries: Path | None = None) -> list[str | Path]:
+    """Return how to start a program that `scripts/peers` fetched together with all of its libraries.
+
+    Args:
+        name: of the program.
+        libraries: a folder of libraries to use in place of those.
+
+    Raises:
+        PeerFailed: neither has that been fetched nor does the machine have it.
+    """
+    found = shutil.which(name, path=os.pathsep.join(str(APART / "usr" / each) for each in ("sbin", "bin")))
+    loaders = list(APART.glob("usr/lib/*-linux-gnu*/ld-linux*.so.*"))
+    if found is None or not loaders:
+        return [program(name)]
+    folders = [libraries, loaders[0].parent] if libraries else [loaders[0].parent]
+    return [loaders[0], "--library-path", os.pathsep.join(map(str, folders)), found]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,0 +1,53 @@
+"""acme.sh, a client in the language of the shell."""
+
+from __future__ import annotations
+
+from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignClient
+from tests.peers.process import FETCHED, program
+
+PROOF = """#!/bin/sh
+dns_nothing_add() { return 0; }
+dns_nothing_rm() { return 0; }
+"""
+
+
+class AcmeSh(ForeignClient):
+    """acme.sh, proving names by a plug-in that proves nothing."""
+
+    name = "acme.sh"
+    abilities = frozenset(Ability)
+
+    def prepare(self) -> None:
+        """Write the plug-in."""
+        (self.folder / "dnsapi").mkdir()
+        self.program("dnsapi/dns_nothing.sh", PROOF)
+
+    def register(self, external: ExternalAccount | None) -> None:
+        """Create an account."""
+        binding = ["--eab-kid", external.kid, "--eab-hmac-key", external.key] if external else []
+        self.acme_sh("--register-account", "--email", "admin@example.org", *binding)
+
+    def order(self, *names: str) -> bytes:
+        """Get a certificate."""
+        options = ("--dns", "dns_nothing", "--dnssleep", "1", "--keylength", "ec-256")
+        self.acme_sh("--issue", *(part for name in names for part in ("-d", name)), *options)
+        return self._chain(names)
+
+    def renew(self, *names: str) -> bytes:
+        """Get another certificate."""
+        self.acme_sh("--renew", "-d", names[0], "--ecc", "--force", "--always-force-new-domain-key")
+        return self._chain(names)
+
+    def revoke(self, *names: str) -> None:
+        """Revoke the certificate."""
+        self.acme_sh("--revoke", "-d", names[0], "--ecc", "--revoke-reason", "4")
+
+    def acme_sh(self, *arguments: str) -> str:
+        """Run it."""
+        script = FETCHED / "usr" / "share" / "acme.sh" / "acme.sh"
+        command = ("sh", script) if script.exists() else (program("acme.sh"),)
+        server = ("--server", self.directory.url, "--ca-bundle", self.directory.ca_file)
+        return self.run(*command, *arguments, "--home", self.folder, *server)
+
+    def _chain(self, names: tuple[str, ...]) -> bytes:
+        return (self.folder / f"{names[0]}_ecc" / "fullchain.cer").read_bytes()

@@ -1,0 +1,89 @@
+"""Caddy, a web server that gets its certificates by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.peers.acme_clients.contract import PATIENCE, Ability, ExternalAccount, ForeignClient
+from tests.peers.process import Peer, PeerFailed, program, wait_until
+
+
+class _Server(Peer):
+    """Caddy, ready as soon as its configuration holds."""
+
+    name = "caddy"
+
+    def __init__(self, configuration: dict[str, Any], home: Path) -> None:
+        super().__init__({"HOME": str(home)})
+        self.configuration = configuration
+
+    def prepare(self) -> None:
+        (self.folder / "caddy.json").write_text(json.dumps(self.configuration), encoding="utf-8")
+
+    def command(self) -> Sequence[str]:
+        return [program(self.name), "run", "--config", "caddy.json"]
+
+    def ready(self) -> bool:
+        return "serving initial configuration" in self.log
+
+
+class Caddy(ForeignClient):
+    """Caddy, run until it has a certificate; it registers when it orders for the first time."""
+
+    name = "caddy"
+    abilities = frozenset({Ability.EXTERNAL_ACCOUNT, Ability.WILDCARD, Ability.REPLACEMENT})
+
+    def register(self, external: ExternalAccount | None) -> None:
+        """Keep in mind how to create an account."""
+        self.external = external
+
+    def order(self, *names: str) -> bytes:
+        """Get a certificate for one name."""
+        [name] = names
+        return self._get(name, renew_at_once=False)
+
+    def renew(self, *names: str) -> bytes:
+        """Get another certificate: any part of the lifetime that is over makes it renew."""
+        [name] = names
+        return self._get(name, renew_at_once=True)
+
+    def _get(self, name: str, *, renew_at_once: bool) -> bytes:
+        before = self._chain(name)
+        ratio = {"renewal_window_ratio": 0.99999999} if renew_at_once else {}
+        with _Server(self._configuration(name, ratio), self.folder) as server:
+            try:
+                wait_until(lambda: self._chain(name) != before, "caddy has a certificate", PATIENCE)
+            except PeerFailed as error:
+                raise PeerFailed(f"{error}\n{server.log}") from None
+        return self._chain(name)
+
+    def _chain(self, name: str) -> bytes:
+        """Return what is there, if it is complete: Caddy writes the key first, and facts about all last."""
+        stem = name.replace("*", "wildcard_")
+        found = list(self.folder.glob(f"caddy/certificates/*/{stem}/{stem}.json"))
+        return found[0].with_suffix(".crt").read_bytes() if found else b""
+
+    def _configuration(self, name: str, ratio: dict[str, float]) -> dict[str, Any]:
+        external = self.external
+        binding = {"external_account": {"key_id": external.kid, "mac_key": external.key}} if external else {}
+        issuer = {
+            "module": "acme",
+            "ca": self.directory.url,
+            "email": "admin@example.org",
+            "trusted_roots_pem_files": [str(self.directory.ca_file)],
+            **binding,
+        }
+        policy = {"issuers": [issuer], "key_type": "p256", **ratio}
+        return {
+            "admin": {"disabled": True},
+            "storage": {"module": "file_system", "root": str(self.folder / "caddy")},
+            "apps": {
+                "tls": {
+                    "certificates": {"automate": [name]},
+                    "automation": {"policies": [policy]},
+                }
+            },
+        }

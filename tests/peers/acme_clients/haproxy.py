@@ -1,0 +1,105 @@
+"""HAProxy, a load balancer that gets its certificates by itself since version 3.2."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.peers.acme_clients.contract import PATIENCE, Ability, ExternalAccount, ForeignClient
+from tests.peers.ca import make_tls_certificate
+from tests.peers.client import run
+from tests.peers.process import Peer, apart, wait_until
+
+GENERATE = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+CONFIGURATION = """
+global
+    expose-experimental-directives
+    stats socket {folder}/control level admin
+    acme.scheduler off
+    httpclient.ssl.ca-file {ca_file}
+    log stdout format raw daemon
+defaults
+    timeout connect 5s
+    timeout client 30s
+    timeout server 120s
+acme tested
+    directory {url}
+    account-key {folder}/account.key
+    contact admin@example.org
+    challenge http-01
+    keytype ECDSA
+    curves P-256
+crt-store
+    load crt {folder}/first.pem key {folder}/first.pem.key acme tested domains {names} alias site
+frontend unused
+    bind {folder}/unused ssl crt @/site
+"""
+
+
+class _Server(Peer):
+    """HAProxy with one certificate."""
+
+    name = "haproxy"
+
+    def __init__(self, configuration: str, home: Path) -> None:
+        super().__init__()
+        self.configuration = configuration
+        self.home = home
+
+    def prepare(self) -> None:
+        (self.folder / "haproxy.cfg").write_text(self.configuration, encoding="utf-8")
+
+    def command(self) -> Sequence[str]:
+        return [*map(str, apart("haproxy")), "-db", "-f", "haproxy.cfg"]
+
+    def ready(self) -> bool:
+        return "tested" in self.ask("acme status")
+
+    def ask(self, command: str) -> str:
+        """Return what it answers on its socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.home / "control"))
+            connection.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+class HAProxy(ForeignClient):
+    """HAProxy, run for one certificate after the other; it registers with each."""
+
+    name = "haproxy"
+    abilities = frozenset({Ability.SEVERAL_NAMES})
+
+    def prepare(self) -> None:
+        """Make the account's key."""
+        run("openssl", "genpkey", *GENERATE, "-out", self.folder / "account.key")
+
+    def register(self, external: ExternalAccount | None) -> None:
+        """Do nothing: it registers whenever it orders."""
+        assert external is None
+
+    def order(self, *names: str) -> bytes:
+        """Get a certificate."""
+        first, key = self.folder / "first.pem", self.folder / "first.pem.key"
+        make_tls_certificate(first, key)  # without one, it does not start
+        configuration = CONFIGURATION.format(
+            folder=self.folder,
+            ca_file=self.directory.ca_file,
+            url=self.directory.url,
+            names=",".join(names),
+        )
+        with _Server(configuration, self.folder) as server:
+            before = self._leaves(server)
+            server.ask("acme renew @/site")
+            wait_until(lambda: self._leaves(server) != before, "haproxy has a certificate", PATIENCE)
+            return self._leaves(server)
+
+    def renew(self, *names: str) -> bytes:
+        """Get another certificate."""
+        return self.order(*names)
+
+    @staticmethod
+    def _leaves(server: _Server) -> bytes:
+        dumped = server.ask("dump ssl cert @/site")
+        return dumped[dumped.find("-----BEGIN CERTIFICATE") :].encode()

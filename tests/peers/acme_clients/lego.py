@@ -1,0 +1,56 @@
+"""lego, which is also what Traefik gets its certificates with."""
+
+from __future__ import annotations
+
+from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignClient
+from tests.peers.process import program
+
+EMAIL = "admin@example.org"
+
+
+class Lego(ForeignClient):
+    """lego, proving names by a program that proves nothing.
+
+    It registers when it orders for the first time.
+    """
+
+    name = "lego"
+    abilities = frozenset(Ability)
+
+    def register(self, external: ExternalAccount | None) -> None:
+        """Keep in mind how to create an account."""
+        self.external = external
+
+    def order(self, *names: str) -> bytes:
+        """Get a certificate."""
+        self.lego(names, "run")
+        return self._chain(names)
+
+    def renew(self, *names: str) -> bytes:
+        """Get another certificate."""
+        self.lego(names, "renew", "--days", "36500", "--no-random-sleep")
+        return self._chain(names)
+
+    def revoke(self, *names: str) -> None:
+        """Revoke the certificate."""
+        self.lego(names, "revoke", "--keep", "--reason", "4")
+
+    def lego(self, names: tuple[str, ...], *command: str) -> str:
+        """Run it for these names."""
+        external = self.external
+        binding = ["--eab", "--kid", external.kid, "--hmac", external.key] if external else []
+        return self.run(
+            *(program("lego"), "--path", "lego", "--server", self.directory.url),
+            *("--email", EMAIL, "--accept-tos", *binding, "--dns", "exec", "--dns.propagation-wait", "1ms"),
+            *(argument for name in names for argument in ("--domains", name)),
+            *command,
+            env={
+                "LEGO_CA_CERTIFICATES": str(self.directory.ca_file),
+                "LEGO_DISABLE_CNAME_SUPPORT": "true",
+                "EXEC_SEQUENCE_INTERVAL": "1",  # seconds between proofs, otherwise 60
+                "EXEC_PATH": str(self.program("prove", "#!/bin/sh\n")),
+            },
+        )
+
+    def _chain(self, names: tuple[str, ...]) -> bytes:
+        return (self.folder / "lego" / "certificates" / f"{names[0]}.crt").read_bytes()

@@ -1,0 +1,57 @@
+"""uacme, a client in C on libcurl and GnuTLS."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignClient
+from tests.peers.process import APART, apart
+
+TRUSTED = b"/etc/ssl/certs/ca-certificates.crt"
+LIBRARY = "libcurl-gnutls.so.4"
+
+
+class Uacme(ForeignClient):
+    """uacme, with a hook that takes any challenge and proves nothing.
+
+    It trusts whom its libcurl was built to trust, so it gets a copy of that library with another path inside.
+    """
+
+    name = "uacme"
+    abilities = frozenset(Ability) - {Ability.REPLACEMENT}
+
+    def prepare(self) -> None:
+        """Write the hook, and the library that trusts the server."""
+        shutil.copy(self.directory.ca_file, self.folder / "trusted.pem")
+        [library] = APART.glob(f"usr/lib/*-linux-gnu*/{LIBRARY}")
+        path = b"trusted.pem".ljust(len(TRUSTED), b"\0")
+        (self.folder / LIBRARY).write_bytes(library.read_bytes().replace(TRUSTED, path))
+
+    def register(self, external: ExternalAccount | None) -> None:
+        """Create an account."""
+        binding = ["--eab", f"{external.kid}:{external.key}"] if external else []
+        self.uacme(*binding, "new", "admin@example.org")
+
+    def order(self, *names: str) -> bytes:
+        """Get a certificate."""
+        self.uacme("issue", *names)
+        return self._chain(names)
+
+    def renew(self, *names: str) -> bytes:
+        """Get another certificate."""
+        (self.folder / "uacme" / "private" / names[0] / "key.pem").unlink()
+        self.uacme("--force", "issue", *names)
+        return self._chain(names)
+
+    def revoke(self, *names: str) -> None:
+        """Revoke the certificate."""
+        self.uacme("--reason", "4", "revoke", f"uacme/{names[0]}/cert.pem")
+
+    def uacme(self, *arguments: str) -> str:
+        """Run it, without questions."""
+        hook = self.program("prove", "#!/bin/sh\n")
+        options = ("--confdir", "uacme", "--acme-url", self.directory.url, "--hook", str(hook), "--yes")
+        return self.run(*apart("uacme", libraries=self.folder), "--verbose", *options, *arguments)
+
+    def _chain(self, names: tuple[str, ...]) -> bytes:
+        return (self.folder / "uacme" / names[0] / "cert.pem").read_bytes()
