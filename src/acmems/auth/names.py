@@ -62,22 +62,24 @@ def judge_names(blocks: Sequence[Block], caller: Caller, identifiers: Sequence[I
         if objections:
             reasons.append(f"block {block.name}: {'; '.join(objections)}")
             continue
-        refusal = block.refusal(identifiers) or next(
+        refusal = block.refusal(identifiers, caller) or next(
             filter(None, map(block.proof.refusal, identifiers)), None
         )
         if refusal is None:
             return NamesVerdict(block)
         reasons.append(f"block {block.name}: {refusal}")
         accepting.append(block)
-    told = {each: _refusal(accepting, each) for each in identifiers}
+    told = {each: _refusal(accepting, caller, each) for each in identifiers}
     refusals = [NameRefusal(each, words) for each, words in told.items() if words is not None]
     alone = refusals or [NameRefusal(each, _OTHER_BLOCK) for each in identifiers]
     return NamesVerdict(None, tuple(alone), "; ".join(reasons) or "no auth block is configured")
 
 
-def _refusal(blocks: Sequence[Block], identifier: Identifier) -> str | None:
+def _refusal(blocks: Sequence[Block], caller: Caller, identifier: Identifier) -> str | None:
     """Return why none of these blocks grants a name by itself, None if one does."""
-    proofs = [block.proof.refusal(identifier) for block in blocks if block.refusal([identifier]) is None]
+    proofs = [
+        block.proof.refusal(identifier) for block in blocks if block.refusal([identifier], caller) is None
+    ]
     if None in proofs:
         return None
     return next(filter(None, proofs), _NO_BLOCK)

@@ -6,6 +6,7 @@ import ipaddress
 
 import pytest
 from tests.auth_blocks import block
+from tests.client_certificates import ClientAuthority
 
 from acmems.auth import Block, Caller
 from acmems.auth.names import judge_names
@@ -57,3 +58,13 @@ def test_who_is_accepted_by_no_block_gets_nothing() -> None:
         ("a.web.example.org", "no auth block of this")
     ]
     assert refused([], HERE, "a.web.example.org") == [("a.web.example.org", "no auth block of this")]
+
+
+def test_a_certificate_must_cover_what_is_asked_for() -> None:
+    """A client certificate that a block wants to cover all names does so for ACME clients as well."""
+    covered = block(("client-certificate", "yes"), ("domain", "**.example.org"))
+    client = Caller(None, None, certificate=ClientAuthority().der("a.example.org"))
+    assert judge_names([covered], client, [named("a.example.org")]).block is covered
+    verdict = judge_names([covered], client, [named("a.example.org"), named("b.example.org")])
+    assert verdict.block is None
+    assert [each.identifier.value for each in verdict.refusals] == ["b.example.org"]
