@@ -164,7 +164,7 @@ class Server:
             published=self.accounts.published,
         )
         parts = SigningParts(lambda: self._generation.policy, self.issuances, self.bus, clock)
-        est = EstFrontEnd(parts, CaCertificates())
+        est = EstFrontEnd(parts, CaCertificates(self.accounts.certificates))
         # Two, because each is for one thread.
         self._signing, self._encrypted_signing = (
             HttpService(

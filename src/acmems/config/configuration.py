@@ -336,7 +336,7 @@ class Configuration:
 
     def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
         """Yield the auth blocks that leave open which of several verifications is theirs."""
-        if self.mgmt.default_verification is None and not self.default_validators:
+        if self.accounts and self.mgmt.default_verification is None and not self.default_validators:
             for section in blocks:
                 if not gives(section, "verification") and not self._is_local(section):
                     yield Finding(

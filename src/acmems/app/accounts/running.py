@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from cryptography import x509
 
 from acmems.app.accounts.account import OrderingAccount
 from acmems.app.accounts.contract import OrderingParty
@@ -81,6 +83,11 @@ class Accounts:
     def first(self) -> OrderingParty:
         """The account of the section without a name, or the first local CA where there is no account."""
         return self.parties[0]
+
+    def certificates(self, name: str) -> Sequence[x509.Certificate]:
+        """Return the certificates of a local CA, its root first; none for what is none."""
+        local_ca = self._local_cas.get(name)
+        return () if local_ca is None else local_ca.issuer.certificates
 
     def published(self, name: str, kind: str) -> bytes | None:
         """Return what a local CA publishes, None where there is none of that name: `Published`."""

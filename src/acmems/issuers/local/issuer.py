@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from acmems.challenges import Validator
@@ -126,6 +127,11 @@ class LocalIssuer:
             lifetime=options.lifetime,
             crl_url=options.crl_url,
         )
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The certificates of root and intermediate; none while they are not loaded."""
+        return () if self._authority is None else (self._authority.root, self._authority.certificate)
 
     @property
     def root_pem(self) -> bytes | None:
