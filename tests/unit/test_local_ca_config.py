@@ -35,7 +35,7 @@ def findings(text: str) -> list[str]:
 
 def refusal(text: str, *names: str) -> str | None:
     (block,) = Configuration.from_text(text).auth.blocks
-    return block.refusal([named(name) for name in names])
+    return block.refusal([named(name) for name in names], None)
 
 
 class TestSection:
@@ -179,7 +179,7 @@ class TestBlocks:
         """A local CA may certify them, as no public one does."""
         text = LOCAL + "permit = printer\n" + BLOCK.replace("**", "printer")
         (block,) = Configuration.from_text(text).auth.blocks
-        assert block.refusal([Identifier.dns("printer")]) is None
+        assert block.refusal([Identifier.dns("printer")], None) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from acmems.frontends.history import RecordedHistory
 from acmems.issuers.local.issuer import LocalIssuer
 from acmems.issuers.local.profiles import RevokedCertificate
 from acmems.issuing.issuance import Issuance
-from acmems.state.chains import ChainRecords
+from acmems.state.chains.revocations import RevocationRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Clock, Deadline
 
@@ -26,7 +26,7 @@ class OrderingCa:
         issuer: signs them.
         issuance: turns requests into chains.
         history: notes its chains, None where there is no state.
-        chains: those that were issued, which tell which are revoked; None where there is no state.
+        revocations: tell which are revoked, None where there is no state.
         clock: for dates.
     """
 
@@ -35,7 +35,7 @@ class OrderingCa:
     issuer: LocalIssuer
     issuance: Issuance
     history: RecordedHistory | None
-    chains: ChainRecords | None
+    revocations: RevocationRecords | None
     clock: Clock
 
     @property
@@ -63,10 +63,10 @@ class OrderingCa:
         Raises:
             StateUnavailable: that cannot be read.
         """
-        if self.chains is not None:
+        if self.revocations is not None:
             self.issuer.publish(
                 RevokedCertificate(serial, at, reason)
-                for serial, at, reason in self.chains.revoked_of(self.identity.directory, self.clock.now())
+                for serial, at, reason in self.revocations.of(self.identity.directory, self.clock.now())
             )
 
     def published(self, kind: str) -> bytes | None:

@@ -25,6 +25,7 @@ from acmems.issuing.contract import Issuer
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.limits.accounting import LimitAccounting
+from acmems.state.chains.revocations import RevocationRecords
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Clock
 from acmems.x509.leaf import SubjectPolicy
@@ -230,8 +231,8 @@ class Accounts:
         issuer = LocalIssuer(self._config.local_cas[name], self._clock)
         history = None if memory is None else memory.history(identity)
         issuance = self._issuance(issuer, identity, history, None, name)
-        chains = None if memory is None else memory.chains
-        return OrderingCa(name, identity, issuer, issuance, history, chains, self._clock)
+        revocations = None if memory is None else RevocationRecords(memory.database)
+        return OrderingCa(name, identity, issuer, issuance, history, revocations, self._clock)
 
     def _issuance(
         self,

@@ -4,6 +4,7 @@
 - `recent`: chains that were delivered lately, in memory
 - `deliveries`: how often chains were delivered, in sums
 - `records`: all of them together
+- `revocations`: which are revoked
 - `renewals`: when each is to be renewed
 """
 

@@ -63,12 +63,6 @@ _OF_STORAGE = (
     f"ORDER BY fingerprint LIMIT {PAGE}"
 )
 _UNDELIVERABLE = "SELECT fingerprint FROM chains WHERE reason IS NOT NULL AND not_after > acmems_now()"
-# A certificate stays in the list of its CA beyond its end (RFC 5280 section 3.3).
-_TOLD_AFTER_END = datetime.timedelta(days=2)
-_REVOKED_OF = """
-    SELECT serial, COALESCE(revoked, issued), reason FROM chains
-    WHERE directory = ? AND reason IS NOT NULL AND not_after > ?
-"""
 _COMPROMISED = "SELECT DISTINCT key_digest FROM chains WHERE reason = ?"
 _SAID = ("names", "serial", "key_digest", "pem", "not_before", "not_after")
 _MEND = (
@@ -366,23 +360,6 @@ class ChainRecords:
             reason: why, as RFC 5280 names it.
         """
         return self._revoke(fingerprint, _REVOKED, seconds(at), reason, fingerprint)
-
-    def revoked_of(
-        self, directory: str, now: datetime.datetime
-    ) -> Iterator[tuple[int, datetime.datetime, str]]:
-        """Yield the serial numbers of what a CA has revoked, or is revoking, with times and reasons.
-
-        Those that have expired some days ago are left out.
-
-        Args:
-            directory: the URL of the CA's directory, or what stands for a local CA.
-            now: the time (aware).
-
-        Raises:
-            StateUnavailable: they cannot be read.
-        """
-        for serial, at, reason in self._rows(_REVOKED_OF, directory, seconds(now - _TOLD_AFTER_END)):
-            yield int(serial, 16), datetime.datetime.fromtimestamp(at, datetime.UTC), reason
 
     def is_revoked(self, fingerprint: str) -> bool:
         """Tell whether a chain is revoked or being revoked, as far as this process knows, and without I/O."""
