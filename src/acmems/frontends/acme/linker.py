@@ -44,6 +44,14 @@ _PARAMETER = r"[A-Za-z0-9_.-]{1,200}"
 _LONGEST = 2048  # characters of a URL
 
 
+def _reader(template: str) -> re.Pattern[str]:
+    parts = re.split(r"\{[a-z]+\}", template)
+    return re.compile(f"({_PARAMETER})".join(map(re.escape, parts)), re.ASCII)
+
+
+_READERS: Final = {name: _reader(template) for name, template in TEMPLATES.items()}
+
+
 class Linker:
     """Makes and reads URLs below one base, which never comes from a request.
 
@@ -55,7 +63,6 @@ class Linker:
         self.base = base
         self._prefix = urlsplit(base).path
         self._origin = base.removesuffix(self._prefix) if self._prefix else base
-        self._readers = {name: _reader(template) for name, template in TEMPLATES.items()}
 
     def url(self, name: RouteName, *parameters: str, query: str = "") -> str:
         """Return the URL of a resource.
@@ -91,14 +98,9 @@ class Linker:
         """
         if len(url) > _LONGEST or not url.startswith(f"{self.base}/"):
             return None
-        match = self._readers[name].fullmatch(url[len(self.base) :])
+        match = _READERS[name].fullmatch(url[len(self.base) :])
         return None if match is None else match.groups()
 
     def up(self, url: str) -> str:
         """Return the `Link` field to what a resource belongs to."""
         return f'<{url}>;rel="up"'
-
-
-def _reader(template: str) -> re.Pattern[str]:
-    parts = re.split(r"\{[a-z]+\}", template)
-    return re.compile(f"({_PARAMETER})".join(map(re.escape, parts)), re.ASCII)

@@ -107,35 +107,30 @@ class Reception:
 
     def _by_account(self, reading: _Reading, name: str, then: Then, refuse: Refuse) -> None:
         known = self._accounts.get(name)
-        if known is not None and not self._nonces.is_shared:
-            self._signed_by(reading, known, then, refuse)
-        elif known is not None and self._has_signed(known, reading):
-            self._admit(reading, known, then, refuse)
-        else:
-            # It may have been made, or may have got another key, at another server.
-            _when(
-                self._accounts.find(name),
-                lambda found: self._signed_by(reading, _existing(found), then, refuse),
-                refuse,
-            )
+        if known is not None:
+            try:
+                key = _verified(reading, known)
+            except AcmeProblem:
+                if not self._nonces.is_shared:
+                    raise
+            else:
+                self._accept(reading, key, known, then, refuse)
+                return
 
-    @staticmethod
-    def _has_signed(account: AcmeAccount, reading: _Reading) -> bool:
-        try:
-            reading.envelope.verify(PublicJwk.from_text(account.key))
-        except AcmeProblem:
-            return False
-        return True
+        def go_on(found: AcmeAccount | None) -> None:
+            account = _existing(found)
+            self._accept(reading, _verified(reading, account), account, then, refuse)
 
-    def _signed_by(self, reading: _Reading, account: AcmeAccount, then: Then, refuse: Refuse) -> None:
-        reading.envelope.verify(PublicJwk.from_text(account.key))
-        self._admit(reading, account, then, refuse)
+        # It may have been made, or may have got another key, at another server.
+        _when(self._accounts.find(name), go_on, refuse)
 
-    def _admit(self, reading: _Reading, account: AcmeAccount, then: Then, refuse: Refuse) -> None:
-        """Go on with a request whose signature is known to be right."""
+    def _accept(
+        self, reading: _Reading, key: PublicJwk, account: AcmeAccount, then: Then, refuse: Refuse
+    ) -> None:
+        """Use up the nonce of a request that an account has signed, and hand it on."""
         _require_valid(account)
         self._nonces.take(reading.use)
-        request = reading.request(PublicJwk.from_text(account.key), account)
+        request = reading.request(key, account)
         if self._nonces.is_shared and not request.is_get:
             admitted = self._accounts.admit(account.id, reading.use)
             _when(admitted, lambda admission: then(_admitted(request, admission)), refuse)
@@ -165,6 +160,17 @@ class _Reading:
             client=arrival.client,
             query=arrival.target.partition("?")[2],
         )
+
+
+def _verified(reading: _Reading, account: AcmeAccount) -> PublicJwk:
+    """Return the key of an account, which has signed a request.
+
+    Raises:
+        AcmeProblem: it has not.
+    """
+    key = PublicJwk.from_text(account.key)
+    reading.envelope.verify(key)
+    return key
 
 
 def _existing(account: AcmeAccount | None) -> AcmeAccount:
