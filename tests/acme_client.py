@@ -199,7 +199,7 @@ class AcmeClient:
             assert self.get(self.directory["newNonce"], "HEAD").status == 200
         return self.nonces.pop()
 
-    def header(self, url: str, **members: Any) -> dict[str, Any]:
+    def header(self, url: str, /, **members: Any) -> dict[str, Any]:
         """Return a protected header; members replace what is right, None removes it."""
         header: dict[str, Any] = {"alg": algorithm_of(self.key), "url": url}
         if "nonce" not in members:
@@ -210,7 +210,7 @@ class AcmeClient:
             header["kid"] = self.kid
         return {name: value for name, value in (header | members).items() if value is not None}
 
-    def post(self, url: str, payload: bytes | Mapping[str, Any] = b"", **members: Any) -> Answer:
+    def post(self, url: str, payload: bytes | Mapping[str, Any] = b"", /, **members: Any) -> Answer:
         """Send a signed request; POST-as-GET without a payload.
 
         Args:
@@ -220,7 +220,7 @@ class AcmeClient:
         """
         return self.send(url, flattened(self.key, self.header(url, **members), payload))
 
-    def post_as_key(self, url: str, payload: bytes | Mapping[str, Any], **members: Any) -> Answer:
+    def post_as_key(self, url: str, payload: bytes | Mapping[str, Any], /, **members: Any) -> Answer:
         """Send a request that is signed by the key alone, although it has an account."""
         return self.post(url, payload, kid=None, jwk=jwk_of(self.key), **members)
 

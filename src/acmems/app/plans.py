@@ -55,6 +55,13 @@ class Services(Protocol):
     def encrypted_signing(self) -> StreamService:
         """Answers clients that speak TLS."""
 
+    def acme(self) -> StreamService:
+        """Return what answers ACME clients.
+
+        Raises:
+            StateUnavailable: there is no state for their accounts.
+        """
+
     def challenges(self, validator: Http01, proxies: tuple[IPNetwork, ...]) -> StreamService:
         """Return what answers the CA by HTTP.
 
@@ -78,6 +85,10 @@ class NoServices:
     @property
     def encrypted_signing(self) -> StreamService:
         """Answers nobody."""
+        return self
+
+    def acme(self) -> StreamService:
+        """Return what answers nobody."""
         return self
 
     def challenges(self, _validator: Http01, _proxies: tuple[IPNetwork, ...]) -> StreamService:
@@ -119,7 +130,8 @@ def planned(
         if isinstance(validator, Http01 | Listening) and validator.listeners
     ]
     descriptors = Descriptors.shared(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(public))
-    kinds = 1 + bool(mgmt.tls_listeners)  # of listeners for clients, each of which has its own connections
+    # Listeners for clients, each of which has its own connections.
+    kinds = 1 + bool(mgmt.tls_listeners) + bool(config.acme.listeners)
     limits = ListenerLimits(connections=mgmt.max_connections).within(descriptors.management // kinds)
     proxies = mgmt.trusted_proxies
     plan = ListenerPlan(
@@ -135,6 +147,17 @@ def planned(
             trusted_proxies=proxies,
             balance=None if balance is None else balance.sibling(),
             tls=tls.get("mgmt"),
+        )
+        yield PlannedListener(plan, is_for_clients=True)
+    if config.acme.listeners:
+        plan = ListenerPlan(
+            "acme",
+            config.acme.listeners,
+            services.acme(),
+            limits,
+            trusted_proxies=proxies,
+            balance=None if balance is None else balance.sibling(),
+            tls=tls.get("acme"),
         )
         yield PlannedListener(plan, is_for_clients=True)
     for validator in public:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from acmems.app.accounts.running import Accounts
+from acmems.app.acme import AcmeServing
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
@@ -35,7 +36,7 @@ from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
-from acmems.net.http import UNFINISHED_BYTES, HttpLimits, HttpService
+from acmems.net.http import UNFINISHED_BYTES, Application, HttpLimits, HttpService
 from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.engines.contract import Database
 from acmems.state.opening import StateClaim
@@ -166,15 +167,16 @@ class Server:
         parts = SigningParts(lambda: self._generation.policy, self.issuances, self.bus, clock)
         est = EstFrontEnd(parts, CaCertificates(self.accounts.certificates))
         # Two, because each is for one thread.
-        self._signing, self._encrypted_signing = (
-            HttpService(
-                application,
-                lambda: self._generation.http,
-                lambda: self._generation.policy.auth.trusted_proxies,
-            )
-            for application in (front_end, BesideEst(front_end, est, lambda: self.config.mgmt.est))
-        )
+        self._signing = self._http(front_end)
+        self._encrypted_signing = self._http(BesideEst(front_end, est, lambda: self.config.mgmt.est))
         self._files = WatchedFiles(clock)
+        self._acme = AcmeServing(
+            self._memory,
+            config=lambda: self.config,
+            policy=lambda: self._generation.policy,
+            bus=self.bus,
+            clock=clock,
+        )
         self._listeners = Listeners(clock, sockets)
         self._monitoring: Monitoring | None = None  # only where somebody can ask
         self._is_watched_over = False
@@ -340,6 +342,7 @@ class Server:
         if self._monitoring is not None and self._is_watched_over:
             self._monitoring.stop()
         self._upkeep.stop()
+        self._acme.stop()
         self._files.close()
         self.notices.stop()
         if self._retiring is not None:
@@ -377,7 +380,7 @@ class Server:
         served: tuple[HealthCheck, ...] = (*self.listeners, self._control)
         issuances = list(self.issuances)
         ordering = [each for issuance in issuances for each in (issuance.issuer.loop, issuance)]
-        return (*served, *ordering, *self._upkeep.threads, *self._files.threads, *state)
+        return (*served, *ordering, *self._upkeep.threads, *self._files.threads, *self._acme.threads, *state)
 
     def is_healthy(self) -> bool:
         """Tell whether every thread that the server needs lives and makes progress; log those that do not."""
@@ -403,6 +406,7 @@ class Server:
         return list(dict.fromkeys(named))
 
     def _close_state(self) -> None:
+        self._acme.close()
         self.config.context.lookups.close()
         if self._memory is not None:
             self._memory.close()
@@ -417,6 +421,14 @@ class Server:
         """Answers clients that speak TLS."""
         return self._encrypted_signing
 
+    def acme(self) -> StreamService:
+        """Return what answers ACME clients.
+
+        Raises:
+            StateUnavailable: there is no state for their accounts.
+        """
+        return self._http(self._acme.front_end)
+
     def challenges(self, validator: Http01, proxies: tuple[IPNetwork, ...]) -> StreamService:
         """Return what answers the CA by HTTP.
 
@@ -430,6 +442,14 @@ class Server:
     def monitoring(self) -> StreamService:
         """Return what answers monitoring systems."""
         return HttpService(self._lazy_monitoring().front_end)
+
+    def _http(self, application: Application) -> HttpService:
+        """Return what serves clients at one listener, by the configuration of now."""
+        return HttpService(
+            application,
+            lambda: self._generation.http,
+            lambda: self._generation.policy.auth.trusted_proxies,
+        )
 
     def _planned(
         self, config: Configuration, tls: Mapping[str, FrontEndTls] | None = None

@@ -20,6 +20,7 @@ from acmems.challenges import (
 )
 from acmems.challenges.dns01_server import DnsServer
 from acmems.challenges.http01 import DEFAULT_LISTENERS
+from acmems.config.acme_clients import check_acme_clients
 from acmems.config.building import (
     built,
     keep_unchanged,
@@ -33,6 +34,7 @@ from acmems.config.files import read_file
 from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_of, written
 from acmems.config.tls_uses import misfits
 from acmems.exceptions import ConfigurationError
+from acmems.frontends.acme.options import AcmeOptions
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions, part
 from acmems.frontends.tls.options import TlsOptions
@@ -57,6 +59,7 @@ KINDS: Mapping[str, Naming] = {
     "logging": Naming.NEVER,
     "state": Naming.NEVER,
     "metrics": Naming.NEVER,
+    "acme": Naming.NEVER,
     "verification": Naming.ALWAYS,
     "storage": Naming.ALWAYS,
     "limit": Naming.ALWAYS,
@@ -65,7 +68,7 @@ KINDS: Mapping[str, Naming] = {
 }
 """The kinds of sections."""
 
-_UNNAMED = ("account", "mgmt", "logging", "state", "metrics")
+_UNNAMED = ("account", "mgmt", "logging", "state", "metrics", "acme")
 _EMPTY = (
     "there is no section in it: it needs [account] with 'dir = …', and [auth \"NAME\"], which says who may "
     "have what"
@@ -96,6 +99,7 @@ class Configuration:
         logging: what is logged, and where to.
         state: where open orders are kept.
         metrics: where monitoring systems ask.
+        acme: where ACME clients ask, and what they must show.
         validators: what proves names, by name.
         storages: where chains are kept, by name; `none` is always among them.
         account_limits: the limits that are counted of each account's CA, by the account's name.
@@ -127,15 +131,17 @@ class Configuration:
             raise ConfigurationError(found)
         kept = well_formed(sections, KINDS, found)
         self.sections, self._location = tuple(kept), location
-        account, mgmt, logging, state, metrics = (unnamed(kind, kept, location, found) for kind in _UNNAMED)
+        account, mgmt, logging, state, metrics, acme = (
+            unnamed(kind, kept, location, found) for kind in _UNNAMED
+        )
         is_local = any(of_kind("local-ca", kept)) and not any(of_kind("account", kept))
         account = unnamed("account", kept, location, []) if is_local else account  # nothing is missing there
         self.account = AccountOptions.from_options(account)
         self.mgmt = MgmtOptions.from_options(mgmt)
         self.logging = LoggingOptions.from_options(logging)
         self.state = StateOptions.from_options(state)
-        self.metrics = MetricsOptions.from_options(metrics)
-        for options in (account, mgmt, logging, state, metrics):
+        self.metrics, self.acme = MetricsOptions.from_options(metrics), AcmeOptions.from_options(acme)
+        for options in (account, mgmt, logging, state, metrics, acme):
             options.finish()
         self.local_cas: Mapping[str, LocalCaOptions] = read_local_cas(of_kind("local-ca", kept), found)
         described = read_limits(of_kind("limit", kept), found)
@@ -164,7 +170,7 @@ class Configuration:
         self.validators: Mapping[str, Validator] = validators
         self.storages: Mapping[str, Storage] = storages
         found += [*self._impatient(), *self._undecided(of_kind("auth", kept))]
-        self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, kept))
+        self.listener_uses = tuple(self._listener_uses(mgmt.section, metrics.section, acme.section, kept))
         check_listeners(self.listener_uses, found)
         blocks = tuple(
             Block(section.name or "", Options(section, found), self) for section in of_kind("auth", kept)
@@ -173,7 +179,9 @@ class Configuration:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
-        found += [*self._unshared(), *misfits(self.mgmt, blocks, self.where)]
+        is_shown = bool(self.acme.listeners)
+        found += [*self._unshared(), *misfits(self.mgmt, blocks, self.where, is_shown_elsewhere=is_shown)]
+        found += self._acme_clients()
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)
@@ -260,7 +268,11 @@ class Configuration:
     @property
     def tls(self) -> Mapping[str, TlsOptions]:
         """How front ends encrypt, by the kinds of their sections; those that do."""
-        return {"mgmt": self.mgmt.tls} if self.mgmt.tls_listeners else {}
+        found = {"mgmt": self.mgmt.tls} if self.mgmt.tls_listeners else {}
+        if self.acme.listeners:
+            own = self.acme.tls if self.acme.tls.is_given else self.mgmt.tls
+            found["acme"] = replace(own, client_ca=self.mgmt.tls.client_ca)
+        return found
 
     def take_share(self, position: int) -> None:
         """Let limits be those of one of several processes, so that all of them together keep the given ones.
@@ -334,6 +346,11 @@ class Configuration:
                     warning=True,
                 )
 
+    def _acme_clients(self) -> Iterator[Finding]:
+        """Yield what does not fit together for ACME clients."""
+        has_certificate = self.acme.tls.is_given or self.mgmt.tls.is_given
+        return check_acme_clients(self.acme, self.auth.blocks, self.where, has_certificate=has_certificate)
+
     def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
         """Yield the auth blocks that leave open which of several verifications is theirs."""
         if self.accounts and self.mgmt.default_verification is None and not self.default_validators:
@@ -382,7 +399,7 @@ class Configuration:
         return storages.get(name or "none", none)
 
     def _listener_uses(
-        self, mgmt: Section, metrics: Section, kept: Iterable[Section]
+        self, mgmt: Section, metrics: Section, acme: Section, kept: Iterable[Section]
     ) -> Iterator[ListenerUse]:
         """Yield who listens on what; what stands in no section comes first, for the others to differ."""
         sections = {section.name or "": section for section in of_kind("verification", kept)}
@@ -394,6 +411,7 @@ class Configuration:
         yield from written(mgmt, self.mgmt.listeners)
         yield from written(mgmt, self.mgmt.tls_listeners)
         yield from written(metrics, self.metrics.listeners)
+        yield from written(acme, self.acme.listeners)
         for name, section in sections.items():
             validator = self.validators[name]
             for use in written(section, listeners_of(validator)):

@@ -15,15 +15,18 @@ Where = Callable[[str, str | None, str], Location]
 """Returns where a key stands, given the kind and the name of its section."""
 
 
-def misfits(mgmt: MgmtOptions, blocks: Iterable[Block], where: Where) -> Iterator[Finding]:
+def misfits(
+    mgmt: MgmtOptions, blocks: Iterable[Block], where: Where, *, is_shown_elsewhere: bool = False
+) -> Iterator[Finding]:
     """Yield certificates that nobody sees, and methods that no client can meet, or that strangers can watch.
 
     Args:
         mgmt: where clients ask.
         blocks: the auth blocks.
         where: returns where a key stands.
+        is_shown_elsewhere: whether another section has listeners that show the certificate of `[mgmt]`.
     """
-    if mgmt.tls.is_given and not mgmt.tls_listeners:
+    if mgmt.tls.is_given and not mgmt.tls_listeners and not is_shown_elsewhere:
         yield Finding(where("mgmt", None, "tls-certificate"), "tls-certificate is given, but no tls-listener")
     open_to_others = [each for each in mgmt.listeners if not _is_loopback(each)]
     for block in blocks:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from acmems.auth import Block
 from acmems.auth.methods import AllAuthMethod, IPAuthMethod
 from acmems.frontends.acme.proving.options import ProvingOptions
+from acmems.frontends.tls.options import TlsOptions
 from acmems.net.address import Address, parse_address
 from acmems.settings import values
 from acmems.settings.options import Options
@@ -26,12 +27,14 @@ class AcmeOptions:
         url: the base of all URLs that they are given, without a slash at the end.
         external_account: whether an account must be bound to an external one; None: by the auth blocks.
         proving: how names are proved to this server, where an auth block wants that.
+        tls: which certificate is shown to clients; without one, that of `[mgmt]`.
     """
 
     listeners: tuple[Address, ...]
     url: str
     external_account: ExternalAccount | None = None
     proving: ProvingOptions = field(default_factory=ProvingOptions)
+    tls: TlsOptions = field(default_factory=TlsOptions)
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -63,7 +66,9 @@ class AcmeOptions:
         known: ExternalAccount | None = None
         if external_account is not None:
             known = "required" if external_account == "required" else "optional"
-        return cls(listeners, url, known, ProvingOptions.from_options(options))
+        return cls(
+            listeners, url, known, ProvingOptions.from_options(options), TlsOptions.from_options(options)
+        )
 
     def requires_external_account(self, blocks: Iterable[Block]) -> bool:
         """Tell whether a client must register with an external account.

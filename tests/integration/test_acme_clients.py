@@ -1,0 +1,112 @@
+"""ACME clients at a server of its own process: by TLS, over a crash, and at several nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acme_client import AcmeClient, flattened
+from tests.peers import Acmems, Postgres, Settings, free_port, run_acmems
+from tests.peers.ca import make_tls_certificate
+
+
+class AcmeFrontEnd:
+    """Where a server takes ACME clients, and the files of its certificate.
+
+    Attributes:
+        url: the base of its URLs, which several servers may have in common.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, url: str | None = None) -> None:
+        self.port = free_port()
+        self.url = url or f"https://127.0.0.1:{self.port}"
+        self.chain, self.key = folder / "acme-chain.pem", folder / "acme-key.pem"
+        make_tls_certificate(self.chain, self.key)
+        self.key.chmod(0o600)
+        settings.auth += (
+            f"\n[acme]\nlistener = 127.0.0.1:{self.port}\nurl = {self.url}\n"
+            f"tls-certificate = {self.chain}\ntls-key = {self.key}\n"
+        )
+
+    @contextlib.contextmanager
+    def client(self, key_of: AcmeClient | None = None) -> Iterator[AcmeClient]:
+        """Return a client of this server; with the key and account of another one, if it is given."""
+        trust = ssl.create_default_context(cafile=str(self.chain))
+        with AcmeClient(f"{self.url}/directory", trust=trust, address=("127.0.0.1", self.port)) as made:
+            if key_of is not None:
+                made.key, made.kid = key_of.key, key_of.kid
+            yield made
+
+
+def test_a_crash_between(settings: Settings, tmp_path: Path) -> None:
+    """After kill -9 accounts are there, nonces that were not used are good, and used ones are not."""
+    front_end = AcmeFrontEnd(tmp_path, settings)
+    with Acmems(settings) as acmems, front_end.client() as client:
+        assert client.register(contact=["mailto:a@example.org"]).status == 201
+        assert client.kid
+        body = flattened(client.key, client.header(client.kid), {"contact": []})
+        assert client.send(client.kid, body).status == 200
+        acmems.process.kill()
+        acmems.process.wait()
+        client.close()
+        acmems.start()
+        assert client.send(client.kid, body).problem == "badNonce"
+        unused = client.nonce()
+        acmems.process.kill()
+        acmems.process.wait()
+        client.close()
+        acmems.start()
+        answer = client.post(client.kid, nonce=unused)
+        assert (answer.status, answer.json["contact"]) == (200, [])
+
+
+def test_check_tells_what_is_missing(settings: Settings, tmp_path: Path) -> None:
+    """What a front end needs and has not is told before a start, line by line."""
+    settings.auth += "\n[acme]\nlistener = 127.0.0.1:0\nurl = http://acme.example.org\n"
+    settings.auth += "external-account = required\n"
+    file = tmp_path / "acmems.ini"
+    file.write_text(settings.text())
+    checked = run_acmems("check", file)
+    assert checked.returncode == 2
+    assert "url: must be an https URL" in checked.stderr
+    assert "add 'tls-certificate = …'" in checked.stderr
+    assert "no auth block has an 'eab-kid'" in checked.stderr
+
+
+@pytest.fixture
+def nodes(
+    settings: Settings, tmp_path: Path, postgres: Postgres
+) -> Iterator[tuple[AcmeFrontEnd, AcmeFrontEnd]]:
+    """Two servers with one state, reached by the same URL."""
+    state = f"\n[state]\nurl = {postgres.url_of(postgres.make_database())}\n"
+    other = Settings(
+        folder=tmp_path / "other",
+        directory_url=settings.directory_url,
+        ca_file=settings.ca_file,
+        challenge_port=free_port(),
+    )
+    other.folder.mkdir()
+    url = "https://localhost"
+    one, two = AcmeFrontEnd(tmp_path, settings, url), AcmeFrontEnd(other.folder, other, url)
+    settings.auth += state
+    other.auth += state
+    with Acmems(settings), Acmems(other):
+        yield one, two
+
+
+def test_two_nodes(nodes: tuple[AcmeFrontEnd, AcmeFrontEnd]) -> None:
+    """An account and its changes are the same at each node, at once, and each nonce is used once."""
+    one, two = nodes
+    with one.client() as here:
+        assert here.register().status == 201
+        assert here.kid
+        with two.client(here) as there:
+            assert there.post(here.kid).status == 200
+            body = flattened(here.key, here.header(here.kid), {"contact": ["mailto:a@example.org"]})
+            assert there.send(here.kid, body).status == 200
+            assert here.send(here.kid, body).problem == "badNonce"
+            assert here.post(here.kid, {"status": "deactivated"}).status == 200
+            assert there.post(here.kid, {"contact": []}).status == 401
