@@ -22,6 +22,7 @@ from sphinx.util.typing import ExtensionMetadata
 from acmems.auth import Block
 from acmems.challenges import VALIDATORS, ChallengeResponses, Http01, Validator
 from acmems.challenges.context import ValidatorContext
+from acmems.frontends.acme.options import AcmeOptions
 from acmems.frontends.metrics.options import MetricsOptions
 from acmems.frontends.options import MgmtOptions
 from acmems.issuers.acme.options import AccountOptions
@@ -60,6 +61,7 @@ def sections() -> dict[str, tuple[KeyDeclaration, ...]]:
         "logging": LoggingOptions.from_options,
         "state": StateOptions.from_options,
         "metrics": MetricsOptions.from_options,
+        "acme": AcmeOptions.from_options,
         "limit": lambda options: read_limit("NAME", options),
         "auth": lambda options: Block("NAME", options, _PlugIns()),
     }

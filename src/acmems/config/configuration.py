@@ -179,9 +179,7 @@ class Configuration:
             found.append(Finding(location, "there is no [auth] section: nobody may ask", warning=True))
         rules = replace(self.mgmt.csr_rules, subject_names_only=self.account.subject == "names")
         self.auth = Authenticator(blocks, self.mgmt.max_size, rules, self.mgmt.trusted_proxies)
-        is_shown = bool(self.acme.listeners)
-        found += [*self._unshared(), *misfits(self.mgmt, blocks, self.where, is_shown_elsewhere=is_shown)]
-        found += self._acme_clients()
+        found += [*self._unshared(), *self._misfits()]
         found.sort()
         if any(not finding.warning for finding in found):
             raise ConfigurationError(found)
@@ -346,10 +344,12 @@ class Configuration:
                     warning=True,
                 )
 
-    def _acme_clients(self) -> Iterator[Finding]:
-        """Yield what does not fit together for ACME clients."""
+    def _misfits(self) -> Iterator[Finding]:
+        """Yield what of TLS, of clients and of ACME does not fit together."""
+        blocks, is_shown = self.auth.blocks, bool(self.acme.listeners)
+        yield from misfits(self.mgmt, blocks, self.where, is_shown_elsewhere=is_shown)
         has_certificate = self.acme.tls.is_given or self.mgmt.tls.is_given
-        return check_acme_clients(self.acme, self.auth.blocks, self.where, has_certificate=has_certificate)
+        yield from check_acme_clients(self.acme, blocks, self.where, has_certificate=has_certificate)
 
     def _undecided(self, blocks: Sequence[Section]) -> Iterator[Finding]:
         """Yield the auth blocks that leave open which of several verifications is theirs."""

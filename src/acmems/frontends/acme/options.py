@@ -48,7 +48,7 @@ class AcmeOptions:
         url = options.one(
             "url",
             base_url,
-            "",
+            None,
             meaning="https URL that all URLs for ACME clients begin with, as clients reach this server; the "
             "directory is at `<url>/directory`",
         )
@@ -67,7 +67,11 @@ class AcmeOptions:
         if external_account is not None:
             known = "required" if external_account == "required" else "optional"
         return cls(
-            listeners, url, known, ProvingOptions.from_options(options), TlsOptions.from_options(options)
+            listeners,
+            url or "",
+            known,
+            ProvingOptions.from_options(options),
+            TlsOptions.from_options(options),
         )
 
     def requires_external_account(self, blocks: Iterable[Block]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.acme_client import AcmeClient, flattened
@@ -13,6 +15,7 @@ from tests.acme_serving import serving, sqlite
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.reception.nonces import REPLAYED, VALID, Nonces
 from acmems.state.acme.nonces import NonceRecords, NonceUse
+from acmems.state.engines.contract import Change
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.system.clock import SYSTEM, Clock
 
@@ -119,19 +122,18 @@ class TestRestart:
             with pytest.raises(AcmeProblem):
                 nonces.examine(used)
 
-    def test_no_change_outlives_its_nonce(self, tmp_path: Path) -> None:
+    def test_no_change_outlives_its_nonce(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whenever a change is in the database, so is the nonce of its request."""
         path = tmp_path / "state.sqlite"
         database = SqliteDatabase.open(path)
         rows: list[int] = []
         transact = database._commits._transact
 
-        def watched(changes: list[object]) -> list[object]:
-            outcomes = transact(changes)  # type: ignore[arg-type]
+        def watched(changes: Sequence[Change[Any]]) -> list[Any]:
             rows.append(len(changes))
-            return outcomes
+            return transact(changes)
 
-        database._commits._transact = watched  # type: ignore[assignment]
+        monkeypatch.setattr(database._commits, "_transact", watched)
         try:
             with serving(database) as acme, acme.client() as client:
                 client.register()
