@@ -58,7 +58,7 @@ class OrderResources:
         trials = ChallengeTrials(parts, hold_seconds=hold_seconds)
         loop = parts.loop
         signed: dict[RouteName, SignedResource] = {
-            "new-order": in_steps(loop, NewOrderResource(parts)),
+            "new-order": in_steps(loop, NewOrderResource(parts, progress)),
             "order": in_steps(loop, OrderResource(parts, progress)),
             "finalize": in_steps(loop, FinalizeResource(parts, progress)),
             "authorization": in_steps(loop, AuthorizationResource(parts, trials)),

@@ -13,6 +13,7 @@ from acmems.frontends.acme.orders.access import as_it_is, own_authorization
 from acmems.frontends.acme.orders.documents import authorization_id, challenge_document
 from acmems.frontends.acme.orders.endings import error_document
 from acmems.frontends.acme.orders.parts import OrderParts
+from acmems.frontends.acme.orders.preparing import prepare
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.frontends.acme.requests import SignedRequest
@@ -128,9 +129,11 @@ class ChallengeTrials:
             failure = yield from outcome(parts.prove(validation))
             error = None if failure is None else error_document(failure, "-")
             at = parts.now
-            yield from outcome(
+            changed = yield from outcome(
                 parts.orders.change(order.id, lambda each: _ended(each, index, challenge.kind, at, error))
             )
+            if changed is not None:
+                prepare(parts, changed, "-")
         except (AcmeProblem, CancelledError) as error:  # too many wait, or the server stops
             logger.debug("a name is not validated now: %s", error)
         except AcmeException as error:  # the next look tries again

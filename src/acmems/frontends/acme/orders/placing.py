@@ -12,7 +12,9 @@ from acmems.auth.names import NamesVerdict, judge_names
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.orders.documents import order_document
 from acmems.frontends.acme.orders.parts import OrderParts
+from acmems.frontends.acme.orders.preparing import prepare
 from acmems.frontends.acme.orders.profiles import issuers_of
+from acmems.frontends.acme.orders.progress import OrderProgress
 from acmems.frontends.acme.orders.wishes import OrderWish, read_wish
 from acmems.frontends.acme.problems import AcmeProblem, Subproblem
 from acmems.frontends.acme.requests import SignedRequest
@@ -31,12 +33,14 @@ class NewOrderResource:
 
     Args:
         parts: what it works with.
+        progress: has orders issued.
     """
 
-    def __init__(self, parts: OrderParts) -> None:
+    def __init__(self, parts: OrderParts, progress: OrderProgress) -> None:
         self._parts = parts
+        self._progress = progress
 
-    def __call__(self, request: SignedRequest, exchange: Exchange) -> Steps[AcmeAnswer]:  # noqa: ARG002 - the contract
+    def __call__(self, request: SignedRequest, exchange: Exchange) -> Steps[AcmeAnswer]:
         """Make an order, if the policy grants it.
 
         Raises:
@@ -71,6 +75,8 @@ class NewOrderResource:
             replaces=wish.replaces,
         ).begun()
         yield from outcome(parts.orders.put(order))
+        self._progress.supersede(order)
+        prepare(parts, order, exchange.reference)
         linker = parts.linker()
         return AcmeAnswer(201, order_document(order, linker), {"Location": linker.url("order", order.id)})
 

@@ -7,10 +7,12 @@ begins anew.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
@@ -48,13 +50,17 @@ class RunningOrder:
     """An order that is processed in this process.
 
     Args:
-        began: when it was asked for here, in seconds of the monotonic clock.
+        order: the order, as it was when it was asked for here.
+        began: when that was, in seconds of the monotonic clock.
         wanted_until: until when its client counts as one that waits, in the same.
+        looking: how many wait for an answer with it at the moment.
         ended: set when there is an outcome, or nothing more is done for now.
     """
 
+    order: ClientOrder
     began: float
     wanted_until: float
+    looking: int = 0
     ended: Signal = field(default_factory=Signal)
 
 
@@ -112,18 +118,44 @@ class OrderProgress:
         until = parts.clock.monotonic() + self._hold_seconds
         if order.status is ClientOrderStatus.PROCESSING:
             self._want(order, reference, accepted)
-        while order.status is ClientOrderStatus.PROCESSING and not gone():
-            running = self._running.get(order.id)
-            left = until - parts.clock.monotonic()
-            if running is None or left <= 0:
-                break
-            yield running.ended.wait(min(left, _LOOK_SECONDS))
-            order = yield from as_it_is(parts, order)
+        with self._looking(order):
+            while order.status is ClientOrderStatus.PROCESSING and not gone():
+                running = self._running.get(order.id)
+                left = until - parts.clock.monotonic()
+                if running is None or left <= 0:
+                    break
+                yield running.ended.wait(min(left, _LOOK_SECONDS))
+                order = yield from as_it_is(parts, order)
         if order.status is not ClientOrderStatus.PROCESSING:
             return OrderView(order)
         age = max(0.0, parts.now - (order.finalized or parts.now))
         passing = self._passing.get(order.id)
         return OrderView(order, seconds_until_next(age, None if passing is None else retry_after_of(passing)))
+
+    @contextlib.contextmanager
+    def _looking(self, order: ClientOrder) -> Iterator[None]:
+        """Count somebody who waits for an answer with an order."""
+        running = self._running.get(order.id)
+        if running is None:
+            yield
+            return
+        running.looking += 1
+        try:
+            yield
+        finally:
+            running.looking -= 1
+
+    def supersede(self, order: ClientOrder) -> None:
+        """Take note of a new order: its client does not wait any more for what it has ordered before.
+
+        Many clients make a key for each try, so that a certificate for the key of the last one is of no use.
+        What has not been sent to a CA yet is left to the new order. Another client of the same account that
+        asks for the same names and waits as well has it begun again by its next look.
+        """
+        for each in self._running.values():
+            is_same = (each.order.account, each.order.identifiers) == (order.account, order.identifiers)
+            if is_same and not each.looking:
+                each.wanted_until = -math.inf
 
     def _want(self, order: ClientOrder, reference: str, accepted: AcceptedRequest | None) -> None:
         """Have somebody be at an order, and count its client as one that waits."""
@@ -132,7 +164,7 @@ class OrderProgress:
         if running is not None:
             running.wanted_until = now + WANTED_SECONDS
             return
-        running = self._running[order.id] = RunningOrder(now, now + WANTED_SECONDS)
+        running = self._running[order.id] = RunningOrder(order, now, now + WANTED_SECONDS)
         self._parts.loop.submit(self._process(order, running, reference, accepted))
 
     def _process(

@@ -1,0 +1,46 @@
+"""Orders whose names have to be proved to a CA outside: that begins as soon as they are ready here.
+
+The certificate request comes last, and some clients wait 30 seconds for their certificate from then on. What
+comes of it need not be told: whoever finalizes the order goes on from there, or hears why it has failed.
+"""
+
+from __future__ import annotations
+
+from acmems.frontends.acme.orders.parts import OrderParts
+from acmems.frontends.acme.orders.profiles import issuers_of
+from acmems.frontends.acme.problems import AcmeProblem
+from acmems.issuing.preparing.preparation import PreparationRequest
+from acmems.state.acme.order import ClientOrder
+from acmems.state.acme.statuses import ClientOrderStatus
+
+
+def prepare(parts: OrderParts, order: ClientOrder, reference: str) -> None:
+    """Have the names of an order proved outside, if it is ready and policy still grants it.
+
+    Args:
+        parts: what resources work with.
+        order: the order.
+        reference: names the request in the log that has made it ready.
+    """
+    if order.status is not ClientOrderStatus.READY:
+        return
+    blocks = parts.policy().auth.blocks
+    block = next((each for each in blocks if each.name == order.block), None)
+    if block is None:
+        return
+    try:
+        issuers = issuers_of(parts.issuances, block.issuers, order.profile)
+    except AcmeProblem:
+        return  # since a reload of the configuration; who finalizes the order is told so
+    parts.issuances.prepare(
+        PreparationRequest(
+            order.identifiers,
+            block.validators,
+            block.storage,
+            reference,
+            order.client,
+            block.name,
+            block.max_orders,
+            issuers,
+        )
+    )
