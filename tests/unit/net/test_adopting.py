@@ -115,8 +115,9 @@ def test_limits_change(adopting: Adopting) -> None:
     second = connect(adopting.port)
     second.send(post())
     wait_until(lambda: adopting.listener.is_crowded, "the second waits")
-    adopting.become(plan(adopting.application, adopting.port, connections=2))
+    adopting.become(plan(adopting.application, adopting.port))
     assert second.answer()[0] == "200"
+    assert len(adopting.listener.connections) == 2, "the first was ended to make room"
 
 
 def test_a_socket_that_others_have_open_is_not_waited_for(adopting: Adopting) -> None:

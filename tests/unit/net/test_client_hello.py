@@ -42,7 +42,7 @@ ALPN = protocols(b"acme-tls/1")
 
 def of_openssl(name: str | None, *names: str) -> bytes:
     """Return what OpenSSL sends first."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     if names:
         context.set_alpn_protocols(list(names))
