@@ -43,17 +43,19 @@ class Machine:
 
     Args:
         server: whom it asks.
+        number: of the machine; each has an address of its own, since servers limit what one may do.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, number: int) -> None:
         self._server = server
+        self._address = f"127.0.{number // 250 + 1}.{number % 250 + 1}"
         self._signer = Signer()
         self._connection: Connection | None = None
         self.requests = 0
 
     async def open(self) -> None:
         """Connect, and make the account if there is none yet."""
-        self._connection = await self._server.connect()
+        self._connection = await self._server.connect(self._address)
         if "kid" not in self._signer.identity:
             reply = await self.post(self._server.directory["newAccount"], compact(ACCOUNT))
             self._signer.identity = {"kid": reply.headers[b"location"].decode()}
@@ -158,9 +160,11 @@ class Server:
         )
         self.directory = (await connection.exchange(self.head("GET", self._url.geturl()))).json()
 
-    async def connect(self) -> Connection:
-        """Return a new connection that has a nonce."""
-        streams = await asyncio.open_connection(self._url.hostname, self._url.port, ssl=self._tls)
+    async def connect(self, address: str) -> Connection:
+        """Return a new connection from an address, with a nonce."""
+        streams = await asyncio.open_connection(
+            self._url.hostname, self._url.port, ssl=self._tls, local_addr=(address, 0)
+        )
         connection = Connection(*streams)
         await connection.exchange(self.head("HEAD", self.directory["newNonce"]))
         return connection
@@ -210,7 +214,7 @@ class Server:
     async def _ready(self, count: int) -> Sequence[Machine]:
         """Return so many machines, with accounts and connections."""
         while len(self._machines) < count:
-            machine = Machine(self)
+            machine = Machine(self, len(self._machines))
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     await machine.open()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.peers import Acmems, Pebble, Peer, PeerFailed, free_port
+from tests.peers import Acmems, Pebble, Peer, PeerFailed, free_port, run_acmems
 from tests.peers.ca import fetch, make_tls_certificate
 from tests.peers.process import ROOT, program
 
@@ -142,10 +142,8 @@ def always_valid() -> Pebble:
 
 
 OURS = """
-[account]
-acme-server = https://127.0.0.1:1/never-asked
-dir = {folder}/account
-accept-terms-of-service = yes
+[state]
+url = sqlite:///{folder}/state.sqlite
 
 [mgmt]
 listener =
@@ -159,6 +157,7 @@ tls-key = {folder}/tls.key
 
 [local-ca "local"]
 dir = {folder}/ca
+permit = any
 
 [logging]
 level = info
@@ -177,7 +176,7 @@ class Ours(Acmems):
     """acmems with an ACME front end and a local CA.
 
     Args:
-        folder: where account, CA and state live.
+        folder: where CA and state live.
         mgmt: further lines of its section `[mgmt]`.
 
     Attributes:
@@ -187,9 +186,14 @@ class Ours(Acmems):
 
     def __init__(self, folder: Path, mgmt: str = "") -> None:
         port = free_port()
-        for name in ("account", "ca"):
-            (folder / name).mkdir(mode=0o700)
         self.ca_file = folder / "tls.pem"
         make_tls_certificate(self.ca_file, folder / "tls.key")
         self.directory_url = f"https://127.0.0.1:{port}/directory"
         super().__init__(OURS.format(folder=folder, port=port, mgmt=mgmt))
+
+    def prepare(self) -> None:
+        """Write the configuration, and make the CA."""
+        super().prepare()
+        made = run_acmems("ca", "init", self.folder / "acmems.ini")
+        if made.returncode:
+            raise PeerFailed(f"there is no local CA: {made.stderr}")
