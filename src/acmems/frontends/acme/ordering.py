@@ -30,12 +30,14 @@ class OrderResources:
         signed: the other ones.
         ids: returns the ids of an account's orders.
         profiles: returns what orders may name as their profile, and what that is.
+        forget: removes from the state what has expired; called from time to time.
     """
 
     plain: dict[RouteName, PlainResource]
     signed: dict[RouteName, SignedResource]
     ids: OrderIds
     profiles: Callable[[], dict[str, str]]
+    forget: Callable[[], None]
 
     @classmethod
     def of(
@@ -66,10 +68,16 @@ class OrderResources:
             "certificate": in_steps(loop, CertificateResource(parts, progress)),
             "revoke": in_steps(loop, RevocationResource(parts, revoke)),
         }
+
+        def forget() -> None:
+            parts.orders.forget(parts.now)
+            parts.certificates.forget(parts.now)
+
         plain: dict[RouteName, PlainResource] = {"renewal-info": RenewalInfoResource(parts, client_of)}
         return cls(
             plain,
             signed,
             lambda account, after, most: parts.orders.ids_of(account, parts.now, after, most),
             lambda: offered_profiles(parts.issuances),
+            forget,
         )

@@ -198,7 +198,7 @@ class _Passage:
         try:
             return (yield from self._try_each())
         except AcmeException as error:
-            for issuance in self._issuances.values():
+            for issuance in self._issuances.values() if self._accepted.takes_stale else ():
                 stale = yield from issuance.stale(self._accepted, error)
                 if stale is not None:
                     return stale

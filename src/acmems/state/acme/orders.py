@@ -12,7 +12,7 @@ from acmems.state.acme.order import COLUMNS, ClientOrder
 from acmems.state.engines.contract import Change, Database, Transaction
 
 MOST_UNFINISHED = 1000
-"""Orders of one account that are not finalized; of more, the oldest ones are forgotten."""
+"""Orders of one account that are not finalized, or have failed; of more, the oldest ones are forgotten."""
 MOST_REMEMBERED = 2000
 """Orders in memory, where no other process may change them."""
 _AT_ONCE = 1000  # rows that are forgotten in one transaction
@@ -34,7 +34,7 @@ _CHANGED = tuple(each for each in COLUMNS if each not in ("id", "account", "crea
 _CHANGE = f"UPDATE acme_orders SET {', '.join(f'{each} = ?' for each in _CHANGED)} WHERE id = ?"  # noqa: S608
 _EXCESS = """
     DELETE FROM acme_orders WHERE id IN (
-        SELECT id FROM acme_orders WHERE account = ? AND status IN ('pending', 'ready')
+        SELECT id FROM acme_orders WHERE account = ? AND status IN ('pending', 'ready', 'invalid')
         ORDER BY created DESC, id LIMIT ? OFFSET ?
     )
 """
@@ -59,7 +59,7 @@ class ClientOrders:
 
     Args:
         database: where they are kept.
-        most_unfinished: how many of one account may wait to be finalized.
+        most_unfinished: how many of one account may wait to be finalized, or have failed.
     """
 
     def __init__(self, database: Database, *, most_unfinished: int = MOST_UNFINISHED) -> None:

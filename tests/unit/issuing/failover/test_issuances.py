@@ -214,6 +214,7 @@ def test_a_stored_chain_where_all_fail(cas: TwoCAs, due: str) -> None:
     cas.first.error = cas.second.error = DOWN
     delivery = cas.ask(request)
     assert (delivery.source, delivery.chain.fingerprint) == ("stale", chain.fingerprint)
+    assert isinstance(cas.error(request, takes_stale=False), CAUnavailable), "unless that is of no use"
 
 
 def test_who_asks_for_the_same_joins(cas: TwoCAs) -> None:

@@ -170,7 +170,8 @@ class TestKeeping:
         orders.put(order(name="other", account="b")).result(20)
         orders.put(replace(READY, id="final").finalize(b"csr", 1)).result(20)
         for number in range(5):
-            orders.put(order(name=f"o{number}", at=1000 + number)).result(20)
+            made = order(name=f"o{number}", at=1000 + number)
+            orders.put(made if number != 3 else made.fail("{}")).result(20)
         found = [each.id for each in orders.of_account("a", 1000)]
         assert found == ["final", "o2", "o3", "o4"]
         assert [each.id for each in orders.of_account("a", 1000, after="o2", most=1)] == ["o3"]
