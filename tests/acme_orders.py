@@ -32,7 +32,7 @@ from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.frontends.history import RecordedHistory
 from acmems.issuers.acme.orders.placing import OrderTerms
-from acmems.state.acme.certificates import ClientCertificates
+from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
@@ -208,7 +208,7 @@ def ordering(
             policy=lambda: policy().signing,
             issuances=house.issuances,
             orders=ClientOrders(database),
-            certificates=ClientCertificates(database),
+            certificates=AccountCertificates(database),
             chains=chains,
             plans=RenewalRecords(database),
             linker=linker,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from acmems.app.accounts.running import Accounts
-from acmems.app.acme import AcmeServing
+from acmems.app.acme.serving import AcmeServing
 from acmems.app.changes import carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
@@ -174,6 +174,9 @@ class Server:
             self._memory,
             config=lambda: self.config,
             policy=lambda: self._generation.policy,
+            issuances=self.issuances,
+            perform=lambda: self.perform,
+            own_ports=lambda: {each.port for one in self.listeners for each in one.addresses},
             bus=self.bus,
             clock=clock,
         )

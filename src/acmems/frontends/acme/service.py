@@ -66,6 +66,7 @@ class AcmeService:
     """
 
     def __init__(self, parts: AcmeParts, orders: OrderResources | None = None) -> None:
+        self._orders = orders
         records = AcmeAccountRecords(parts.database)
         self._known = KnownAccounts(records, parts.clock)
         self._nonces = Nonces(NonceRecords(parts.database), parts.clock)
@@ -111,6 +112,8 @@ class AcmeService:
     def forget(self) -> None:
         """Remove from the state what nobody needs any more; called from time to time."""
         self._nonces.forget()
+        if self._orders is not None:
+            self._orders.forget()
 
     def close(self) -> None:
         """Read nothing from the state any more."""

@@ -37,7 +37,13 @@ class Performer:
         self._parts = parts
 
     def __call__(
-        self, act: str, arguments: Mapping[str, Any], who: str, progress: Callable[[str], None]
+        self,
+        act: str,
+        arguments: Mapping[str, Any],
+        who: str,
+        progress: Callable[[str], None],
+        *,
+        client: str = COMMAND_LINE,
     ) -> Mapping[str, Any]:
         """Do what is asked for, and return what the command prints with `--json`.
 
@@ -46,6 +52,7 @@ class Performer:
             arguments: what it takes.
             who: the number and the name of the user who asks.
             progress: told how it gets on.
+            client: where that user is.
 
         Raises:
             ActFailed: there is no such act.
@@ -59,7 +66,7 @@ class Performer:
         parts = self._parts
         party = parts.accounts.party(str(arguments.get("account") or "")) or parts.accounts.first
         account = party.issuance.issuer
-        known_of: dict[str, Any] = {"reference": "-", "client": COMMAND_LINE, "act": act, "who": who}
+        known_of: dict[str, Any] = {"reference": "-", "client": client, "act": act, "who": who}
         try:
             done = ACTS[act](parts, ActArguments(arguments), progress)
         except AcmeException as error:

@@ -27,7 +27,7 @@ _FORGET = """
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCertificate:
+class AccountCertificate:
     """A certificate that an ACME account has got.
 
     Args:
@@ -45,7 +45,7 @@ class ClientCertificate:
     replaced_by: str | None = None
 
 
-class ClientCertificates:
+class AccountCertificates:
     """Keeps whose certificates these are; for any thread.
 
     Args:
@@ -56,7 +56,7 @@ class ClientCertificates:
         self._database = database
 
     @staticmethod
-    def put(transaction: Transaction, certificate: ClientCertificate) -> None:
+    def put(transaction: Transaction, certificate: AccountCertificate) -> None:
         """Note a certificate, together with other changes."""
         transaction.execute(
             _PUT, (certificate.fingerprint, certificate.account, certificate.name, certificate.ends)
@@ -74,7 +74,7 @@ class ClientCertificates:
         """
         transaction.execute(_REPLACE, (order, name, account))
 
-    def named(self, name: str, account: str) -> ClientCertificate | None:
+    def named(self, name: str, account: str) -> AccountCertificate | None:
         """Return an account's certificate by what it is called where it is renewed, None for none.
 
         Raises:
@@ -83,7 +83,7 @@ class ClientCertificates:
         row: Sequence[Any] | None = self._database.read(
             lambda transaction: transaction.execute(_NAMED, (name, account)).fetchone()
         )
-        return None if row is None else ClientCertificate(*row)
+        return None if row is None else AccountCertificate(*row)
 
     def is_owned(self, fingerprint: str, account: str) -> bool:
         """Tell whether an account has got a certificate.

@@ -281,11 +281,7 @@ class ChainRecords:
         )
 
     def with_serial(self, serial: int) -> list[ChainRecord]:
-        """Return the chains whose leaf has a serial number, history included; several CAs may use the same.
-
-        Raises:
-            StateUnavailable: they cannot be read.
-        """
+        """Return the chains whose leaf has a serial number, as `find`; several CAs may use the same."""
         return self._select(f"{_SELECT} WHERE serial = ?", f"{serial:x}")
 
     def all(self, *, current_only: bool = True) -> Iterator[ChainRecord]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.sharing import count
 
-from acmems.state.acme.certificates import ClientCertificate, ClientCertificates
+from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.acme.order import ClientAuthorization, ClientChallenge, ClientOrder, OrderedName
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.acme.statuses import (
@@ -141,9 +141,9 @@ class TestKeeping:
         self, orders: ClientOrders, database: Database
     ) -> None:
         """An order and whose certificate it has brought; what it has replaced is not replaced by another."""
-        certificates = ClientCertificates(database)
+        certificates = AccountCertificates(database)
         orders.put(READY.finalize(b"csr", 1)).result(20)
-        mine = ClientCertificate("f", "a", "aki.serial", 2000)
+        mine = AccountCertificate("f", "a", "aki.serial", 2000)
         orders.change(
             "o",
             lambda order: order.issue("f", 1500),

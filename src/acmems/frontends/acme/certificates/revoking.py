@@ -71,7 +71,7 @@ class RevocationResource:
             raise AcmeProblem("malformed", "no such certificate was issued here", status=404)
         chain = found[0]
         yield from self._check_right(request, chain)
-        if chain.reason is not None:
+        if chain.revoked is not None:
             raise AcmeProblem("alreadyRevoked", "this certificate is revoked already")
         yield from self._act(chain, reason, request.client)
         return AcmeAnswer(200)

@@ -20,7 +20,7 @@ from acmems.frontends.delivery import SigningPolicy
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.running import stopping
 from acmems.net.http import Exchange
-from acmems.state.acme.certificates import ClientCertificates
+from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
@@ -61,7 +61,7 @@ class OrderParts:
     policy: Callable[[], SigningPolicy]
     issuances: Issuances
     orders: ClientOrders
-    certificates: ClientCertificates
+    certificates: AccountCertificates
     chains: ChainRecords
     plans: RenewalRecords
     linker: Callable[[], Linker]

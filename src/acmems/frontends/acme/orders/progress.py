@@ -26,7 +26,7 @@ from acmems.frontends.granting import granted_again
 from acmems.frontends.problems import retry_after_of
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.issuing.requests import AcceptedRequest
-from acmems.state.acme.certificates import ClientCertificate, ClientCertificates
+from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.acme.order import ClientOrder
 from acmems.state.acme.statuses import ClientOrderStatus
 from acmems.state.chains import ChainRecord, ChainRecords
@@ -42,7 +42,7 @@ WANTED_SECONDS = 60.0
 KEPT_SECONDS = 7 * 86400
 """For how long an order is kept after its certificate was issued."""
 _LOOK_SECONDS = 1.0  # between two looks at what another server may have done
-_MOST_SOURCES = 1000
+_MOST_REMEMBERED = 1000  # orders
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +89,7 @@ class OrderProgress:
         self._parts = parts
         self._hold_seconds = hold_seconds
         self._running: dict[str, RunningOrder] = {}  # by id
-        self._passing: dict[str, AcmeException] = {}  # what holds an order up, by id
+        self._passing: OrderedDict[str, AcmeException] = OrderedDict()  # what holds an order up, by id
         self._sources: OrderedDict[str, Source] = OrderedDict()  # where chains came from, by the order's id
 
     def source(self, order: ClientOrder) -> Source:
@@ -180,6 +180,9 @@ class OrderProgress:
             self._parts.tell_failure("order", error, reference=reference, client=order.client)
         finally:
             del self._running[order.id]
+            for remembered in (self._passing, self._sources):
+                while len(remembered) > _MOST_REMEMBERED:
+                    remembered.popitem(last=False)
             running.ended.set()
 
     def _outcome(
@@ -210,8 +213,6 @@ class OrderProgress:
         else:
             yield from self._issued(order, wanted, chain)
         self._passing.pop(order.id, None)
-        while len(self._sources) > _MOST_SOURCES:
-            self._sources.popitem(last=False)
 
     def _granted(self, order: ClientOrder, reference: str) -> AcceptedRequest:
         """Return what an order asks for that was finalized before, if the policy of today grants it.
@@ -255,7 +256,7 @@ class OrderProgress:
             csr=order.csr,
         )
         name = certificate_id(chain.pem) or ""
-        mine = ClientCertificate(chain.fingerprint, order.account, name, int(chain.not_after.timestamp()))
+        mine = AccountCertificate(chain.fingerprint, order.account, name, int(chain.not_after.timestamp()))
         changed = yield from outcome(
             parts.orders.change(
                 order.id,
@@ -273,12 +274,12 @@ class OrderProgress:
 
 
 def _note(
-    transaction: Transaction, order: ClientOrder, *, record: ChainRecord, mine: ClientCertificate
+    transaction: Transaction, order: ClientOrder, *, record: ChainRecord, mine: AccountCertificate
 ) -> None:
     if order.certificate != mine.fingerprint:
         return
-    ClientCertificates.put(transaction, mine)
+    AccountCertificates.put(transaction, mine)
     if order.replaces is not None:
-        ClientCertificates.replace(transaction, order.replaces, order.account, order.id)
+        AccountCertificates.replace(transaction, order.replaces, order.account, order.id)
     if not ChainRecords.is_kept(transaction, record.fingerprint):
         ChainRecords.adopt_in(transaction, record)

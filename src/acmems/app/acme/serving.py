@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, cast
 
+from acmems.app.acme.ordering import AcmeOrdering
 from acmems.app.memory import StateMemory
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.exceptions import StateUnavailable
 from acmems.frontends.acme.linker import Linker
 from acmems.frontends.acme.policy import AcmePolicy
+from acmems.frontends.acts.performing import Performer
 from acmems.frontends.delivery import SigningPolicy
+from acmems.issuing.failover.issuances import Issuances
 from acmems.system.clock import Clock
 from acmems.system.threads import PeriodicThread
 
@@ -32,6 +35,9 @@ class AcmeServing:
         memory: the state; None where another server uses it.
         config: returns what the server goes by.
         policy: returns who may ask for what, and how long a client waits.
+        issuances: turn accepted requests into chains.
+        perform: returns what does what commands ask for, such as a revocation.
+        own_ports: returns the TCP ports that this server listens on, where no proof is looked for.
         bus: told of answers, refusals and failures.
         clock: time.
     """
@@ -42,12 +48,24 @@ class AcmeServing:
         *,
         config: Callable[[], Configuration],
         policy: Callable[[], SigningPolicy],
+        issuances: Issuances,
+        perform: Callable[[], Performer],
+        own_ports: Callable[[], Collection[int]],
         bus: Bus,
         clock: Clock,
     ) -> None:
         self._memory = memory
         self._config = config
         self._policy = policy
+        self._ordering = AcmeOrdering(
+            issuances,
+            config=config,
+            policy=policy,
+            perform=perform,
+            own_ports=own_ports,
+            bus=bus,
+            clock=clock,
+        )
         self._bus = bus
         self._clock = clock
         self._known_linker: Linker | None = None
@@ -85,7 +103,8 @@ class AcmeServing:
         return self._service.front_end
 
     def stop(self) -> None:
-        """Remove nothing any more."""
+        """Remove nothing any more, and look for no proofs."""
+        self._ordering.close()
         if self._thread is not None:
             self._thread.close()
 
@@ -99,7 +118,8 @@ class AcmeServing:
         return cast(
             "AcmeService",
             module.AcmeService(
-                module.AcmeParts(memory.database, self._acme_policy, self._linker, self._bus, self._clock)
+                module.AcmeParts(memory.database, self._acme_policy, self._linker, self._bus, self._clock),
+                self._ordering.resources(memory, self._linker),
             ),
         )
 

@@ -1,0 +1,1 @@
+"""The ACME front end of a server, put together."""
