@@ -92,7 +92,7 @@ def flattened(key: Key, header: Mapping[str, Any], payload: bytes | Mapping[str,
     }
 
 
-def binding(kid: str, secret: bytes, url: str, key: Key, **header: Any) -> dict[str, str]:
+def binding(kid: str, secret: bytes, url: str, key: Key, /, **header: Any) -> dict[str, str]:
     """Return an external account binding; further members of the header replace what is right."""
     given = {"alg": "HS256", "kid": kid, "url": url, **header}
     protected = b64(json.dumps({name: value for name, value in given.items() if value is not None}).encode())

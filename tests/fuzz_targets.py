@@ -22,6 +22,7 @@ from tests.der import Draft
 from tests.peers import Settings, make_key_and_csr
 from tests.property import test_answer_properties as nameserver_properties
 from tests.property import test_csr_properties as csr_properties
+from tests.property import test_envelope_properties as envelope_properties
 from tests.property import test_framing_properties as framing_properties
 from tests.property import test_hmac_properties as hmac_properties
 from tests.property import test_identifiers_properties as names_properties
@@ -221,4 +222,5 @@ TARGETS: Mapping[str, Target] = {
     "nameserver": Target(check_nameserver, nameserver_seeds),
     "webanswer": Target(proving_properties.check_answer, lambda: list(proving_properties.GOOD_ANSWERS)),
     "clienthello": Target(check_clienthello, lambda: list(tls_alpn_properties.GOOD)),
+    "envelope": Target(envelope_properties.check, lambda: list(envelope_properties.GOOD)),
 }

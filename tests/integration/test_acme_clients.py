@@ -11,6 +11,7 @@ from tests.acme_front_end import AcmeFrontEnd
 from tests.peers import Acmems, Postgres, Settings, free_port, run_acmems
 
 
+@pytest.mark.threat("ACME clients", "a nonce that was used")
 def test_a_crash_between(settings: Settings, tmp_path: Path) -> None:
     """After kill -9 accounts are there, nonces that were not used are good, and used ones are not."""
     front_end = AcmeFrontEnd(tmp_path, settings)
@@ -67,6 +68,7 @@ def nodes(
         yield one, two
 
 
+@pytest.mark.threat("ACME clients", "a nonce that was used", "an account that was ended")
 def test_two_nodes(nodes: tuple[AcmeFrontEnd, AcmeFrontEnd]) -> None:
     """An account and its changes are the same at each node, at once, and each nonce is used once."""
     one, two = nodes

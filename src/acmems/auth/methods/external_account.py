@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,11 +12,13 @@ from acmems.auth.methods.caller import Caller
 from acmems.exceptions import StorageUnavailable
 from acmems.settings import values
 from acmems.settings.options import Options
+from acmems.system.permissions import NamedFile
 from acmems.text import Secret
 
 SHORTEST_KEY = 32
 """Octets of an HMAC key: clients such as lego refuse shorter ones (RFC 7518 section 3.2)."""
 _MAKE_KEY = "make one with 'openssl rand 32 | basenc --base64url | tr -d ='"
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _KID = re.compile(r"[!-~]{1,200}", re.ASCII)
 
 
@@ -81,6 +83,11 @@ class ExternalAccountMethod:
             return None
         return cls(kid, secret, file, is_for_one=once)
 
+    def named_files(self) -> Iterator[NamedFile]:
+        """Yield the file that it reads."""
+        if self.file is not None:
+            yield NamedFile("eab-hmac-key-file", self.file, is_secret=True)
+
     def hmac_key(self) -> bytes:
         """Return the HMAC key. It may wait for a disk.
 
@@ -125,10 +132,9 @@ def decoded_key(text: str) -> bytes:
         ValueError: it is no base64url, or too short; the reason never shows the key.
     """
     bare = text.rstrip("=")
-    try:
-        key = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError(f"must be base64url: {_MAKE_KEY}") from None
+    if not _BASE64URL.fullmatch(bare) or len(bare) % 4 == 1:
+        raise ValueError(f"must be base64url: {_MAKE_KEY}")
+    key = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
     if len(key) < SHORTEST_KEY:
         raise ValueError(f"has {len(key)} octets, and needs {SHORTEST_KEY}: {_MAKE_KEY}")
     return key

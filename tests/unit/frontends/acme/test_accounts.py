@@ -80,12 +80,14 @@ class TestNewAccount:
         """Text in the place of true or false is refused, not guessed at."""
         assert client.register(**{name: "yes"}).problem == "malformed"
 
+    @pytest.mark.threat("ACME clients", "floods of accounts")
     def test_strangers_get_none(self, acme: Serving, client: AcmeClient) -> None:
         """Where no block could ever accept a client, it cannot fill the state with accounts."""
         acme.blocks = (block(("ip", "192.0.2.0/24"), ("domain", "**")),)
         answer = client.register()
         assert (answer.status, answer.problem) == (403, "unauthorized")
 
+    @pytest.mark.threat("ACME clients", "floods of accounts")
     def test_a_flood(self, acme: Serving) -> None:
         """One address makes so many accounts an hour; then it hears when to come again."""
         with acme.client() as client:
@@ -112,6 +114,7 @@ class TestAccount:
         assert member.post(member.kid, {"contact": ["fax:1"]}).problem == "unsupportedContact"
         assert account_events(acme) == ["made", "changed"]
 
+    @pytest.mark.threat("ACME clients", "an account that was ended")
     def test_deactivation(self, acme: Serving, member: AcmeClient) -> None:
         """What the account asks afterwards is refused by 401, and its key never gets another one."""
         assert member.kid
@@ -122,6 +125,7 @@ class TestAccount:
             assert (answer.status, answer.problem) == (401, "unauthorized")
         assert account_events(acme) == ["made", "deactivated"]
 
+    @pytest.mark.threat("ACME clients", "the account of another")
     def test_of_another_client(self, acme: Serving, member: AcmeClient) -> None:
         """Nobody sees or changes the account of another."""
         assert member.kid
@@ -184,6 +188,7 @@ class TestKeyChange:
         assert answer.location != before
         assert account_events(acme) == ["made", "key changed", "made"]
 
+    @pytest.mark.threat("ACME clients", "taking an account over by its key")
     def test_a_key_that_has_an_account(self, member: AcmeClient, newcomer: AcmeClient) -> None:
         """It stays with that: 409, and `Location` says whose it is."""
         theirs = newcomer.register().location
@@ -192,6 +197,7 @@ class TestKeyChange:
         assert member.kid
         assert member.post(member.kid).status == newcomer.post(theirs).status == 200
 
+    @pytest.mark.threat("ACME clients", "taking an account over by its key")
     def test_take_over(self, member: AcmeClient, newcomer: AcmeClient) -> None:
         """Nobody gets another's account: neither by naming it, nor by the key that it has."""
         newcomer.register()

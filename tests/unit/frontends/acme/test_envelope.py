@@ -26,6 +26,7 @@ def kind_of(raised: pytest.ExceptionInfo[AcmeProblem]) -> str:
     return raised.value.kind
 
 
+@pytest.mark.threat("ACME clients", "JWS that parsers read differently")
 class TestMembers:
     @pytest.mark.parametrize(
         "text",
@@ -98,6 +99,7 @@ WRONG_KEYS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.threat("ACME clients", "weak and broken keys")
 class TestKeys:
     @pytest.mark.parametrize(("what", "members"), WRONG_KEYS, ids=[each[0] for each in WRONG_KEYS])
     def test_what_is_no_good_key(self, what: str, members: Any) -> None:
@@ -161,6 +163,7 @@ DOUBLE_HEADER = flattened(KEY, {}, b"{}") | {
 }
 
 
+@pytest.mark.threat("ACME clients", "JWS that parsers read differently")
 class TestForm:
     def test_an_envelope(self) -> None:
         """What is right is read as it was written."""
@@ -212,6 +215,7 @@ class TestForm:
         assert read(flattened(KEY, header(jwk=key, url="https://x/" + "y" * 500), b"{}")).jwk
 
 
+@pytest.mark.threat("ACME clients", "algorithms that do not fit")
 class TestSignatures:
     @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS256", "ES384", "ES256K", "PS256", "", "es256"])
     def test_another_algorithm(self, algorithm: str) -> None:
@@ -274,6 +278,7 @@ class TestSignatures:
 class TestRequests:
     """The same, as clients see it."""
 
+    @pytest.mark.threat("ACME clients", "huge requests")
     def test_the_size(self, client: AcmeClient) -> None:
         """A body over the limit is refused by its length, and a huge header as any HTTP server does."""
         url = client.directory["newAccount"]
@@ -290,6 +295,7 @@ class TestRequests:
         answer = client.send(client.directory["newAccount"], GOOD, kind)
         assert (answer.status, answer.problem) == (415, "malformed")
 
+    @pytest.mark.threat("ACME clients", "requests for another URL")
     def test_another_url(self, acme: Serving, client: AcmeClient) -> None:
         """A request that was made for another URL, path or query is refused by 401."""
         client.register()
@@ -322,6 +328,7 @@ class TestRequests:
         client.kid = f"{acme.url}/account/1"
         assert client.post(f"{acme.url}/account/1").problem == "accountDoesNotExist"
 
+    @pytest.mark.threat("ACME clients", "the account of another")
     def test_the_kid_of_another(self, acme: Serving, client: AcmeClient) -> None:
         """Who signs in another's name is refused, and uses up no nonce of that client."""
         client.register()

@@ -158,6 +158,7 @@ def replay(client: AcmeClient, other: AcmeClient) -> tuple[int, str]:
     return answer.status, answer.problem
 
 
+@pytest.mark.threat("ACME clients", "a nonce that was used")
 class TestReplays:
     def test_at_the_same_server(self, tmp_path: Path) -> None:
         """A request that is sent again is refused, and the answer has a nonce that is good."""
