@@ -19,19 +19,18 @@ _AT_ONCE = 1000  # rows that are forgotten in one transaction
 
 _NAMES = ", ".join(COLUMNS)
 _PLACES = ", ".join("?" for _ in COLUMNS)
-# S608: only names of columns are put in.
-_PUT = f"INSERT INTO acme_orders ({_NAMES}) VALUES ({_PLACES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608
-_FIND = f"SELECT {_NAMES} FROM acme_orders WHERE id = ?"  # noqa: S608
+_PUT = f"INSERT INTO acme_orders ({_NAMES}) VALUES ({_PLACES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - columns
+_FIND = f"SELECT {_NAMES} FROM acme_orders WHERE id = ?"  # noqa: S608 - columns
 _OF_ACCOUNT = f"""
     SELECT {_NAMES} FROM acme_orders WHERE account = ? AND expires > ? AND id > ? ORDER BY id LIMIT ?
-"""  # noqa: S608
+"""  # noqa: S608 - columns
 _IDS = """
     SELECT id FROM acme_orders
     WHERE account = ? AND expires > ? AND id > ? AND status <> 'invalid' ORDER BY id LIMIT ?
 """
 _LOCK = "UPDATE acme_orders SET changes = changes + 1 WHERE id = ?"
 _CHANGED = tuple(each for each in COLUMNS if each not in ("id", "account", "created", "names"))
-_CHANGE = f"UPDATE acme_orders SET {', '.join(f'{each} = ?' for each in _CHANGED)} WHERE id = ?"  # noqa: S608
+_CHANGE = f"UPDATE acme_orders SET {', '.join(f'{each} = ?' for each in _CHANGED)} WHERE id = ?"  # noqa: S608 - columns
 _EXCESS = """
     DELETE FROM acme_orders WHERE id IN (
         SELECT id FROM acme_orders WHERE account = ? AND status IN ('pending', 'ready', 'invalid')

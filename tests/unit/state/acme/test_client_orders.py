@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -128,8 +129,8 @@ class TestKeeping:
         orders.put(READY).result(20)
         others = ClientOrders(database)
         changed = [
-            each.change("o", lambda order, csr=csr: order.finalize(csr, 1))  # type: ignore[misc]
-            for each, csr in ((orders, b"one"), (others, b"two"))
+            orders.change("o", lambda order: order.finalize(b"one", 1)),
+            others.change("o", lambda order: order.finalize(b"two", 1)),
         ]
         first, second = (each.result(20) for each in changed)
         assert first == second
@@ -154,9 +155,8 @@ class TestKeeping:
         assert certificates.is_owned("f", "a")
         assert not certificates.is_owned("f", "b")
         for name in ("o2", "o3"):
-            database.write(
-                lambda transaction, name=name: certificates.replace(transaction, "aki.serial", "a", name)  # type: ignore[misc]
-            ).result(20)
+            replace_it = functools.partial(certificates.replace, name="aki.serial", account="a", order=name)
+            database.write(replace_it).result(20)
         found = certificates.named("aki.serial", "a")
         assert found is not None
         assert found.replaced_by == "o2"

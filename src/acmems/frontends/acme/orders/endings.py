@@ -26,12 +26,18 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 2, 300
 """Seconds that clients are told to wait before they ask again; some give up where it is much longer."""
 
 
+SHORT_LIMIT = 60.0
+"""Seconds: a limit that has room again so soon is waited for, as clients do no more than that."""
+
+
 def passes(error: BaseException) -> bool:
     """Tell whether an order goes on in spite of a failure.
 
     Args:
         error: the failure; anything but an `AcmeException` is a bug.
     """
+    if isinstance(error, exceptions.RateLimited) and (error.retry_after or math.inf) <= SHORT_LIMIT:
+        return True
     return next((PASSES[kind] for kind in type(error).__mro__ if kind in PASSES), False)
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
 from acmems.events import Source
-from acmems.exceptions import AcmeException
+from acmems.exceptions import AcmeException, RateLimited
 from acmems.frontends.acme.orders.access import as_it_is
 from acmems.frontends.acme.orders.endings import error_document, passes, seconds_until_next
 from acmems.frontends.acme.orders.parts import OrderParts
@@ -70,7 +70,7 @@ class OrderView:
 
     Args:
         order: the order.
-        retry_after: the seconds after which to look again, None where it has ended.
+        retry_after: the seconds after which to look again, or to make another order; None for nothing.
     """
 
     order: ClientOrder
@@ -89,7 +89,8 @@ class OrderProgress:
         self._parts = parts
         self._hold_seconds = hold_seconds
         self._running: dict[str, RunningOrder] = {}  # by id
-        self._passing: OrderedDict[str, AcmeException] = OrderedDict()  # what holds an order up, by id
+        # What holds an order up, or keeps another one for its names from being made, by its id.
+        self._passing: OrderedDict[str, AcmeException] = OrderedDict()
         self._sources: OrderedDict[str, Source] = OrderedDict()  # where chains came from, by the order's id
 
     def source(self, order: ClientOrder) -> Source:
@@ -126,10 +127,10 @@ class OrderProgress:
                     break
                 yield running.ended.wait(min(left, _LOOK_SECONDS))
                 order = yield from as_it_is(parts, order)
-        if order.status is not ClientOrderStatus.PROCESSING:
-            return OrderView(order)
-        age = max(0.0, parts.now - (order.finalized or parts.now))
         passing = self._passing.get(order.id)
+        if order.status is not ClientOrderStatus.PROCESSING:
+            return OrderView(order, None if passing is None else retry_after_of(passing))
+        age = max(0.0, parts.now - (order.finalized or parts.now))
         return OrderView(order, seconds_until_next(age, None if passing is None else retry_after_of(passing)))
 
     @contextlib.contextmanager
@@ -210,9 +211,12 @@ class OrderProgress:
             parts.tell_failure("order", error, reference=reference, client=order.client, **known)
             document = error_document(error, reference)
             yield from outcome(parts.orders.change(order.id, lambda each: each.fail(document)))
+            self._passing.pop(order.id, None)
+            if isinstance(error, RateLimited):
+                self._passing[order.id] = error
         else:
             yield from self._issued(order, wanted, chain)
-        self._passing.pop(order.id, None)
+            self._passing.pop(order.id, None)
 
     def _granted(self, order: ClientOrder, reference: str) -> AcceptedRequest:
         """Return what an order asks for that was finalized before, if the policy of today grants it.
@@ -260,7 +264,7 @@ class OrderProgress:
         changed = yield from outcome(
             parts.orders.change(
                 order.id,
-                lambda each: each.issue(chain.fingerprint, parts.now + KEPT_SECONDS),
+                lambda each: _with_chain(each, mine, parts.now + KEPT_SECONDS),
                 functools.partial(_note, record=record, mine=mine),
             )
         )
@@ -271,6 +275,12 @@ class OrderProgress:
                 client=order.client,
                 reference=accepted.reference,
             )
+
+
+def _with_chain(order: ClientOrder, certificate: AccountCertificate, kept_until: int) -> ClientOrder:
+    """Return an order with its certificate; one that was stored, and is not due yet, replaces nothing."""
+    issued = order.issue(certificate.fingerprint, kept_until)
+    return dataclasses.replace(issued, replaces=None) if certificate.name == order.replaces else issued
 
 
 def _note(

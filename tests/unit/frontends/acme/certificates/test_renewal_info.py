@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.acme_orders import Orderer, Ordering
 from tests.chains import make_chain, make_request
 
@@ -118,6 +119,13 @@ class TestReplacing:
         assert client.obtain("a.example.org", replaces=name).status == 200
         here.parts.orders.forget(here.parts.now + 10**7)
         assert client.order("a.example.org", replaces=name).problem == "alreadyReplaced"
+
+    def test_the_same_certificate_replaces_nothing(self, client: Orderer) -> None:
+        """A client that keeps its key gets what is stored until that is due; then it replaces it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        first = client.obtain("a.example.org", key=key).body
+        for _ in range(2):
+            assert client.obtain("a.example.org", key=key, replaces=certificate_id(first)).body == first
 
     def test_only_what_is_its_own(self, here: Ordering, client: Orderer) -> None:
         """And only by an order that has a name in common with it."""

@@ -248,7 +248,7 @@ class TestWaiting:
             (CAProblem(500, f"{PREFIX}unheardOf", "what?"), "serverInternal", "what?"),
             (ChallengeFailed("a.example.org", "no route", "u"), "unauthorized", "no route"),
             (
-                RateLimited("too many of example.org", retry_after=9.0),
+                RateLimited("too many of example.org", retry_after=900.0),
                 "rateLimited",
                 "too many of example.org",
             ),
@@ -266,6 +266,7 @@ class TestWaiting:
         assert shown["type"] == f"urn:ietf:params:acme:error:{kind}"
         assert words in shown["detail"]
         assert client.post(order.location).json == done.json
+        assert done.headers["Retry-After"] == ("900" if kind == "rateLimited" else None)
         told = [each for each in here.served.events if isinstance(each, FailedEvent)]
         assert [each.stage for each in told] == ["order"]
 
@@ -279,14 +280,20 @@ class TestWaiting:
         [told] = [each for each in here.served.events if isinstance(each, FailedEvent)]
         assert isinstance(told.bug, KeyError)
 
-    def test_a_failure_that_passes_only_takes_longer(self, state: Database) -> None:
-        """The order stays processing, with the time to look again; the next look after it tries again."""
+    @pytest.mark.parametrize(
+        "error",
+        [CAUnavailable("it is down", retry_after=0.0), RateLimited("wait a little", retry_after=0.5)],
+        ids=["unavailable", "limited"],
+    )
+    def test_a_failure_that_passes_only_takes_longer(self, state: Database, error: Exception) -> None:
+        """The order stays processing, with the time to look again; a look after that tries again."""
         with ordering(state, hold_seconds=0.05) as here, here.client() as client:
-            here.house.authority.errors = [CAUnavailable("it is down", retry_after=0.0)]
+            here.house.authority.errors = [error]
             order = client.order("a.example.org")
             done = client.finalize(order.json, make_csr("a.example.org"))
+            assert done.json["status"] == "processing"
             while done.json["status"] == "processing":
-                assert int(done.headers["Retry-After"]) <= 300
+                assert 2 <= int(done.headers["Retry-After"]) <= 300
                 done = client.post(order.location)
             assert done.json["status"] == "valid"
 
