@@ -10,6 +10,7 @@ from typing import cast
 
 from acmems.config import Configuration
 from acmems.events import Bus
+from acmems.frontends.tls.expiry import Expiry
 from acmems.issuers.acme.account import Account
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.options import AccountOptions
@@ -130,6 +131,7 @@ class Stand:
         self.state: Database | None = None
         self.listeners: list[Listener] = []
         self.notices = Notifier()
+        self.expiries: list[Expiry] = []
         self.health = Health("mgmt")
         self.watched: list[HealthCheck] = [self.health]
 

@@ -16,6 +16,7 @@ import pytest
 from tests.client_certificates import ClientAuthority
 from tests.peers import (
     Acmems,
+    Pebble,
     Settings,
     curl,
     curl_sign,
@@ -280,6 +281,40 @@ def test_tokens_and_client_certificates(settings: Settings, https: Https, tmp_pa
         log = acmems.log
     assert "5c5c" not in log
     assert "the client certificate does not cover b.example.org" in log
+
+
+def test_the_servers_own_name(settings: Settings, pebble: Pebble, tmp_path: Path) -> None:
+    """A server gets its own certificate, shows it without a restart, and keeps it for the next one."""
+    port = free_port()
+    settings.mgmt += f"\ntls-listener = 127.0.0.1:{port}\ntls-name = own.example.org"
+    settings.auth = '[auth "own"]\nip = 127.0.0.1\ndomain = own.example.org\n'
+    root = tmp_path / "root.pem"
+    root.write_text(pebble.root_pem(), encoding="ascii")
+    context = ssl.create_default_context(cafile=root)
+    serials: set[str] = set()
+
+    def is_trusted() -> bool:
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), 20) as raw,
+                context.wrap_socket(raw, server_hostname="own.example.org") as wrapped,
+            ):
+                found = wrapped.getpeercert() or {}
+        except ssl.SSLCertVerificationError:
+            return False
+        serials.add(str(found["serialNumber"]))
+        return True
+
+    with Acmems(settings) as acmems:
+        wait_until(is_trusted, "it shows what the CA has issued")
+        assert "own.example.org shows a certificate that signs itself" in acmems.log
+        assert "read anew, valid until" in acmems.log
+    files = sorted(path.name for path in (tmp_path / "account").glob("tls-*"))
+    assert files == [f"tls-own.example.org.{kind}" for kind in ("csr", "key", "pem")]
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "account").glob("tls-*")} == {0o600}
+    with Acmems(settings):
+        assert is_trusted()
+    assert len(serials) == 1
 
 
 def _client_hello() -> bytes:

@@ -17,6 +17,9 @@ TLS = "tls-listener = 192.0.2.1:1443\ntls-certificate = /c.pem\ntls-key = /k.pem
 TOKEN = f'[auth "t"]\ntoken = {"3f0b7" * 8}\ndomain = **\n'
 
 
+NAMED = "tls-listener = [::1]:1443\ntls-name = own.example.org\n"
+
+
 def read(mgmt: str, auth: str = ANYONE) -> Configuration:
     return Configuration.from_text(f"{ACCOUNT}[mgmt]\n{mgmt}{auth}")
 
@@ -29,16 +32,29 @@ def test_all_keys() -> None:
     assert read("").tls == {}
 
 
+def test_the_servers_own_name() -> None:
+    """Its files are beside the account; a block that takes requests of this machine grants it."""
+    found = read(NAMED).tls["mgmt"]
+    assert (str(found.certificate), str(found.key)) == (
+        "/var/lib/acmems/tls-own.example.org.pem",
+        "/var/lib/acmems/tls-own.example.org.key",
+    )
+
+
 @pytest.mark.parametrize(
     ("mgmt", "auth", "finding"),
     [
-        ("tls-listener = [::1]:1443\n", ANYONE, "4: tls-listener needs 'tls-certificate"),
+        ("tls-listener = [::1]:1443\n", ANYONE, "4: tls-listener needs 'tls-name = …', or"),
         ("tls-certificate = /c.pem\ntls-key = /k.pem\n", ANYONE, "4: tls-certificate is given, but no tls-l"),
         ("tls-key = /k.pem\n", ANYONE, "4: tls-key is given, but no tls-certificate"),
         (TLS.replace("tls-key = /k.pem\n", ""), ANYONE, "5: tls-certificate is given, but no tls-key"),
         ("tls-client-ca = /ca.pem\n", ANYONE, "4: tls-client-ca is given, but no tls-listener"),
         (TLS + "listener = 192.0.2.1:1443\n", ANYONE, "is already a listener of [mgmt]"),
         (TLS, '[auth "c"]\nclient-certificate = yes\ndomain = **\n', "8: client-certificate: no client is"),
+        ("tls-name = own.example.org\n", ANYONE, "4: tls-name is given, but no tls-listener"),
+        (NAMED + "tls-key = /k.pem\n", ANYONE, "6: tls-name and tls-key are both given"),
+        (NAMED.replace("own", "*"), ANYONE, "5: tls-name: must be one name, without a star"),
+        (NAMED, TOKEN, "5: tls-name: no auth block grants own.example.org to this server: add one with"),
         ("", '[auth "c"]\ntoken = x y\ndomain = **\n', "5: token: "),
     ],
 )

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from acmems.auth.methods import HmacAuthMethod
 from acmems.challenges.dns01_server import DnsServer
 from acmems.config import Configuration
+from acmems.frontends.delivery import SigningPolicy
+from acmems.net.http import UNFINISHED_BYTES, HttpLimits
 from acmems.settings.findings import Finding
+
+# A little less than what clients wait, so that they hear the reason and not only that it is late.
+_PATIENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one configuration says of requests, made once; a reload puts another one in its place, as a whole.
+
+    Args:
+        config: the configuration.
+        policy: who may ask for what, and how long a client waits.
+        http: how long clients and their requests may take.
+    """
+
+    config: Configuration
+    policy: SigningPolicy
+    http: HttpLimits
+
+    @classmethod
+    def of(cls, config: Configuration) -> Generation:
+        """Return what a configuration says."""
+        seconds = config.mgmt.request_timeout
+        policy = SigningPolicy(config.auth, seconds * _PATIENCE, config.account.subject)
+        unfinished = max(UNFINISHED_BYTES, 8 * config.mgmt.max_size)
+        return cls(config, policy, HttpLimits(request_seconds=seconds, unfinished_bytes=unfinished))
 
 
 def restart_needed(before: Configuration, after: Configuration) -> list[Finding]:

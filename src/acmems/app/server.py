@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from acmems.app.accounts.running import Accounts
 from acmems.app.acme.serving import AcmeServing
-from acmems.app.changes import carry_over, restart_needed
+from acmems.app.changes import Generation, carry_over, restart_needed
 from acmems.app.listeners import GRACE_SECONDS, BoundByName, Listeners
 from acmems.app.memory import attach_storages, open_deferrals, open_memory
 from acmems.app.plans import PlannedListener, planned
@@ -26,17 +26,19 @@ from acmems.exceptions import ConfigurationError
 from acmems.frontends.acts.contract import ActingParts
 from acmems.frontends.acts.performing import Performer
 from acmems.frontends.control.listener import ControlListener
-from acmems.frontends.delivery import SigningParts, SigningPolicy
+from acmems.frontends.delivery import SigningParts
 from acmems.frontends.est.authorities import CaCertificates
 from acmems.frontends.est.front_end import BesideEst, EstFrontEnd
 from acmems.frontends.http01 import Http01FrontEnd
 from acmems.frontends.metrics.snapshot import Snapshot
+from acmems.frontends.own.asking import OwnCertificates
 from acmems.frontends.sign import SignFrontEnd
+from acmems.frontends.tls.expiry import Expiry
 from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.logs import log_event
 from acmems.logs.events import EventLog
 from acmems.net.address import IPNetwork
-from acmems.net.http import UNFINISHED_BYTES, Application, HttpLimits, HttpService
+from acmems.net.http import Application, HttpService
 from acmems.net.listening import AcceptBalance, Listener, SocketPool, StreamService
 from acmems.state.engines.contract import Database
 from acmems.state.opening import StateClaim
@@ -56,31 +58,6 @@ RETIRE_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  # for those to hear why they were refused whose requests were not finished in time
 ACT_SECONDS = 5.0  # for commands to hear how their acts ended
 UNSAVED_SECONDS = 0.5  # between two looks whether a storage has taken what it did not take before
-# A little less than what clients wait, so that they hear the reason and not only that it is late.
-_PATIENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """What one configuration says of requests, made once; a reload puts another one in its place, as a whole.
-
-    Args:
-        config: the configuration.
-        policy: who may ask for what, and how long a client waits.
-        http: how long clients and their requests may take.
-    """
-
-    config: Configuration
-    policy: SigningPolicy
-    http: HttpLimits
-
-    @classmethod
-    def of(cls, config: Configuration) -> Generation:
-        """Return what a configuration says."""
-        seconds = config.mgmt.request_timeout
-        policy = SigningPolicy(config.auth, seconds * _PATIENCE, config.account.subject)
-        unfinished = max(UNFINISHED_BYTES, 8 * config.mgmt.max_size)
-        return cls(config, policy, HttpLimits(request_seconds=seconds, unfinished_bytes=unfinished))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +171,7 @@ class Server:
             policy=lambda: self._generation.policy,
             bus=self.bus,
             log=self._log,
+            own=self._own_certificates() if share is None or share.position == 0 else None,
             clock=clock,
         )
         self.notices = NoticeUpkeep(self, self._memory, 0 if share is None else share.position)
@@ -469,6 +447,20 @@ class Server:
                     *(plan.limits.connections, config.mgmt.max_connections),
                 )
         return listeners
+
+    def _own_certificates(self) -> OwnCertificates:
+        return OwnCertificates(
+            lambda: self._files.shown,
+            lambda: self._generation.policy,
+            self.issuances,
+            self._files.look,
+            self.clock,
+        )
+
+    @property
+    def expiries(self) -> Sequence[Expiry]:
+        """What is wrong with the certificates that front ends show."""
+        return self._files.expiries
 
     def _lazy_monitoring(self) -> Monitoring:
         if self._monitoring is None:

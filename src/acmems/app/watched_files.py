@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from acmems.auth import Authenticator
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError
+from acmems.frontends.own.files import ensure
+from acmems.frontends.tls.expiry import Expiry, expiry_of
 from acmems.frontends.tls.files import Signature, UnusableTls, context_of, read_material, signature_of
 from acmems.frontends.tls.options import TlsOptions
 from acmems.net.tls import ServerTls, TlsMaterial
@@ -21,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
 """Between two looks whether files have changed."""
+_TELL_AGAIN = datetime.timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class WatchedFiles:
     """
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._told: dict[str, datetime.datetime] = {}  # when the log was told of a certificate's end
         self._lock = threading.Lock()  # guards what follows
         self._auth = Authenticator()
         self._kept: tuple[FrontEndTls, ...] = ()
@@ -72,6 +78,8 @@ class WatchedFiles:
         prepared, findings = {}, [*_token_findings(config)]
         for section, options in config.tls.items():
             try:
+                if options.name is not None:
+                    ensure(options, self._clock.now())
                 prepared[section] = _read(section, options)
             except UnusableTls as error:
                 findings.append(Finding(config.where(section, None, error.key), str(error)))
@@ -97,6 +105,7 @@ class WatchedFiles:
         with self._lock:
             kept, auth = self._kept, self._auth
         auth.refresh()
+        self._tell()
         for each in kept:
             signature = signature_of(each.options)
             if signature == each.signature:
@@ -112,6 +121,28 @@ class WatchedFiles:
                 "[%s] the certificate of this server was read anew, valid until %s",
                 *(each.section, each.material.not_after.isoformat()),
             )
+
+    @property
+    def shown(self) -> tuple[TlsOptions, ...]:
+        """What each front end shows its certificate by."""
+        with self._lock:
+            return tuple(each.options for each in self._kept)
+
+    @property
+    def expiries(self) -> list[Expiry]:
+        """What is wrong with the certificates that are shown."""
+        with self._lock:
+            kept = self._kept
+        found = [expiry_of(each.section, each.material, self._clock.now()) for each in kept]
+        return [each for each in found if each is not None]
+
+    def _tell(self) -> None:
+        """Say once a day which certificates are at their end."""
+        now = self._clock.now()
+        for each in self.expiries:
+            if each.words not in self._told or now - self._told[each.words] >= _TELL_AGAIN:
+                self._told[each.words] = now
+                logger.warning("%s: see why nobody has renewed it", each.words)
 
     def close(self) -> None:
         """Look no more."""

@@ -32,7 +32,7 @@ from acmems.config.building import (
 )
 from acmems.config.files import read_file
 from acmems.config.listener_uses import ListenerUse, check_listeners, listeners_of, written
-from acmems.config.tls_uses import misfits
+from acmems.config.tls_uses import misfits, ungranted_names
 from acmems.exceptions import ConfigurationError
 from acmems.frontends.acme.options import AcmeOptions
 from acmems.frontends.metrics.options import MetricsOptions
@@ -266,10 +266,10 @@ class Configuration:
     @property
     def tls(self) -> Mapping[str, TlsOptions]:
         """How front ends encrypt, by the kinds of their sections; those that do."""
-        found = {"mgmt": self.mgmt.tls} if self.mgmt.tls_listeners else {}
+        found = {"mgmt": self.mgmt.tls.within(self.home)} if self.mgmt.tls_listeners else {}
         if self.acme.listeners:
             own = self.acme.tls if self.acme.tls.is_given else self.mgmt.tls
-            found["acme"] = replace(own, client_ca=self.mgmt.tls.client_ca)
+            found["acme"] = replace(own, client_ca=self.mgmt.tls.client_ca).within(self.home)
         return found
 
     def take_share(self, position: int) -> None:
@@ -348,6 +348,7 @@ class Configuration:
         """Yield what of TLS, of clients and of ACME does not fit together."""
         blocks, is_shown = self.auth.blocks, bool(self.acme.listeners)
         yield from misfits(self.mgmt, blocks, self.where, is_shown_elsewhere=is_shown)
+        yield from ungranted_names(self.tls, blocks, self.where)
         has_certificate = self.acme.tls.is_given or self.mgmt.tls.is_given
         yield from check_acme_clients(self.acme, blocks, self.where, has_certificate=has_certificate)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from acmems.auth import Block
 from acmems.auth.methods import ClientCertificateMethod, TokenAuthMethod
 from acmems.frontends.options import MgmtOptions
+from acmems.frontends.own.asking import granting_block
+from acmems.frontends.tls.options import TlsOptions
 from acmems.net.address import Address
 from acmems.settings.findings import Finding, Location
 
@@ -16,7 +18,7 @@ Where = Callable[[str, str | None, str], Location]
 
 
 def misfits(
-    mgmt: MgmtOptions, blocks: Iterable[Block], where: Where, *, is_shown_elsewhere: bool = False
+    mgmt: MgmtOptions, blocks: Sequence[Block], where: Where, *, is_shown_elsewhere: bool = False
 ) -> Iterator[Finding]:
     """Yield certificates that nobody sees, and methods that no client can meet, or that strangers can watch.
 
@@ -27,7 +29,8 @@ def misfits(
         is_shown_elsewhere: whether another section has listeners that show the certificate of `[mgmt]`.
     """
     if mgmt.tls.is_given and not mgmt.tls_listeners and not is_shown_elsewhere:
-        yield Finding(where("mgmt", None, "tls-certificate"), "tls-certificate is given, but no tls-listener")
+        key = "tls-certificate" if mgmt.tls.name is None else "tls-name"
+        yield Finding(where("mgmt", None, key), f"{key} is given, but no tls-listener")
     open_to_others = [each for each in mgmt.listeners if not _is_loopback(each)]
     for block in blocks:
         for method in block.methods:
@@ -44,6 +47,26 @@ def misfits(
                     f"can use the token: let clients use a tls-listener, or listen on this machine only",
                     warning=True,
                 )
+
+
+def ungranted_names(
+    tls: Mapping[str, TlsOptions], blocks: Sequence[Block], where: Where
+) -> Iterator[Finding]:
+    """Yield the names of this server that no auth block lets it have.
+
+    Args:
+        tls: how front ends encrypt, by the kinds of their sections.
+        blocks: the auth blocks.
+        where: returns where a key stands.
+    """
+    sections = {options.name: section for section, options in reversed(list(tls.items())) if options.name}
+    for name, section in sections.items():
+        if granting_block(blocks, name) is None:
+            yield Finding(
+                where(section, None, "tls-name"),
+                f"tls-name: no auth block grants {name} to this server: add one with 'ip = 127.0.0.1' and "
+                f"'domain = {name}'",
+            )
 
 
 def _is_loopback(address: Address) -> bool:

@@ -66,7 +66,10 @@ class MgmtOptions:
         )
         tls = TlsOptions.from_options(options, asks_clients=True)
         if tls_listeners and not tls.is_given and not options.has("tls-certificate"):
-            options.report("tls-listener needs 'tls-certificate = …' and 'tls-key = …'", "tls-listener")
+            options.report(
+                "tls-listener needs 'tls-name = …', or 'tls-certificate = …' and 'tls-key = …'",
+                "tls-listener",
+            )
         if options.has("tls-client-ca") and not tls_listeners:
             options.report("tls-client-ca is given, but no tls-listener", "tls-client-ca")
         est = options.one(

@@ -10,12 +10,14 @@ from acmems.app.upkeep.renewals import RenewalUpkeep
 from acmems.config import Configuration
 from acmems.events import Bus
 from acmems.frontends.delivery import SigningPolicy
+from acmems.frontends.own.asking import OwnCertificates
 from acmems.frontends.resumption import Resumption
 from acmems.logs.events import EventLog
 from acmems.system.clock import Clock
 from acmems.system.threads import PeriodicThread
 
 UPKEEP_SECONDS = 30.0
+OWN_SECONDS = 2.0  # between two looks at what has come of requests for the server's own certificate
 SUM_SECONDS = 60.0  # between two lines that sum up what strangers were refused
 
 
@@ -29,6 +31,7 @@ class Upkeep:
         policy: returns what that grants.
         bus: what happens is kept from now on.
         log: sums up what strangers were refused.
+        own: gets the certificates of the server's own names; None where another process does.
         clock: time.
 
     Attributes:
@@ -44,6 +47,7 @@ class Upkeep:
         policy: Callable[[], SigningPolicy],
         bus: Bus,
         log: EventLog,
+        own: OwnCertificates | None,
         clock: Clock,
     ) -> None:
         self._accounts = accounts
@@ -54,6 +58,8 @@ class Upkeep:
         self._saving = PeriodicThread("acmems-save", self._save, UPKEEP_SECONDS, clock=clock)
         summing = PeriodicThread("acmems-sums", log.tell, SUM_SECONDS, delay=SUM_SECONDS, clock=clock)
         self.threads = [self._sweeping, self._saving, summing]
+        if own is not None:
+            self.threads.append(PeriodicThread("acmems-own", own.run, OWN_SECONDS, clock=clock))
         if memory is None:
             return
         memory.record_events(bus, lambda: config().state.keep_events)

@@ -19,7 +19,7 @@ _NONE_SHOWN = "it requires a client certificate"
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCertificate:
+class CertifiedClient:
     """What counts of a client certificate; who has signed it was verified before.
 
     Args:
@@ -118,7 +118,7 @@ class ClientCertificateMethod:
 
 
 @functools.lru_cache(maxsize=1024)
-def read_client_certificate(der: bytes) -> ClientCertificate | None:
+def read_client_certificate(der: bytes) -> CertifiedClient | None:
     """Return what counts of a client certificate; None where its names are of other kinds, or none."""
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -126,7 +126,7 @@ def read_client_certificate(der: bytes) -> ClientCertificate | None:
         identifiers = tuple(sorted({_identifier(name) for name in names}))
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
         return None
-    return ClientCertificate(identifiers, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    return CertifiedClient(identifiers, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _identifier(name: x509.GeneralName) -> Identifier:

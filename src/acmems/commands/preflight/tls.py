@@ -14,6 +14,8 @@ def check(config: Configuration) -> Iterator[Finding]:
     """Yield what is wrong with the files, and, as a warning, that a certificate is not valid."""
     now = SYSTEM.now()
     for section, options in config.tls.items():
+        if options.name is not None and not (options.certificate and options.certificate.exists()):
+            continue  # the server makes it
         try:
             material = read_material(options)
             context_of(options, material)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from acmems.auth import Authenticator
 from acmems.events import Bus
+from acmems.frontends.tls.expiry import Expiry
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuing.failover.issuances import Issuances
 from acmems.net.listening import Listener
@@ -96,6 +97,10 @@ class Monitored(Protocol):
     @property
     def listeners(self) -> Sequence[Listener]:
         """Where it listens."""
+
+    @property
+    def expiries(self) -> Sequence[Expiry]:
+        """What is wrong with the certificates that front ends show."""
 
     @property
     def watched(self) -> Sequence[HealthCheck]:

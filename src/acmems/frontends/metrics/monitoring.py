@@ -115,7 +115,9 @@ class Monitoring:
         snapshot = self._everyone()
         if snapshot is None:
             return _answer(503, UNANSWERED)
-        return _answer(503, *snapshot.lacking) if snapshot.lacking else _answer(200, "ready")
+        if snapshot.lacking:
+            return _answer(503, *snapshot.lacking)
+        return _answer(200, "ready", *(each.words for each in self._monitored.expiries))
 
     def _lacking(self) -> Iterator[str]:
         """Yield what the server lacks to serve, in words that tell a stranger no path and no reason."""
@@ -124,6 +126,7 @@ class Monitoring:
         yield from (failure for _, failure in self._storages.failures() if failure is not None)
         if (failure := self._state.failure) is not None:
             yield failure
+        yield from (each.words for each in self._monitored.expiries if each.is_over)
         if not any(each.is_account_known for each in self._monitored.issuers):
             yield "the account at the CA is not known: the log says why"
 

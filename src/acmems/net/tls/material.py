@@ -25,6 +25,7 @@ class TlsMaterial:
         not_before: since when the leaf is valid.
         not_after: until when the leaf is valid.
         fingerprint: the SHA-256 of the leaf, in hexadecimal digits.
+        is_self_signed: whether no CA has issued the leaf.
     """
 
     chain: bytes = field(repr=False)
@@ -32,6 +33,7 @@ class TlsMaterial:
     not_before: datetime.datetime
     not_after: datetime.datetime
     fingerprint: str
+    is_self_signed: bool
 
     @classmethod
     def parse(cls, chain: bytes, key: bytes) -> TlsMaterial:
@@ -63,6 +65,7 @@ class TlsMaterial:
             leaf.not_valid_before_utc,
             leaf.not_valid_after_utc,
             leaf.fingerprint(hashes.SHA256()).hex(),
+            leaf.issuer == leaf.subject,
         )
 
 

@@ -21,6 +21,7 @@ from acmems.frontends.metrics import monitoring as module
 from acmems.frontends.metrics import readings
 from acmems.frontends.metrics.monitoring import HEALTHZ, METRICS, READYZ, Monitoring
 from acmems.frontends.metrics.snapshot import Family, Snapshot, unpacked
+from acmems.frontends.tls.expiry import Expiry
 from acmems.issuing.subjects import EverythingSubject
 from acmems.net.address import Address
 from acmems.net.http import HttpResponse, HttpService
@@ -87,6 +88,21 @@ def samples(stand: Stand, monitoring: Monitoring) -> Samples:
 
 def value(found: Samples, name: str, **labels: str) -> float | None:
     return found.get((name, frozenset(labels.items())))
+
+
+class TestOwnCertificates:
+    def test_one_that_expires_soon(self, stand: Stand, monitoring: Monitoring) -> None:
+        """The server is ready, and says what is going to be wrong."""
+        stand.expiries.append(Expiry("the certificate expires", is_over=False))
+        reply = ask(monitoring, READYZ)
+        assert reply.body.endswith(b"the certificate expires\n")
+        assert b"ready\nthe certificate" in reply.body or reply.status == 503
+
+    def test_one_that_has_expired(self, stand: Stand, monitoring: Monitoring) -> None:
+        """The server is not ready: nobody who checks certificates can ask it."""
+        stand.expiries.append(Expiry("the certificate has expired", is_over=True))
+        reply = ask(monitoring, READYZ)
+        assert (reply.status, b"the certificate has expired\n" in reply.body) == (503, True)
 
 
 class TestHealth:
