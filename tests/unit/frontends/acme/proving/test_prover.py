@@ -117,7 +117,7 @@ def test_at_a_stop_what_waits_is_given_up_and_nothing_is_said_of_it() -> None:
     gate.await_begun(1)
     prover.close()
     for outcome in (waiting, prover.prove(validation())):
-        assert isinstance(outcome.exception(), AcmeProblem)
+        assert isinstance(outcome.exception(SECONDS), AcmeProblem)
     gate.open.set()
     assert running.result(SECONDS) is None
 
