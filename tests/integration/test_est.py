@@ -100,23 +100,40 @@ def save_certificate(path: Path, names: Sequence[str], key_path: Path | None) ->
         key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, kept))
 
 
+TOKEN = "EJ3q6rXZ0n7pVtqk"  # noqa: S105 - known to everyone who reads tests
+BLOCKS = f"""
+[auth "printers"]
+domain = *.printers.example.org
+token = {TOKEN}
+
+[auth "known"]
+domain = **.example.org
+client-certificate = yes
+
+[auth "near"]
+domain = *.near.example.org
+ip = 127.0.0.1
+"""
+
+
 @pytest.fixture(scope="module")
 def est(pebble: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Est]:
-    """A server that serves EST, where everybody may ask for what is below example.org."""
+    """A server that serves EST to devices with a password, with a certificate, or near to it."""
     folder = tmp_path_factory.mktemp("est")
     est = Est(folder)
     settings = Settings.of(pebble, folder)
     settings.mgmt += est.mgmt
+    settings.auth = BLOCKS
     with Acmems(settings):
         yield est
 
 
 def test_a_device_enrolls_and_learns_the_intermediates(est: Est, pebble: Pebble) -> None:
     """The leaf comes alone; cacerts has what leads to the root, which the device knows."""
-    status, answer = est.enroll("simpleenroll", NAMES)
+    status, answer = est.enroll("simpleenroll", ["a.near.example.org", "b.near.example.org"])
     assert status == 200, answer
     (leaf,) = certificates_in(answer)
-    assert names_in(leaf) == set(NAMES)
+    assert names_in(leaf) == {"a.near.example.org", "b.near.example.org"}
     key = serialization.load_pem_private_key(est.key.read_bytes(), None)
     assert leaf.public_key() == key.public_key()
     status, answer = est.curl("cacerts")
@@ -126,9 +143,21 @@ def test_a_device_enrolls_and_learns_the_intermediates(est: Est, pebble: Pebble)
     assert verify_chain(pem, pebble.root_pem()).endswith("OK")
 
 
+def test_the_password_of_a_device_is_the_token_of_a_block(est: Est) -> None:
+    """Whoever the user is; curl sends it only when it is asked, as devices do. Any other one is refused."""
+    names = ["a.printers.example.org"]
+    for label in ("", "printers/"):
+        status, answer = est.enroll(f"{label}simpleenroll", names, "--anyauth", "-u", f"printer:{TOKEN}")
+        assert status == 200, answer
+        assert names_in(certificates_in(answer)[0]) == set(names)
+    assert est.enroll("simpleenroll", names, "--basic", "-u", "printer:wrong")[0] == 403
+    assert est.enroll("simpleenroll", names)[0] == 401
+    assert est.enroll("near/simpleenroll", names, "--basic", "-u", f"printer:{TOKEN}")[0] == 403
+
+
 def test_the_same_request_again_brings_the_same_certificate(est: Est) -> None:
     """As after 202: what was obtained for it is there."""
-    status, first = est.enroll("simpleenroll", ["again.example.org"])
+    status, first = est.enroll("simpleenroll", ["again.near.example.org"])
     assert status == 200
     status, second = est.curl("simpleenroll", "--data-binary", f"@{est.folder}/csr.b64")
     assert status == 200
@@ -143,13 +172,13 @@ def test_a_device_renews_what_it_has_and_nothing_else(est: Est) -> None:
     status, answer = est.enroll("simplereenroll", NAMES, *shown)
     assert status == 200, answer
     assert names_in(certificates_in(answer)[0]) == set(NAMES)
-    for names, arguments in (([*NAMES, "more.example.org"], shown), (NAMES[:1], shown), (NAMES, ())):
-        status, answer = est.enroll("simplereenroll", names, *arguments)
-        assert status == 400, answer
+    assert est.enroll("simplereenroll", NAMES[:1], *shown)[0] == 400
+    assert est.enroll("simplereenroll", [*NAMES, "more.example.org"], *shown)[0] == 401
+    assert est.enroll("simplereenroll", ["a.near.example.org"])[0] == 400
 
 
 def test_other_answers(est: Est) -> None:
-    """What there is not, and what is not acceptable; EST is not there where it is plain HTTP."""
+    """What there is not, and what is not acceptable."""
     assert est.curl("csrattrs") == (204, b"")
     assert est.curl("serverkeygen", "-d", "x")[0] == 501
     assert est.curl("simpleenroll", "-d", "no base64!")[0] == 415

@@ -125,7 +125,7 @@ def _chain(certificates: Sequence[x509.Certificate], pem: bytes = b"") -> Chain:
     return Chain(
         pem=pem if pem == normal else normal,  # not both: thousands are kept
         spki=_spki(leaf),
-        identifiers=identifiers_of(leaf),
+        identifiers=_identifiers(leaf),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         serial=leaf.serial_number,
@@ -328,12 +328,7 @@ def _certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(found)
 
 
-def identifiers_of(leaf: x509.Certificate) -> tuple[Identifier, ...]:
-    """Return the names of a certificate, those of its subjectAltName.
-
-    Raises:
-        ValueError, ExtensionNotFound: it names something else, or nothing.
-    """
+def _identifiers(leaf: x509.Certificate) -> tuple[Identifier, ...]:
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return tuple(sorted({_identifier(name) for name in names}))
 

@@ -124,7 +124,9 @@ def read_client_certificate(der: bytes) -> CertifiedClient | None:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         identifiers = tuple(sorted({_identifier(name) for name in names}))
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion):
+        return None
+    if not identifiers:
         return None
     return CertifiedClient(identifiers, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 

@@ -6,9 +6,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from cryptography import x509
-
 from acmems.auth import Authenticator, Processor
+from acmems.auth.methods.client_certificate import read_client_certificate
 from acmems.events import AnsweredEvent, FrontEndName
 from acmems.exceptions import DeadlinePassed, HttpRefusal, PolicyRefusal
 from acmems.frontends.delivery import SigningExchange, SigningParts, accepted_request, delivered_event
@@ -18,12 +17,11 @@ from acmems.frontends.est.targets import EstOperation, EstTarget
 from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.net.http import Exchange, HttpResponse
 from acmems.storages import Storage
-from acmems.x509.chain import identifiers_of, leaf_of
-from acmems.x509.identifiers import Identifier
+from acmems.x509.chain import leaf_of
 
 FRONT_END: FrontEndName = "est"
 """What metrics call the front end of EST clients."""
-_WAIT_SECONDS = 20.0  # clients such as libest wait 10 s or more for an answer, and come again after 202
+_WAIT_SECONDS = 20.0  # who has not got an answer by then may think that there is nobody
 _RETRY_AFTER = 15  # seconds
 
 
@@ -93,13 +91,14 @@ class Enrollment(SigningExchange):
 
     def _check_renewal(self) -> None:
         """Refuse a CSR that is not for the names of the client's certificate (RFC 7030 section 4.2.2)."""
-        certificate, request = self.processor.caller.certificate, self.processor.request
-        if certificate is None:
+        shown, request = self.processor.caller.certificate, self.processor.request
+        if shown is None:
             raise HttpRefusal(
                 400,
                 "simplereenroll needs the certificate that is renewed as the certificate of the TLS client",
             )
-        if request is None or _names(certificate) != set(request.identifiers):
+        certificate = read_client_certificate(shown)
+        if request is None or certificate is None or {*certificate.identifiers} != {*request.identifiers}:
             raise HttpRefusal(400, "the CSR is not for exactly the names of the certificate that is renewed")
 
     def _deliver(self, future: Future[Delivery], storage: Storage) -> None:
@@ -144,13 +143,6 @@ def _processor(auth: Authenticator, exchange: Exchange, target: EstTarget) -> Pr
     if password is not None:
         processor.caller = replace(processor.caller, token=password)
     return processor
-
-
-def _names(certificate: bytes) -> set[Identifier]:
-    try:
-        return set(identifiers_of(x509.load_der_x509_certificate(certificate)))
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
-        return set()
 
 
 class _NoBody:
