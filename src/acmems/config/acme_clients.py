@@ -24,6 +24,7 @@ def check_acme_clients(
         where: returns where a key stands.
         has_certificate: whether there is a certificate to show to ACME clients.
     """
+    blocks = tuple(blocks)
     bound = [
         (block, method)
         for block in blocks
@@ -45,6 +46,12 @@ def check_acme_clients(
         for block, _ in bound:
             yield Finding(
                 where("auth", block.name, "eab-kid"),
+                "there is no [acme] with a listener, so that nobody can use this block",
+                warning=True,
+            )
+        for block in (each for each in blocks if each.proof.is_required):
+            yield Finding(
+                where("auth", block.name, "prove"),
                 "there is no [acme] with a listener, so that nobody can use this block",
                 warning=True,
             )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from email.message import Message
+from pathlib import Path
 
 import pytest
 from tests.auth_blocks import block
 
 from acmems.auth import Authenticator, Processor
+from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError, PolicyRefusal
 from acmems.x509.identifiers import named
 
@@ -79,3 +81,13 @@ def test_a_block_that_requires_a_proof_signs_nothing_without_one() -> None:
         Processor(auth, ("192.0.2.1", 1), headers, io.BytesIO(b"x")).admit()
     with pytest.raises(PolicyRefusal, match="only ACME clients can"):
         Processor(auth, ("192.0.2.1", 1), headers, io.BytesIO(b"x")).accepting(b"x")
+
+
+def test_without_an_acme_front_end_nobody_could_use_such_a_block(tmp_path: Path) -> None:
+    """A warning says so, at the line."""
+    text = f'[account]\ndir = {tmp_path}\naccept-terms-of-service = yes\n[auth "a"]\nall = yes\ndomain = **\n'
+    assert Configuration.from_text(text).warnings == ()
+    [warning] = Configuration.from_text(f"{text}prove = http-01\n").warnings
+    assert str(warning).endswith(
+        ":7: warning: there is no [acme] with a listener, so that nobody can use this block"
+    )
