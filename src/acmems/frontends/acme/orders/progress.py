@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 
-from acmems.events import Source
 from acmems.exceptions import AcmeException, RateLimited
 from acmems.frontends.acme.orders.access import as_it_is
 from acmems.frontends.acme.orders.endings import error_document, passes, seconds_until_next
@@ -25,7 +24,7 @@ from acmems.frontends.acme.orders.profiles import issuers_of
 from acmems.frontends.granting import granted_again
 from acmems.frontends.problems import retry_after_of
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
-from acmems.issuing.requests import AcceptedRequest
+from acmems.issuing.requests import AcceptedRequest, Delivery
 from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.acme.order import ClientOrder
 from acmems.state.acme.statuses import ClientOrderStatus
@@ -91,11 +90,12 @@ class OrderProgress:
         self._running: dict[str, RunningOrder] = {}  # by id
         # What holds an order up, or keeps another one for its names from being made, by its id.
         self._passing: OrderedDict[str, AcmeException] = OrderedDict()
-        self._sources: OrderedDict[str, Source] = OrderedDict()  # where chains came from, by the order's id
+        self._delivered: OrderedDict[str, Delivery] = OrderedDict()  # what came lately, by the order's id
 
-    def source(self, order: ClientOrder) -> Source:
-        """Return where the chain of an order came from, to be told once; later on it is a stored one."""
-        return self._sources.pop(order.id, "stored")
+    def take_delivery(self, order: ClientOrder) -> Delivery | None:
+        """Return what was issued for an order, once; None later on, when it is a stored chain."""
+        delivery = self._delivered.pop(order.id, None)
+        return None if delivery is None or delivery.chain.fingerprint != order.certificate else delivery
 
     def follow(
         self,
@@ -153,9 +153,9 @@ class OrderProgress:
         What has not been sent to a CA yet is left to the new order. Another client of the same account that
         asks for the same names and waits as well has it begun again by its next look.
         """
-        for each in self._running.values():
-            is_same = (each.order.account, each.order.identifiers) == (order.account, order.identifiers)
-            if is_same and not each.looking:
+        running = (each for each in self._running.values() if each.order.account == order.account)
+        for each in running:
+            if not each.looking and each.order.identifiers == order.identifiers:
                 each.wanted_until = -math.inf
 
     def _want(self, order: ClientOrder, reference: str, accepted: AcceptedRequest | None) -> None:
@@ -181,7 +181,7 @@ class OrderProgress:
             self._parts.tell_failure("order", error, reference=reference, client=order.client)
         finally:
             del self._running[order.id]
-            for remembered in (self._passing, self._sources):
+            for remembered in (self._passing, self._delivered):
                 while len(remembered) > _MOST_REMEMBERED:
                     remembered.popitem(last=False)
             running.ended.set()
@@ -200,7 +200,7 @@ class OrderProgress:
             chain = (yield from self._left(order, wanted)) if is_resumed else None
             if chain is None:
                 delivery = yield from outcome(parts.issuances.issue(wanted))
-                chain, self._sources[order.id] = delivery.chain, delivery.source
+                chain, self._delivered[order.id] = delivery.chain, delivery
         except CancelledError:
             return  # the server is stopping: the next one goes on
         except Exception as error:  # noqa: BLE001 - whatever it is, the order tells its client

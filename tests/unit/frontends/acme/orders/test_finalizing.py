@@ -57,6 +57,17 @@ class TestChain:
         [found] = here.chains.of([chains.parse(answer.body).fingerprint])
         assert (found.client, found.block) == ("127.0.0.1", "b")
 
+    def test_what_has_just_come_is_not_read_again(
+        self, here: Ordering, client: Orderer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first download of a chain needs no look into the state; a further one does."""
+        order = client.order(*NAMES)
+        url = client.finalize(order.json, make_csr(*NAMES)).json["certificate"]
+        looks: list[str] = []
+        monkeypatch.setattr(here.chains, "pem_of", looks.append)
+        assert (client.post(url).status, looks) == (200, [])
+        assert (client.post(url).status, len(looks)) == (404, 1)
+
     def test_a_stored_chain_is_the_answer(self, here: Ordering, client: Orderer) -> None:
         """For the same key and names, as for the next try of a client whose first one took too long."""
         key = ec.generate_private_key(ec.SECP256R1())
