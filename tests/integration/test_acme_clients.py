@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,24 @@ def test_two_nodes(nodes: tuple[AcmeFrontEnd, AcmeFrontEnd]) -> None:
             assert here.send(here.kid, body).problem == "badNonce"
             assert here.post(here.kid, {"status": "deactivated"}).status == 200
             assert there.post(here.kid, {"contact": []}).status == 401
+
+
+@pytest.mark.threat("ACME clients", "a nonce that was used")
+def test_two_processes(settings: Settings, tmp_path: Path) -> None:
+    """Of many that send one request at once, to two processes of one server, one is served."""
+    settings.mgmt += "\nprocesses = 2"
+    front_end = AcmeFrontEnd(tmp_path, settings)
+    with Acmems(settings), front_end.client() as client:
+        assert client.register().status == 201
+        assert client.kid
+        url = client.kid
+        for _ in range(3):
+            body = flattened(client.key, client.header(url), {"contact": []})
+
+            def send(_: int, body: Mapping[str, str] = body) -> int:
+                with front_end.client(client) as other:
+                    return other.send(url, body).status
+
+            with ThreadPoolExecutor(8) as pool:
+                statuses = list(pool.map(send, range(8)))
+            assert sorted(statuses) == [200] + [400] * 7

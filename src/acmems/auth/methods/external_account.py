@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,7 @@ from acmems.text import Secret
 SHORTEST_KEY = 32
 """Octets of an HMAC key: clients such as lego refuse shorter ones (RFC 7518 section 3.2)."""
 _MAKE_KEY = "make one with 'openssl rand 32 | basenc --base64url | tr -d ='"
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+_BASE64URL = frozenset(f"{string.ascii_letters}{string.digits}-_")
 _KID = re.compile(r"[!-~]{1,200}", re.ASCII)
 
 
@@ -132,7 +133,7 @@ def decoded_key(text: str) -> bytes:
         ValueError: it is no base64url, or too short; the reason never shows the key.
     """
     bare = text.rstrip("=")
-    if not _BASE64URL.fullmatch(bare) or len(bare) % 4 == 1:
+    if not _BASE64URL.issuperset(bare) or len(bare) % 4 == 1:
         raise ValueError(f"must be base64url: {_MAKE_KEY}")
     key = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
     if len(key) < SHORTEST_KEY:

@@ -97,6 +97,7 @@ PROBLEMS: Final[Mapping[type[AcmeException], tuple[ProblemType, int]]] = {
     exceptions.AccountError: ("serverInternal", 503),
     exceptions.NeedToAgreeToTOS: ("serverInternal", 503),
     exceptions.DeadlinePassed: ("serverInternal", 503),
+    exceptions.LocalCaUnusable: ("serverInternal", 503),
     exceptions.StateUnavailable: ("serverInternal", 503),
     exceptions.StorageUnavailable: ("serverInternal", 503),
     exceptions.LeaseLost: ("serverInternal", 503),
