@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.acme_client import Answer, thumbprint
 from tests.acme_front_end import AcmeFrontEnd
 from tests.acme_orders import Orderer, make_csr
 from tests.peers import Acmems, Pebble, Settings, curl_sign, make_key_and_csr, verify_chain, wait_until
+from tests.peers.acme_clients import Directory
+from tests.peers.acme_clients.uacme import Uacme
 from tests.peers.dns import Bind
 
 from acmems.challenges.txt import txt_value
@@ -129,3 +132,36 @@ def test_sign_does_not_use_a_block_that_wants_a_proof(site: Site, tmp_path: Path
     """Whoever posts a CSR has proved nothing."""
     _, csr = make_key_and_csr(tmp_path, ["a.example.org"])
     assert curl_sign(f"http://127.0.0.1:{site.settings.port}/sign", csr).status == 403
+
+
+HOOK = """#!{python}
+import sys
+import dns.query, dns.update
+method, kind, name, token, proof = sys.argv[1:]
+if kind != "dns-01":
+    sys.exit(1)
+update = dns.update.UpdateMessage("example.org")
+if method == "begin":
+    update.add(f"_acme-challenge.{{name}}.", 60, "TXT", proof)
+else:
+    update.delete(f"_acme-challenge.{{name}}.", "TXT", proof)
+dns.query.tcp(update, "127.0.0.1", timeout=30, port={port})
+"""
+
+
+class ProvingUacme(Uacme):
+    """uacme, with a hook that proves by dns-01 and by nothing else."""
+
+    hook = ""
+
+    def program(self, name: str, text: str) -> Path:
+        return super().program(name, self.hook if name == "prove" else text)
+
+
+def test_a_client_of_others_proves_a_name(site: Site, pebble: Pebble, tmp_path: Path) -> None:
+    """Uacme chooses dns-01 among what is offered, and its hook writes the record."""
+    client = ProvingUacme(tmp_path, Directory(f"{site.front_end.url}/directory", site.front_end.chain))
+    client.hook = HOOK.format(python=sys.executable, port=site.bind.port)
+    client.register(None)
+    verify_chain(client.order("c.example.org", "d.example.org"), pebble.root_pem())
+    assert site.bind.texts("_acme-challenge.c.example.org") == set()
