@@ -115,6 +115,15 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "huge requests": "413, 431",
         "floods of accounts": "429 with Retry-After; 403 for those whom no block could accept",
     },
+    "acme orders": {
+        "an order of too many names": "400 before anything is asked outside",
+        "names of several blocks": "403: one block must grant client and names; the others are told apart",
+        "what belongs to another account": "403: its order, authorizations, challenges and chains",
+        "a request for other names": "400, one name more or fewer; the order stays ready",
+        "two finalizes at once": "200 for one and 403 for the other, at one server or at two",
+        "a kill while an order is processed": "200 with the certificate at the next look; the CA issues one",
+        "revocation by others": "403, unless they have the key, or valid authorizations for all names",
+    },
     "fair shares": {
         "thousands of connections": "whatever they do, other addresses are served; the largest loses first",
         "refusals without end": "refused addresses have few turns; lines are few, the rest is told in sums",

@@ -52,6 +52,7 @@ def test_a_life_with_a_ca_outside(settings: Settings, pebble: Pebble, tmp_path: 
         assert "delivered" in acmems.log
 
 
+@pytest.mark.threat("acme orders", "a kill while an order is processed")
 @pytest.mark.parametrize(
     ("path", "after"),
     [(NEW_ORDER, False), (NEW_ORDER, True), (FINALIZE, True), (CERTIFICATE, True)],
@@ -79,7 +80,9 @@ def test_a_kill_while_an_order_is_processed(pebble: Pebble, tmp_path: Path, path
             proxy.heal()
             acmems.start()
             shown = followed(client, client.post(order.location))
-            chain = chains.parse(client.post(shown.json["certificate"]).body)
+            answer = client.post(shown.json["certificate"])
+            assert answer.status == 200
+            chain = chains.parse(answer.body)
             assert chain.spki == key.public_key().public_bytes(
                 Encoding.DER, PublicFormat.SubjectPublicKeyInfo
             )
@@ -93,6 +96,7 @@ def slow(dns: ChallTestSrv) -> Iterator[Pebble]:
         yield ca
 
 
+@pytest.mark.threat("acme orders", "two finalizes at once")
 def test_two_nodes(slow: Pebble, postgres: Postgres, tmp_path: Path) -> None:
     """Any node answers; of two finalizes one counts; what a dead node was at, another one ends."""
     state = f"\n[state]\nurl = {postgres.url_of(database := postgres.make_database())}\n"

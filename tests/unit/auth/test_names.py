@@ -35,7 +35,7 @@ def test_one_block_grants_client_and_names() -> None:
     assert (verdict.block, verdict.refusals) == (MAIL, ())
 
 
-@pytest.mark.threat("auth", "the hash of one block, names of another")
+@pytest.mark.threat("acme orders", "names of several blocks")
 def test_blocks_are_not_put_together() -> None:
     """Names that only two blocks grant, are all refused, and the words say that it is their company."""
     assert refused([WEB, MAIL], HERE, "a.web.example.org", "a.mail.example.org") == [

@@ -108,7 +108,7 @@ class TestAnswers:
 class TestReplacing:
     """Orders that say which certificate they replace."""
 
-    def test_it_is_replaced_once(self, here: Ordering, client: Orderer) -> None:
+    def test_it_is_replaced_once(self, here: Ordering, client: Orderer, state: Database) -> None:
         """By an order that is open, or was issued, however long ago; not by one that has failed."""
         name = certificate_id(client.obtain("a.example.org").body)
         failed = client.order("a.example.org", replaces=name)
@@ -118,6 +118,7 @@ class TestReplacing:
         client.post(failed.json["authorizations"][0], {"status": "deactivated"})
         assert client.obtain("a.example.org", replaces=name).status == 200
         here.parts.orders.forget(here.parts.now + 10**7)
+        state.check().result(20)
         assert client.order("a.example.org", replaces=name).problem == "alreadyReplaced"
 
     def test_the_same_certificate_replaces_nothing(self, client: Orderer) -> None:

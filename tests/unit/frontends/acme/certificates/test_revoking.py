@@ -39,6 +39,7 @@ class TestRight:
         assert client.revoke(certificate).problem == "alreadyRevoked"
         assert len(here.revoked) == 1
 
+    @pytest.mark.threat("acme orders", "revocation by others")
     def test_whoever_has_its_key(self, here: Ordering, client: Orderer) -> None:
         """Without an account; the key of another certificate does not count."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -61,6 +62,7 @@ class TestRight:
             assert other.order(NAMES[1]).status == 201
             assert other.revoke(certificate).status == 200
 
+    @pytest.mark.threat("acme orders", "revocation by others")
     def test_names_that_are_not_proved_do_not_count(self, state: Database) -> None:
         """An order alone gives nobody a right to a certificate of others."""
         anyone = block(("all", "yes"), ("domain", "**"))

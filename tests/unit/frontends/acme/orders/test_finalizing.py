@@ -100,7 +100,7 @@ class TestChain:
 class TestRefusals:
     """What is not the request that the order is for."""
 
-    @pytest.mark.threat("csr", "too many names, or one twice", "names other than DNS names")
+    @pytest.mark.threat("acme orders", "a request for other names")
     @pytest.mark.parametrize(
         ("names", "words"),
         [
@@ -135,13 +135,13 @@ class TestRefusals:
         for body in (good.der + b"\0", with_names(b"\x81\x03a@b", b"\x82\x0da.example.org").der):
             assert client.finalize(more, body).problem == "badCSR"
 
-    @pytest.mark.threat("csr", "the account's own key")
     def test_the_key_of_the_account(self, client: Orderer) -> None:
         """That key signs for the account, and is not to lie on a web server."""
         order = client.order("a.example.org").json
         assert isinstance(client.key, ec.EllipticCurvePrivateKey)
         assert client.finalize(order, make_csr("a.example.org", key=client.key)).problem == "badCSR"
 
+    @pytest.mark.threat("acme orders", "what belongs to another account")
     def test_what_is_anothers(self, here: Ordering, client: Orderer) -> None:
         """Orders, authorizations, challenges and chains are for the account that has made them."""
         order = client.order("a.example.org")
@@ -195,6 +195,7 @@ class TestRefusals:
 class TestOnce:
     """Each order is issued once."""
 
+    @pytest.mark.threat("acme orders", "two finalizes at once")
     def test_two_finalizes_at_once(self, here: Ordering, client: Orderer) -> None:
         """One of them counts, with its request; the other is told that the order is not ready."""
         order = client.order("a.example.org").json

@@ -53,7 +53,7 @@ def test_an_order_shows_what_was_sent(client: Orderer) -> None:
         assert len(shown.links("up")) == 1
 
 
-@pytest.mark.threat("auth", "the hash of one block, names of another")
+@pytest.mark.threat("acme orders", "names of several blocks")
 def test_what_no_block_grants_is_told_name_by_name(strict: Ordering) -> None:
     """With the names as they were sent; nothing is asked outside, and the operator learns the reasons."""
     with strict.client() as client:
@@ -76,6 +76,7 @@ def test_what_no_block_grants_is_told_name_by_name(strict: Ordering) -> None:
 NAME = {"type": "dns", "value": "a.example.org"}
 
 
+@pytest.mark.threat("acme orders", "an order of too many names")
 @pytest.mark.parametrize(
     ("members", "problem"),
     [
