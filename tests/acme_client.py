@@ -231,6 +231,15 @@ class AcmeClient:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.exchange("POST", url, data, {"Content-Type": content_type})
 
+    def abandon(self, url: str, payload: Mapping[str, Any]) -> None:
+        """Send a signed request, and hang up without waiting for the answer."""
+        parts = urlsplit(url)
+        body = json.dumps(flattened(self.key, self.header(url), payload)).encode()
+        fields = {"Host": parts.netloc, "Content-Type": "application/jose+json"}
+        connection = self._connect(parts.hostname or "", parts.port)
+        connection.request("POST", parts.path, body, fields)
+        connection.close()
+
     def register(self, **payload: Any) -> Answer:
         """Make an account, or find it; afterwards requests are signed by it."""
         url = self.directory["newAccount"]

@@ -13,19 +13,22 @@ from acmems.frontends.acme.orders.access import as_it_is, own_authorization
 from acmems.frontends.acme.orders.documents import authorization_id, challenge_document
 from acmems.frontends.acme.orders.endings import error_document
 from acmems.frontends.acme.orders.parts import OrderParts
-from acmems.frontends.acme.orders.preparing import prepare
+from acmems.frontends.acme.orders.preparing import prepare, prepared
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
 from acmems.state.acme.order import ClientChallenge, ClientOrder
-from acmems.state.acme.statuses import ClientAuthorizationStatus, ClientChallengeStatus
+from acmems.state.acme.statuses import ClientAuthorizationStatus, ClientChallengeStatus, ClientOrderStatus
 from acmems.system.steps import Signal, Steps, outcome
 
 logger = logging.getLogger(__name__)
 
 HOLD_SECONDS = 5.0
 """How long who looks at an authorization may be kept waiting while its proof is looked for."""
+OUTSIDE_SECONDS = 20.0
+"""How long the last challenge of an order stays `processing` while its names are proved outside: most clients
+wait a minute or longer for a challenge, and some no more than 30 seconds from finalize on."""
 _LOOK_SECONDS = 1.0  # between two looks at what another server may have found
 _RETRY_AFTER = "2"  # seconds
 
@@ -128,12 +131,16 @@ class ChallengeTrials:
         try:
             failure = yield from outcome(parts.prove(validation))
             error = None if failure is None else error_document(failure, "-")
-            at = parts.now
-            changed = yield from outcome(
-                parts.orders.change(order.id, lambda each: _ended(each, index, challenge.kind, at, error))
-            )
-            if changed is not None:
-                prepare(parts, changed, "-")
+
+            def ended(each: ClientOrder) -> ClientOrder:
+                return _ended(each, index, challenge.kind, parts.now, error)
+
+            last = ended((yield from as_it_is(parts, order)))
+            if last.status is ClientOrderStatus.READY:
+                yield from prepared(parts, last, OUTSIDE_SECONDS)
+            changed = yield from outcome(parts.orders.change(order.id, ended))
+            if changed is not None and last.status is not ClientOrderStatus.READY:
+                prepare(parts, changed)  # another name's proof was found at the same moment
         except (AcmeProblem, CancelledError) as error:  # too many wait, or the server stops
             logger.debug("a name is not validated now: %s", error)
         except AcmeException as error:  # the next look tries again

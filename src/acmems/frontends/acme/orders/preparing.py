@@ -6,33 +6,39 @@ comes of it need not be told: whoever finalizes the order goes on from there, or
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 from acmems.frontends.acme.orders.parts import OrderParts
 from acmems.frontends.acme.orders.profiles import issuers_of
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.issuing.preparing.preparation import PreparationRequest
 from acmems.state.acme.order import ClientOrder
 from acmems.state.acme.statuses import ClientOrderStatus
+from acmems.system.steps import Signal, Steps
 
 
-def prepare(parts: OrderParts, order: ClientOrder, reference: str) -> None:
+def prepare(parts: OrderParts, order: ClientOrder, reference: str = "-") -> Future[None] | None:
     """Have the names of an order proved outside, if it is ready and policy still grants it.
 
     Args:
         parts: what resources work with.
         order: the order.
         reference: names the request in the log that has made it ready.
+
+    Returns:
+        a future, as `Issuances.prepare` does; None where nothing is prepared.
     """
     if order.status is not ClientOrderStatus.READY:
-        return
+        return None
     blocks = parts.policy().auth.blocks
     block = next((each for each in blocks if each.name == order.block), None)
     if block is None:
-        return
+        return None
     try:
         issuers = issuers_of(parts.issuances, block.issuers, order.profile)
     except AcmeProblem:
-        return  # since a reload of the configuration; who finalizes the order is told so
-    parts.issuances.prepare(
+        return None  # since a reload of the configuration; who finalizes the order is told so
+    return parts.issuances.prepare(
         PreparationRequest(
             order.identifiers,
             block.validators,
@@ -44,3 +50,12 @@ def prepare(parts: OrderParts, order: ClientOrder, reference: str) -> None:
             issuers,
         )
     )
+
+
+def prepared(parts: OrderParts, order: ClientOrder, seconds: float) -> Steps[None]:
+    """Do the same, and wait until that has ended, however it has, for so many seconds at most."""
+    future = prepare(parts, order)
+    if future is not None and not future.done():
+        ended = Signal()
+        future.add_done_callback(lambda _: parts.loop.soon(ended.set))
+        yield ended.wait(seconds)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from tests.acme_client import thumbprint
 from tests.acme_orders import Orderer, Ordering, make_csr, ordering
 from tests.auth_blocks import block
+from tests.peers import wait_until
 
-from acmems.exceptions import StateUnavailable
+from acmems.exceptions import ChallengeFailed, StateUnavailable
+from acmems.frontends.acme.orders import challenges
 from acmems.frontends.acme.problems import AcmeProblem
+from acmems.issuing.preparing.preparation import PreparationRequest
 from acmems.state.engines.contract import Database
 
 
@@ -125,6 +128,8 @@ def test_a_proof_that_was_not_looked_at_is_looked_for_again(
         if how == "crowded":
             here.crowded = AcmeProblem("rateLimited", "too many")
         client.post(challenge["url"], {})
+        if how != "crowded":
+            wait_until(lambda: bool(looking), "look for the proof")
         if how == "stopped":
             looking[0].cancel()
         if how == "not noted":
@@ -144,3 +149,63 @@ def test_a_proof_that_was_not_looked_at_is_looked_for_again(
         while shown.json["status"] == "pending":
             shown = client.post(url)
         assert shown.json["status"] == "valid"
+
+
+class TestOutside:
+    """The last challenge of an order stays as it is while its names are proved outside."""
+
+    @pytest.fixture
+    def outside(self, here: Ordering, monkeypatch: pytest.MonkeyPatch) -> list[Future[None]]:
+        """What is being prepared."""
+        begun: list[Future[None]] = []
+
+        def begin(request: PreparationRequest) -> Future[None]:
+            assert request.names == ("a.example.org", "b.example.org")
+            begun.append(Future())
+            return begun[-1]
+
+        monkeypatch.setattr(here.house.issuance.preparations, "begin", begin)
+        return begun
+
+    @staticmethod
+    def answer(client: Orderer, order: dict[str, Any], index: int) -> str:
+        """Answer a challenge, and return the URL of its authorization."""
+        url: str = order["authorizations"][index]
+        client.post(client.post(url).json["challenges"][0]["url"], {})
+        return url
+
+    def test_until_they_are(self, here: Ordering, client: Orderer, outside: list[Future[None]]) -> None:
+        """It begins with the last proof, and whoever looks meanwhile waits for it."""
+        order = client.order("a.example.org", "b.example.org")
+        assert client.post(self.answer(client, order.json, 0)).json["status"] == "valid"
+        assert not outside
+        url = self.answer(client, order.json, 1)
+        wait_until(lambda: bool(outside), "preparation")
+        with ThreadPoolExecutor(1) as pool:
+            looked = pool.submit(client.post, url)
+            assert client.clone().post(order.location).json["status"] == "pending"
+            outside[0].set_result(None)
+            assert looked.result(30).json["status"] == "valid"
+        assert client.post(order.location).json["status"] == "ready"
+        assert len(outside) == 1
+
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_in_vain(
+        self,
+        here: Ordering,
+        client: Orderer,
+        outside: list[Future[None]],
+        monkeypatch: pytest.MonkeyPatch,
+        is_late: bool,
+    ) -> None:
+        """What has failed, or takes too long, is told to whoever finalizes the order."""
+        if is_late:
+            monkeypatch.setattr(challenges, "OUTSIDE_SECONDS", 0.0)
+        order = client.order("a.example.org", "b.example.org")
+        self.answer(client, order.json, 0)
+        url = self.answer(client, order.json, 1)
+        wait_until(lambda: bool(outside), "preparation")
+        if not is_late:
+            outside[0].set_exception(ChallengeFailed("a.example.org", "refused", ""))
+        assert client.post(url).json["status"] == "valid"
+        assert client.post(order.location).json["status"] == "ready"
