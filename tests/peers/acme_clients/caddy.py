@@ -34,7 +34,7 @@ class Caddy(ForeignClient):
     """Caddy, run until it has a certificate; it registers when it orders for the first time."""
 
     name = "caddy"
-    abilities = frozenset({Ability.EXTERNAL_ACCOUNT, Ability.WILDCARD, Ability.REPLACEMENT})
+    abilities = frozenset({Ability.EXTERNAL_ACCOUNT, Ability.WILDCARD})
 
     def register(self, external: ExternalAccount | None) -> None:
         """Keep in mind how to create an account."""
