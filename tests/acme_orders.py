@@ -26,12 +26,13 @@ from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.frontends.acme.linker import Linker
 from acmems.frontends.acme.ordering import OrderResources
-from acmems.frontends.acme.orders.parts import OrderParts
+from acmems.frontends.acme.orders.parts import ORDER_RATE, OrderParts
 from acmems.frontends.acme.policy import AcmePolicy
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.frontends.history import RecordedHistory
 from acmems.issuers.acme.orders.placing import OrderTerms
+from acmems.issuing.limits.gcra import Rate
 from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecord, ChainRecords
@@ -165,6 +166,7 @@ def ordering(
     *blocks: Block,
     hold_seconds: float = 15.0,
     url: str | None = None,
+    order_rate: Rate = ORDER_RATE,
     looking: list[Future[AcmeProblem | None]] | None = None,
     **options: Any,
 ) -> Iterator[Ordering]:
@@ -175,6 +177,7 @@ def ordering(
         blocks: the auth blocks; anybody may have anything where there are none.
         hold_seconds: how long answers are held back.
         url: the base of all URLs; the address of the listener where it is not given.
+        order_rate: how many orders one address may make.
         looking: gets the outcomes of looks for proofs, which a test ends; None where they end at once.
         options: of the issuance.
     """
@@ -215,6 +218,7 @@ def ordering(
             bus=bus,
             loop=house.loop,
             prove=prove,
+            order_rate=order_rate,
         )
         made.append(parts)
         return OrderResources.of(parts, revoke, lambda _: "192.0.2.1", hold_seconds=hold_seconds)

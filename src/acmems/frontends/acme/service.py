@@ -12,12 +12,12 @@ from acmems.frontends.acme.accounts.key_change import KeyChangeResource
 from acmems.frontends.acme.accounts.new_account import NewAccountResource
 from acmems.frontends.acme.accounts.orders_list import OrdersListResource
 from acmems.frontends.acme.accounts.parts import AccountParts
-from acmems.frontends.acme.accounts.rates import ClientRates
 from acmems.frontends.acme.directory import DirectoryResource, new_nonce
 from acmems.frontends.acme.front_end import AcmeFrontEnd
 from acmems.frontends.acme.linker import Linker, RouteName
 from acmems.frontends.acme.ordering import OrderResources
 from acmems.frontends.acme.policy import AcmePolicy
+from acmems.frontends.acme.rates import ClientRates
 from acmems.frontends.acme.reception.known import KnownAccounts
 from acmems.frontends.acme.reception.nonces import Nonces
 from acmems.frontends.acme.reception.reception import Reception

@@ -13,8 +13,8 @@ from acmems.state.engines.contract import Change, Database, Transaction
 
 MOST_UNFINISHED = 1000
 """Orders of one account that are not finalized, or have failed; of more, the oldest ones are forgotten."""
-MOST_REMEMBERED = 2000
-"""Orders in memory, where no other process may change them."""
+MOST_REMEMBERED = 10_000
+"""Names of orders that are in memory, where no other process may change them."""
 _AT_ONCE = 1000  # rows that are forgotten in one transaction
 
 _NAMES = ", ".join(COLUMNS)
@@ -66,6 +66,7 @@ class ClientOrders:
         self._most_unfinished = most_unfinished
         self._lock = threading.Lock()  # guards what follows
         self._known: OrderedDict[str, ClientOrder] = OrderedDict()
+        self._names = 0  # of these
 
     def put(self, order: ClientOrder) -> Future[ClientOrder]:
         """Keep a new order.
@@ -188,8 +189,8 @@ class ClientOrders:
 
         self._database.write(change, soon=False)
         with self._lock:
-            for name in [name for name, order in self._known.items() if order.is_expired(now)]:
-                del self._known[name]
+            for order in [order for order in self._known.values() if order.is_expired(now)]:
+                self._drop(order.id)
 
     def _write(self, change: Change[Any]) -> Future[Any]:
         written = self._database.write(change)
@@ -202,10 +203,17 @@ class ClientOrders:
         if written.exception() is not None or (order := written.result()) is None:
             return
         with self._lock:
+            self._drop(order.id)
             self._known[order.id] = order
-            self._known.move_to_end(order.id)
-            while len(self._known) > MOST_REMEMBERED:
-                self._known.popitem(last=False)
+            self._names += len(order.names)
+            while self._names > MOST_REMEMBERED:
+                self._drop(next(iter(self._known)))
+
+    def _drop(self, name: str) -> None:
+        """Let go of an order, if it is in memory. The lock is held."""
+        order = self._known.pop(name, None)
+        if order is not None:
+            self._names -= len(order.names)
 
 
 def _find(transaction: Transaction, name: str) -> ClientOrder | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from tests.sharing import count
 
+from acmems.state.acme import orders as order_records
 from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.acme.order import ClientAuthorization, ClientChallenge, ClientOrder, OrderedName
 from acmems.state.acme.orders import ClientOrders
@@ -176,6 +177,18 @@ class TestKeeping:
         assert found == ["final", "o2", "o3", "o4"]
         assert [each.id for each in orders.of_account("a", 1000, after="o2", most=1)] == ["o3"]
         assert [each.id for each in orders.of_account("b", 1000)] == ["other"]
+
+    def test_memory_is_bounded_by_names(self, orders: ClientOrders, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those that changed last stay in it; all of them are in the state."""
+        monkeypatch.setattr(order_records, "MOST_REMEMBERED", 5)
+        pair = (authorization("a.example.org"), authorization("b.example.org"))
+        for number in range(3):
+            orders.put(order(*pair, name=f"o{number}")).result(20)
+        orders.change("o1", lambda each: each.fail("{}")).result(20)
+        orders.put(order(name="o3")).result(20)
+        known = [number for number in range(4) if orders.known(f"o{number}") is not None]
+        assert known in ([1, 2, 3], []), "nothing is, where others may change it"
+        assert all(orders.find(f"o{number}") is not None for number in range(4))
 
     def test_what_has_expired_is_forgotten(self, orders: ClientOrders, database: Database) -> None:
         """From memory as well."""

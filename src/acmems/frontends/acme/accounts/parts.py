@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from acmems.events import AcmeAccountAct, AcmeAccountEvent, Bus
-from acmems.frontends.acme.accounts.rates import ClientRates
 from acmems.frontends.acme.linker import Linker
 from acmems.frontends.acme.policy import AcmePolicy
+from acmems.frontends.acme.rates import ClientRates
 from acmems.frontends.acme.reception.known import KnownAccounts
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange

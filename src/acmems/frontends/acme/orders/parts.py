@@ -18,6 +18,7 @@ from acmems.frontends.acme.requests import SignedRequest
 from acmems.frontends.acme.routes import SignedResource
 from acmems.frontends.delivery import SigningPolicy
 from acmems.issuing.failover.issuances import Issuances
+from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.running import stopping
 from acmems.net.http import Exchange
 from acmems.state.acme.certificates import AccountCertificates
@@ -29,6 +30,8 @@ from acmems.system.steps import OWNER, SharedThreads, StepLoop, Steps
 
 FRONT_END: Final[FrontEndName] = "acme"
 """What metrics call the front end of ACME clients."""
+ORDER_RATE: Final = Rate(3000, 3_600_000)
+"""New orders of one address: as many at once, and as many in each hour."""
 ID_OCTETS = 18
 """Random octets of the id of an order, and of the token of an authorization: RFC 8555 wants 16 at least."""
 _THREADS = 4  # they wait for the database
@@ -54,6 +57,7 @@ class OrderParts:
         loop: runs the steps of resources.
         prove: looks for the proofs of names.
         clock: for times.
+        order_rate: how many orders one address may make.
         make_id: returns what nobody can guess.
         threads: in which the database is waited for.
     """
@@ -69,6 +73,7 @@ class OrderParts:
     loop: StepLoop
     prove: Prove
     clock: Clock = SYSTEM
+    order_rate: Rate = ORDER_RATE
     make_id: Callable[[], str] = lambda: secrets.token_urlsafe(ID_OCTETS)
     threads: SharedThreads = field(default_factory=lambda: SharedThreads(_THREADS, "acmems-acme-orders"))
 

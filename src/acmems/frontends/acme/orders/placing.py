@@ -17,6 +17,7 @@ from acmems.frontends.acme.orders.profiles import issuers_of
 from acmems.frontends.acme.orders.progress import OrderProgress
 from acmems.frontends.acme.orders.wishes import OrderWish, read_wish
 from acmems.frontends.acme.problems import AcmeProblem, Subproblem
+from acmems.frontends.acme.rates import ClientRates
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
 from acmems.state.acme.order import ClientAuthorization, ClientChallenge, ClientOrder, OrderedName
@@ -39,15 +40,17 @@ class NewOrderResource:
     def __init__(self, parts: OrderParts, progress: OrderProgress) -> None:
         self._parts = parts
         self._progress = progress
+        self._rates = ClientRates(parts.order_rate, "new orders", parts.clock)
 
     def __call__(self, request: SignedRequest, exchange: Exchange) -> Steps[AcmeAnswer]:
         """Make an order, if the policy grants it.
 
         Raises:
-            AcmeProblem: it does not, or the request is malformed.
+            AcmeProblem: it does not, or the request is malformed, or it is one too many.
             StateUnavailable: it cannot be kept.
         """
         parts, owner = self._parts, request.owner
+        self._rates.require_room(request.client)
         policy = parts.policy()
         wish = read_wish(request.json(), policy.auth.rules.max_names)
         verdict = judge_names(policy.auth.blocks, request.caller, tuple(wish.identifiers))
@@ -61,6 +64,7 @@ class NewOrderResource:
         )
         if wish.replaces is not None:
             yield from self._check_replaced(owner.id, wish.replaces, wish)
+        self._rates.count(request.client)
         now = parts.now
         order = ClientOrder(
             id=parts.make_id(),

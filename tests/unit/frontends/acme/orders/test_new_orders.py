@@ -10,6 +10,7 @@ from tests.acme_orders import Orderer, Ordering, dns, ordering
 from tests.auth_blocks import block
 
 from acmems.events import RefusedEvent
+from acmems.issuing.limits.gcra import Rate
 from acmems.state.engines.contract import Database
 
 LOCAL = ("ip", "127.0.0.0/8")
@@ -108,6 +109,16 @@ def test_what_is_no_order_is_a_problem(client: Orderer, members: dict[str, Any],
     answer = client.post(client.directory["newOrder"], members)
     assert 400 <= answer.status < 500
     assert answer.problem == problem
+
+
+def test_floods_are_refused(state: Database) -> None:
+    """With the time to come again, as long as they fill the state; what is refused does not count."""
+    with ordering(state, order_rate=Rate(2, 3_600_000)) as here, here.client() as client:
+        for name, status in (("a.example.org", 201), ("a..b", 400), ("a.example.org", 201)):
+            assert client.order(name).status == status
+        answer = client.order("a.example.org")
+        assert (answer.status, answer.problem) == (429, "rateLimited")
+        assert 0 < int(answer.headers["Retry-After"]) <= 1800
 
 
 def test_a_hundred_names_are_an_order(client: Orderer) -> None:
