@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.peers import Acmems, Settings, free_port, verify_chain
+from tests.peers import Acmems, Settings, free_port, run_acmems, verify_chain
 from tests.peers.ca import Pebble, make_tls_certificate
 
 NAMES = ["router.example.org", "www.router.example.org"]
@@ -184,3 +184,52 @@ def test_other_answers(est: Est) -> None:
     assert est.curl("simpleenroll", "-d", "no base64!")[0] == 415
     assert est.curl("nowhere/simpleenroll", "-d", "x")[0] == 401
     assert est.curl("nowhere/simpleenroll", "-d", "x", "-u", "a:b")[0] == 403
+
+
+LOCAL = """
+[local-ca "office"]
+dir = {folder}/ca
+permit = internal.example
+
+[mgmt]
+listener =
+{mgmt}
+
+[storage "state"]
+type = sql
+
+[auth "new"]
+domain = *.printers.internal.example
+token = {token}
+
+[auth "known"]
+domain = *.printers.internal.example
+client-certificate = yes
+"""
+
+
+def test_a_device_lives_with_a_local_ca(tmp_path: Path) -> None:
+    """By password at first, then by the certificate that it has; it learns root and intermediate."""
+    est, config, name = Est(tmp_path), tmp_path / "acmems.ini", "a.printers.internal.example"
+    text = LOCAL.format(folder=tmp_path, mgmt=est.mgmt, token=TOKEN)
+    config.write_text(text)
+    made = run_acmems("ca", "init", config)
+    assert made.returncode == 0, made.stderr
+    known = [(tmp_path / "ca" / f"{each}.pem").read_bytes() for each in ("root", "intermediate")]
+    (tmp_path / "client-ca.pem").write_bytes(b"".join(known))
+    with Acmems(text):
+        status, answer = est.curl("cacerts")
+        assert (status, certificates_in(answer)) == (200, [*map(x509.load_pem_x509_certificate, known)])
+        status, answer = est.enroll("new/simpleenroll", [name], "--basic", "-u", f"printer:{TOKEN}")
+        assert status == 200, answer
+        (leaf,) = certificates_in(answer)
+        pem = leaf.public_bytes(serialization.Encoding.PEM)
+        assert verify_chain(pem + known[1], known[0].decode()).endswith("OK")
+        (tmp_path / "device.pem").write_bytes(pem)
+        est.key.rename(tmp_path / "device-key.pem")
+        shown = ("--cert", f"{tmp_path}/device.pem", "--key", f"{tmp_path}/device-key.pem")
+        status, answer = est.enroll("simplereenroll", [name], *shown)
+        assert status == 200, answer
+        (renewed,) = certificates_in(answer)
+        assert renewed.public_key() != leaf.public_key()
+        assert est.enroll("simplereenroll", ["b.printers.internal.example"], *shown)[0] == 401

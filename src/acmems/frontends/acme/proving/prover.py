@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Final
 
 from acmems.frontends.acme.problems import AcmeProblem
 from acmems.frontends.acme.proving.validation import ChallengeCheck, Validation
@@ -16,6 +17,7 @@ from acmems.system.clock import SYSTEM, Clock
 logger = logging.getLogger(__name__)
 
 Outcome = Future[AcmeProblem | None]
+_TOO_MANY: Final = "rateLimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Prover:
     def prove(self, validation: Validation) -> Outcome:
         """Begin a validation; the future has why it failed, None if it did not.
 
-        What the future raises says nothing of the challenge: the server stops, and has not looked.
+        What the future raises says nothing of the challenge: nobody has looked, because the server stops, or
+        because too many names lead to the same address.
 
         Raises:
             AcmeProblem: too many wait; the challenge is as it was, and its client may come again.
@@ -76,7 +79,7 @@ class Prover:
             waiting = self._waiting.get(validation.account, ())
             total = sum(map(len, self._waiting.values()))
             if len(waiting) >= self._limits.waiting_of_account or total >= self._limits.waiting:
-                raise AcmeProblem("rateLimited", "too many names wait for their validation: ask again later")
+                raise AcmeProblem(_TOO_MANY, "too many names wait for their validation: ask again later")
             if self._is_closed:
                 outcome.set_exception(_stopping())
                 return outcome
@@ -100,15 +103,19 @@ class Prover:
             account = next(ready, None)
             if account is None:
                 return
-            validation, outcome = self._waiting[account].popleft()
+            # A thread of its own, and a daemon: the end of the server does not wait for a slow machine.
+            entry = self._waiting[account][0]
+            thread = threading.Thread(target=self._run, args=entry, name="acmems-proving", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                logger.warning("no thread can be had to validate names: they wait for the next one that ends")
+                return
+            self._running[account] += 1
+            self._waiting[account].popleft()
             self._waiting.move_to_end(account)
             if not self._waiting[account]:
                 del self._waiting[account]
-            self._running[account] += 1
-            # A thread of its own, and a daemon: the end of the server does not wait for a slow machine.
-            threading.Thread(
-                target=self._run, args=(validation, outcome), name="acmems-proving", daemon=True
-            ).start()
 
     def _run(self, validation: Validation, outcome: Outcome) -> None:
         found = self._outcome_of(validation)
@@ -117,7 +124,10 @@ class Prover:
             if not self._running[validation.account]:
                 del self._running[validation.account]
             self._begin()
-        outcome.set_result(found)
+        if found is not None and found.kind == _TOO_MANY:
+            outcome.set_exception(found)
+        else:
+            outcome.set_result(found)
 
     def _outcome_of(self, validation: Validation) -> AcmeProblem | None:
         try:

@@ -39,6 +39,8 @@ class Gate:
         assert self.open.wait(SECONDS)
         if validation.identifier.value == "bad.example.org":
             raise AcmeProblem("dns", "no such name")
+        if validation.identifier.value == "busy.example.org":
+            raise AcmeProblem("rateLimited", "too many")
         if validation.identifier.value == "bug.example.org":
             raise RuntimeError("a bug")
 
@@ -66,6 +68,33 @@ def test_the_outcome_says_why_a_validation_failed(caplog: pytest.LogCaptureFixtu
     assert failure.kind == "serverInternal"
     assert "bug.example.org: a bug" in caplog.text
     assert prover.prove(validation()).result(SECONDS) is None
+
+
+def test_what_could_not_be_looked_at_has_not_failed() -> None:
+    """The challenge stays, and is looked at again."""
+    gate = Gate()
+    gate.open.set()
+    outcome = Prover([gate]).prove(validation(name="busy.example.org"))
+    assert isinstance(outcome.exception(SECONDS), AcmeProblem)
+
+
+def test_without_a_thread_names_wait_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost, and the log says what is lacking."""
+    gate = Gate()
+    gate.open.set()
+    prover = Prover([gate])
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as lacking:
+        lacking.setattr(threading.Thread, "start", refuse)
+        first = prover.prove(validation())
+    assert "no thread can be had" in caplog.text
+    assert prover.prove(validation("b")).result(SECONDS) is None
+    assert first.result(SECONDS) is None
 
 
 @pytest.mark.threat("proving inside", "floods by one account")
