@@ -12,7 +12,7 @@ from acmems.issuing.contract import ChainHistory, IssuanceMemory, OrderSharing
 from acmems.issuing.pauses import Asked, Pauses
 from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
-from acmems.issuing.running import RunningIssuance
+from acmems.issuing.running import RunningIssuance, stopping
 from acmems.state.chains import ChainRecord
 from acmems.state.sharing.shared_orders import OrderTaking
 from acmems.storages import NoStorage
@@ -127,13 +127,16 @@ class OrderClaims:
             finally:
                 self._end(identity)
 
-    def hold(self, identity: str, asked: Asked, work: Callable[[], Steps[None]]) -> Steps[None]:
+    def hold(
+        self, identity: str, asked: Asked, work: Callable[[], Steps[None]], is_over: Callable[[], bool]
+    ) -> Steps[None]:
         """Do something here that no other server does at the same time.
 
         Args:
             identity: what makes it the same.
             asked: what it is for.
             work: does it.
+            is_over: tells whether this server stops, so that it waits for no other one any more.
 
         Raises:
             AcmeException: what `work` raises, or what the same failed by elsewhere, a short time ago.
@@ -141,7 +144,7 @@ class OrderClaims:
         sharing = None if self.memory is None else self.memory.sharing
         while True:
             if sharing is not None:
-                yield from self._take_turn(sharing, identity, asked)
+                yield from self._take_turn(sharing, identity, asked, is_over)
             try:
                 yield from work()
             except LeaseLost:
@@ -151,15 +154,18 @@ class OrderClaims:
             finally:
                 self._end(identity)
 
-    def _take_turn(self, sharing: OrderSharing, identity: str, asked: Asked) -> Steps[None]:
+    def _take_turn(
+        self, sharing: OrderSharing, identity: str, asked: Asked, is_over: Callable[[], bool]
+    ) -> Steps[None]:
         """Wait until no other server is at the same.
 
         Raises:
             AcmeException: what the same failed by elsewhere, a short time ago.
+            CAUnavailable: this server stops.
             StateUnavailable: it cannot be claimed.
         """
         subjects, seconds = self._pauses.subjects(asked), _FIRST_PAUSE
-        while True:
+        while not is_over():
             claim = yield from outcome(sharing.claim(identity, subjects, lambda _: False))
             if not claim.is_elsewhere:
                 self._pauses.replace(asked, claim.pauses)
@@ -168,6 +174,7 @@ class OrderClaims:
                 self._pauses.check(asked)
             yield pause(seconds)
             seconds = min(_GROWTH * seconds, _LONGEST_PAUSE)
+        raise stopping()
 
     def intend(self, identity: str, csr: bytes, block: str | None) -> Steps[None]:
         """Remember what is going to be ordered; nothing is ordered that a crash would lose.

@@ -264,6 +264,7 @@ class Issuance:
             deadline: when to give up.
         """
         tell(self._table.close(), stopping())
+        self.preparations.close()
         while self._table.is_waited_for and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
 
@@ -274,6 +275,7 @@ class Issuance:
             deadline: when to give up.
         """
         tell(self._table.close(), stopping())
+        self.preparations.close()
         while (len(self._table) or len(self.preparations)) and not deadline.passed:
             self.clock.sleep(min(0.05, deadline.remaining))
         self.save_kept()

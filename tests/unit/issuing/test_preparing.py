@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.chains import make_chain
@@ -26,7 +27,7 @@ from tests.fake_ca import (
     order,
     problem,
 )
-from tests.issuing import IDENTITY, Authority, Memory
+from tests.issuing import IDENTITY, Authority, Memory, wait_for
 from tests.steps import PATIENCE, LoopTime, in_loop, settle
 
 from acmems.challenges import Validator
@@ -41,6 +42,7 @@ from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.preparing.preparation import PreparationRequest
 from acmems.issuing.requests import AcceptedRequest, Delivery
+from acmems.state.sharing.shared_orders import OrderClaim
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, Steps
@@ -48,6 +50,7 @@ from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
 NAMES = (Identifier.dns(NAME),)
+OTHER = PreparationRequest((Identifier.dns("b.example.org"),), [FakeValidator()], Memory(is_immediate=True))
 
 
 class PreparingIssuer(Authority):
@@ -173,6 +176,14 @@ def site() -> Iterator[Site]:
     made.close()
 
 
+@pytest.fixture
+def narrow() -> Iterator[Site]:
+    """An issuance with one place, for which one waits at most."""
+    made = Site(most_at_once=1, most_waiting=1)
+    yield made
+    made.close()
+
+
 class TestTaken:
     """An order that was prepared is finalized by the next request for its names, whatever its key is."""
 
@@ -294,18 +305,10 @@ class TestFailing:
 class TestTurns:
     """Preparations have places of their own."""
 
-    @pytest.fixture
-    def narrow(self) -> Iterator[Site]:
-        """An issuance with one place, for which one waits at most."""
-        made = Site(most_at_once=1, most_waiting=1)
-        yield made
-        made.close()
-
     def test_one_whose_turn_has_not_come(self, narrow: Site) -> None:
         """A request does not wait for its turn, but orders; who waited for it hears how that ended."""
-        other = PreparationRequest((Identifier.dns("b.example.org"),), [narrow.validator], narrow.storage)
         narrow.hold()
-        running, queued = narrow.issuances.prepare(other), narrow.begin()
+        running, queued = narrow.issuances.prepare(OTHER), narrow.begin()
         settle(narrow.time.loop)
         assert len(narrow.issuance.preparations) == 2
         held, narrow.session.held = narrow.session.held, None
@@ -340,6 +343,63 @@ class TestTurns:
         settle(site.time.loop)
         assert site.issuances.uses(site.validator)
         assert not site.issuances.uses(FakeValidator())
+
+
+class AtAnotherServer:
+    """Another server is at everything, for ever."""
+
+    recovered = ()
+
+    def __init__(self) -> None:
+        self.claimed = threading.Event()
+
+    @property
+    def sharing(self) -> Self:
+        return self
+
+    def claim(self, *_: object) -> Future[OrderClaim]:
+        self.claimed.set()
+        future: Future[OrderClaim] = Future()
+        future.set_result(OrderClaim(is_elsewhere=True))
+        return future
+
+    def intend(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def issued(self, *_: object) -> Future[None]:
+        raise NotImplementedError
+
+    def end(self, identity: str) -> None:
+        pass
+
+    def forget(self, identity: str) -> None:
+        raise NotImplementedError
+
+
+class TestStop:
+    """A server that stops begins nothing, and does not wait for others."""
+
+    def test_what_has_not_begun(self, narrow: Site) -> None:
+        """Who waits for it is told so, and so is who comes later; what runs goes on."""
+        narrow.hold()
+        running, queued = narrow.begin(), narrow.issuances.prepare(OTHER)
+        settle(narrow.time.loop)
+        narrow.issuance.drain(narrow.time.loop.clock.deadline(0))
+        assert isinstance(queued.exception(PATIENCE), CAUnavailable)
+        assert isinstance(narrow.begin().exception(PATIENCE), CAUnavailable)
+        narrow.release()
+        narrow.until(running)
+
+    def test_what_another_server_is_at(self) -> None:
+        """It waits no longer."""
+        memory = AtAnotherServer()
+        site = Site(memory=memory)
+        prepared = site.begin()
+        wait_for(memory.claimed)
+        site.issuance.preparations.close()
+        site.time.move(1)
+        assert isinstance(prepared.exception(PATIENCE), CAUnavailable)
+        site.close()
 
 
 class TestIssuers:

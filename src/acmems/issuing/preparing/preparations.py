@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
@@ -35,8 +36,8 @@ class Preparations:
     CA keeps it.
 
     Preparations take turns as issuances do, and have places of their own: an issuance that has a place may
-    wait for a preparation, and never for the place of one. All but `begin`, `has`, `uses` and `adapt` is for
-    the loop's thread.
+    wait for a preparation, and never for the place of one. `joined` is for the loop's thread, all others for
+    any.
 
     Args:
         issuer: proves names.
@@ -80,6 +81,7 @@ class Preparations:
             most_at_once, most_waiting, 0, lambda each: pauses.places(each.request)
         )
         self._running: dict[IssuanceKey, Preparation] = {}
+        self._is_closed = False
 
     def __len__(self) -> int:
         """Return how many run or wait for their turn."""
@@ -120,6 +122,12 @@ class Preparations:
         """Go by other limits from now on; what runs or waits is left alone."""
         self._queue.most_running, self._queue.most_waiting = most_at_once, most_waiting
 
+    def close(self) -> None:
+        """Begin none any more, and wait for no other server; who waits for their turn is told so."""
+        self._is_closed = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended all
+            self._issuer.loop.submit(self._refuse_queued())
+
     def joined(self, issuance: RunningIssuance, issue: Steps[T]) -> Steps[T]:
         """Issue a certificate, after the preparation of its names where one runs.
 
@@ -156,16 +164,26 @@ class Preparations:
         """Have somebody wait: for the preparation of the same that is there, or for a new one."""
         yield from ()
         running = self._running.get(key)
+        if self._is_closed:
+            _tell(waiting, stopping())
+            return
         if running is not None:
             running.waiting += waiting
             return
         new = self._running[key] = Preparation(key, waiting[0][0], waiting)
         shed = self._queue.put(new)
         if shed is not None:
-            del self._running[shed.key]
-            shed.ended.set()
-            _tell(shed.waiting, queue_full())
+            self._leave_out(shed, queue_full())
         self._begin_next()
+
+    def _refuse_queued(self) -> Steps[None]:
+        yield from ()
+        for each in self._queue.remove(lambda _: True):
+            self._leave_out(each, stopping())
+
+    def _leave_out(self, queued: Preparation, error: AcmeException) -> None:
+        del self._running[queued.key]
+        _tell(queued.waiting, error)
 
     def _begin_next(self) -> None:
         while (running := self._queue.next()) is not None:
@@ -177,7 +195,10 @@ class Preparations:
         names, error = ", ".join(running.request.names), None
         try:
             yield from self._claims.hold(
-                running.key.digest, running.request, lambda: self._prepare(running.key, running.request)
+                running.key.digest,
+                running.request,
+                lambda: self._prepare(running.key, running.request),
+                lambda: self._is_closed,
             )
         except Exception as failure:  # noqa: BLE001 - whatever it is, who waits must hear of it
             error = stopping() if isinstance(failure, CancelledError) else failure
