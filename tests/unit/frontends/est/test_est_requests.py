@@ -218,6 +218,13 @@ def test_other_requests_are_refused(house: House, line: str, status: int, words:
     assert words in text
 
 
+def test_bodies_that_are_too_large_are_refused_before_they_are_read(house: House) -> None:
+    """By their announced length; and a GET has none."""
+    large = house.ask(f"POST {ENROLL}", headers="Content-Length: 1000000\r\n")()
+    assert large.startswith("HTTP/1.1 413")
+    assert house.ask("GET /.well-known/est/cacerts", b"x")().startswith("HTTP/1.1 413")
+
+
 @pytest.mark.parametrize("body", [b"", b"not base64!", csr.parse(REQUEST.pem).der, b"AAA", b"{}"])
 def test_bodies_that_are_no_base64_are_refused(body: bytes) -> None:
     """The reader of CSRs never sees them, or refuses them."""

@@ -5,18 +5,21 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import logging
+import socket
 import threading
 
 import pytest
 
 from acmems.frontends.acme.problems import AcmeProblem
+from acmems.frontends.acme.proving import connecting
 from acmems.frontends.acme.proving.connecting import Connector
 from acmems.frontends.acme.proving.lookups import Lookups
 from acmems.frontends.acme.proving.prover import Prover, ProverLimits
 from acmems.frontends.acme.proving.rates import AddressRates
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.issuing.limits import gcra
-from acmems.system.clock import Clock, Deadline
+from acmems.net.address import IPAddress
+from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.x509.identifiers import Identifier, named
 
 SECONDS = 30.0
@@ -205,3 +208,48 @@ def test_no_more_addresses_of_a_name_are_tried_than_a_few() -> None:
 
     allowed = Connector(Many())._allowed(Identifier.dns("a.example.org"), 80, Deadline(1e9))
     assert list(map(str, allowed)) == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"]
+
+
+def test_how_often_is_kept_for_so_many_addresses_and_no_more() -> None:
+    """A stranger with a network of 64 bits does not fill the memory."""
+    rates = AddressRates(Time().clock())
+    for number in range(3000):
+        rates.take("a", ipaddress.IPv6Address(number))
+    assert len(rates._instants) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), "does not answer"),
+        (ConnectionRefusedError(), "refuses the connection"),
+        (OSError(113, "No route to host"), "cannot be reached"),
+    ],
+)
+def test_each_of_the_addresses_of_a_name_is_tried(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    """And the client is told of the last one."""
+    tried: list[str] = []
+
+    def fail(address: tuple[str, int], timeout: float) -> None:
+        tried.append(address[0])
+        assert 0 < timeout <= 4
+        raise error
+
+    class Two(Lookups):
+        def addresses(self, host: str, deadline: Deadline) -> tuple[IPAddress, ...]:
+            return (ipaddress.ip_address("2001:db8::1"), ipaddress.ip_address("192.0.2.1"))
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    with pytest.raises(AcmeProblem) as caught:
+        Connector(Two()).connect(named("a.example.org"), 80, "a", SYSTEM.deadline(30))
+    assert tried == ["2001:db8::1", "192.0.2.1"]
+    assert caught.value.kind == "connection"
+    assert caught.value.reason.endswith(f"192.0.2.1:80 {words}")
+
+
+def test_the_own_addresses_are_those_that_packets_to_them_come_from() -> None:
+    """What cannot be sent to is none."""
+    assert connecting._is_own(ipaddress.ip_address("127.0.0.1"))
+    assert not connecting._is_own(ipaddress.ip_address("255.255.255.255"))
