@@ -35,6 +35,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "malformed requests": "400, and the end of the connection",
         "a body over max-size": "413 before it is read; 403 for those who may not ask at all",
         "slow clients": "408 at deadlines that nothing moves; the others are served meanwhile",
+        "handshakes that do not end": "closed at the deadline of a request; bounded, and no thread waits",
         "crowds": "few threads, limits in total and for each address, the rest in the backlog",
         "clients that wait for 100 Continue": "100 or the final error, at once",
         "long lines, many headers": "414, 431",

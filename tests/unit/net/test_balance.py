@@ -113,3 +113,22 @@ class TestAccepting:
         assert pair.counts.least == 2
         pair.listener.stop_accepting()
         assert pair.counts.least == ABSENT
+
+
+def test_listeners_of_one_process_count_together() -> None:
+    """A process with two listeners is as busy as both of them are, and accepts while one of them does."""
+    counts = ConnectionCounts(2)
+    plain = AcceptBalance(counts, 0)
+    encrypted, other = plain.sibling(), AcceptBalance(counts, 1)
+    other.note(3)
+    plain.note(2)
+    encrypted.note(2)
+    assert counts.least == 3
+    assert plain.is_ahead(3)
+    assert not plain.is_ahead(2)
+    encrypted.note(None)
+    assert counts.least == 2
+    assert not plain.is_ahead(3)
+    plain.note(None)
+    assert other.is_ahead(3) is False
+    assert counts.least == 3
