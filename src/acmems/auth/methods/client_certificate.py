@@ -36,7 +36,7 @@ class CertifiedClient:
         """Tell whether it would be good for a server of that name (RFC 9525 section 6.3)."""
         if identifier in self.identifiers:
             return True
-        if identifier.type is not IdentifierType.DNS or identifier.is_wildcard:
+        if identifier.type is not IdentifierType.DNS:
             return False
         parent = identifier.value.partition(".")[2]
         return Identifier(IdentifierType.DNS, f"*.{parent}") in self.identifiers
