@@ -16,6 +16,7 @@ from tests.peers.acme_clients.haproxy import HAProxy
 from tests.peers.acme_clients.lego import Lego
 from tests.peers.acme_clients.python_acme import PythonAcme
 from tests.peers.acme_clients.uacme import Uacme
+from tests.peers.acme_clients.x_crypto import XCrypto
 
 CLIENTS: tuple[type[ForeignClient], ...] = (
     AcmeSh,
@@ -27,6 +28,7 @@ CLIENTS: tuple[type[ForeignClient], ...] = (
     Lego,
     PythonAcme,
     Uacme,
+    XCrypto,
 )
 """Every client that there is."""
 

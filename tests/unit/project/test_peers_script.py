@@ -78,6 +78,7 @@ def test_a_program_of_the_machine_suffices(programs: Path, peer: str, name: str,
         ("lego", "lego", "lego version 4.9.1 linux/amd64"),
         ("haproxy-acme", "haproxy", "HAProxy version 3.2.26-1 2026/10/14\nFeature list : +ACCEPT4 -ACME"),
         ("uacme", "uacme", "uacme: version 1.8.1"),
+        ("x-crypto-acme", "x-crypto-acme", "1"),
     ],
 )
 def test_an_older_program_is_fetched(programs: Path, peer: str, name: str, output: str) -> None:
