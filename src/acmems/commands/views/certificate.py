@@ -21,6 +21,7 @@ from acmems.commands.views.documents import distance, for_person, rfc3339
 from acmems.commands.views.finding import CertificateFinder, ShownCertificate
 from acmems.commands.views.standing import CertificateStanding
 from acmems.config import Configuration
+from acmems.state.chains import ChainRecord
 from acmems.state.chains.renewals import RenewalRecord
 from acmems.state.opening import view_state
 from acmems.system.clock import SYSTEM, Clock
@@ -102,6 +103,7 @@ def _document(shown: ShownCertificate) -> dict[str, Any]:
         "issued": None if record is None else rfc3339(record.issued),
         "requested_by": record and record.client,
         "reference": record and record.reference,
+        "acme_accounts": list(shown.acme_accounts),
         "asked": record and record.asked,
         "order_of_chain": record and record.order_url,
         "order_begun": None if order is None else rfc3339(order.begun),
@@ -165,10 +167,7 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
         yield from _plan(shown.plan, now)
     yield "issued", _time(record.issued, now)
     yield "storage", cell(record.storage or "unknown")
-    yield "requested by", cell(_by(record.client or "unknown", record.reference))
-    if record.last_asked is not None:
-        yield "last asked", _time(record.last_asked, now)
-        yield "asked by", cell(f"{record.asked_by}; delivered {_times(record.asked)} in all")
+    yield from _clients(record, shown.acme_accounts, now)
     if record.superseded is not None:
         yield "superseded", _time(record.superseded, now)
     if record.revoked is not None:
@@ -177,6 +176,17 @@ def _certificate(shown: ShownCertificate, now: datetime.datetime) -> Iterator[tu
         yield "reason", cell(record.reason if record.revoked else f"{record.reason}; being revoked")
     if record.order_url is not None:
         yield "order", cell(record.order_url)
+
+
+def _clients(
+    record: ChainRecord, accounts: Sequence[str], now: datetime.datetime
+) -> Iterator[tuple[str, Cell]]:
+    yield "requested by", cell(_by(record.client or "unknown", record.reference))
+    if accounts:
+        yield "for account", cell(", ".join(accounts))
+    if record.last_asked is not None:
+        yield "last asked", _time(record.last_asked, now)
+        yield "asked by", cell(f"{record.asked_by}; delivered {_times(record.asked)} in all")
 
 
 def _plan(plan: RenewalRecord, now: datetime.datetime) -> Iterator[tuple[str, Cell]]:

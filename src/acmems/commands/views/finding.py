@@ -12,6 +12,7 @@ from acmems.commands.views.pauses import PauseView
 from acmems.commands.views.standing import CertificateStanding, issuer_at, names_of
 from acmems.config import Configuration
 from acmems.exceptions import AcmeException
+from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
@@ -38,6 +39,7 @@ class ShownCertificate:
         pauses: what keeps it from being ordered.
         events: what happened lately, oldest first.
         plan: when the certificate is to be renewed, None where that is not planned.
+        acme_accounts: the ids of the ACME clients' accounts that have got it.
     """
 
     standing: CertificateStanding
@@ -47,6 +49,7 @@ class ShownCertificate:
     pauses: Sequence[PauseView]
     events: Sequence[EventRecord]
     plan: RenewalRecord | None = None
+    acme_accounts: Sequence[str] = ()
 
     @property
     def chain(self) -> Chain | None:
@@ -70,6 +73,7 @@ class CertificateFinder:
         self._config = config
         self._chains = ChainRecords(database)
         self._plans = RenewalRecords(database)
+        self._certificates = AccountCertificates(database)
         self._overview = StateOverview(database)
         self._events = EventRecords(database)
         self._now = now
@@ -119,6 +123,7 @@ class CertificateFinder:
             self._pausing(standing, asked),
             self._latest(standing.names),
             self._plans.of(record.fingerprint),
+            self._certificates.accounts_of(record.fingerprint),
         )
 
     def _order(self, order: UnfinishedOrder) -> ShownCertificate:

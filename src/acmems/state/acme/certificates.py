@@ -19,6 +19,7 @@ _REPLACE = (
 _COLUMNS = "fingerprint, account, name, ends, replaced_by"
 _NAMED = f"SELECT {_COLUMNS} FROM acme_certificates WHERE name = ? AND account = ?"  # noqa: S608 - names of columns
 _OWNED = "SELECT 1 FROM acme_certificates WHERE fingerprint = ? AND account = ?"
+_ACCOUNTS = "SELECT account FROM acme_certificates WHERE fingerprint = ? ORDER BY account"
 _FORGET = """
     DELETE FROM acme_certificates WHERE (fingerprint, account) IN (
         SELECT fingerprint, account FROM acme_certificates WHERE ends <= ? LIMIT ?
@@ -84,6 +85,17 @@ class AccountCertificates:
             lambda transaction: transaction.execute(_NAMED, (name, account)).fetchone()
         )
         return None if row is None else AccountCertificate(*row)
+
+    def accounts_of(self, fingerprint: str) -> list[str]:
+        """Return the ids of the accounts that have got a certificate.
+
+        Raises:
+            StateUnavailable: it cannot be read.
+        """
+        rows: list[Sequence[Any]] = self._database.read(
+            lambda transaction: transaction.execute(_ACCOUNTS, (fingerprint,)).fetchall()
+        )
+        return [each[0] for each in rows]
 
     def is_owned(self, fingerprint: str, account: str) -> bool:
         """Tell whether an account has got a certificate.

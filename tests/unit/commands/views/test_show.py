@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.viewing import DAY, DIRECTORY, StateToLookAt
 
 from acmems.commands.views.documents import rfc3339
 from acmems.issuing.renewal.plan import first_plan
+from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.x509 import csr
@@ -39,6 +41,18 @@ def test_a_certificate(state: StateToLookAt) -> None:
     assert (told["serial"], told["fingerprint"]) == (record.serial, record.fingerprint)
     assert (told["not after"], told["storage"]) == (rfc3339(record.not_after), "disk")
     assert told["requested by"] == "192.0.2.7, reference 9f3a in the log"
+
+
+def test_which_acme_accounts_have_got_it(state: StateToLookAt) -> None:
+    """Accounts of ACME clients, beside the address that has asked."""
+    record = state.keep("one", "a.example.org", days=60)
+    assert "for account" not in facts(state, "a.example.org")
+    assert found(state, "a.example.org")["acme_accounts"] == []
+    for account in ("b", "a"):
+        mine = AccountCertificate(record.fingerprint, account, "aki.serial", 0)
+        state.database.write(functools.partial(AccountCertificates.put, certificate=mine)).result(20)
+    assert facts(state, "a.example.org")["for account"] == "a, b"
+    assert found(state, "a.example.org")["acme_accounts"] == ["a", "b"]
 
 
 def test_when_it_is_renewed(state: StateToLookAt) -> None:
