@@ -10,6 +10,7 @@ import pytest
 from tests.auth_blocks import block
 
 from acmems.auth import Authenticator, Processor
+from acmems.commands import main as cli
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError, PolicyRefusal
 from acmems.x509.identifiers import named
@@ -91,3 +92,18 @@ def test_without_an_acme_front_end_nobody_could_use_such_a_block(tmp_path: Path)
     assert str(warning).endswith(
         ":7: warning: there is no [acme] with a listener, so that nobody can use this block"
     )
+
+
+def test_explain_says_that_a_block_is_for_acme_clients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever posts a CSR is refused by it, and the operator is told why."""
+    config = tmp_path / "acmems.ini"
+    config.write_text(
+        f"[account]\ndir = {tmp_path}\naccept-terms-of-service = yes\n"
+        "[acme]\nlistener = 127.0.0.1:14000\nurl = https://a.example.org\n"
+        "tls-certificate = /a.pem\ntls-key = /a.key\n"
+        '[auth "a"]\nall = yes\ndomain = **\nprove = http-01\n'
+    )
+    assert cli.main(["explain", str(config), "--address", "192.0.2.7", "--name", "a.example.net"]) == 1
+    assert "it requires that names are proved (prove), which only ACME clients can" in capsys.readouterr().out

@@ -142,18 +142,6 @@ class TestAnswers:
             "b.example.com matches no domain of it",
         ]
 
-    def test_a_block_for_acme_clients(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
-        """Where names have to be proved, whoever posts a CSR is refused, and told who is not."""
-        block = '[auth "inside"]\nall = yes\ndomain = **.example.net\nprove = http-01\n'
-        acme = "[acme]\nlistener = 127.0.0.1:14000\nurl = https://a.example.org\n"
-        acme += "tls-certificate = /a.pem\ntls-key = /a.key\n"
-        config.write_text(config.read_text(encoding="utf-8") + block + acme, encoding="utf-8")
-        code, document = asked(capsys, config, "--address", "192.0.2.7", "--name", "a.example.net")
-        assert code == 1
-        assert document["blocks"][3]["reasons"] == [
-            "it requires that names are proved (prove), which only ACME clients can"
-        ]
-
     @pytest.mark.parametrize(
         ("options", "block", "storage"),
         [
