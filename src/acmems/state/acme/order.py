@@ -161,11 +161,17 @@ class ClientOrder:
         others[index] = authorization
         return _judged(replace(self, authorizations=tuple(others)))
 
-    def finalize(self, csr: bytes, at: int) -> ClientOrder:
-        """Return it as being processed for a certificate request; unchanged where it is not ready."""
+    def finalize(self, csr: bytes, at: int, block: str) -> ClientOrder:
+        """Return it as being processed for a certificate request; unchanged where it is not ready.
+
+        Args:
+            csr: the certificate request in PEM.
+            at: when it came.
+            block: the auth block that grants it by then.
+        """
         if not self.may_become(ClientOrderStatus.PROCESSING):
             return self
-        return replace(self, status=ClientOrderStatus.PROCESSING, csr=csr, finalized=at)
+        return replace(self, status=ClientOrderStatus.PROCESSING, csr=csr, finalized=at, block=block)
 
     def issue(self, fingerprint: str, kept_until: int) -> ClientOrder:
         """Return it with its certificate; unchanged where it is not being processed."""

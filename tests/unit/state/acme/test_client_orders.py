@@ -82,20 +82,20 @@ class TestSteps:
         """What is finalized goes on."""
         gone = READY.authorizations[0].become(ClientAuthorizationStatus.DEACTIVATED)
         assert READY.with_authorization(0, gone).status is ClientOrderStatus.INVALID
-        processing = READY.finalize(b"csr", 1)
+        processing = READY.finalize(b"csr", 1, "b")
         assert processing.with_authorization(0, gone).status is ClientOrderStatus.PROCESSING
 
     def test_what_was_finalized_is_never_ready_again(self) -> None:
         """Nor finalized again; and what has ended does not change."""
-        processing = READY.finalize(b"csr", 1)
+        processing = READY.finalize(b"csr", 1, "b")
         assert processing.status is ClientOrderStatus.PROCESSING
         assert processing.begun().status is ClientOrderStatus.PROCESSING
-        assert processing.finalize(b"another", 2) is processing
+        assert processing.finalize(b"another", 2, "b") is processing
         issued = processing.issue("f", 5000)
         assert (issued.status, issued.certificate, issued.expires) == (ClientOrderStatus.VALID, "f", 5000)
         assert issued.fail("{}") is issued
         assert processing.fail("{}").issue("f", 1).status is ClientOrderStatus.INVALID
-        assert order().finalize(b"csr", 1).status is ClientOrderStatus.PENDING
+        assert order().finalize(b"csr", 1, "b").status is ClientOrderStatus.PENDING
 
     def test_the_tables_are_those_of_the_rfc(self) -> None:
         """RFC 8555 section 7.1.6; every status has its row, and what has ended leads nowhere."""
@@ -118,7 +118,7 @@ class TestKeeping:
 
     def test_what_is_kept_comes_back(self, orders: ClientOrders, database: Database) -> None:
         """As it was, whoever reads it."""
-        kept = replace(READY, profile="short", replaces="x.y").finalize(b"csr", 7).fail('{"a": "ü"}')
+        kept = replace(READY, profile="short", replaces="x.y").finalize(b"csr", 7, "b").fail('{"a": "ü"}')
         orders.put(kept).result(20)
         for each in (orders, ClientOrders(database)):
             assert each.find("o") == kept
@@ -130,8 +130,8 @@ class TestKeeping:
         orders.put(READY).result(20)
         others = ClientOrders(database)
         changed = [
-            orders.change("o", lambda order: order.finalize(b"one", 1)),
-            others.change("o", lambda order: order.finalize(b"two", 1)),
+            orders.change("o", lambda order: order.finalize(b"one", 1, "b")),
+            others.change("o", lambda order: order.finalize(b"two", 1, "b")),
         ]
         first, second = (each.result(20) for each in changed)
         assert first == second
@@ -144,7 +144,7 @@ class TestKeeping:
     ) -> None:
         """An order and whose certificate it has brought; what it has replaced is not replaced by another."""
         certificates = AccountCertificates(database)
-        orders.put(READY.finalize(b"csr", 1)).result(20)
+        orders.put(READY.finalize(b"csr", 1, "b")).result(20)
         mine = AccountCertificate("f", "a", "aki.serial", 2000)
         orders.change(
             "o",
@@ -169,7 +169,7 @@ class TestKeeping:
         """The oldest give way; what was finalized stays, and so does what another account has."""
         orders = ClientOrders(database, most_unfinished=3)
         orders.put(order(name="other", account="b")).result(20)
-        orders.put(replace(READY, id="final").finalize(b"csr", 1)).result(20)
+        orders.put(replace(READY, id="final").finalize(b"csr", 1, "b")).result(20)
         for number in range(5):
             made = order(name=f"o{number}", at=1000 + number)
             orders.put(made if number != 3 else made.fail("{}")).result(20)

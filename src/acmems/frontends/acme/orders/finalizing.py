@@ -51,10 +51,10 @@ class FinalizeResource:
         accepted = None
         if order.status is ClientOrderStatus.READY:
             accepted = self._accepted(request, exchange, order, wanted)
-            now = parts.now
+            now, block = parts.now, accepted.block or order.block
             # Of several at once, one counts, whichever server they have come to.
             changed = yield from outcome(
-                parts.orders.change(order.id, lambda each: each.finalize(wanted.pem, now))
+                parts.orders.change(order.id, lambda each: each.finalize(wanted.pem, now, block))
             )
             order = changed if changed is not None else order
         if order.csr != wanted.pem:

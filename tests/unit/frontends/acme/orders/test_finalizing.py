@@ -185,6 +185,15 @@ class TestRefusals:
         here.served.blocks = before
         assert client.finalize(order.json, csr).json["status"] == "valid"
 
+    def test_names_that_another_block_grants_by_now(self, here: Ordering, client: Orderer) -> None:
+        """That block counts from then on, also for who goes on with the order after a crash."""
+        order = client.order("a.example.org")
+        here.served.blocks = (block(("all", "yes"), ("domain", "a.example.org"), name="c"),)
+        assert client.finalize(order.json, make_csr("a.example.org")).json["status"] == "valid"
+        found = here.parts.orders.find(order.location.rpartition("/")[2])
+        assert found is not None
+        assert found.block == "c"
+
     def test_an_order_that_has_failed(self, client: Orderer) -> None:
         """Is not finalized."""
         order = client.order("a.example.org").json
