@@ -140,10 +140,13 @@ class AheadRenewal:
         """
         if chain.csr is None or chain.block is None:
             raise NotRenewable("who may have it is not known: it is renewed when its client asks")
+        policy = self._policy()
         try:
-            accepted = granted_again(self._policy(), chain.csr, chain.block)
+            accepted = granted_again(policy, chain.csr, chain.block)
         except (PayloadInvalid, PolicyRefusal) as error:
             raise NotRenewable(str(error)) from error
+        if any(each.proof.is_required for each in policy.auth.blocks if each.name == chain.block):
+            raise NotRenewable("its names are to be proved (prove): it is renewed when its client asks")
         if not accepted.storage.renews_ahead:
             raise NotRenewable("its storage has 'renew = asked': it is renewed when its client asks")
         account = self._issuances.identities(accepted).get(chain.identity)

@@ -116,6 +116,14 @@ def test_a_storage_that_renews_when_asked(site: Site) -> None:
     assert site.orders == 1
 
 
+def test_a_block_that_has_names_proved(site: Site) -> None:
+    """A name may belong to another machine by now: that is for the client to show."""
+    site.allow("b", *DOMAINS, ("prove", "http-01"))
+    with pytest.raises(NotRenewable, match="to be proved"):
+        site.renew()
+    assert site.orders == 1
+
+
 def test_a_chain_of_which_too_little_is_known(site: Site) -> None:
     """It is left to the client."""
     for record in (dataclasses.replace(site.newest, csr=None), dataclasses.replace(site.newest, block=None)):
