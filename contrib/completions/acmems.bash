@@ -9,7 +9,7 @@ _shtab_acmems_account_subparsers=(show register deactivate rotate-key)
 _shtab_acmems_ca_subparsers=(init show root)
 _shtab_acmems_notice_subparsers=(test list)
 _shtab_acmems_state_subparsers=(check migrate import backup)
-_shtab_acmems_subparsers=(serve check explain list show events limits renew revoke account ca notice state)
+_shtab_acmems_subparsers=(serve check explain list show events limits renew revoke account ca notice state demo)
 
 _shtab_acmems_serve_option_strings=(-h --help --debug)
 _shtab_acmems_check_option_strings=(-h --help --records --resolver --debug)
@@ -37,6 +37,7 @@ _shtab_acmems_state_migrate_option_strings=(-h --help --json --debug)
 _shtab_acmems_state_import_option_strings=(-h --help --storage --json --debug)
 _shtab_acmems_state_backup_option_strings=(-h --help --json --debug)
 _shtab_acmems_state_option_strings=(-h --help)
+_shtab_acmems_demo_option_strings=(-h --help --dir --once --debug)
 _shtab_acmems_option_strings=(-h --help --version)
 
 _shtab_acmems_serve_pos_0_COMPGEN=_shtab_compgen_files
@@ -71,7 +72,7 @@ _shtab_acmems_account_pos_0_choices=(show register deactivate rotate-key)
 _shtab_acmems_ca_pos_0_choices=(init show root)
 _shtab_acmems_notice_pos_0_choices=(test list)
 _shtab_acmems_state_pos_0_choices=(check migrate import backup)
-_shtab_acmems_pos_0_choices=(serve check explain list show events limits renew revoke account ca notice state)
+_shtab_acmems_pos_0_choices=(serve check explain list show events limits renew revoke account ca notice state demo)
 
 _shtab_acmems_serve_pos_0_nargs=+
 _shtab_acmems_serve__h_nargs=0
@@ -202,6 +203,10 @@ _shtab_acmems_state_backup___debug_nargs=0
 _shtab_acmems_state_pos_0_nargs=A...
 _shtab_acmems_state__h_nargs=0
 _shtab_acmems_state___help_nargs=0
+_shtab_acmems_demo__h_nargs=0
+_shtab_acmems_demo___help_nargs=0
+_shtab_acmems_demo___once_nargs=0
+_shtab_acmems_demo___debug_nargs=0
 _shtab_acmems_pos_0_nargs=A...
 _shtab_acmems__h_nargs=0
 _shtab_acmems___help_nargs=0

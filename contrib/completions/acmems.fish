@@ -50,8 +50,8 @@ function _shtab_acmems_using
   test "$_shtab_acmems_cmdpath" = "$argv"
 end
 
-set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' ca 'ca init' 'ca show' 'ca root' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup'
-set -g _shtab_acmems_opts_with_value --account --address --block --ca --client --csr --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
+set -g _shtab_acmems_commands serve check explain list show events limits renew revoke account 'account show' 'account register' 'account deactivate' 'account rotate-key' ca 'ca init' 'ca show' 'ca root' notice 'notice test' 'notice list' state 'state check' 'state migrate' 'state import' 'state backup' demo
+set -g _shtab_acmems_opts_with_value --account --address --block --ca --client --csr --dir --expires-within --key-type --limit --method --name --reason --resolver --since --storage --to --word
 
 complete -c acmems -e
 complete -c acmems -f
@@ -210,3 +210,8 @@ complete -c acmems -n '_shtab_acmems_using state backup' -l json -d 'print one J
 complete -c acmems -n '_shtab_acmems_using state backup' -l debug -d 'log everything to stderr, whatever the configuration says'
 complete -c acmems -n '_shtab_acmems_using state backup; and test $_shtab_acmems_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'where the copy goes; must not exist yet'
 complete -c acmems -n '_shtab_acmems_using state backup; and test $_shtab_acmems_npos -ge 1' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
+complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a demo -d 'Show a certificate by each front end, on this machine alone; nothing is configured or fetched.'
+complete -c acmems -n '_shtab_acmems_using demo' -s h -l help -d 'show this help message and exit'
+complete -c acmems -n '_shtab_acmems_using demo' -l dir -x -d 'directory to make everything in, which stays; must be new or empty'
+complete -c acmems -n '_shtab_acmems_using demo' -l once -d 'stop when everything was shown'
+complete -c acmems -n '_shtab_acmems_using demo' -l debug -d 'log everything to stderr, whatever the configuration says'

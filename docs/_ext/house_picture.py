@@ -38,6 +38,7 @@ NAME_CHARACTER = 7.85
 CHIP_CHARACTER = 6.65
 ROLE_CHARACTER = 6.25
 SIGN = 16.0
+MOST_PACKAGES = 7  # side by side; more of them stand in two rows
 NARROWEST = 200.0  # for a role beside its name; below, it gets lines of its own
 
 STYLE = """
@@ -224,7 +225,8 @@ class Drawing:
         if checked is None:
             plain = [module for module in inside if module.inside is None]
             packages = [module for module in inside if module.inside is not None]
-            layers = [layer for layer in (plain, packages) if layer]
+            rows = [packages[start::2] for start in (0, 1)] if len(packages) > MOST_PACKAGES else [packages]
+            layers = [layer for layer in (plain, *rows) if layer]
         else:
             layers = [[package.child(label) for label in layer] for layer in checked]
         waiting: list[Sequence[Module]] = []

@@ -27,6 +27,8 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
 
 def has_configuration(parser: argparse.ArgumentParser) -> bool:
     """Tell whether the configuration files are declared already."""
+    if parser.get_default("config") is not None:  # by a command that takes none
+        return True
     return any(action.dest == "config" for action in parser._actions)  # noqa: SLF001 - argparse has no public way
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acmems import __version__, logs
-from acmems.commands import account, ca, check, explain, notice, renew, revoke, serve, state
+from acmems.commands import account, check, demo, explain, local_ca, notice, renew, revoke, serve, state
 from acmems.commands.arguments import add_configuration, has_configuration
 from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain
@@ -26,22 +26,34 @@ logger = logging.getLogger(__name__)
 _DEBUGGING = LoggingOptions("debug", "stderr", "text")
 
 
-class Command(Protocol):
-    """One command: a module of this package."""
+class Declared(Protocol):
+    """What the command line is read by: a module of this package."""
 
     HELP: str
 
     def add_arguments(self, parser: argparse.ArgumentParser, /) -> Iterable[argparse.ArgumentParser] | None:
         """Declare what the command takes beside configuration files.
 
-        Configuration files come last, unless they are declared here, before what follows them.
+        Configuration files come last, unless they are declared here, before what follows them, or `config` is
+        set to none by default.
 
         Returns:
             the parsers of its actions, if it has actions.
         """
 
+
+class Command(Declared, Protocol):
+    """One command."""
+
     def run(self, config: Configuration, options: argparse.Namespace, /) -> ExitCode:
         """Run the command; `options.logging` says how to log where the configuration does not count."""
+
+
+class StandaloneCommand(Declared, Protocol):
+    """One command that takes no configuration, because it makes what it needs."""
+
+    def run(self, options: argparse.Namespace, /) -> ExitCode:
+        """Run the command; `options.logging` says how to log."""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -55,10 +67,15 @@ COMMANDS: Mapping[str, Command] = {
     "renew": renew,
     "revoke": revoke,
     "account": account,
-    "ca": ca,
+    "ca": local_ca,
     "notice": notice,
     "state": state,
 }
+
+STANDALONE: Mapping[str, StandaloneCommand] = {"demo": demo}
+"""Commands that take no configuration."""
+
+_ALL: Mapping[str, Declared] = {**COMMANDS, **STANDALONE}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.logging is not None:
             logs.configure(options.logging)
-        config = Configuration.load(*options.config)
-        for warning in config.warnings:
-            complain(str(warning))
+        if options.command in STANDALONE:
+            return STANDALONE[options.command].run(options)
+        config = _configuration(options.config)
         return COMMANDS[options.command].run(config, options)
     except ConfigurationError as error:
         for finding in error.findings:
@@ -96,6 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return ExitCode.FAILED
 
 
+def _configuration(paths: Sequence[str]) -> Configuration:
+    """Read the configuration, and tell what it warns of."""
+    config = Configuration.load(*paths)
+    for warning in config.warnings:
+        complain(str(warning))
+    return config
+
+
 def _words(config: Configuration | None, error: AcmeException) -> str:
     """Return what an error says, with the line that it is about where that is known."""
     where = "" if config is None else config.where("account", None, "acme-server")
@@ -109,7 +134,7 @@ def _words(config: Configuration | None, error: AcmeException) -> str:
 def _read(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; where it is none, say so and exit."""
     parser = make_parser()
-    if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
+    if not words or (words[0] not in _ALL and not words[0].startswith("-")):
         parser.error(_no_command(words))
     return parser.parse_args(words)
 
@@ -117,13 +142,13 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
 def _no_command(words: Sequence[str]) -> str:
     """Say what to write where no command is named, as 0.3 to 0.5 wanted it."""
     if not words:
-        return f"name a command: {', '.join(COMMANDS)}"
+        return f"name a command: {', '.join(_ALL)}"
     if "." in words[0] or "/" in words[0]:
         files = " ".join(words)
         return (
             f"'{words[0]}' is no command: 'acmems serve {files}' runs it, 'acmems check {files}' looks at it"
         )
-    return f"there is no command '{words[0]}'{hint(words[0], COMMANDS)}"
+    return f"there is no command '{words[0]}'{hint(words[0], _ALL)}"
 
 
 def _report_bug(error: Exception) -> None:
@@ -142,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"acmems {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    for name, command in _ALL.items():
         one = commands.add_parser(name, help=command.HELP, description=f"{_sentence(command.HELP)}.")
         for each in command.add_arguments(one) or [one]:
             _add_common(each)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 
 from acmems.commands.arguments import add_json
-from acmems.commands.ca.facts import described, print_ca, print_root
 from acmems.commands.exit_code import ExitCode
+from acmems.commands.local_ca.facts import described, print_ca, print_root
 from acmems.commands.terminal import complain, note
 from acmems.config import Configuration
 from acmems.exceptions import ActFailed
