@@ -25,6 +25,8 @@ type = sql
 [auth "web"]
 all = yes
 domain = **
+[mgmt]
+listener = 127.0.0.1:0
 """
 
 

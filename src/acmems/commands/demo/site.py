@@ -28,7 +28,6 @@ PERMITS = ("internal", "printer", HOST, "127.0.0.0/8", "::1")
 LIFETIME = datetime.timedelta(days=7)
 
 _ADDRESSES = ("127.0.0.1", "::1")
-_SIGN_PORT, _ACME_PORT = 1313, 14443
 _TEXT = """\
 # Made by `acmems demo`.
 
@@ -85,7 +84,7 @@ class DemoSite:
         Raises:
             LocalCaUnusable, OSError: it cannot be written.
         """
-        site = cls(path, _free_port(_SIGN_PORT), _free_port(_ACME_PORT))
+        site = cls(path, _free_port(), _free_port())
         permits = together(map(parse_permit, PERMITS))
         root = RootAuthority.make("acmems demo", permits, clock.now())
         issuing = root.intermediate(clock.now())
@@ -144,15 +143,9 @@ def _general_name(identifier: Identifier) -> x509.GeneralName:
     return x509.IPAddress(ipaddress.ip_address(identifier.value))
 
 
-def _free_port(wanted: int) -> int:
-    """Return a port that nothing listens on: the wanted one, or another."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found: int = probe.getsockname()[1]
-            return found
-    return wanted
+def _free_port() -> int:
+    """Return a port that nothing listens on: an own server may have those that are usual."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found

@@ -127,7 +127,8 @@ class Monitoring:
         if (failure := self._state.failure) is not None:
             yield failure
         yield from (each.words for each in self._monitored.expiries if each.is_over)
-        if not any(each.is_account_known for each in self._monitored.issuers):
+        accounts = self._monitored.issuers  # none where only local CAs issue
+        if accounts and not any(each.is_account_known for each in accounts):
             yield "the account at the CA is not known: the log says why"
 
 

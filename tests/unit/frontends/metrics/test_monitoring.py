@@ -166,6 +166,11 @@ class TestReadiness:
         ]
 
     @pytest.mark.threat("http", "strangers at the address of metrics")
+    def test_a_server_without_accounts(self, stand: Stand, monitoring: Monitoring) -> None:
+        """One that has only local CAs is ready: there is no account that a CA would have to know."""
+        stand.issuers = []
+        assert ask(monitoring, READYZ).status == 200
+
     def test_asking_tries_nothing(
         self, stand: Stand, monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch
     ) -> None:
