@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,18 @@ from typing import Any
 import pytest
 from tests.fault_proxy import FaultProxy
 from tests.faults import AUTHORIZATION, CHALLENGE, NEW_ORDER
-from tests.peers import Acmems, Pebble, Settings, curl, curl_sign, hmac_header, make_key_and_csr, wait_until
+from tests.peers import (
+    Acmems,
+    Pebble,
+    Settings,
+    curl,
+    curl_sign,
+    free_port,
+    hmac_header,
+    make_key_and_csr,
+    wait_until,
+)
+from tests.peers.ca import make_tls_certificate
 
 SECRET = "the shared secret of a test"  # noqa: S105 - a test's own
 PROXY = "127.0.0.2"
@@ -57,6 +69,18 @@ class House:
 
 
 @dataclass
+class EncryptedHouse(House):
+    """The same server, asked by HTTPS."""
+
+    tls_port: int
+
+    def connect(self, source: str = "127.0.0.1", port: int | None = None) -> socket.socket:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(super().connect(source, port or self.tls_port))
+
+
+@dataclass
 class Reply:
     """An answer, read strictly."""
 
@@ -72,18 +96,33 @@ def answer(client: socket.socket, method: str = "POST") -> Reply:
 
 
 @pytest.fixture(scope="module")
-def house(pebble: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def encrypted(pebble: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EncryptedHouse]:
     """A server for all tests of this file; none of them may lead it to a bug."""
     with FaultProxy(pebble) as proxy:
         settings = proxy.before(Settings.of(pebble, tmp_path_factory.mktemp("attacks")))
         settings.auth = AUTH
-        settings.mgmt = f"trusted-proxy = {PROXY}\nmax-connections = 100"
+        chain, key, port = settings.folder / "chain.pem", settings.folder / "key.pem", free_port()
+        make_tls_certificate(chain, key)
+        settings.mgmt = f"trusted-proxy = {PROXY}\nmax-connections = 100\ntls-listener = 127.0.0.1:{port}\n"
+        settings.mgmt += f"tls-certificate = {chain}\ntls-key = {key}"
         with Acmems(settings) as acmems:
-            yield House(acmems, proxy, settings.challenge_port, settings.folder)
+            yield EncryptedHouse(acmems, proxy, settings.challenge_port, settings.folder, port)
             log = acmems.log
     assert "Traceback" not in log
     assert "a bug" not in log
     assert "status=500" not in log
+
+
+@pytest.fixture(scope="module")
+def house(encrypted: EncryptedHouse) -> House:
+    """That server, asked by plain HTTP."""
+    return House(encrypted.acmems, encrypted.ca, encrypted.challenge_port, encrypted.folder)
+
+
+@pytest.fixture(params=["http", "https"])
+def way(request: pytest.FixtureRequest, house: House, encrypted: EncryptedHouse) -> House:
+    """Each way to ask that server."""
+    return encrypted if request.param == "https" else house
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +180,9 @@ class TestFraming:
             pytest.param(post("Connection: Upgrade", "Upgrade: h2c"), 415, id="upgrade"),
         ],
     )
-    def test_malformed_requests_get_their_status(self, house: House, data: bytes, status: int) -> None:
+    def test_malformed_requests_get_their_status(self, way: House, data: bytes, status: int) -> None:
         """Each gets its status and one line that says why; where no body was read, the connection ends."""
-        reply = house.ask(data)
+        reply = way.ask(data)
         assert reply.status == status
         assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert reply.body.count(b"\n") == 1
@@ -151,14 +190,14 @@ class TestFraming:
 
     @pytest.mark.threat("http", "other methods and paths")
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-    def test_other_methods(self, house: House, method: str) -> None:
+    def test_other_methods(self, way: House, method: str) -> None:
         """Other methods on /sign are 405, and told what is allowed."""
-        reply = house.ask(post(line=f"{method} /sign HTTP/1.1"))
+        reply = way.ask(post(line=f"{method} /sign HTTP/1.1"))
         assert (reply.status, reply.headers["Allow"]) == (405, "POST")
 
-    def test_pipelined_requests_are_answered_in_order(self, house: House) -> None:
+    def test_pipelined_requests_are_answered_in_order(self, way: House) -> None:
         """Pipelined requests are answered in order, on one connection."""
-        with house.connect() as client:
+        with way.connect() as client:
             client.sendall(post() + post(body=b"world") + post(line="GET /sign HTTP/1.1"))
             answers = b"".join(iter(lambda: client.recv(65536), b""))
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"415", b"415", b"405"]
@@ -171,15 +210,15 @@ class TestBeforeTheBody:
     @pytest.mark.parametrize("expect", [[], ["Expect: 100-continue"]], ids=["", "Expect"])
     @pytest.mark.parametrize(("source", "status"), [("127.0.0.1", 413), ("127.0.0.9", 403)])
     def test_strangers_get_403_and_only_others_413(
-        self, house: House, expect: list[str], source: str, status: int
+        self, way: House, expect: list[str], source: str, status: int
     ) -> None:
         """A stranger gets 403 whatever the length, and only others hear that a body is too long."""
-        assert house.ask(post(*expect, length="999999999", body=b""), source).status == status
+        assert way.ask(post(*expect, length="999999999", body=b""), source).status == status
 
     @pytest.mark.threat("http", "clients that wait for 100 Continue")
-    def test_a_client_that_waits_for_continue_is_told_to_go_on(self, house: House) -> None:
+    def test_a_client_that_waits_for_continue_is_told_to_go_on(self, way: House) -> None:
         """Who may send a body, and waits to be told so, is told."""
-        with house.connect() as client:
+        with way.connect() as client:
             client.sendall(post("Expect: 100-continue", body=b""))
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             client.sendall(b"hello")
@@ -417,7 +456,7 @@ def test_nothing_secret_is_logged(house: House, tmp_path: Path) -> None:
 
 
 @pytest.mark.threat("http", "crowds")
-def test_silent_connections_keep_nobody_out(house: House) -> None:
+def test_silent_connections_keep_nobody_out(encrypted: EncryptedHouse, house: House) -> None:
     """Twice as many silent connections as are allowed cost no thread, and a client is served meanwhile."""
 
     def threads() -> int:
@@ -429,7 +468,11 @@ def test_silent_connections_keep_nobody_out(house: House) -> None:
         for number in range(200):
             client = stack.enter_context(house.connect("127.0.0.66"))
             client.sendall(b"POST /sign HTTP/1.1\r\nHost: a\r\nX: "[: number % 40])
+        for number in range(200):
+            client = stack.enter_context(house.connect("127.0.0.66", encrypted.tls_port))
+            client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[: number % 12])
         assert house.ask(post()).status == 415
+        assert encrypted.ask(post()).status == 415
         assert threads() == before
 
 

@@ -22,7 +22,7 @@ from acmems.system.threads import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 2.0
 """Between two looks whether files have changed."""
 _TELL_AGAIN = datetime.timedelta(days=1)
 
