@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from tests.auth_blocks import block
 from tests.chains import make_chain, make_request
 from tests.listening import Bench
+from tests.sections import load
 
 from acmems.auth import Authenticator
 from acmems.events import Bus, DeliveredEvent, Event, RefusedEvent
-from acmems.exceptions import CAUnavailable, DeadlinePassed, HttpRefusal, PayloadInvalid
+from acmems.exceptions import CAUnavailable, ConfigurationError, DeadlinePassed, HttpRefusal, PayloadInvalid
 from acmems.frontends.delivery import SigningParts, SigningPolicy
 from acmems.frontends.est.authorities import CaCertificates
 from acmems.frontends.est.front_end import EstFrontEnd
@@ -276,3 +277,12 @@ def test_paths_are_read_in_one_way() -> None:
     assert parse("/.well-known/est/a%20b/simpleenroll", "POST") == EstTarget(EstOperation.ENROLL, "a b")
     assert is_est("/.well-known/est/x")
     assert not is_est("/.well-known/estx")
+
+
+def test_est_is_for_tls_only() -> None:
+    """Without a TLS listener, `est` is a mistake; with one, it is off unless it is wanted."""
+    with pytest.raises(ConfigurationError, match="EST clients speak TLS only"):
+        load("[mgmt]\nest = yes\n")
+    tls = "[mgmt]\ntls-listener = 127.0.0.1:0\ntls-certificate = /a.pem\ntls-key = /a.key\n"
+    assert not load(tls).mgmt.est
+    assert load(f"{tls}est = yes\n").mgmt.est
