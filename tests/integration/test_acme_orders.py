@@ -15,7 +15,7 @@ from tests.acme_client import AcmeClient, Answer, b64
 from tests.acme_front_end import AcmeFrontEnd
 from tests.acme_orders import Orderer, make_csr
 from tests.fault_proxy import FaultProxy
-from tests.faults import CERTIFICATE, FINALIZE, NEW_ORDER
+from tests.faults import CERTIFICATE, FINALIZE
 from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Postgres, Settings, free_port, verify_chain
 
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
@@ -53,12 +53,8 @@ def test_a_life_with_a_ca_outside(settings: Settings, pebble: Pebble, tmp_path: 
 
 
 @pytest.mark.threat("acme orders", "a kill while an order is processed")
-@pytest.mark.parametrize(
-    ("path", "after"),
-    [(NEW_ORDER, False), (NEW_ORDER, True), (FINALIZE, True), (CERTIFICATE, True)],
-    ids=["before the order", "after the order", "after the finalize", "after the certificate"],
-)
-def test_a_kill_while_an_order_is_processed(pebble: Pebble, tmp_path: Path, path: str, after: bool) -> None:
+@pytest.mark.parametrize("path", [FINALIZE, CERTIFICATE], ids=["finalize", "certificate"])
+def test_a_kill_while_an_order_is_processed(pebble: Pebble, tmp_path: Path, path: str) -> None:
     """After kill -9 the client's next look brings the certificate; the CA has issued one."""
     with FaultProxy(pebble) as proxy:
         settings = proxy.before(Settings.of(pebble, tmp_path))
@@ -71,8 +67,7 @@ def test_a_kill_while_an_order_is_processed(pebble: Pebble, tmp_path: Path, path
                 acmems.process.kill()
                 acmems.process.wait()
 
-            rule = proxy.when(path=path, nth=1)
-            (rule.call_after if after else rule.call_before)(kill)
+            proxy.when(path=path, nth=1).call_after(kill)
             key = ec.generate_private_key(ec.SECP256R1())
             with pytest.raises(OSError):
                 client.finalize(order.json, make_csr(*NAMES, key=key))

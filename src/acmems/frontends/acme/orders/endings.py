@@ -22,6 +22,8 @@ PASSES: Final[Mapping[type[AcmeException], bool]] = {
     exceptions.CAUnavailable: True,
     exceptions.AcmeException: False,
 }
+QUIET: Final = (exceptions.DeadlinePassed, exceptions.ClientGone, exceptions.QueueFull)
+"""What is in the ordinary course of things where a CA takes its time, or many clients come at once."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 2, 300
 """Seconds that clients are told to wait before they ask again; some give up where it is much longer."""
 

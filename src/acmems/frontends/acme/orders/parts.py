@@ -12,11 +12,12 @@ from acmems.events import Bus, Event, FailedEvent, FrontEndName
 from acmems.exceptions import AcmeException
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.linker import Linker
-from acmems.frontends.acme.problems import AcmeProblem
+from acmems.frontends.acme.problems import AcmeProblem, problem_of
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.frontends.acme.routes import SignedResource
 from acmems.frontends.delivery import SigningPolicy
+from acmems.frontends.problems import for_operator
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.running import stopping
@@ -27,6 +28,7 @@ from acmems.state.chains import ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.steps import OWNER, SharedThreads, StepLoop, Steps
+from acmems.text import one_line
 
 FRONT_END: Final[FrontEndName] = "acme"
 """What metrics call the front end of ACME clients."""
@@ -34,6 +36,7 @@ ORDER_RATE: Final = Rate(3000, 3_600_000)
 """New orders of one address: as many at once, and as many in each hour."""
 ID_OCTETS = 18
 """Random octets of the id of an order, and of the token of an authorization: RFC 8555 wants 16 at least."""
+_LONGEST_REASON = 4096  # characters
 _THREADS = 4  # they wait for the database
 
 
@@ -95,10 +98,18 @@ class OrderParts:
             known: what is known of the request, as fields of the event.
         """
         is_bug = not isinstance(error, AcmeException)
-        reason = f"a bug: {type(error).__name__}" if is_bug else str(error)
-        bug = error if is_bug else None
+        reason = (
+            f"a bug: {type(error).__name__}" if is_bug else one_line(for_operator(error), _LONGEST_REASON)
+        )
         self.bus.emit(
-            FailedEvent(stage=stage, status=500, reason=reason, bug=bug, front_end=FRONT_END, **known)
+            FailedEvent(
+                stage=stage,
+                status=problem_of(error, "-").status,
+                reason=reason,
+                bug=error if is_bug else None,
+                front_end=FRONT_END,
+                **known,
+            )
         )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from acmems.exceptions import AcmeException, RateLimited
 from acmems.frontends.acme.orders.access import as_it_is
-from acmems.frontends.acme.orders.endings import error_document, passes, seconds_until_next
+from acmems.frontends.acme.orders.endings import QUIET, error_document, passes, seconds_until_next
 from acmems.frontends.acme.orders.parts import OrderParts
 from acmems.frontends.acme.orders.profiles import issuers_of
 from acmems.frontends.granting import granted_again
@@ -205,10 +205,13 @@ class OrderProgress:
             return  # the server is stopping: the next one goes on
         except Exception as error:  # noqa: BLE001 - whatever it is, the order tells its client
             if isinstance(error, AcmeException) and passes(error) and not order.is_expired(parts.now):
+                before = self._passing.get(order.id)
                 self._passing[order.id] = error
+                # Each look tries again: what holds an order up is told once.
+                if not isinstance(error, QUIET) and str(before) != str(error):
+                    self._tell(order, error, reference)
                 return
-            known = {"names": tuple(each.value for each in order.identifiers), "block": order.block}
-            parts.tell_failure("order", error, reference=reference, client=order.client, **known)
+            self._tell(order, error, reference)
             document = error_document(error, reference)
             yield from outcome(parts.orders.change(order.id, lambda each: each.fail(document)))
             self._passing.pop(order.id, None)
@@ -217,6 +220,13 @@ class OrderProgress:
         else:
             yield from self._issued(order, wanted, chain)
             self._passing.pop(order.id, None)
+
+    def _tell(self, order: ClientOrder, error: BaseException, reference: str) -> None:
+        """Tell the operator what has ended an order, or holds it up."""
+        names = tuple(each.value for each in order.identifiers)
+        self._parts.tell_failure(
+            "order", error, reference=reference, client=order.client, names=names, block=order.block
+        )
 
     def _granted(self, order: ClientOrder, reference: str) -> AcceptedRequest:
         """Return what an order asks for that was finalized before, if the policy of today grants it.

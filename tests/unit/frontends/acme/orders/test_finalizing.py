@@ -317,6 +317,8 @@ class TestWaiting:
                 assert 2 <= int(done.headers["Retry-After"]) <= 300
                 done = client.post(order.location)
             assert done.json["status"] == "valid"
+            told = [each for each in here.served.events if isinstance(each, FailedEvent)]
+            assert [(each.reason, each.names) for each in told] == [(str(error), ("a.example.org",))]
 
     def test_a_state_that_cannot_be_written(self, here: Ordering, client: Orderer, monkeypatch: Any) -> None:
         """503 with the time to come again: nothing is ordered that a crash would lose."""
