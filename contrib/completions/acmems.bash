@@ -65,7 +65,7 @@ _shtab_acmems_state_import_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_state_backup_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_acmems_state_backup_pos_1_COMPGEN=_shtab_compgen_files
 
-_shtab_acmems_explain___method_choices=(hmac token client-certificate)
+_shtab_acmems_explain___method_choices=(hmac token client-certificate external-account)
 _shtab_acmems_revoke___reason_choices=(unspecified keyCompromise affiliationChanged superseded cessationOfOperation)
 _shtab_acmems_account_rotate_key___key_type_choices=(ec256 ec384 rsa2048 rsa3072 rsa4096)
 _shtab_acmems_account_pos_0_choices=(show register deactivate rotate-key)

@@ -73,7 +73,7 @@ complete -c acmems -n '_shtab_acmems_using explain' -s h -l help -d 'show this h
 complete -c acmems -n '_shtab_acmems_using explain' -l address -x -d 'the address that the request comes from'
 complete -c acmems -n '_shtab_acmems_using explain' -l name -x -d 'a name or IP address that the CSR asks for; may be repeated'
 complete -c acmems -n '_shtab_acmems_using explain' -l csr -xka "(__fish_complete_path (commandline -ct))" -d 'the CSR itself, '"'"'-'"'"' for standard input: its form is examined as well'
-complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac token client-certificate" -d 'what the client can show beside its address: '"'"'hmac'"'"' means the right HMAC, '"'"'token'"'"' a token, '"'"'client-certificate'"'"' a client certificate that is accepted; may be repeated'
+complete -c acmems -n '_shtab_acmems_using explain' -l method -xka "hmac token client-certificate external-account" -d 'what the client can show beside its address: '"'"'hmac'"'"' means the right HMAC, '"'"'token'"'"' a token, '"'"'client-certificate'"'"' a client certificate that is accepted, '"'"'external-account'"'"' an ACME account that is bound to the external one; may be repeated'
 complete -c acmems -n '_shtab_acmems_using explain' -l dns -d 'also look up whether the DNS lets the CA issue for the names of a request that is granted'
 complete -c acmems -n '_shtab_acmems_using explain' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using explain' -l debug -d 'log everything to stderr, whatever the configuration says'

@@ -15,6 +15,8 @@ import pytest
 from docs._ext.command_reference import arguments, parsers
 from tests.peers import environment, program
 
+from acmems.commands.policy import METHODS
+
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
 PAGE = CONTRIB / "man" / "acmems.1"
@@ -123,7 +125,7 @@ class TestBash:
         (tmp_path / "host.csr").touch()
         assert self.completed("check", "ac", folder=tmp_path) == {"acmems.ini"}
         assert self.completed("explain", "--csr", "ho", folder=tmp_path) == {"host.csr"}
-        assert self.completed("explain", "--method", "", folder=tmp_path) == {"hmac"}
+        assert self.completed("explain", "--method", "", folder=tmp_path) == set(METHODS)
 
     @pytest.fixture
     def terminal(self) -> Iterator[int]:

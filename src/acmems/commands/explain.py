@@ -46,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=policy.METHODS,
-        help="what the client can show beside its address: 'hmac' means the right HMAC, 'token' a "
-        "token, 'client-certificate' a client certificate that is accepted; may be repeated",
+        help="what the client can show beside its address: 'hmac' means the right HMAC, 'token' a token, "
+        "'client-certificate' a client certificate that is accepted, 'external-account' an ACME account that "
+        "is bound to the external one; may be repeated",
     )
     parser.add_argument(
         "--dns",

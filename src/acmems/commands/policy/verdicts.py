@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acmems.auth import Block, Claim, HmacAuthMethod, Processor, read_request
-from acmems.auth.methods import ClientCertificateMethod, TokenAuthMethod
+from acmems.auth.methods import ClientCertificateMethod, ExternalAccountMethod, TokenAuthMethod
 from acmems.auth.processor import ONLY_ACME
 from acmems.config import Configuration
 from acmems.exceptions import AccountError, AcmeException, PolicyRefusal
@@ -29,9 +29,9 @@ from acmems.net.address import IPAddress
 from acmems.system.clock import SYSTEM
 from acmems.x509.identifiers import Identifier, IdentifierType
 
-HMAC, TOKEN, CLIENT_CERTIFICATE = "hmac", "token", "client-certificate"
+HMAC, TOKEN, CLIENT_CERTIFICATE, EXTERNAL_ACCOUNT = "hmac", "token", "client-certificate", "external-account"
 """What `--method` calls what a client can show beside its address."""
-METHODS = (HMAC, TOKEN, CLIENT_CERTIFICATE)
+METHODS = (HMAC, TOKEN, CLIENT_CERTIFICATE, EXTERNAL_ACCOUNT)
 
 FORBIDDEN = status_of(PolicyRefusal())
 _HOUR = datetime.timedelta(hours=1)
@@ -175,7 +175,7 @@ def _processor(
     """Return what processes the request as if there were this block alone."""
     body = question.body or b""
     headers = {"Content-Length": str(len(body))}
-    certificate = None
+    certificate, external_account = None, None
     block.refresh()
     for method in block.methods:
         if isinstance(method, HmacAuthMethod) and HMAC in question.methods and method.secret is not None:
@@ -185,13 +185,17 @@ def _processor(
             headers["Authorization"] = f"Bearer {method.tokens[0].reveal()}"
         elif isinstance(method, ClientCertificateMethod) and CLIENT_CERTIFICATE in question.methods:
             certificate = _client_certificate(method.sample(identifiers))
-    return Processor(
+        elif isinstance(method, ExternalAccountMethod) and EXTERNAL_ACCOUNT in question.methods:
+            external_account = method.kid
+    processor = Processor(
         replace(config.auth, blocks=(block,)),
         (str(question.address), 0),
         headers,
         io.BytesIO(body),
         certificate=certificate,
     )
+    processor.caller = processor.caller.of_account(external_account)
+    return processor
 
 
 def _client_certificate(identifiers: Sequence[Identifier]) -> bytes:
