@@ -215,22 +215,6 @@ class TestAnswers:
         assert capsys.readouterr().out == "refused with 403: there is no auth block\n"
 
 
-def test_an_external_account(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What an ACME client gets is explained by `--method external-account`."""
-    path = tmp_path / "acmems.ini"
-    path.write_text(
-        f'[account]\ndir = {tmp_path}\n[auth "build"]\neab-kid = build\neab-hmac-key = {"A" * 43}\n'
-        "domain = *.example.org\n[acme]\nlistener = 127.0.0.1:1443\nurl = https://acme.example.org\n"
-        "tls-certificate = /tls.pem\ntls-key = /tls-key.pem\n"
-    )
-    asking = ("--address", "192.0.2.7", "--name", "a.example.org")
-    code, document = asked(capsys, path, *asking, "--method", "external-account")
-    assert (code, document["granted"]) == (0, True)
-    code, document = asked(capsys, path, *asking)
-    assert code == 1
-    assert "bound to the external account build" in document["blocks"][0]["reasons"][0]
-
-
 class TestRequests:
     """A CSR is examined as the server does."""
 
