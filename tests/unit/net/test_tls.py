@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.client_certificates import ClientAuthority
-from tests.listening import BIG, Bench, Client, later, post, quiet_tls, reply, response, tls_material
+from tests.listening import BIG, GRACE, Bench, Client, later, post, quiet_tls, reply, response, tls_material
 from tests.peers.ca import make_tls_certificate
 
 from acmems.exceptions import HttpRefusal
 from acmems.net.http import Exchange
-from acmems.net.listening import Occupancy, Readiness
+from acmems.net.listening import Readiness
 from acmems.net.tls import ServerTls, TlsMaterial, TlsSocket, server_context
 
 
@@ -108,14 +108,24 @@ class TestHandshakes:
     @pytest.mark.threat("fair shares", "thousands of connections")
     def test_they_make_room_for_others(self, raw: RawBench) -> None:
         """One that has begun cannot begin again with another connection, so it is ended and not parked."""
+        more = [raw.connect("192.0.2.7") for _ in range(3)]
         raw.send(Half().hello()[:100])
-        assert raw.connection.occupancy is Occupancy.ASKING
-        other = Client(raw.connect("192.0.2.8").socket)
-        raw.time.now += 8
-        raw.look_at_deadlines()
-        raw.listener._acceptor._end_spare()
+        acceptor = raw.listener._acceptor
+        for _ in more:
+            assert acceptor._end_largest("192.0.2.8")
         assert raw.connection.is_closed
-        other.socket.close()
+        assert acceptor.waiting == 2  # of which nothing has come: they lose only time
+        for client in more:
+            client.socket.close()
+
+    def test_a_stop_waits_for_none_that_asks_for_nothing(self, raw: RawBench) -> None:
+        """Who is connected and asks for nothing is let go of after its grace, handshake or not."""
+        Half().shake(raw.raw, raw.go)
+        raw.retire()
+        assert raw.is_open
+        raw.time.now += GRACE
+        raw.retire()
+        assert not raw.is_open
 
     def test_the_time_of_a_request_begins_with_its_own_first_byte(self, raw: RawBench) -> None:
         """A client whose handshake was slow may be as slow with its request."""

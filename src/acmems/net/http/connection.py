@@ -210,7 +210,6 @@ class HttpConnection(Connection):
 
     def _arrived(self) -> bytes | None:
         """Return what has come, None for nothing; close what is broken."""
-        is_new = self.occupancy is Occupancy.NEW
         try:
             data = self.channel.receive()
         except HandshakeError as error:
@@ -219,10 +218,8 @@ class HttpConnection(Connection):
         except OSError:
             data = b""
             self.close()
-        if data == b"" and (is_new or not self.channel.is_established):
+        if data == b"" and self.occupancy is Occupancy.NEW:
             self.host.note_refusal(self)  # it has cost as much
-        elif data is None and is_new and self.channel.has_begun:
-            self.occupancy = Occupancy.ASKING
         return data
 
     def _refuse_handshake(self, error: HandshakeError) -> None:

@@ -358,7 +358,7 @@ class Acceptor:
             if one.share == largest and one.occupancy is not Occupancy.BUSY and not one.is_queued
         ]
         for connection in sorted(found, key=rank)[:_TRIES]:
-            if connection.occupancy is not Occupancy.NEW:
+            if connection.occupancy is not Occupancy.NEW or connection.channel.has_begun:
                 self._close(connection)
             elif not connection.is_overlooked():  # it loses only time
                 self._wait(largest, _Client(self._park(connection), connection.peer))
