@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from acmems.config import Configuration
 from acmems.exceptions import LocalCaUnusable
 from acmems.issuers.local.files import LocalCaDirectory
+from acmems.issuers.local.profiles import ENDS_SOON
 from acmems.settings.findings import Finding
 from acmems.system.clock import SYSTEM, Clock
-
-_LAST_DAYS = 90  # of an intermediate, in which there is time to make another one
 
 
 def check(config: Configuration, clock: Clock = SYSTEM) -> Iterator[Finding]:
@@ -35,7 +34,7 @@ def check(config: Configuration, clock: Clock = SYSTEM) -> Iterator[Finding]:
                 warning=True,
             )
         end = authority.certificate.not_valid_after_utc
-        if (end - clock.now()).days < _LAST_DAYS:
+        if end - clock.now() < ENDS_SOON:
             yield Finding(
                 config.where("local-ca", name, "dir"),
                 f"the intermediate certificate of {local_ca.section} ends at {end:%Y-%m-%d}, and no "

@@ -15,7 +15,7 @@ from acmems.exceptions import LocalCaUnusable
 from acmems.issuers.local.authority import IssuingAuthority
 from acmems.issuers.local.files import LocalCaDirectory
 from acmems.issuers.local.options import LocalCaOptions
-from acmems.issuers.local.profiles import CRL_LIFETIME, RevokedCertificate
+from acmems.issuers.local.profiles import CRL_LIFETIME, ENDS_SOON, RevokedCertificate
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.csr import CertificateRequest
@@ -74,12 +74,16 @@ class LocalIssuer:
         return self._authority
 
     def load(self) -> None:
-        """Read the keys and certificates.
+        """Read the keys and certificates, anew if they are loaded.
 
         Raises:
-            LocalCaUnusable: they cannot be used.
+            LocalCaUnusable: they cannot be used, or are of another root than before.
         """
         authority = self.directory.load()
+        if self._authority is not None and authority.root != self._authority.root:
+            raise LocalCaUnusable(f"{self.directory.root_file} is another root: restart acmems to use it")
+        if authority == self._authority:
+            return
         if not authority.permits.holds(self.options.permits):
             logger.warning(
                 "%s permits more than its certificates do, which were made for %s: what they do not permit "
@@ -90,8 +94,23 @@ class LocalIssuer:
         self._authority, self._key_digest = authority, hashlib.sha256(spki).hexdigest()
 
     def reconfigure(self, options: LocalCaOptions) -> None:
-        """Go by other options from now on; `LocalCaOptions.fixed` must be the same."""
+        """Go by other options from now on, and by another intermediate of the same root if there is one.
+
+        Args:
+            options: those; `LocalCaOptions.fixed` must be the same.
+        """
         self.options = options
+        before = self._authority
+        if before is None:
+            return
+        try:
+            self.load()
+        except LocalCaUnusable as error:
+            logger.error(  # noqa: TRY400 - its words tell all
+                "%s goes on with the keys that it has: %s", options.section, error
+            )
+        if self._authority is not before:
+            self._revoked = None  # so that the list is signed anew
 
     def obtain(
         self,
@@ -158,6 +177,13 @@ class LocalIssuer:
             ordered = sorted(entries, key=lambda each: (each.at, each.serial))
             self._crl = self.authority.crl(ordered, self._crl_number, now)
             self._revoked, self._crl_due = entries, now + RENEW_CRL
+        end = self.authority.certificate.not_valid_after_utc
+        if end - now < ENDS_SOON:
+            logger.warning(
+                "the intermediate certificate of %s ends at %s, and no certificate is valid for longer: move "
+                "it and its key away, run 'acmems ca init', and reload acmems",
+                *(self.options.section, f"{end:%Y-%m-%d}"),
+            )
 
     def close(self) -> None:
         """Let go of threads."""

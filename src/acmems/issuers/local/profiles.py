@@ -22,6 +22,8 @@ ROOT_LIFETIME = datetime.timedelta(days=3652)
 INTERMEDIATE_LIFETIME = datetime.timedelta(days=1826)
 BACKDATED = datetime.timedelta(minutes=5)
 """How long before it is made a certificate begins: clocks differ."""
+ENDS_SOON = datetime.timedelta(days=90)
+"""How long before its end operators are told that another intermediate has to be made."""
 CRL_LIFETIME = datetime.timedelta(days=7)
 """For which a list is good; a newer one comes long before."""
 
