@@ -22,6 +22,7 @@ from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.renewal.plan import RenewalAnswer
 from acmems.issuing.renewal.planner import NotRenewable
 from acmems.issuing.requests import AcceptedRequest, Delivery
+from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalQuestion
 from acmems.system.clock import Clock
@@ -95,12 +96,19 @@ class AheadRenewal:
         policy: returns the policy of today, which may not grant any more what it granted then.
         issuances: order them.
         clock: for dates.
+        certificates: knows what ACME clients have got; None where there are none.
     """
 
     def __init__(
-        self, chains: ChainRecords, policy: Callable[[], SigningPolicy], issuances: Issuances, clock: Clock
+        self,
+        chains: ChainRecords,
+        policy: Callable[[], SigningPolicy],
+        issuances: Issuances,
+        clock: Clock,
+        certificates: AccountCertificates | None = None,
     ) -> None:
         self._chains = chains
+        self._certificates = certificates
         self._policy = policy
         self._issuances = issuances
         self._clock = clock
@@ -140,6 +148,8 @@ class AheadRenewal:
         """
         if chain.csr is None or chain.block is None:
             raise NotRenewable("who may have it is not known: it is renewed when its client asks")
+        if self._certificates is not None and self._certificates.accounts_of(chain.fingerprint):
+            raise NotRenewable("an ACME client has got it, which asks by itself, most often for another key")
         policy = self._policy()
         try:
             accepted = granted_again(policy, chain.csr, chain.block)

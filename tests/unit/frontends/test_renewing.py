@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.history import RecordedHistory
 from acmems.frontends.renewing import AheadRenewal
 from acmems.issuing.renewal.planner import NotRenewable
+from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.system.clock import SYSTEM, Clock
@@ -53,7 +55,8 @@ class Site:
         place.default_storage = self.house.storage
         policy = SigningPolicy(Authenticator((Block(name, pairs, place),)), 60.0, "dropped")
         clock = Clock(now=lambda: SYSTEM.now() + self.ahead)
-        self.renewing = AheadRenewal(self.chains, lambda: policy, self.house.issuances, clock)
+        certificates = AccountCertificates(self.database)
+        self.renewing = AheadRenewal(self.chains, lambda: policy, self.house.issuances, clock, certificates)
 
     @property
     def newest(self) -> ChainRecord:
@@ -156,3 +159,12 @@ def test_a_failure(site: Site) -> None:
     site.house.authority.error = CAUnavailable("down")
     with pytest.raises(CAUnavailable):
         site.renew()
+
+
+def test_what_an_acme_client_has_got_is_left_to_it(site: Site) -> None:
+    """It asks itself when it is due, most often for another key: two certificates would be one too many."""
+    mine = AccountCertificate(site.first.fingerprint, "account", "aki.serial", 0)
+    site.database.write(functools.partial(AccountCertificates.put, certificate=mine)).result(20)
+    with pytest.raises(NotRenewable, match="an ACME client has got it"):
+        site.renew()
+    assert site.orders == 1

@@ -13,6 +13,7 @@ from acmems.exceptions import CAUnavailable
 from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.renewing import AheadRenewal, RenewalQuestions
 from acmems.issuing.renewal.planner import OverdueChain, RenewalPlanner
+from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.chains import ChainRecord
 from acmems.system.threads import PeriodicThread
 
@@ -51,7 +52,9 @@ class RenewalUpkeep:
         self._clock = clock
         self._accounts = accounts
         self._is_stopped = False
-        self._ahead = AheadRenewal(memory.chains, policy, accounts.issuances, clock)
+        self._ahead = AheadRenewal(
+            memory.chains, policy, accounts.issuances, clock, AccountCertificates(memory.database)
+        )
         self._planner = RenewalPlanner(
             memory.chains,
             memory.plans,

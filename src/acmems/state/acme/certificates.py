@@ -20,6 +20,17 @@ _COLUMNS = "fingerprint, account, name, ends, replaced_by"
 _NAMED = f"SELECT {_COLUMNS} FROM acme_certificates WHERE name = ? AND account = ?"  # noqa: S608 - names of columns
 _OWNED = "SELECT 1 FROM acme_certificates WHERE fingerprint = ? AND account = ?"
 _ACCOUNTS = "SELECT account FROM acme_certificates WHERE fingerprint = ? ORDER BY account"
+_SUPERSEDE = """
+    UPDATE chains SET superseded = ? WHERE names_digest = ? AND fingerprint <> ? AND superseded IS NULL
+    AND fingerprint IN (SELECT fingerprint FROM acme_certificates WHERE account = ?)
+    AND issued <= (SELECT newest.issued FROM chains AS newest WHERE newest.fingerprint = ?)
+"""
+_FORGET_PLANS = """
+    DELETE FROM renewals WHERE fingerprint IN (
+        SELECT chains.fingerprint FROM chains JOIN acme_certificates USING (fingerprint)
+        WHERE names_digest = ? AND account = ? AND superseded IS NOT NULL
+    )
+"""
 _FORGET = """
     DELETE FROM acme_certificates WHERE (fingerprint, account) IN (
         SELECT fingerprint, account FROM acme_certificates WHERE ends <= ? LIMIT ?
@@ -74,6 +85,23 @@ class AccountCertificates:
             order: the id of the order.
         """
         transaction.execute(_REPLACE, (order, name, account))
+
+    @staticmethod
+    def supersede(transaction: Transaction, account: str, names: str, newest: str, at: int) -> None:
+        """Have an account's newest certificate take the place of its others for the same names.
+
+        Most clients make a key for each certificate, so that nothing else tells that others are not needed
+        any more. They stay valid, but are neither renewed nor taken for overdue.
+
+        Args:
+            transaction: a transaction of `Database.write`.
+            account: the id of the account.
+            names: the digest of the names.
+            newest: the fingerprint of the certificate.
+            at: the time, in seconds since 1970.
+        """
+        transaction.execute(_SUPERSEDE, (at, names, newest, account, newest))
+        transaction.execute(_FORGET_PLANS, (names, account))
 
     def named(self, name: str, account: str) -> AccountCertificate | None:
         """Return an account's certificate by what it is called where it is renewed, None for none.

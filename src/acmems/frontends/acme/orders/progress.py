@@ -303,3 +303,5 @@ def _note(
         AccountCertificates.replace(transaction, order.replaces, order.account, order.id)
     if not ChainRecords.is_kept(transaction, record.fingerprint):
         ChainRecords.adopt_in(transaction, record)
+    names, at = record.names_digest, int(record.issued.timestamp())
+    AccountCertificates.supersede(transaction, mine.account, names, mine.fingerprint, at)

@@ -14,6 +14,7 @@ from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.state.chains import ChainRecord
 from acmems.state.chains.renewals import RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
+from acmems.x509 import chain as chains
 
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
@@ -103,6 +104,22 @@ class TestAnswers:
     def test_other_names_are_not_known(self, client: Orderer, name: str) -> None:
         """Whatever they are."""
         assert client.get(f"{client.directory['renewalInfo']}/{name}").status == 404
+
+
+def test_the_newest_one_counts(here: Ordering, client: Orderer, state: Database) -> None:
+    """With a key for each certificate: older ones of an account for the same names are not overdue."""
+    first, other = client.obtain("a.example.org").body, client.obtain("b.example.org").body
+    with here.client() as another:
+        theirs = another.obtain("a.example.org").body
+    plans = RenewalRecords(state)
+    [known] = here.chains.of([chains.parse(first).fingerprint])
+    plans.begin([known.fingerprint], [planned(known, due=NOW)]).result(20)
+    assert plans.count(NOW + DAY) == 1
+    newest = client.obtain("a.example.org").body
+    found = {each.pem: each for each in here.chains.all(current_only=False)}
+    assert [found[each].is_current for each in (first, other, theirs, newest)] == [False, True, True, True]
+    assert plans.count(NOW + DAY) == 0
+    assert client.get(f"{client.directory['renewalInfo']}/{certificate_id(first)}").status == 200
 
 
 class TestReplacing:
