@@ -11,23 +11,49 @@ from tests.peers.acme_clients.contract import PATIENCE, Ability, ExternalAccount
 from tests.peers.process import Peer, PeerFailed, program, wait_until
 
 
-class _Server(Peer):
-    """Caddy, ready as soon as its configuration holds."""
+class CaddyServer(Peer):
+    """Caddy, ready as soon as its configuration holds.
+
+    Args:
+        configuration: what it goes by.
+        home: the folder below which it keeps what no configuration says where to keep.
+        adapter: the kind of configuration, where it is not JSON.
+    """
 
     name = "caddy"
 
-    def __init__(self, configuration: dict[str, Any], home: Path) -> None:
-        super().__init__({"HOME": str(home)})
+    def __init__(self, configuration: str, home: Path, adapter: str | None = None) -> None:
+        super().__init__({"HOME": str(home), "XDG_DATA_HOME": str(home)})
         self.configuration = configuration
+        self.adapter = ["--adapter", adapter] if adapter else []
 
     def prepare(self) -> None:
-        (self.folder / "caddy.json").write_text(json.dumps(self.configuration), encoding="utf-8")
+        (self.folder / "configuration").write_text(self.configuration, encoding="utf-8")
 
     def command(self) -> Sequence[str]:
-        return [program(self.name), "run", "--config", "caddy.json"]
+        return [program(self.name), "run", "--config", "configuration", *self.adapter]
 
     def ready(self) -> bool:
         return "serving initial configuration" in self.log
+
+    def obtain(self, name: str, folder: Path, before: bytes = b"") -> bytes:
+        """Wait until it has another chain than before, and return that.
+
+        Raises:
+            PeerFailed: it did not get one; with what it printed.
+        """
+        try:
+            wait_until(lambda: chain_of(name, folder) != before, "caddy has a certificate", PATIENCE)
+        except PeerFailed as error:
+            raise PeerFailed(f"{error}\n{self.log}") from None
+        return chain_of(name, folder)
+
+
+def chain_of(name: str, folder: Path) -> bytes:
+    """Return the chain that Caddy keeps, once it is complete: of its files, the JSON is written last."""
+    stem = name.replace("*", "wildcard_")
+    found = list(folder.glob(f"caddy/certificates/*/{stem}/{stem}.json"))
+    return found[0].with_suffix(".crt").read_bytes() if found else b""
 
 
 class Caddy(ForeignClient):
@@ -51,20 +77,10 @@ class Caddy(ForeignClient):
         return self._get(name, renew_at_once=True)
 
     def _get(self, name: str, *, renew_at_once: bool) -> bytes:
-        before = self._chain(name)
+        before = chain_of(name, self.folder)
         ratio = {"renewal_window_ratio": 0.99999999} if renew_at_once else {}
-        with _Server(self._configuration(name, ratio), self.folder) as server:
-            try:
-                wait_until(lambda: self._chain(name) != before, "caddy has a certificate", PATIENCE)
-            except PeerFailed as error:
-                raise PeerFailed(f"{error}\n{server.log}") from None
-        return self._chain(name)
-
-    def _chain(self, name: str) -> bytes:
-        """Return what is there, if it is complete: Caddy writes the key first, and facts about all last."""
-        stem = name.replace("*", "wildcard_")
-        found = list(self.folder.glob(f"caddy/certificates/*/{stem}/{stem}.json"))
-        return found[0].with_suffix(".crt").read_bytes() if found else b""
+        with CaddyServer(json.dumps(self._configuration(name, ratio)), self.folder) as server:
+            return server.obtain(name, self.folder, before)
 
     def _configuration(self, name: str, ratio: dict[str, float]) -> dict[str, Any]:
         external = self.external

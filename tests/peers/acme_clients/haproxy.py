@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.peers.acme_clients.contract import PATIENCE, Ability, ExternalAccount, ForeignClient
 from tests.peers.ca import make_tls_certificate
 from tests.peers.client import run
-from tests.peers.process import Peer, apart, wait_until
+from tests.peers.process import Peer, PeerFailed, apart, wait_until
 
 GENERATE = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 CONFIGURATION = """
@@ -37,8 +37,13 @@ frontend unused
 """
 
 
-class _Server(Peer):
-    """HAProxy with one certificate."""
+class HAProxyServer(Peer):
+    """HAProxy.
+
+    Args:
+        configuration: what it goes by.
+        home: the folder in which its configuration puts the socket `control`.
+    """
 
     name = "haproxy"
 
@@ -54,7 +59,7 @@ class _Server(Peer):
         return [*map(str, apart("haproxy")), "-db", "-f", "haproxy.cfg"]
 
     def ready(self) -> bool:
-        return "tested" in self.ask("acme status")
+        return "section" in self.ask("acme status")
 
     def ask(self, command: str) -> str:
         """Return what it answers on its socket."""
@@ -63,6 +68,24 @@ class _Server(Peer):
             connection.connect(str(self.home / "control"))
             connection.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def renew(self, name: str) -> bytes:
+        """Have it get a certificate in place of the one that it has, and return the chain.
+
+        Raises:
+            PeerFailed: it did not; with what it printed.
+        """
+        before = self._chain(name)
+        self.ask(f"acme renew {name}")
+        try:
+            wait_until(lambda: self._chain(name) != before, "haproxy has a certificate", PATIENCE)
+        except PeerFailed as error:
+            raise PeerFailed(f"{error}\n{self.log}") from None
+        return self._chain(name)
+
+    def _chain(self, name: str) -> bytes:
+        dumped = self.ask(f"dump ssl cert {name}")
+        return dumped[dumped.find("-----BEGIN CERTIFICATE") :].encode()
 
 
 class HAProxy(ForeignClient):
@@ -89,17 +112,9 @@ class HAProxy(ForeignClient):
             url=self.directory.url,
             names=",".join(names),
         )
-        with _Server(configuration, self.folder) as server:
-            before = self._leaves(server)
-            server.ask("acme renew @/site")
-            wait_until(lambda: self._leaves(server) != before, "haproxy has a certificate", PATIENCE)
-            return self._leaves(server)
+        with HAProxyServer(configuration, self.folder) as server:
+            return server.renew("@/site")
 
     def renew(self, *names: str) -> bytes:
         """Get another certificate."""
         return self.order(*names)
-
-    @staticmethod
-    def _leaves(server: _Server) -> bytes:
-        dumped = server.ask("dump ssl cert @/site")
-        return dumped[dumped.find("-----BEGIN CERTIFICATE") :].encode()

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignClient
 from tests.peers.process import APART, apart
 
 TRUSTED = b"/etc/ssl/certs/ca-certificates.crt"
 LIBRARY = "libcurl-gnutls.so.4"
+
+
+def write_library(folder: Path, ca_file: Path) -> None:
+    """Write a libcurl that trusts this file where its program runs in this folder."""
+    shutil.copy(ca_file, folder / "trusted.pem")
+    [library] = APART.glob(f"usr/lib/*-linux-gnu*/{LIBRARY}")
+    path = b"trusted.pem".ljust(len(TRUSTED), b"\0")
+    (folder / LIBRARY).write_bytes(library.read_bytes().replace(TRUSTED, path))
 
 
 class Uacme(ForeignClient):
@@ -21,11 +30,8 @@ class Uacme(ForeignClient):
     abilities = frozenset(Ability) - {Ability.REPLACEMENT}
 
     def prepare(self) -> None:
-        """Write the hook, and the library that trusts the server."""
-        shutil.copy(self.directory.ca_file, self.folder / "trusted.pem")
-        [library] = APART.glob(f"usr/lib/*-linux-gnu*/{LIBRARY}")
-        path = b"trusted.pem".ljust(len(TRUSTED), b"\0")
-        (self.folder / LIBRARY).write_bytes(library.read_bytes().replace(TRUSTED, path))
+        """Write the library that trusts the server."""
+        write_library(self.folder, self.directory.ca_file)
 
     def register(self, external: ExternalAccount | None) -> None:
         """Create an account."""
