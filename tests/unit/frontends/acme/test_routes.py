@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,10 @@ class TestAnswers:
         answer = client.post(client.kid)
         assert (answer.status, answer.problem) == (500, "serverInternal")
         assert "inside" not in answer.body.decode()
+
+
+def test_a_server_without_it_does_not_load_it() -> None:
+    """What verifies signatures of ACME clients takes memory, which a server without `[acme]` saves."""
+    program = "import sys, acmems.app.server; print('joserfc' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
