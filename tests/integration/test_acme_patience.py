@@ -16,6 +16,7 @@ from tests.fault_proxy import FaultProxy
 from tests.faults import CHALLENGE, FINALIZE, NEW_ORDER
 from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Postgres, Settings, free_port, wait_until
 
+from acmems.issuers.acme.certificates.renewal_info import certificate_id
 from acmems.x509 import chain as chains
 
 NAMES = ("a.example.org", "b.example.org")
@@ -157,6 +158,20 @@ def test_at_two_nodes(
             # What the other node had waited for in order to prepare it, it has prepared anew by now.
             finalized(here, here.order(*names), make_csr(*names))
     assert counts(ca) == [2, 2, 2]
+
+
+def test_a_renewal_names_its_predecessor(
+    trusting: Pebble, ca: FaultProxy, names: tuple[str, str], tmp_path: Path
+) -> None:
+    """What a client inside calls the certificate that it replaces is what the CA outside calls it, too."""
+    front_end = AcmeFrontEnd(tmp_path, settings := ca.before(Settings.of(trusting, tmp_path)))
+    with Acmems(settings), front_end.client() as client:
+        assert client.register().status == 201
+        first = client.obtain(*names)
+        name = certificate_id(first.body)
+        assert client.obtain(*names, replaces=name).body != first.body
+    placed = [each.payload.get("replaces") for each in ca.seen if each.path == "/order-plz"]
+    assert placed == [None, name]
 
 
 def has_died(acmems: Acmems) -> Callable[[], bool]:

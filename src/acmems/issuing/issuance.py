@@ -455,7 +455,7 @@ class Issuance:
         if self._limits is None:
             return None
         client = None if asked.client == "-" else asked.client
-        return self._limits.placement(key.digest, asked.request, asked.block, client)
+        return self._limits.placement(key.digest, asked.request, asked.block, client, replaces=asked.replaces)
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline, request = self.clock.deadline(self.work_seconds), accepted.request

@@ -41,6 +41,8 @@ class AcceptedRequest:
         is_wanted_anew: whether no chain will do that is there already.
         issuers: names of the accounts that may order it, best first.
         takes_stale: whether a stored chain that is due will do where there is no new one.
+        replaces: what the CA calls the certificate that the client wants to be replaced; None: the newest for
+            the same, if any.
     """
 
     request: CertificateRequest
@@ -58,6 +60,7 @@ class AcceptedRequest:
     is_wanted_anew: bool = False
     issuers: tuple[str, ...] = ("",)
     takes_stale: bool = True
+    replaces: str | None = None
 
     @property
     def owner(self) -> tuple[str | None, str]:

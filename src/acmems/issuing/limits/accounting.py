@@ -69,7 +69,13 @@ class LimitAccounting:
         self._room = room
 
     def placement(
-        self, identity: str, request: OrderedNames, block: str | None, client: str | None = None
+        self,
+        identity: str,
+        request: OrderedNames,
+        block: str | None,
+        client: str | None = None,
+        *,
+        replaces: str | None = None,
     ) -> OrderPlacement:
         """Return the terms of an order for a request.
 
@@ -78,10 +84,11 @@ class LimitAccounting:
             request: what is asked for.
             block: the auth block that grants it.
             client: the client that asks.
+            replaces: what the CA calls the certificate that the client wants to be replaced, None for none.
         """
 
         def prior() -> PriorIssue:
-            return self._prior_of(identity, request.identifiers)
+            return self._prior_of(identity, request.identifiers, replaces)
 
         def limited(stated: StatedLimit) -> None:
             self.limited(stated, request.identifiers, block)
@@ -158,9 +165,11 @@ class LimitAccounting:
         if not is_new:
             filled.add_done_callback(lambda filled: _warn(account, filled))
 
-    def _prior_of(self, identity: str, identifiers: Sequence[Identifier]) -> PriorIssue:
+    def _prior_of(
+        self, identity: str, identifiers: Sequence[Identifier], replaces: str | None = None
+    ) -> PriorIssue:
         # Whether it is a renewal matters only where something is counted.
-        return self._prior.of(identity, identifiers if self.holding() else ())
+        return self._prior.of(identity, identifiers if self.holding() else (), replaces)
 
     def _kept_free(self, charge: Charge) -> int:
         return 0 if self._room is None else self._room.of(charge)

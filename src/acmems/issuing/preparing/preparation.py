@@ -28,6 +28,7 @@ class PreparationRequest:
         block: the auth block that grants it.
         most_orders: how many orders of that block may run at once, in place of its share; None for that.
         issuers: names of the accounts that may order it, best first.
+        replaces: what the CA calls the certificate that whoever asks wants to be replaced, None for none.
     """
 
     identifiers: tuple[Identifier, ...]
@@ -38,6 +39,7 @@ class PreparationRequest:
     block: str | None = None
     most_orders: int | None = None
     issuers: tuple[str, ...] = ("",)
+    replaces: str | None = None
 
     @property
     def request(self) -> Self:

@@ -6,8 +6,9 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from acmems.issuers.acme.certificates.renewal_info import serial_of
 from acmems.issuing.renewal.plan import certificate_of, window_of
-from acmems.state.chains import ChainRecords
+from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import Clock
 from acmems.x509.identifiers import Identifier
@@ -54,12 +55,13 @@ class PriorChains:
         """Whether `of` takes no longer than reading a file: it waits for no other process."""
         return not self._chains.is_shared
 
-    def of(self, identity: str, identifiers: Sequence[Identifier]) -> PriorIssue:
+    def of(self, identity: str, identifiers: Sequence[Identifier], replaces: str | None = None) -> PriorIssue:
         """Return what was issued before an order; it blocks.
 
         Args:
             identity: what makes two requests the same.
             identifiers: what is to be ordered; none: it does not matter whether that is known.
+            replaces: what the CA calls the certificate that is replaced; None: the newest of the identity.
 
         Raises:
             StateUnavailable: it cannot be read.
@@ -68,10 +70,15 @@ class PriorChains:
         names = [each.value for each in identifiers]
         is_known = bool(names) and self._chains.have_names(names, self._directory, now - LATELY)
         is_current = is_known or (bool(names) and self._chains.have_valid(names, self._directory, now))
-        newest = self._chains.newest(identity)
+        newest = self._chains.newest(identity) if replaces is None else self._named(replaces)
         if newest is None or newest.directory != self._directory or newest.not_after <= now:
             return PriorIssue(is_known, is_current=is_current)
         plan = self._plans.of(newest.fingerprint)
         window = None if plan is None else window_of(plan)
         is_wanted = window is not None and window.has(now)
         return PriorIssue(is_known, certificate_of(newest), is_wanted, is_current)
+
+    def _named(self, certificate: str) -> ChainRecord | None:
+        serial = serial_of(certificate)
+        found = [] if serial is None else self._chains.with_serial(serial)
+        return next((each for each in found if certificate_of(each) == certificate), None)

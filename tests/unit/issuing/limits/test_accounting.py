@@ -17,7 +17,7 @@ from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.learnt import LearntLimits
 from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.issuing.limits.room import RenewalRoom
-from acmems.issuing.renewal.plan import first_plan
+from acmems.issuing.renewal.plan import certificate_of, first_plan
 from acmems.issuing.renewal.prior import PriorChains
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
@@ -396,6 +396,25 @@ class TestRoom:
         assert (new.takes, new.kept, new.until is None) == (0, 2, False)
         assert (old.takes, old.kept, old.until) == (1, 0, None)
         assert (old.document()["used"], old.document()["left"]) == (4, 1)
+
+
+def test_a_client_that_says_what_it_replaces(office: Office) -> None:
+    """That is replaced, whatever the key of the new one is: if it is known here, and of this CA."""
+
+    def replaced(name: str) -> str | None:
+        request = make_request("www.example.org")
+        terms = office.accounting.placement("another key", request, "web", replaces=name)
+        return office.loop.run(terms.replaces())
+
+    known = certificate_of(office.keep("www.example.org"))
+    assert known is not None
+    assert office.loop.run(office.placement("www.example.org", identity="another key").replaces()) is None
+    assert replaced(known) == known
+    authority, _, serial = known.partition(".")
+    for other in (f"AAAA.{serial}", f"{authority}.AAAA", f"{authority}.", f"{authority}.\xe9", "", "!.!"):
+        assert replaced(other) is None
+    office.ahead = datetime.timedelta(days=100)
+    assert replaced(known) is None  # it has expired
 
 
 def test_what_an_order_replaces_is_looked_up_at_once(office: Office) -> None:

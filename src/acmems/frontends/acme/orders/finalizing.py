@@ -131,6 +131,7 @@ class FinalizeResource:
             seconds=policy.seconds,
             subject=policy.subject,
             issuers=issuers_of(parts.issuances, block.issuers, order.profile),
+            replaces=order.replaces,
         )
 
 

@@ -48,6 +48,7 @@ def prepare(parts: OrderParts, order: ClientOrder, reference: str = "-") -> Futu
             block.name,
             block.max_orders,
             issuers,
+            order.replaces,
         )
     )
 

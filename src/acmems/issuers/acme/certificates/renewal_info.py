@@ -62,6 +62,16 @@ def certificate_id(chain: bytes) -> str | None:
     return f"{_base64url(authority.key_identifier)}.{_base64url(serial)}"
 
 
+def serial_of(certificate: str) -> int | None:
+    """Return the serial number in what names a certificate at its CA, None where it cannot be read."""
+    _, _, serial = certificate.partition(".")
+    try:
+        octets = base64.b64decode(serial + "=" * (-len(serial) % 4), b"-_", validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(octets, "big") or None
+
+
 def fetch(
     session: Session, identifier: str, deadline: Deadline, now: datetime.datetime
 ) -> Steps[RenewalInfo | None]:
