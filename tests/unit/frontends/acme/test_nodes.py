@@ -67,7 +67,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
         ]
         assert clients[0].register().status == 201
         clients[1].key, clients[1].kid = clients[0].key, clients[0].kid
-        yield Nodes(*found, watch, *clients)
+        yield Nodes(found[0], found[1], watch, clients[0], clients[1])
 
 
 def test_an_account_is_known_at_once(nodes: Nodes) -> None:
@@ -81,7 +81,8 @@ def test_an_account_is_known_at_once(nodes: Nodes) -> None:
 
 def test_a_nonce_is_taken_once(nodes: Nodes) -> None:
     """Whoever sends a request to both gets one change."""
-    for payload in ({"contact": []}, {"contact": ["mailto:a@example.org"]}):
+    payloads: list[dict[str, Any]] = [{"contact": []}, {"contact": ["mailto:a@example.org"]}]
+    for payload in payloads:
         body = flattened(nodes.here.key, nodes.there.header(nodes.kid), payload)
         assert nodes.here.send(nodes.kid, body).status == 200
         assert nodes.there.send(nodes.kid, body).problem == "badNonce"
