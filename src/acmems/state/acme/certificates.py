@@ -22,15 +22,14 @@ _OWNED = "SELECT 1 FROM acme_certificates WHERE fingerprint = ? AND account = ?"
 _ACCOUNTS = "SELECT account FROM acme_certificates WHERE fingerprint = ? ORDER BY account"
 _SUPERSEDE = """
     UPDATE chains SET superseded = ? WHERE names_digest = ? AND fingerprint <> ? AND superseded IS NULL
-    AND fingerprint IN (SELECT fingerprint FROM acme_certificates WHERE account = ?)
     AND issued <= (SELECT newest.issued FROM chains AS newest WHERE newest.fingerprint = ?)
-"""
-_FORGET_PLANS = """
-    DELETE FROM renewals WHERE fingerprint IN (
-        SELECT chains.fingerprint FROM chains JOIN acme_certificates USING (fingerprint)
-        WHERE names_digest = ? AND account = ? AND superseded IS NOT NULL
+    AND EXISTS (
+        SELECT 1 FROM acme_certificates AS owned
+        WHERE owned.fingerprint = chains.fingerprint AND owned.account = ?
     )
+    RETURNING fingerprint
 """
+_FORGET_PLAN = "DELETE FROM renewals WHERE fingerprint = ?"
 _FORGET = """
     DELETE FROM acme_certificates WHERE (fingerprint, account) IN (
         SELECT fingerprint, account FROM acme_certificates WHERE ends <= ? LIMIT ?
@@ -100,8 +99,8 @@ class AccountCertificates:
             newest: the fingerprint of the certificate.
             at: the time, in seconds since 1970.
         """
-        transaction.execute(_SUPERSEDE, (at, names, newest, account, newest))
-        transaction.execute(_FORGET_PLANS, (names, account))
+        superseded = transaction.execute(_SUPERSEDE, (at, names, newest, newest, account)).fetchall()
+        transaction.executemany(_FORGET_PLAN, superseded)
 
     def named(self, name: str, account: str) -> AccountCertificate | None:
         """Return an account's certificate by what it is called where it is renewed, None for none.

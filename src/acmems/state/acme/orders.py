@@ -34,7 +34,7 @@ _CHANGE = f"UPDATE acme_orders SET {', '.join(f'{each} = ?' for each in _CHANGED
 _EXCESS = """
     DELETE FROM acme_orders WHERE id IN (
         SELECT id FROM acme_orders WHERE account = ? AND status IN ('pending', 'ready', 'invalid')
-        ORDER BY created DESC, id LIMIT ? OFFSET ?
+        ORDER BY created DESC, id DESC LIMIT ? OFFSET ?
     )
 """
 _FORGET = """

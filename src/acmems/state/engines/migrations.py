@@ -309,7 +309,7 @@ _CLIENT_ORDERS = """
         csr {octets}
     );
     CREATE INDEX acme_orders_account ON acme_orders (account, id);
-    CREATE INDEX acme_orders_waiting ON acme_orders (account, created)
+    CREATE INDEX acme_orders_waiting ON acme_orders (account, created, id)
         WHERE status IN ('pending', 'ready', 'invalid');
     CREATE INDEX acme_orders_end ON acme_orders (expires);
     CREATE INDEX acme_orders_replaces ON acme_orders (replaces) WHERE replaces IS NOT NULL;
