@@ -130,9 +130,8 @@ class OwnCertificates:
         chain, options = running.result().chain, attempt.options
         try:
             before = ensure(options, self._clock.now())
-            if chain.fingerprint != before.fingerprint and (
-                before.is_self_signed or chain.not_after > before.not_after
-            ):
+            is_newer = before.is_self_signed or chain.not_before > before.not_before
+            if is_newer and chain.is_valid(self._clock.now()):
                 keep_chain(options, chain.pem)
                 self._show()
         except (OSError, UnusableTls) as failure:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import logging
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -43,7 +44,7 @@ def ensure(options: TlsOptions, now: datetime.datetime) -> TlsMaterial:
     try:
         if not options.key.exists():
             _create_key(options)
-        if not options.request.exists():
+        if not _is_of(_key(options), options.request):
             files.write_atomically(options.request, _csr(_key(options), options.name))
         try:
             material = read_material(options)
@@ -99,6 +100,15 @@ def _key(options: TlsOptions) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UnusableTls("tls-name", f"{options.key} holds no key of acmems: remove it, and one is made")
     return key
+
+
+def _is_of(key: ec.EllipticCurvePrivateKey, path: Path) -> bool:
+    """Tell whether a CSR is there, and is for this key and not for one of before."""
+    try:
+        request = x509.load_pem_x509_csr(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return request.public_key() == key.public_key()
 
 
 def _names(identifier: Identifier) -> x509.SubjectAlternativeName:

@@ -78,7 +78,7 @@ class OwnServer:
             .issuer_name(CA_NAME)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self.now)
+            .not_valid_before(self.now - datetime.timedelta(days=2 if days < 0 else 0))
             .not_valid_after(self.now + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME.value)]), critical=False)
             .sign(CA, hashes.SHA256())
@@ -146,14 +146,22 @@ def test_failures(house: OwnServer, caplog: pytest.LogCaptureFixture) -> None:
     assert read_material(house.options).is_self_signed
 
 
-def test_an_older_chain_is_not_shown(house: OwnServer) -> None:
-    """A chain that ends earlier than what is shown changes nothing."""
+def test_the_newest_chain_is_shown(house: OwnServer) -> None:
+    """One that was issued before what is shown changes nothing, nor does one that has expired."""
     house.own.run()
-    house.deliver(house.chain())
-    shown = read_material(house.options)
-    house.pass_by(days=61)
-    house.deliver(house.chain(days=1))
-    assert read_material(house.options) == shown
+    older, shown = house.chain(), house.chain(days=60)
+    house.deliver(shown)
+    material = read_material(house.options)
+    house.pass_by(days=41)
+    house.deliver(older)
+    assert read_material(house.options) == material
+    house.pass_by(seconds=LOOK_SECONDS)
+    house.deliver(house.chain(days=-1))
+    assert read_material(house.options) == material
+    house.pass_by(seconds=LOOK_SECONDS)
+    house.deliver(house.chain(days=7))  # by another CA, whose certificates are good for less
+    assert read_material(house.options).not_after < material.not_after
+    assert house.shown == 2
 
 
 def test_policy_counts(house: OwnServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,6 +206,22 @@ def test_files_of_before(house: OwnServer, tmp_path: Path) -> None:
     house.options.key.write_bytes(b"nothing")
     with pytest.raises(UnusableTls, match="remove it, and one is made"):
         ensure(house.options, house.now)
+
+
+def test_a_new_key(house: OwnServer) -> None:
+    """Who removes the key gets another one, with a certificate for that."""
+    house.own.run()
+    house.deliver(house.chain())
+    before = read_material(house.options)
+    assert house.options.key is not None
+    house.options.key.unlink()
+    again = ensure(house.options, house.now)
+    assert again.key != before.key
+    assert again.is_self_signed
+    house.pass_by(seconds=LOOK_SECONDS)
+    house.deliver(house.chain())
+    after = read_material(house.options)
+    assert (after.key, after.is_self_signed) == (again.key, False)
 
 
 def test_expiry(house: OwnServer) -> None:
