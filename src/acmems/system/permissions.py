@@ -101,6 +101,15 @@ def user_name(number: int) -> str:
         return str(number)
 
 
+def other_owner(path: Path) -> str | None:
+    """Return whose a directory is where this process is root, and it is not root's."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return None
+    return user_name(owner) if os.geteuid() == 0 and owner != 0 else None
+
+
 def _obstacle(path: Path) -> str:
     """Return which user may not do what on the way to a file, and what to do."""
     user = user_name(os.geteuid())

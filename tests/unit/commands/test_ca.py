@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_another_intermediate(capsys: pytest.CaptureFixture[str], local: Path, t
     new = directory.load()
     assert new.root == former.root
     assert new.certificate != former.certificate
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make files that are another's")
+def test_keys_that_the_server_could_not_read(
+    capsys: pytest.CaptureFixture[str], local: Path, tmp_path: Path
+) -> None:
+    """Root makes no keys in what belongs to another user."""
+    os.chown(tmp_path, 12345, 12345)
+    assert cli.main(["ca", "init", str(local)]) == 1
+    assert f"{tmp_path} belongs to the user 12345, who cannot read keys" in capsys.readouterr().err
+    assert not (tmp_path / "ca").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from acmems.issuers.local.files import LocalCaDirectory
 from acmems.issuers.local.options import LocalCaOptions
 from acmems.settings.findings import hint
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.permissions import other_owner
 
 HELP = "make the keys of a local CA, show it, or print its root"
 
@@ -45,7 +46,7 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
 
     Raises:
         LocalCaUnusable: its files are missing, or cannot be used.
-        ActFailed: there is a CA already, whose keys are not replaced.
+        ActFailed: there is a CA already, whose keys are not replaced; or the server could not read new ones.
     """
     if not config.local_cas:
         complain('acmems: there is no [local-ca "NAME"] in the configuration')
@@ -73,6 +74,13 @@ def run(config: Configuration, options: argparse.Namespace, clock: Clock = SYSTE
 def _make(directory: LocalCaDirectory, local_ca: LocalCaOptions, clock: Clock) -> None:
     """Make what is missing: all of it, or only the intermediate."""
     now, existing = clock.now(), set(directory.existing())
+    place = directory.path if directory.path.exists() else directory.path.parent
+    owner = other_owner(place)
+    if owner is not None:
+        raise ActFailed(
+            f"this runs as root, and {place} belongs to the user {owner}, who cannot read keys that root "
+            f"makes: run it as that user (runuser -u {owner} -- acmems ca init …)"
+        )
     if existing == {directory.root_file, directory.root_key_file}:
         directory.save_intermediate(directory.load_root().intermediate(now))
         note(f"acmems: made a new intermediate in {directory.path}")

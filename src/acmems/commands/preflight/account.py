@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from acmems.config import Configuration
 from acmems.exceptions import AccountError
@@ -12,7 +10,7 @@ from acmems.issuers.acme.account import AccountDirectory
 from acmems.issuers.acme.options import AccountOptions
 from acmems.issuers.acme.session.sockets import tls_context
 from acmems.settings.findings import Finding, Location
-from acmems.system.permissions import user_name
+from acmems.system.permissions import other_owner
 from acmems.text import one_line
 
 
@@ -34,7 +32,7 @@ def _check_files(config: Configuration, account: AccountOptions) -> Iterator[Fin
     where = _where(config, account, "dir")
     for text in AccountDirectory(account.dir).self_check():
         yield Finding(where, text)
-    owner = _other_owner(account.dir)
+    owner = other_owner(account.dir)
     if owner is not None:
         yield Finding(
             where,
@@ -51,15 +49,6 @@ def _check_files(config: Configuration, account: AccountOptions) -> Iterator[Fin
             tls_context(account.ca_file)
         except ValueError as error:
             yield Finding(_where(config, account, "ca-file"), str(error))
-
-
-def _other_owner(path: Path) -> str | None:
-    """Return whose a directory is where this process is root, and it is not root's."""
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return None
-    return user_name(owner) if os.geteuid() == 0 and owner != 0 else None
 
 
 def _where(config: Configuration, account: AccountOptions, key: str) -> Location:
