@@ -159,11 +159,13 @@ def _tried(order: ClientOrder, index: int) -> ClientChallenge | None:
 
 
 def _begun(order: ClientOrder, index: int, kind: str) -> ClientOrder:
-    """Return an order in which a proof is being looked for; one at a time."""
+    """Return an order in which a proof is being looked for; one at a time, and none for a failed order."""
     authorization = order.authorizations[index]
     challenge = authorization.challenge(kind)
-    is_pending = authorization.status is ClientAuthorizationStatus.PENDING
-    if challenge is None or not is_pending or _tried(order, index) is not None:
+    is_wanted = order.status is ClientOrderStatus.PENDING and (
+        authorization.status is ClientAuthorizationStatus.PENDING
+    )
+    if challenge is None or not is_wanted or _tried(order, index) is not None:
         return order
     changed = authorization.with_challenge(challenge.become(ClientChallengeStatus.PROCESSING))
     return order.with_authorization(index, changed)

@@ -83,6 +83,9 @@ def test_a_challenge_that_fails_ends_the_order(here: Ordering, client: Orderer) 
     assert client.post(challenge["url"]).json["status"] == "invalid"
     client.post(challenge["url"], {})
     assert len(here.proofs) == 1, "a challenge is tried once"
+    rest = client.post(order.json["authorizations"][1]).json
+    assert client.post(rest["challenges"][0]["url"], {}).json["status"] == "pending"
+    assert len(here.proofs) == 1, "nothing is looked for where it is of no use any more"
     assert client.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
 
 
