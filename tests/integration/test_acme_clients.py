@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.acme_client import flattened
 from tests.acme_front_end import AcmeFrontEnd
-from tests.peers import Acmems, Postgres, Settings, free_port, run_acmems
+from tests.peers import Acmems, Postgres, Settings, free_port, run_acmems, wait_until
 
 
 @pytest.mark.threat("ACME clients", "a nonce that was used")
@@ -104,3 +105,23 @@ def test_two_processes(settings: Settings, tmp_path: Path) -> None:
             with ThreadPoolExecutor(8) as pool:
                 statuses = list(pool.map(send, range(8)))
             assert sorted(statuses) == [200] + [400] * 7
+
+
+def test_metrics(settings: Settings, tmp_path: Path) -> None:
+    """What ACME clients ask is counted from zero on, apart from all else."""
+    front_end, port = AcmeFrontEnd(tmp_path, settings), free_port()
+    settings.auth += f"\n[metrics]\nlistener = 127.0.0.1:{port}\n"
+
+    def counted(outcome: str) -> float:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        line = f'acmems_requests_total{{block="",front_end="acme",outcome="{outcome}"}} '
+        [found] = [each for each in text.splitlines() if each.startswith(line)]
+        return float(found.removeprefix(line))
+
+    with Acmems(settings) as acmems, front_end.client() as client:
+        assert (counted("answered"), counted("invalid")) == (0, 0)
+        assert client.register().status == 201
+        assert client.register(contact=["fax:1"]).problem == "unsupportedContact"
+        assert " account ref=" in acmems.log
+        assert "act=made" in acmems.log
+        wait_until(lambda: counted("answered") >= 2 and counted("invalid") == 1, "they are counted")

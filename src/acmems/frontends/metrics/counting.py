@@ -60,13 +60,16 @@ class EventCounters:
             registry=registry,
         )
 
-    def expect(self, blocks: Iterable[str], issuers: Iterable[str]) -> None:
+    def expect(self, blocks: Iterable[str], issuers: Iterable[str], *, acme: bool = False) -> None:
         """Begin to count at zero what can be expected.
 
         Args:
             blocks: the names of the auth blocks.
             issuers: the URLs of the CAs' directories.
+            acme: whether ACME clients can ask.
         """
+        for outcome in ("answered", "limited", *_STRANGE) if acme else ():
+            self._requests.labels("acme", "", outcome)
         for outcome in _STRANGE:
             self._requests.labels("sign", "", outcome)
         for outcome in ("answered", "not-found", "invalid"):

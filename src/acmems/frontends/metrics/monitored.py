@@ -54,6 +54,10 @@ class MonitoredConfiguration(Protocol):
     def notices(self) -> Mapping[str, NoticeTarget]:
         """Where notices go, by name."""
 
+    @property
+    def tls(self) -> Mapping[str, object]:
+        """How front ends encrypt, by the kinds of their sections; those that do."""
+
 
 class Notifying(Protocol):
     """What delivers notices."""

@@ -84,6 +84,7 @@ class Monitoring:
             self._counters.expect(
                 [block.name for block in blocks],
                 dict.fromkeys(each.options.directory_url for each in self._monitored.issuers),
+                acme="acme" in self._monitored.config.tls,
             )
 
     def snapshot(self) -> Snapshot:

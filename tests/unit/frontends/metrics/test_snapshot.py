@@ -64,7 +64,7 @@ def test_what_is_shown_is_what_was_collected() -> None:
     """On their way between processes metrics lose nothing: counters, histograms, infinite bounds."""
     registry = CollectorRegistry()
     counters = EventCounters(registry)
-    counters.expect(["web"], "https://ca.example/dir")
+    counters.expect(["web"], "https://ca.example/dir", acme=True)
     counters._seconds.labels("https://ca.example/dir", "issued").observe(1.5)
 
     class Moved:
