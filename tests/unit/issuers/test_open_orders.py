@@ -295,15 +295,17 @@ class TestPrepared:
         steps = at.ordering.prepare(CSR.identifiers, [at.validator], at.time.within(60), "names")
         at.loop.run(steps)
 
-    def test_by_this_process(self) -> None:
-        """The CA is asked for no other order, and for its state only once."""
+    @pytest.mark.parametrize(("later", "looks"), [(0, 0), (61, 1)])
+    def test_by_this_process(self, later: float, looks: int) -> None:
+        """The CA is asked for no other order, and not for its state if that was seen a moment ago."""
         memory = Memory()
         at = desk(memory)
         self.prepare(at)
+        at.time.seconds += later
         at.say(ORDER, order("ready"))
         assert self.take(at) == CHAIN
         assert (memory.opened_urls, memory.taken) == ([ORDER, ORDER], [("names", "key")])
-        assert [at.count(url) for url in (NEW_ORDER, ORDER, FINALIZE)] == [1, 1, 1]
+        assert [at.count(url) for url in (NEW_ORDER, ORDER, FINALIZE)] == [1, looks, 1]
 
     def test_by_the_last_process(self) -> None:
         """No CSR can have been sent, so that none is waited for."""
@@ -338,7 +340,7 @@ class TestPrepared:
         """From then on it belongs to that request, as any order."""
         at = desk(Memory())
         self.prepare(at)
-        at.say(ORDER, order("ready"), order("processing"))
+        at.say(ORDER, order("processing"))
         at.say(FINALIZE, FateUnknown("lost"))
         with pytest.raises(DeadlinePassed):
             self.take(at)

@@ -248,6 +248,7 @@ class TestTaken:
     def test_not_where_it_is_of_no_use(self, site: Site, end: str) -> None:
         """What the CA has ended, or has got a CSR for from somewhere else, is replaced."""
         site.prepare()
+        site.time.move(61)
         site.session.say(ORDER, order(end))
         assert site.ask(make_request()).source == "issued"
         assert site.counts[0] == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from acmems.challenges import Validator
@@ -49,6 +49,7 @@ T = TypeVar("T")
 _PASSING = (DeadlinePassed, CAUnavailable, LeaseLost, RateLimited, StateUnavailable, ValidatorUnavailable)
 _ODD_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds until the next look after an answer that tells nothing
 _ODD_RETRY_AFTER = 30.0  # seconds after which to ask again when all of these looks have told nothing
+_READY_SECONDS = 60.0  # for which an order that was just prepared is taken for ready without another look
 _WITHOUT_CSR = (OrderStatus.PENDING, OrderStatus.READY)
 _MOST_FINALIZES = 5  # that one request for a certificate sends, where the CA does not take them
 
@@ -262,7 +263,10 @@ class Ordering:
         opened = self._open.resume(aim.identity, aim.prepared)
         if opened is None:
             return None
-        has_expired = self._clock.monotonic() >= opened.until
+        now = self._clock.monotonic()
+        if opened.ready is not None and not aim.is_preparation and now - opened.ready_at < _READY_SECONDS:
+            return opened.ready, opened
+        has_expired = now >= opened.until
         # When an order of the last process ends is known by the wall clock, which may be wrong.
         if has_expired and not opened.is_unknown:
             logger.info("an unfinished order has expired, a new one takes its place")
@@ -355,6 +359,8 @@ class Ordering:
         if order.status is OrderStatus.PENDING:
             yield from self._prove(order, course)
         yield from self._open.remembered(course.aim.identity, course.opened)
+        course.opened.ready = replace(order, status=OrderStatus.READY)
+        course.opened.ready_at = self._clock.monotonic()
 
     def _refusal(self, order: Order, course: _Course) -> AcmeException:
         """Return why the CA has made an order invalid that it has no CSR for."""
@@ -391,7 +397,7 @@ class Ordering:
         """Send the CSR (section 7.4); where its fate is unknown, the order is read instead."""
         opened = course.opened
         yield from self._open.remembered(course.aim.identity, opened)
-        opened.is_prepared = False
+        opened.is_prepared, opened.ready = False, None
         payload = {"csr": urlsafe_b64encode(request.der).rstrip(b"=").decode("ascii")}
         deadline = course.aim.deadline.within(self.exchange_seconds)
         course.finalizes += 1

@@ -100,6 +100,8 @@ class OpenOrder:
             come while nothing was shown, or what does not prove the name any more.
         is_unknown: whether nobody knows yet how far it came.
         is_prepared: whether no CSR was sent for it.
+        ready: the order, once its names were proved by this process and as long as no CSR was sent.
+        ready_at: when that was, in seconds of the monotonic clock.
         noted: done when it is remembered; None where nothing remembers orders.
         terms: those that it was placed on, None where there were none or another process has placed it.
     """
@@ -113,6 +115,8 @@ class OpenOrder:
     is_recovered: bool = False
     is_unknown: bool = False
     is_prepared: bool = False
+    ready: Order | None = None
+    ready_at: float = 0.0
     noted: Future[None] | None = None
     terms: OrderTerms | None = None
 
