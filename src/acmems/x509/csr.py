@@ -6,10 +6,12 @@ request differently. To the same end, everything that other parsers might read o
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import ipaddress
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -231,7 +233,8 @@ def _names(
         faults.append("the subjectAltName is empty")
     alternative = _normal(entries, _identifier, faults, rules)
     # An empty common name names nothing; some tools write one beside a subjectAltName.
-    common = _normal(filter(None, request.common_names), _common_name, faults, rules)
+    common_name = functools.partial(_common_name, alternative=alternative)
+    common = _normal(filter(None, request.common_names), common_name, faults, rules)
     names = alternative | common
     if len(names) > rules.max_names:
         raise _too_many(rules)
@@ -276,7 +279,16 @@ def _identifier(name: der.Element) -> Identifier:
     raise ValueError(f"the subjectAltName holds {kind}: only DNS names and IP addresses can be certified")
 
 
-def _common_name(text: str) -> Identifier:
+def _common_name(text: str, alternative: Container[Identifier]) -> Identifier:
+    """Read a common name: a DNS name, or an address that the subjectAltName holds as well.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    with contextlib.suppress(ValueError):
+        address = Identifier.ip(text)
+        if address in alternative:
+            return address
     try:
         return Identifier.dns(text)
     except ValueError as error:

@@ -191,6 +191,22 @@ class TestAccepted:
         assert "a.example.org" in repr(request)
         assert len(repr(request)) < 200
 
+    @pytest.mark.parametrize(
+        ("cn", "address"),
+        [(b"192.0.2.1", b"\xc0\0\2\1"), (b"2001:DB8:0::1", b"\x20\x01\x0d\xb8" + bytes(11) + b"\1")],
+    )
+    def test_an_address_as_common_name(self, cn: bytes, address: bytes) -> None:
+        """It names nothing more where the subjectAltName holds it; some clients write it for addresses."""
+        draft = Draft(der.subject(cn), extensions=(der.san(der.tlv(0x87, address)),))
+        read = csr.parse(draft.pem)
+        assert [each.type.value for each in read.identifiers] == ["ip"]
+        assert not read.common_names_only
+
+    def test_an_address_in_the_common_name_alone(self) -> None:
+        """It is refused: addresses are asked for in the subjectAltName."""
+        draft = Draft(der.subject(b"192.0.2.1"), extensions=(der.dns_san(b"a.example"),))
+        assert "as only IP addresses do: leave the CN out" in refusal(draft.pem)
+
 
 class TestNames:
     @pytest.mark.threat(
