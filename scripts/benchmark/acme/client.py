@@ -31,6 +31,8 @@ LOOKS = (0.005, 0.01, 0.02, 0.04, 0.08)
 """Seconds between looks at what the server has not decided; the last ones go on."""
 RETRIES = 3
 """How often a request is sent again because of its nonce (RFC 8555 section 6.5)."""
+SETTLING = 0.2
+"""Seconds in which connections are seen to be over that the server has closed since the last job."""
 ATTEMPTS = 5
 """How often somebody tries to get an account."""
 PROBLEM = re.compile(r"urn:ietf:params:acme:error:\w+")
@@ -223,6 +225,7 @@ class Server:
                     if attempt == ATTEMPTS:
                         raise
             self._machines.append(machine)
+        await asyncio.sleep(SETTLING)
         for machine in self._machines[:count]:
             await machine.ensure_open()
         return self._machines[:count]

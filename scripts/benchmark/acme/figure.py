@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.benchmark import csrs
-from scripts.benchmark.acme.servers import Acme2certifier, Caddy, Ours, always_valid
+from scripts.benchmark.acme.servers import Acme2certifier, CaddyServer, Ours, always_valid
 from scripts.benchmark.jobs import Client, Job, Outcome
 from scripts.benchmark.processes import family
 from scripts.benchmark.rows import Measured, Row, Target, at_least
@@ -21,6 +21,7 @@ from scripts.benchmark.usage import MEGABYTE, Cost, cpu_seconds
 from tests.peers import Pebble, Peer, PeerFailed, free_port
 
 OURS = "acmems"
+TWO = "acmems, two processes"
 ORDER = "order"
 PATIENCE = 60.0
 """Seconds that a set of orders may take; those that are missing then are lost."""
@@ -116,8 +117,9 @@ def servers(rounds: int) -> Measured:
             for turn in range(rounds):
                 for contestant in contestants:
                     contestant.take_turn(turn, at_once)
-        ours, *others = contestants
+        ours, two, *others = contestants
         rows = [row for at_once in ORDERS for row in rates(ours, others, at_once)]
+        rows += [row for at_once in ORDERS for row in beside_one(two, ours, at_once)]
         rows += [
             Row("peak memory", "MB", ours.peak_memory, other.name, other.peak_memory) for other in others
         ]
@@ -131,6 +133,13 @@ def rates(ours: Contestant, others: Sequence[Contestant], at_once: int) -> Itera
     for other in others:
         yield Row(what, "/s", ours.rate(at_once), other.name, other.rate(at_once), TARGETS.get(other.name))
     yield Row(f"{what}: lost", "", ours.lost(at_once), target=Target(0))
+
+
+def beside_one(two: Contestant, one: Contestant, at_once: int) -> Iterator[Row]:
+    """Yield the rows of so many orders at once for two processes: how many a second, and losses."""
+    what = f"ACME orders, {at_once} at once, two processes"
+    yield Row(what, "/s", two.rate(at_once), "one process", one.rate(at_once))
+    yield Row(f"{what}: lost", "", two.lost(at_once), target=Target(0))
 
 
 def note_of(contestant: Contestant) -> str:
@@ -149,19 +158,22 @@ def note_of(contestant: Contestant) -> str:
 
 @contextlib.contextmanager
 def _contestants() -> Iterator[Sequence[Contestant]]:
-    """Run all servers and a client for each; acmems is the first."""
+    """Run all servers and a client for each; acmems is the first, then again with two processes."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acmems-bench-")))
+        folders = [
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acmems-bench-"))) for _ in range(2)
+        ]
 
-        def run(name: str, server: Ours | Caddy | Acme2certifier | Pebble, dns_port: int) -> Contestant:
+        def run(name: str, server: Ours | CaddyServer | Acme2certifier | Pebble, dns_port: int) -> Contestant:
             stack.enter_context(server)
             arguments = (server.directory_url, str(server.ca_file), str(dns_port))
             return Contestant(name, server, stack.enter_context(Client("acme.client", *arguments)))
 
         port = free_port()
         yield [
-            run(OURS, Ours(folder), free_port()),
-            run("Caddy", Caddy(port), port),
+            run(OURS, Ours(folders[0]), free_port()),
+            run(TWO, Ours(folders[1], "processes = 2"), free_port()),
+            run("Caddy", CaddyServer(port), port),
             dataclasses.replace(run("acme2certifier", Acme2certifier(), free_port()), share=SLOW, turns=1),
             run("Pebble", always_valid(), free_port()),
         ]

@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 from scripts.benchmark.acme.answers import Answers
 from scripts.benchmark.acme.client import failure_kind
-from scripts.benchmark.acme.figure import Contestant, note_of, rates
+from scripts.benchmark.acme.figure import Contestant, beside_one, note_of, rates
 from scripts.benchmark.jobs import Client, Outcome
 from tests.peers import Peer, PeerFailed
 
@@ -65,6 +65,16 @@ def test_rates_and_losses() -> None:
     ours = contestant("acmems", Outcome(30, 120, 1.0), Outcome(20, 80, 1.0, failures={"500": 2}))
     rows = list(rates(ours, [contestant("Caddy", Outcome(20, 100, 1.0))], 1))
     assert [(row.ours, row.theirs, row.met) for row in rows] == [(25.0, 20.0, True), (2, 0.0, False)]
+
+
+def test_two_processes_beside_one() -> None:
+    """Two processes are compared with one, and have losses of their own."""
+    two, one = (
+        contestant("two", Outcome(30, 120, 1.0, failures={"500": 1})),
+        contestant("one", Outcome(20, 80, 1.0)),
+    )
+    rows = list(beside_one(two, one, 1))
+    assert [(row.ours, row.theirs, row.met) for row in rows] == [(30.0, 20.0, None), (1, 0.0, False)]
 
 
 def test_note_of_losses() -> None:
