@@ -121,6 +121,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "names of several blocks": "403: one block must grant client and names; the others are told apart",
         "what belongs to another account": "403: its order, authorizations, challenges and chains",
         "a request for other names": "400, one name more or fewer; the order stays ready",
+        "names that were not proved": "403 at finalize where their auth block wants a proof by then",
         "two finalizes at once": "200 for one and 403 for the other, at one server or at two",
         "a kill while an order is processed": "200 with the certificate at the next look; the CA issues one",
         "revocation by others": "403, unless they have the key, or valid authorizations for all names",

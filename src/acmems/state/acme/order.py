@@ -8,7 +8,7 @@ the outcome whether it has counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -52,12 +52,14 @@ class ClientChallenge:
         status: how far it is.
         validated: when it was found to be proved (seconds since 1970).
         error: why it was not, as a problem document in JSON.
+        is_asked: whether a proof is looked for; False where the auth block wanted none.
     """
 
     kind: str
     status: ClientChallengeStatus = ClientChallengeStatus.PENDING
     validated: int | None = None
     error: str | None = None
+    is_asked: bool = True
 
     def become(
         self, status: ClientChallengeStatus, *, at: int | None = None, error: str | None = None
@@ -97,6 +99,13 @@ class ClientAuthorization:
         if challenge.status is ClientChallengeStatus.INVALID:
             return changed.become(ClientAuthorizationStatus.INVALID)
         return changed
+
+    def is_proved_by(self, types: Collection[str]) -> bool:
+        """Tell whether a proof of one of some types was found."""
+        return any(
+            each.is_asked and each.status is ClientChallengeStatus.VALID and each.kind in types
+            for each in self.challenges
+        )
 
     def become(self, status: ClientAuthorizationStatus) -> ClientAuthorization:
         """Return it in another status; unchanged where that may not be."""
@@ -251,7 +260,10 @@ COLUMNS = (
 
 
 def _members(authorization: ClientAuthorization) -> list[Any]:
-    challenges = [[each.kind, each.status, each.validated, each.error] for each in authorization.challenges]
+    challenges = [
+        [each.kind, each.status, each.validated, each.error, each.is_asked]
+        for each in authorization.challenges
+    ]
     name = authorization.name
     return [name.type, name.value, authorization.token, authorization.status, challenges]
 

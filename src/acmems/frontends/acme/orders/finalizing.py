@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from acmems.auth import Block
 from acmems.auth.names import judge_names
 from acmems.auth.processor import MAX_SIZE
 from acmems.exceptions import PayloadInvalid
@@ -106,8 +107,9 @@ class FinalizeResource:
                 f"the names of the certificate request are not those of the order: {'; '.join(said)}",
             )
         policy = parts.policy()
-        first = [each for each in policy.auth.blocks if each.name == order.block]
-        others = [each for each in policy.auth.blocks if each.name != order.block]
+        satisfied = [each for each in policy.auth.blocks if _is_proved(order, each)]
+        first = [each for each in satisfied if each.name == order.block]
+        others = [each for each in satisfied if each.name != order.block]
         verdict = judge_names([*first, *others], request.caller, ordered)
         block = verdict.block
         if block is None:
@@ -133,6 +135,12 @@ class FinalizeResource:
             issuers=issuers_of(parts.issuances, block.issuers, order.profile),
             replaces=order.replaces,
         )
+
+
+def _is_proved(order: ClientOrder, block: Block) -> bool:
+    """Tell whether an order has the proofs that a block wants, which may want more than the one of before."""
+    wanted = ((each, block.proof.types_for(each.name.identifier)) for each in order.authorizations)
+    return not block.proof.is_required or all(each.is_proved_by(types) for each, types in wanted)
 
 
 def order_answer(parts: OrderParts, view: OrderView) -> AcmeAnswer:

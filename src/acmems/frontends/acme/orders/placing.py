@@ -92,7 +92,7 @@ class NewOrderResource:
             return ClientAuthorization(name, token, tuple(map(ClientChallenge, kinds)))
         # Listed all the same, each with a challenge, as clients expect it: there is nothing to do for them.
         kind = "dns-01" if identifier.is_wildcard else "http-01"
-        done = ClientChallenge(kind, ClientChallengeStatus.VALID, self._parts.now)
+        done = ClientChallenge(kind, ClientChallengeStatus.VALID, self._parts.now, is_asked=False)
         return ClientAuthorization(name, token, (done,), ClientAuthorizationStatus.VALID)
 
     def _check_replaced(self, account: str, certificate: str, wish: OrderWish) -> Steps[None]:

@@ -32,7 +32,7 @@ def prepare(parts: OrderParts, order: ClientOrder, reference: str = "-") -> Futu
         return None
     blocks = parts.policy().auth.blocks
     block = next((each for each in blocks if each.name == order.block), None)
-    if block is None:
+    if block is None or block.refusal(order.identifiers, None) is not None:
         return None
     try:
         issuers = issuers_of(parts.issuances, block.issuers, order.profile)

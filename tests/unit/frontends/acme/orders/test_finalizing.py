@@ -194,6 +194,32 @@ class TestRefusals:
         assert found is not None
         assert found.block == "c"
 
+    @pytest.mark.threat("acme orders", "names that were not proved")
+    def test_a_block_that_wants_a_proof_by_now(self, here: Ordering, client: Orderer) -> None:
+        """It grants no order that had nothing to prove; a further one that wants nothing may."""
+        order = client.order("a.example.org")
+        proving = block(("all", "yes"), ("domain", "**"), ("prove", "http-01"))
+        csr = make_csr("a.example.org")
+        for name in ("b", "c"):
+            here.served.blocks = (block(("all", "yes"), ("domain", "**"), ("prove", "http-01"), name=name),)
+            assert client.finalize(order.json, csr).problem == "unauthorized"
+        assert not here.house.authority.orders
+        here.served.blocks = (proving, block(("all", "yes"), ("domain", "**"), name="d"))
+        assert client.finalize(order.json, csr).json["status"] == "valid"
+
+    @pytest.mark.parametrize(("wanted", "status"), [("dns-01", 403), ("dns-01,http-01", 200)])
+    def test_a_block_that_wants_another_proof(self, state: Database, wanted: str, status: int) -> None:
+        """The proof that there is counts where it is one of those that are wanted."""
+        proving = block(("all", "yes"), ("domain", "**"), ("prove", "http-01"))
+        with ordering(state, proving) as here, here.client() as client:
+            order = client.order("a.example.org")
+            [url] = order.json["authorizations"]
+            [challenge] = client.post(url).json["challenges"]
+            client.post(challenge["url"], {})
+            assert client.post(url).json["status"] == "valid"
+            here.served.blocks = (block(("all", "yes"), ("domain", "**"), ("prove", wanted)),)
+            assert client.finalize(order.json, make_csr("a.example.org")).status == status
+
     def test_an_order_that_has_failed(self, client: Orderer) -> None:
         """Is not finalized."""
         order = client.order("a.example.org").json
