@@ -15,7 +15,7 @@ from cryptography import x509
 from tests.acme_front_end import AcmeFrontEnd
 from tests.fault_proxy import FaultProxy
 from tests.faults import AUTHORIZATION, NEW_ORDER
-from tests.peers import CALM, Acmems, Pebble, Settings, names_of, program, verify_chain
+from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Settings, names_of, program, verify_chain
 from tests.peers.acme_clients import CLIENTS, Ability, Directory, ExternalAccount, ForeignClient
 
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
@@ -32,7 +32,16 @@ follow-cnames = no
 BLOCK = """
 [auth "{name}"]
 {method}
-domain = **.{domain}
+domain = *.{domain}
+domain = *.a.{domain}
+
+[auth "{name} with proofs"]
+{method}
+domain = **.proved.{domain}
+prove = dns-01
+"""
+PROVER = """#!/bin/sh
+exec curl -sSf -d '{{"host": "'"$1"'.", "value": "'"$2"'"}}' http://127.0.0.1:{port}/set-txt
 """
 
 
@@ -63,12 +72,16 @@ def ca() -> Iterator[Pebble]:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings) -> Iterator[Directory]:
+def serving(settings: Settings, dns: ChallTestSrv) -> Iterator[Directory]:
     """Run a server that takes ACME clients, and tell what they are told of it."""
+    prover = settings.folder / "prover"
+    prover.write_text(PROVER.format(port=dns.management_port), encoding="utf-8")
+    prover.chmod(0o755)
     settings.verification, settings.auth = VERIFICATION.format(true=program("true")), blocks()
     front_end = AcmeFrontEnd(settings.folder, settings)
+    settings.auth += f"resolver = {dns.address}\n"
     with Acmems(settings):
-        yield Directory(f"{front_end.url}/directory", front_end.chain)
+        yield Directory(f"{front_end.url}/directory", front_end.chain, str(prover))
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +91,9 @@ def settings(ca: Pebble, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def directory(settings: Settings) -> Iterator[Directory]:
+def directory(settings: Settings, dns: ChallTestSrv) -> Iterator[Directory]:
     """A server with that CA outside, as ACME clients inside are told of it."""
-    with serving(settings) as told:
+    with serving(settings, dns) as told:
         yield told
 
 
@@ -128,8 +141,10 @@ def test_a_client_orders_renews_and_revokes(client: ForeignClient, ca: Pebble, s
 
 
 def test_a_client_gets_several_names_and_wildcards(client: ForeignClient, ca: Pebble) -> None:
-    """What a client can ask for in one order, it gets in one certificate."""
+    """What a client can ask for in one order, it gets in one certificate, having proved it if it can."""
     domain = domain_of(type(client))
+    if Ability.PROOF in client.abilities:
+        domain = f"proved.{domain}"
     names = [f"a.{domain}"]
     if Ability.WILDCARD in client.abilities:
         names.append(f"*.a.{domain}")
@@ -163,7 +178,7 @@ class SlowValidation:
 
 
 @pytest.mark.timeout(300)
-def test_a_ca_outside_that_takes_its_time(ca: Pebble, tmp_path: Path) -> None:
+def test_a_ca_outside_that_takes_its_time(ca: Pebble, dns: ChallTestSrv, tmp_path: Path) -> None:
     """Each client gets its certificate, the impatient ones too, all at once; nothing is ordered twice."""
 
     def obtain(kind: type[ForeignClient], told: Directory) -> bytes:
@@ -173,7 +188,7 @@ def test_a_ca_outside_that_takes_its_time(ca: Pebble, tmp_path: Path) -> None:
     with FaultProxy(ca) as proxy:
         proxy.when(path=AUTHORIZATION).edit(SlowValidation(SLOW))
         with (
-            serving(proxy.before(Settings.of(ca, tmp_path))) as told,
+            serving(proxy.before(Settings.of(ca, tmp_path)), dns) as told,
             ThreadPoolExecutor(len(CLIENTS)) as threads,
         ):
             chains = list(threads.map(lambda kind: obtain(kind, told), CLIENTS))

@@ -1,7 +1,7 @@
 """ACME clients of others, each behind one small contract: registers, orders, renews, revokes.
 
-None of them has to prove anything: a server that asks for proofs believes them unseen, as Pebble does with
-`PEBBLE_VA_ALWAYS_VALID`.
+A server that wants proofs gets TXT records, by `Directory.prover`. Without that it gets none, which Pebble
+believes with `PEBBLE_VA_ALWAYS_VALID`.
 """
 
 from __future__ import annotations

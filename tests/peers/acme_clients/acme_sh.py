@@ -6,13 +6,13 @@ from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignC
 from tests.peers.process import FETCHED, program
 
 PROOF = """#!/bin/sh
-dns_nothing_add() { return 0; }
-dns_nothing_rm() { return 0; }
+dns_tested_add() {{ {prover} "$1" "$2"; }}
+dns_tested_rm() {{ return 0; }}
 """
 
 
 class AcmeSh(ForeignClient):
-    """acme.sh, proving names by a plug-in that proves nothing."""
+    """acme.sh with a plug-in for dns-01."""
 
     name = "acme.sh"
     abilities = frozenset(Ability)
@@ -20,7 +20,7 @@ class AcmeSh(ForeignClient):
     def prepare(self) -> None:
         """Write the plug-in."""
         (self.folder / "dnsapi").mkdir()
-        self.program("dnsapi/dns_nothing.sh", PROOF)
+        self.program("dnsapi/dns_tested.sh", PROOF.format(prover=self.directory.prover))
 
     def register(self, external: ExternalAccount | None) -> None:
         """Create an account."""
@@ -29,7 +29,7 @@ class AcmeSh(ForeignClient):
 
     def order(self, *names: str) -> bytes:
         """Get a certificate."""
-        options = ("--dns", "dns_nothing", "--dnssleep", "1", "--keylength", "ec-256")
+        options = ("--dns", "dns_tested", "--dnssleep", "1", "--keylength", "ec-256")
         self.acme_sh("--issue", *(part for name in names for part in ("-d", name)), *options)
         return self._chain(names)
 

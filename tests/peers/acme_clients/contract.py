@@ -27,6 +27,8 @@ class Ability(enum.Enum):
     """Gets a certificate for a wildcard name where the server asks for no proof."""
     REPLACEMENT = enum.auto()
     """Tells at a renewal which certificate it replaces (RFC 9773, section 5)."""
+    PROOF = enum.auto()
+    """Proves names by dns-01, through a program that adds a TXT record."""
     REVOCATION = enum.auto()
     """Revokes a certificate."""
 
@@ -51,10 +53,12 @@ class Directory:
     Args:
         url: of its directory.
         ca_file: what its HTTPS is to be checked with, as PEM.
+        prover: adds a TXT record, called with its name and value; by default it adds none.
     """
 
     url: str
     ca_file: Path
+    prover: str = "true"
 
 
 class ForeignClient(abc.ABC):

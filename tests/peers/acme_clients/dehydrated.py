@@ -18,9 +18,13 @@ CURL_OPTS="--cacert {ca_file}"
 {binding}
 """
 
+PROOF = """#!/bin/sh
+[ "$1" != deploy_challenge ] || {prover} "_acme-challenge.$2" "$4"
+"""
+
 
 class Dehydrated(ForeignClient):
-    """dehydrated, with a hook that proves nothing."""
+    """dehydrated with a hook."""
 
     name = "dehydrated"
     abilities = frozenset(Ability) - {Ability.REPLACEMENT}
@@ -30,7 +34,7 @@ class Dehydrated(ForeignClient):
         configuration = CONFIGURATION.format(
             url=self.directory.url,
             folder=self.folder,
-            hook=self.program("prove", "#!/bin/sh\n"),
+            hook=self.program("prove", PROOF.format(prover=self.directory.prover)),
             ca_file=self.directory.ca_file,
             binding=f"EAB_KID={external.kid}\nEAB_HMAC_KEY={external.key}" if external else "",
         )

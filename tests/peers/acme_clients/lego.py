@@ -6,10 +6,13 @@ from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignC
 from tests.peers.process import program
 
 EMAIL = "admin@example.org"
+HOOK = """#!/bin/sh
+[ "$1" != present ] || {prover} "${{2%.}}" "$3"
+"""
 
 
 class Lego(ForeignClient):
-    """lego, proving names by a program that proves nothing.
+    """lego with a program for dns-01.
 
     It registers when it orders for the first time.
     """
@@ -48,7 +51,7 @@ class Lego(ForeignClient):
                 "LEGO_CA_CERTIFICATES": str(self.directory.ca_file),
                 "LEGO_DISABLE_CNAME_SUPPORT": "true",
                 "EXEC_SEQUENCE_INTERVAL": "1",  # seconds between proofs, otherwise 60
-                "EXEC_PATH": str(self.program("prove", "#!/bin/sh\n")),
+                "EXEC_PATH": str(self.program("prove", HOOK.format(prover=self.directory.prover))),
             },
         )
 

@@ -50,6 +50,8 @@ class PythonAcme(ForeignClient):
         for authorization in order.authorizations:
             if authorization.body.status == messages.STATUS_PENDING:
                 challenge = next(each for each in authorization.body.challenges if each.typ == "dns-01")
+                name = challenge.validation_domain_name(authorization.body.identifier.value)
+                self.run(self.directory.prover, name, challenge.validation(self._key))
                 self._client.answer_challenge(challenge, challenge.response(self._key))
         deadline = datetime.datetime.now() + datetime.timedelta(seconds=PATIENCE)  # noqa: DTZ005 - it wants that
         done = self._client.poll_and_finalize(order, deadline)

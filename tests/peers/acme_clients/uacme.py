@@ -9,6 +9,9 @@ from tests.peers.acme_clients.contract import Ability, ExternalAccount, ForeignC
 from tests.peers.process import APART, apart
 
 TRUSTED = b"/etc/ssl/certs/ca-certificates.crt"
+HOOK = """#!/bin/sh
+[ "$1" != begin ] || {prover} "_acme-challenge.$3" "$5"
+"""
 LIBRARY = "libcurl-gnutls.so.4"
 
 
@@ -21,7 +24,7 @@ def write_library(folder: Path, ca_file: Path) -> None:
 
 
 class Uacme(ForeignClient):
-    """uacme, with a hook that takes any challenge and proves nothing.
+    """uacme with a hook.
 
     It trusts whom its libcurl was built to trust, so it gets a copy of that library with another path inside.
     """
@@ -55,7 +58,7 @@ class Uacme(ForeignClient):
 
     def uacme(self, *arguments: str) -> str:
         """Run it, without questions."""
-        hook = self.program("prove", "#!/bin/sh\n")
+        hook = self.program("prove", HOOK.format(prover=self.directory.prover))
         options = ("--confdir", "uacme", "--acme-url", self.directory.url, "--hook", str(hook), "--yes")
         return self.run(*apart("uacme", libraries=self.folder), "--verbose", *options, *arguments)
 

@@ -1,10 +1,10 @@
 // A client on golang.org/x/crypto/acme, the library beneath cert-manager and autocert. scripts/peers builds it.
 //
 // usage: x-crypto-acme [-directory URL] [-account FILE] [-kid KID -hmac KEY] register
-//	x-crypto-acme [-directory URL] [-account FILE] order CSR-FILE NAME...
+//	x-crypto-acme [-directory URL] [-account FILE] [-prover PROGRAM] order CSR-FILE NAME...
 //	x-crypto-acme [-directory URL] [-account FILE] revoke CHAIN-FILE
 //
-// "order" prints the chain. Whatever a server wants to be proved, it accepts the challenge and proves nothing.
+// "order" prints the chain. What a server wants to be proved is proved by dns-01.
 package main
 
 import (
@@ -17,10 +17,13 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/exec"
 	"time"
 
 	"golang.org/x/crypto/acme"
 )
+
+var prover = flag.String("prover", "true", "program that adds a TXT record, called with its name and value")
 
 func main() {
 	log.SetFlags(0)
@@ -64,7 +67,16 @@ func order(ctx context.Context, client *acme.Client, request []byte, names []str
 		if authorization.Status == acme.StatusValid {
 			continue
 		}
-		_, err = client.Accept(ctx, authorization.Challenges[0])
+		challenge := authorization.Challenges[0]
+		for _, each := range authorization.Challenges {
+			if each.Type == "dns-01" {
+				challenge = each
+			}
+		}
+		value, err := client.DNS01ChallengeRecord(challenge.Token)
+		check(err)
+		check(exec.Command(*prover, "_acme-challenge."+authorization.Identifier.Value, value).Run())
+		_, err = client.Accept(ctx, challenge)
 		check(err)
 		_, err = client.WaitAuthorization(ctx, url)
 		check(err)

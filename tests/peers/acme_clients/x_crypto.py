@@ -41,6 +41,8 @@ class XCrypto(ForeignClient):
     def x_crypto(self, *arguments: str) -> str:
         """Run it."""
         return self.run(
-            *(program("x-crypto-acme"), "-directory", self.directory.url, *arguments),
+            program("x-crypto-acme"),
+            *("-directory", self.directory.url, "-prover", self.directory.prover),
+            *arguments,
             env={"SSL_CERT_FILE": str(self.directory.ca_file)},
         )
