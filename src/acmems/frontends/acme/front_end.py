@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
@@ -121,18 +122,16 @@ class AcmeFrontEnd(FrontEnd):
             exchange.hand_over(lambda: self._send_problem(exchange, None, error))
 
         def go_on(request: SignedRequest) -> None:
-            if here:
+            if threading.get_ident() == listener:
                 self._ask(exchange, route, request)
             else:
                 exchange.hand_over(lambda: self._ask(exchange, route, request))
 
-        here = [True]  # whether the listener's thread is still in here
+        listener = threading.get_ident()
         try:
             self._reception.receive(arrival, go_on, refuse)
         except Exception as error:  # noqa: BLE001 - whatever it is, client and operator are told
             self._send_problem(exchange, None, error)
-        finally:
-            here.clear()
 
     def _ask(self, exchange: Exchange, route: Route, request: SignedRequest) -> None:
         try:

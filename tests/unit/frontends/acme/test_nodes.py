@@ -102,8 +102,10 @@ def test_an_account_that_was_ended(nodes: Nodes) -> None:
     """It changes nothing any more, at once; what it reads it reads for some seconds."""
     assert nodes.there.post(nodes.kid).status == 200
     assert nodes.here.post(nodes.kid, {"status": "deactivated"}).status == 200
-    answer = nodes.there.post(nodes.kid, {"contact": []})
-    assert (answer.status, answer.problem) == (401, "unauthorized")
+    changes: list[dict[str, Any]] = [{"contact": []}, {"ignored": True}]
+    for payload in changes:
+        answer = nodes.there.post(nodes.kid, payload)
+        assert (answer.status, answer.problem) == (401, "unauthorized")
     assert nodes.there.post(nodes.kid).status == 200
     nodes.watch.seconds += TRUSTED_SECONDS + 1
     assert nodes.there.post(nodes.kid).status == 401
