@@ -41,6 +41,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "long lines, many headers": "414, 431",
         "other methods and paths": "405 with Allow; 404",
         "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
+        "revoked client certificates": "401 or 403 for those that were issued here",
         "line ends in words of others": "never as they are in a header or in the log",
         "strangers at the address of metrics": "200, or 503 without paths and reasons; 404, 405; at no cost",
         "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",

@@ -233,3 +233,6 @@ def test_a_device_lives_with_a_local_ca(tmp_path: Path) -> None:
         (renewed,) = certificates_in(answer)
         assert renewed.public_key() != leaf.public_key()
         assert est.enroll("simplereenroll", ["b.printers.internal.example"], *shown)[0] == 401
+        revoked = run_acmems("revoke", "--yes", config, tmp_path / "device.pem")
+        assert revoked.returncode == 0, revoked.stderr
+        assert est.enroll("simplereenroll", [name], *shown)[0] == 401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from acmems.auth.methods import HmacAuthMethod
@@ -31,10 +31,16 @@ class Generation:
     http: HttpLimits
 
     @classmethod
-    def of(cls, config: Configuration) -> Generation:
-        """Return what a configuration says."""
+    def of(cls, config: Configuration, is_revoked: Callable[[str], bool]) -> Generation:
+        """Return what a configuration says.
+
+        Args:
+            config: the configuration.
+            is_revoked: tells of a client certificate whether it is known to be revoked.
+        """
         seconds = config.mgmt.request_timeout
-        policy = SigningPolicy(config.auth, seconds * _PATIENCE, config.account.subject)
+        auth = replace(config.auth, is_revoked=is_revoked)
+        policy = SigningPolicy(auth, seconds * _PATIENCE, config.account.subject)
         unfinished = max(UNFINISHED_BYTES, 8 * config.mgmt.max_size)
         return cls(config, policy, HttpLimits(request_seconds=seconds, unfinished_bytes=unfinished))
 

@@ -114,7 +114,7 @@ class Server:
         self.bus = Bus()
         self._log = EventLog(log_event)
         self.bus.subscribe(self._log)
-        self._generation = Generation.of(config)
+        self._generation = Generation.of(config, self._is_revoked)
         self._memory = None
         if share is None or share.state is not None:
             self._memory = open_memory(config, clock, None if share is None else share.state)
@@ -192,6 +192,9 @@ class Server:
     def listeners(self) -> tuple[Listener, ...]:
         """Where it listens."""
         return self._listeners.all
+
+    def _is_revoked(self, fingerprint: str) -> bool:
+        return self._memory is not None and self._memory.chains.is_revoked(fingerprint)
 
     @property
     def state(self) -> Database | None:
@@ -293,7 +296,7 @@ class Server:
             change.abort()
             raise
         carry_over(before, config)
-        self._generation = Generation.of(config)
+        self._generation = Generation.of(config, self._is_revoked)
         self._listeners.commit(change)
         self._files.commit(tls, config.auth)
         self._retire_behind()

@@ -7,9 +7,10 @@ Whoever fetches an answer later sends no body: the HMAC is over the path, and th
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from acmems.auth.methods import WRONG_HMAC, Caller, Claim, bearer_token
 from acmems.exceptions import HttpRefusal, PayloadToLarge, PolicyRefusal
 from acmems.net.address import IPAddress, IPNetwork
 from acmems.net.http.forwarded import forwarded_for, is_among, parsed
+from acmems.text import Secret
 from acmems.x509 import csr, formats
 
 ONLY_ACME = "it requires that names are proved (prove), which only ACME clients can"
@@ -44,17 +46,36 @@ class Authenticator:
     Args:
         max_size: largest body, in bytes.
         trusted_proxies: peers whose `X-Forwarded-For` is believed.
+        is_revoked: tells of a client certificate, by the SHA-256 of its DER in hex, whether it is known to be
+            revoked; it waits for nothing.
     """
 
     blocks: tuple[Block, ...] = ()
     max_size: int = MAX_SIZE
     rules: csr.Rules = field(default_factory=csr.Rules)
     trusted_proxies: tuple[IPNetwork, ...] = ()
+    is_revoked: Callable[[str], bool] = field(default=lambda _: False, compare=False)
 
     @property
     def has_files(self) -> bool:
         """Whether a block has a file with tokens."""
         return any(method.file is not None for block in self.blocks for method in block.token_methods)
+
+    def caller(
+        self, peer: str, headers: Headers, certificate: bytes | None, token: Secret | None = None
+    ) -> Caller:
+        """Return what is known of whoever a request comes from, but for an HMAC claim.
+
+        Args:
+            peer: the address of the TCP peer.
+            headers: those of the request.
+            certificate: the client certificate of its connection, verified, in DER.
+            token: the bearer token that it has sent.
+        """
+        shown = client_certificate(peer, headers, self.trusted_proxies, certificate)
+        is_revoked = shown is not None and self.is_revoked(hashlib.sha256(shown).hexdigest())
+        address = client_ip(peer, headers, self.trusted_proxies)
+        return Caller(address, None, token, shown, is_revoked=is_revoked)
 
     def refresh(self) -> None:
         """Read anew the files with tokens that have changed. It may wait for a disk."""
@@ -103,14 +124,9 @@ class Processor:
         self.auth = auth
         self.headers = headers
         self.rfile = rfile
-        address = client_ip(client_address[0], headers, auth.trusted_proxies)
-        self.caller = Caller(
-            address,
-            Claim.from_headers(headers),
-            bearer_token(headers),
-            client_certificate(client_address[0], headers, auth.trusted_proxies, certificate),
-        )
-        self.client = client_name(client_address[0], address)
+        found = auth.caller(client_address[0], headers, certificate, bearer_token(headers))
+        self.caller = replace(found, claim=Claim.from_headers(headers))
+        self.client = client_name(client_address[0], found.address)
         self.block: Block | None = None
         self.request: csr.CertificateRequest | None = None
         self.reason = "no auth block is configured"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import hashlib
 import ipaddress
 
 import pytest
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.auth_blocks import block
 from tests.client_certificates import ClientAuthority
 
-from acmems.auth import Caller
+from acmems.auth import Authenticator, Caller
 from acmems.auth.methods import ClientCertificateMethod
 from acmems.auth.processor import client_certificate
 from acmems.exceptions import ConfigurationError
@@ -110,6 +111,21 @@ def test_it_must_be_valid_now() -> None:
         at = now + datetime.timedelta(minutes=moved)
         clock = dataclasses.replace(SYSTEM, now=functools.partial(_same, at))
         assert ClientCertificateMethod(clock=clock).accepts(shown, b"") is accepted, moved
+
+
+@pytest.mark.threat("http", "revoked client certificates")
+def test_it_must_not_be_revoked() -> None:
+    """A stolen one would be renewed for ever otherwise; whoever accepts all does not mind."""
+    certificate, other = AUTHORITY.der("a.example.org"), AUTHORITY.der("a.example.org")
+    revoked = {hashlib.sha256(certificate).hexdigest()}
+    auth = Authenticator(is_revoked=revoked.__contains__)
+    for method in (ClientCertificateMethod(), ClientCertificateMethod((Glob.parse("**"),))):
+        assert method.accepts(auth.caller("192.0.2.1", {}, other), b"")
+        caller = auth.caller("192.0.2.1", {}, certificate)
+        assert not method.may_accept(caller)
+        assert method.refusal(caller, b"") == "the client certificate is revoked"
+        bound = caller.of_account("kid")
+        assert not method.accepts(bound, b"")
 
 
 def _same(moment: datetime.datetime) -> datetime.datetime:

@@ -19,6 +19,7 @@ class Caller:
         claim: its HMAC claim, if any.
         token: its bearer token, if any.
         certificate: the client certificate of its connection, verified, in DER.
+        is_revoked: whether that certificate was issued here and is revoked, or being revoked.
         external_account: the key identifier of the external account that its ACME account is bound to.
     """
 
@@ -26,6 +27,7 @@ class Caller:
     claim: Claim | None
     token: Secret | None = None
     certificate: bytes | None = None
+    is_revoked: bool = False
     external_account: str | None = None
 
     def of_account(self, external_account: str | None) -> Caller:

@@ -81,6 +81,8 @@ class ClientCertificateMethod:
         """Return why the client is not accepted for any name, None if it may be for some."""
         if caller.certificate is None:
             return _NONE_SHOWN
+        if caller.is_revoked:
+            return "the client certificate is revoked"
         certificate = read_client_certificate(caller.certificate)
         if certificate is None:
             return "the client certificate has other names than DNS names and IP addresses"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from acmems.auth import Caller, client_ip
-from acmems.auth.processor import client_certificate, client_name
+from acmems.auth import client_ip
+from acmems.auth.processor import client_name
 from acmems.events import AnsweredEvent, Bus, Event
 from acmems.exceptions import HttpRefusal
 from acmems.frontends.acme.answers import AcmeAnswer, problem_answer
@@ -110,11 +110,8 @@ class AcmeFrontEnd(FrontEnd):
 
     def _run_signed(self, exchange: Exchange, route: Route, parameters: tuple[str, ...]) -> None:
         peer = exchange.client_address[0]
-        proxies = self._policy().auth.trusted_proxies
-        address = client_ip(peer, exchange.headers, proxies)
-        shown = client_certificate(peer, exchange.headers, proxies, exchange.peer_certificate)
-        caller = Caller(address, None, certificate=shown)
-        client = client_name(peer, address)
+        caller = self._policy().auth.caller(peer, exchange.headers, exchange.peer_certificate)
+        client = client_name(peer, caller.address)
         arrival = Arrival(exchange.target, exchange.body, parameters, route.signer, caller, client)
         exchange.body = b""
 
