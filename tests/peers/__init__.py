@@ -8,6 +8,7 @@ Every peer is a context manager and starts when entered:
 - `Postgres`: a database server, and `PgBouncer`: a pooler of connections to it
 - `Prometheus`: a monitoring system
 - `Acmems`: this project's own server, as a process of its own
+- `tests.peers.acme_clients`: ACME clients of others
 - `tests.peers.disk`: a disk that fails under any of them
 - `make_key_and_csr`, `curl_sign`, `verify_chain` ...: openssl and curl, as a client machine has them
 """
