@@ -15,7 +15,17 @@ from cryptography import x509
 from tests.acme_front_end import AcmeFrontEnd
 from tests.fault_proxy import FaultProxy
 from tests.faults import AUTHORIZATION, NEW_ORDER
-from tests.peers import CALM, Acmems, ChallTestSrv, Pebble, Settings, names_of, program, verify_chain
+from tests.peers import (
+    CALM,
+    Acmems,
+    ChallTestSrv,
+    Pebble,
+    PeerFailed,
+    Settings,
+    names_of,
+    program,
+    verify_chain,
+)
 from tests.peers.acme_clients import CLIENTS, Ability, Directory, ExternalAccount, ForeignClient
 
 from acmems.issuers.acme.certificates.renewal_info import certificate_id
@@ -43,6 +53,10 @@ prove = dns-01
 PROVER = """#!/bin/sh
 exec curl -sSf -d '{{"host": "'"$1"'.", "value": "'"$2"'"}}' http://127.0.0.1:{port}/set-txt
 """
+
+
+PLAIN_SPOKEN = [each for each in CLIENTS if each.name in {"acme.sh", "certbot", "lego", "uacme", "x-crypto"}]
+"""Clients that print what a server says, and end."""
 
 
 def domain_of(client: type[ForeignClient]) -> str:
@@ -155,6 +169,16 @@ def test_a_client_gets_several_names_and_wildcards(client: ForeignClient, ca: Pe
     chain = client.order(*names)
     assert names_of(chain) == set(names)
     verify_chain(chain, ca.root_pem())
+
+
+@pytest.mark.parametrize("kind", PLAIN_SPOKEN, ids=lambda kind: kind.name)
+def test_a_client_tells_what_is_not_granted(
+    kind: type[ForeignClient], directory: Directory, tmp_path: Path
+) -> None:
+    """Whoever looks after a client learns from it which of its names the policy does not grant."""
+    client = registered(kind, tmp_path, directory)
+    with pytest.raises(PeerFailed, match=r"b\.another\.example\.org: no auth block .* grants this name"):
+        client.order(f"b.{domain_of(kind)}", "b.another.example.org")
 
 
 class SlowValidation:
