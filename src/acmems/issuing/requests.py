@@ -41,6 +41,8 @@ class AcceptedRequest:
         is_wanted_anew: whether no chain will do that is there already.
         issuers: names of the accounts that may order it, best first.
         takes_stale: whether a stored chain that is due will do where there is no new one.
+        ends_with_client: whether nothing is to be issued any more once the client has hung up, as far as that
+            can still be had by its next try, which has another key.
         replaces: what the CA calls the certificate that the client wants to be replaced; None: the newest for
             the same, if any.
     """
@@ -60,6 +62,7 @@ class AcceptedRequest:
     is_wanted_anew: bool = False
     issuers: tuple[str, ...] = ("",)
     takes_stale: bool = True
+    ends_with_client: bool = False
     replaces: str | None = None
 
     @property

@@ -348,6 +348,18 @@ class TestPrepared:
         assert self.take(at) == CHAIN
         assert [at.count(url) for url in (NEW_ORDER, FINALIZE)] == [1, 1]
 
+    def test_whose_finalize_was_lost_a_moment_ago(self) -> None:
+        """It was ready then, and may be finalized by now: the CSR is not sent again without a look."""
+        at = desk(Memory())
+        self.prepare(at)
+        at.say(FINALIZE, FateUnknown("lost"))
+        at.say(ORDER, CAUnavailable("down"))
+        with pytest.raises(CAUnavailable):
+            self.take(at)
+        at.say(ORDER, order("valid"))
+        assert self.take(at) == CHAIN
+        assert [at.count(url) for url in (NEW_ORDER, FINALIZE)] == [1, 1]
+
     def test_that_cannot_be_noted_at_all(self) -> None:
         """Then it is not prepared: a crash would lose it."""
         at = desk(Memory(errors=[StateUnavailable("full"), StateUnavailable("full")]))

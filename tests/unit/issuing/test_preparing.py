@@ -221,7 +221,7 @@ class TestTaken:
         prepared = site.begin()
         settle(site.time.loop)
         is_gone = False
-        given_up = site.issue(make_request(), gone=lambda: is_gone)
+        given_up = site.issue(make_request(), gone=lambda: is_gone, ends_with_client=True)
         settle(site.time.loop)
         is_gone = True
         second = make_request()
@@ -232,6 +232,21 @@ class TestTaken:
         assert isinstance(given_up.exception(PATIENCE), DeadlinePassed)
         assert site.counts == [1, 1, 1]
         assert list(site.storage.chains) == [second.key_digest]
+
+    def test_by_a_client_that_has_hung_up(self, site: Site) -> None:
+        """A request that is going to be repeated as it is goes on without its client."""
+        site.hold()
+        site.begin()
+        settle(site.time.loop)
+        request = make_request()
+        site.issue(request, gone=lambda: True)
+        settle(site.time.loop)
+        site.release()
+        for _ in range(200):
+            if not site.storage.chains:
+                site.time.move(1)
+        assert site.ask(request).source == "stored"
+        assert site.counts == [1, 1, 1]
 
     def test_after_it_was_prepared_twice(self, site: Site) -> None:
         """Whoever prepares the same joins what runs, and later finds it ready."""

@@ -138,7 +138,7 @@ class Preparations:
             issue: issues the certificate.
 
         Raises:
-            DeadlinePassed: nobody waits any more, so what was prepared is left to the next request.
+            DeadlinePassed: nobody waits any more, and what was prepared is left to the next request.
             AcmeException: what `issue` raises.
         """
         key = issuance.key.of_names
@@ -146,7 +146,7 @@ class Preparations:
         while (running := self._running.get(key)) is not None:
             if running.has_begun:
                 yield running.ended.wait()
-                if not issuance.is_waited_for:
+                if issuance.accepted.ends_with_client and not issuance.is_waited_for:
                     raise DeadlinePassed("nobody waits for the certificate any more", retry_after=1.0)
             else:
                 self._queue.remove(lambda each: each is running)

@@ -195,7 +195,10 @@ class OrderProgress:
             if accepted is None:
                 accepted = self._granted(order, reference)
             wanted = dataclasses.replace(
-                accepted, gone=lambda: parts.clock.monotonic() > running.wanted_until, takes_stale=False
+                accepted,
+                gone=lambda: parts.clock.monotonic() > running.wanted_until,
+                takes_stale=False,
+                ends_with_client=True,
             )
             chain = (yield from self._left(order, wanted)) if is_resumed else None
             if chain is None:
