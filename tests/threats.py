@@ -109,6 +109,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "weak and broken keys": "badPublicKey",
         "requests for another URL": "401 unauthorized",
         "a nonce that was used": "badNonce, also at another server and after a crash",
+        "nonces without end": "badNonce for older ones; memory is bounded",
         "the account of another": "unauthorized; nobody uses up the nonces of others either",
         "taking an account over by its key": "409 with its URL, or malformed",
         "an account that was ended": "401 at every server",

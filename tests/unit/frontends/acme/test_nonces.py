@@ -108,6 +108,23 @@ class TestRules:
             database.write(lambda _: None).result()
             assert NonceRecords(database).used(0) == []
 
+    @pytest.mark.threat("ACME clients", "nonces without end")
+    def test_more_than_memory_has_room_for(self, tmp_path: Path) -> None:
+        """None is taken twice: those of a time whose used ones are forgotten are not taken at all."""
+        day = Day()
+        with sqlite(tmp_path) as database:
+            nonces = Nonces(NonceRecords(database), day.clock, most_used=4)
+            made: list[str] = []
+            for _ in range(40):
+                day.now += datetime.timedelta(seconds=1)
+                made.append(nonces.make())
+                use(nonces, nonces.make())
+                use(nonces, made[-1])
+                assert len(nonces._newer) + len(nonces._older) <= 8
+                for nonce in made:
+                    with pytest.raises(AcmeProblem):
+                        nonces.examine(nonce)
+
 
 class TestRestart:
     def test_before_a_restart(self, tmp_path: Path) -> None:

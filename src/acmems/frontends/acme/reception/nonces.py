@@ -11,6 +11,9 @@ When that is durable depends on what hangs on it:
 - Where several do, a request that changes something begins when its nonce's row is there, which the database
   lets only one of them insert.
 - What only reads (POST-as-GET) waits for nothing: who repeats it gets what the signer could read anyway.
+
+Memory is bounded: where more are used than it has room for, the older half is forgotten, and no nonce is taken
+any more that was made before the newer half began.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ _AHEAD = 120  # seconds by which the clock of the server that made it may be ahe
 _HEAD = struct.Struct(">I12s")  # when it was made, and random octets
 _CODE_OCTETS = 14
 _OCTETS = _HEAD.size + _CODE_OCTETS
+MOST_USED: Final = 100_000
+"""Used nonces that are in memory twice at most: some 200 octets each, and minutes of the greatest load."""
 _WRITTEN_TOGETHER = 64  # rows that wait for the next change
 
 REPLAYED: Final = "JWS has an invalid anti-replay nonce"
@@ -47,19 +52,22 @@ class Nonces:
     Args:
         records: keeps which were used.
         clock: for the time.
+        most_used: how many used ones each half of the memory has room for.
 
     Raises:
         StateUnavailable: the state cannot be used.
     """
 
-    def __init__(self, records: NonceRecords, clock: Clock = SYSTEM) -> None:
+    def __init__(self, records: NonceRecords, clock: Clock = SYSTEM, *, most_used: int = MOST_USED) -> None:
         self._records = records
         self._clock = clock
         self._secret = records.secret()
         self._validity = int(VALID.total_seconds())
         self._lock = threading.Lock()  # guards what follows
+        self._most_used = most_used
         self._turned = self._now()
-        # What was used is forgotten by halves, when all that is in the older one has expired.
+        self._refused = 0  # until when those were made that are not taken any more
+        # What was used is forgotten by halves, when all that is in the older one has expired, or is too much.
         self._older: set[str] = set()
         self._newer: set[str] = set()
         self._waiting = 0
@@ -98,7 +106,7 @@ class Nonces:
             raise bad_nonce()
         name = encoded(head)
         with self._lock:
-            if name in self._newer or name in self._older:
+            if made <= self._refused or name in self._newer or name in self._older:
                 raise bad_nonce()
         return NonceUse(name, made + self._validity)
 
@@ -110,9 +118,13 @@ class Nonces:
         """
         with self._lock:
             now = self._now()
-            if now - self._turned > self._validity + _AHEAD:
+            is_full = len(self._newer) >= self._most_used
+            if is_full or now - self._turned > self._validity + _AHEAD:
+                if self._older:
+                    self._refused = self._turned
                 self._older, self._newer, self._turned = self._newer, set(), now
-            if use.nonce in self._newer or use.nonce in self._older:
+            made = use.expires - self._validity
+            if made <= self._refused or use.nonce in self._newer or use.nonce in self._older:
                 raise bad_nonce()
             self._newer.add(use.nonce)
 
