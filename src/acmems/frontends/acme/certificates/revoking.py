@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Final
 
 from acmems.exceptions import ActFailed, CAProblem
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.envelope.members import decoded
 from acmems.frontends.acme.orders.parts import OrderParts
 from acmems.frontends.acme.problems import AcmeProblem, malformed
+from acmems.frontends.acme.rates import ClientRates
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.issuers.acme.certificates.revocation import REASONS
+from acmems.issuing.limits.gcra import Rate
 from acmems.net.http import Exchange
 from acmems.state.acme.statuses import ClientAuthorizationStatus
 from acmems.state.chains import ChainRecord
@@ -23,6 +26,9 @@ HOLD_SECONDS = 25.0
 _LARGEST = 64 * 1024  # bytes of a certificate
 _THREADS = 2
 _PAGE, _MOST_PAGES = 100, 20  # of an account's orders that are looked through
+LOOK_RATE: Final = Rate(60, 3_600_000)
+"""Looks through an account's orders for one address: as many at once, and as many in each hour. Each may take
+a second."""
 _NAMES = {code: name for name, code in REASONS.items()}
 
 Revoke = Callable[[ChainRecord, str, str], None]
@@ -46,6 +52,7 @@ class RevocationResource:
     def __init__(self, parts: OrderParts, revoke: Revoke) -> None:
         self._parts = parts
         self._revoke = revoke
+        self._rates = ClientRates(LOOK_RATE, "revocations of certificates of others", parts.clock)
         self._threads = SharedThreads(_THREADS, "acmems-acme-revoking")
 
     def __call__(self, request: SignedRequest, exchange: Exchange) -> Steps[AcmeAnswer]:  # noqa: ARG002 - the contract
@@ -90,7 +97,11 @@ class RevocationResource:
         is_owned = yield from parts.threads.call(
             lambda: parts.certificates.is_owned(chain.fingerprint, account.id)
         )
-        if is_owned or (yield from parts.threads.call(lambda: self._may_have(account.id, chain))):
+        if is_owned:
+            return
+        self._rates.require_room(request.client)
+        self._rates.count(request.client)
+        if (yield from parts.threads.call(lambda: self._may_have(account.id, chain))):
             return
         raise AcmeProblem(
             "unauthorized",

@@ -32,6 +32,7 @@ from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.engines.contract import Transaction
 from acmems.system.steps import OWNER, Signal, Steps, outcome
 from acmems.x509.chain import Chain, parse
+from acmems.x509.identifiers import Identifier
 
 HOLD_SECONDS = 15.0
 """How long an answer is held back while an order is processed. No client gives up a request before 30
@@ -54,6 +55,9 @@ class RunningOrder:
         wanted_until: until when its client counts as one that waits, in the same.
         looking: how many wait for an answer with it at the moment.
         ended: set when there is an outcome, or nothing more is done for now.
+
+    Attributes:
+        identifiers: the names in normal form.
     """
 
     order: ClientOrder
@@ -61,6 +65,10 @@ class RunningOrder:
     wanted_until: float
     looking: int = 0
     ended: Signal = field(default_factory=Signal)
+    identifiers: tuple[Identifier, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.identifiers = self.order.identifiers  # once: each new order is compared with all that run
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +161,10 @@ class OrderProgress:
         What has not been sent to a CA yet is left to the new order. Another client of the same account that
         asks for the same names and waits as well has it begun again by its next look.
         """
+        names = order.identifiers
         running = (each for each in self._running.values() if each.order.account == order.account)
         for each in running:
-            if not each.looking and each.order.identifiers == order.identifiers:
+            if not each.looking and each.identifiers == names:
                 each.wanted_until = -math.inf
 
     def _want(self, order: ClientOrder, reference: str, accepted: AcceptedRequest | None) -> None:

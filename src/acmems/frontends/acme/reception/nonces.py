@@ -12,8 +12,8 @@ When that is durable depends on what hangs on it:
   lets only one of them insert.
 - What only reads (POST-as-GET) waits for nothing: who repeats it gets what the signer could read anyway.
 
-Memory is bounded: where more are used than it has room for, the older half is forgotten, and no nonce is taken
-any more that was made before the newer half began.
+Memory is bounded: where more are used than it has room for, the older half is forgotten, and no nonce is
+taken any more that was made before the newer half began.
 """
 
 from __future__ import annotations

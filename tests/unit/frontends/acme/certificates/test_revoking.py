@@ -12,6 +12,7 @@ from tests.acme_orders import Orderer, Ordering, ordering
 from tests.auth_blocks import block
 
 from acmems.exceptions import ActFailed, CAProblem, CAUnavailable
+from acmems.frontends.acme.certificates.revoking import LOOK_RATE
 from acmems.state.engines.contract import Database
 from acmems.x509 import chain as chains
 
@@ -61,6 +62,18 @@ class TestRight:
             assert other.revoke(certificate).problem == "unauthorized"
             assert other.order(NAMES[1]).status == 201
             assert other.revoke(certificate).status == 200
+
+    @pytest.mark.threat("acme orders", "revocation by others")
+    def test_looking_for_authorizations_again_and_again(self, here: Ordering, client: Orderer) -> None:
+        """All orders of an account are looked through, so one address may not ask for that without end."""
+        certificate = leaf(client.obtain(*NAMES).body)
+        with here.client() as other:
+            for _ in range(LOOK_RATE.count):
+                assert other.revoke(certificate).problem == "unauthorized"
+            answer = other.revoke(certificate)
+            assert (answer.status, answer.problem) == (429, "rateLimited")
+            assert int(answer.headers["Retry-After"]) <= 60
+        assert client.revoke(certificate).status == 200, "whose it is need not wait"
 
     @pytest.mark.threat("acme orders", "revocation by others")
     def test_names_that_are_not_proved_do_not_count(self, state: Database) -> None:
