@@ -13,6 +13,9 @@ from acmems.state.engines.contract import Change, Database, Transaction
 
 MOST_UNFINISHED = 1000
 """Orders of one account that are not finalized, or have failed; of more, the oldest ones are forgotten."""
+MOST_FINALIZED = 10_000
+"""Orders of one account that are finalized; of more, the oldest ones are forgotten before their time. One
+whose chain is stored costs nothing but a row, so nothing else bounds them."""
 MOST_REMEMBERED = 10_000
 """Names of orders that are in memory, where no other process may change them."""
 _AT_ONCE = 1000  # rows that are forgotten in one transaction
@@ -37,6 +40,13 @@ _EXCESS = """
         ORDER BY created DESC, id DESC LIMIT ? OFFSET ?
     )
 """
+_CROWDED = "SELECT account FROM acme_orders GROUP BY account HAVING count(*) > ?"
+_OLDEST = """
+    DELETE FROM acme_orders WHERE id IN (
+        SELECT id FROM acme_orders WHERE account = ? AND status IN ('processing', 'valid')
+        ORDER BY finalized DESC, id LIMIT ? OFFSET ?
+    )
+"""
 _FORGET = """
     DELETE FROM acme_orders WHERE id IN (SELECT id FROM acme_orders WHERE expires <= ? LIMIT ?)
 """
@@ -59,11 +69,19 @@ class ClientOrders:
     Args:
         database: where they are kept.
         most_unfinished: how many of one account may wait to be finalized, or have failed.
+        most_finalized: how many of one account are kept that are finalized.
     """
 
-    def __init__(self, database: Database, *, most_unfinished: int = MOST_UNFINISHED) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        most_unfinished: int = MOST_UNFINISHED,
+        most_finalized: int = MOST_FINALIZED,
+    ) -> None:
         self._database = database
         self._most_unfinished = most_unfinished
+        self._most_finalized = most_finalized
         self._lock = threading.Lock()  # guards what follows
         self._known: OrderedDict[str, ClientOrder] = OrderedDict()
         self._names = 0  # of these
@@ -178,7 +196,7 @@ class ClientOrders:
         return [each[0] for each in rows]
 
     def forget(self, now: int) -> None:
-        """Forget orders that have expired; called from time to time.
+        """Forget orders that have expired, and what one account has too many of; called from time to time.
 
         Args:
             now: the time, in seconds since 1970.
@@ -186,6 +204,8 @@ class ClientOrders:
 
         def change(transaction: Transaction) -> None:
             transaction.execute(_FORGET, (now, _AT_ONCE))
+            for (account,) in transaction.execute(_CROWDED, (self._most_finalized,)).fetchall():
+                transaction.execute(_OLDEST, (account, _AT_ONCE, self._most_finalized))
 
         self._database.write(change, soon=False)
         with self._lock:

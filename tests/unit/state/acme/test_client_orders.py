@@ -178,6 +178,19 @@ class TestKeeping:
         assert [each.id for each in orders.of_account("a", 1000, after="o2", most=1)] == ["o3"]
         assert [each.id for each in orders.of_account("b", 1000)] == ["other"]
 
+    def test_finalized_orders_of_an_account_are_bounded(self, database: Database) -> None:
+        """An account that gets a stored chain again and again fills no disk: its newest orders are kept."""
+        orders = ClientOrders(database, most_unfinished=3, most_finalized=2)
+        orders.put(replace(READY, id="other", account="b").finalize(b"csr", 1, "b")).result(20)
+        for number in range(5):
+            made = replace(READY, id=f"o{number}").finalize(b"csr", 1000 + number, "b")
+            orders.put(made if number % 2 else made.issue("f", 1)).result(20)
+        orders.put(replace(READY, id="open")).result(20)
+        orders.forget(1000)
+        database.write(lambda _: None).result(20)
+        assert [each.id for each in orders.of_account("a", 1000)] == ["o3", "o4", "open"]
+        assert [each.id for each in orders.of_account("b", 1000)] == ["other"]
+
     def test_memory_is_bounded_by_names(self, orders: ClientOrders, monkeypatch: pytest.MonkeyPatch) -> None:
         """Those that changed last stay in it; all of them are in the state."""
         monkeypatch.setattr(order_records, "MOST_REMEMBERED", 5)
