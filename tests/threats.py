@@ -126,6 +126,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "names that were not proved": "403 at finalize where their auth block wants a proof by then",
         "two finalizes at once": "200 for one and 403 for the other, at one server or at two",
         "a kill while an order is processed": "200 with the certificate at the next look; the CA issues one",
+        "orders that nobody finalizes": "they count as orders at the CA, and not as certificates",
         "revocation by others": "403, unless they have the key, or valid authorizations for all names",
     },
     "fair shares": {

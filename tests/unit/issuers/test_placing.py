@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from tests.fake_ca import AUTHORIZATION, FINALIZE, NEW_ORDER, ORDER, authorization, order, problem
+from tests.fake_ca import AUTHORIZATION, CHAIN, FINALIZE, NEW_ORDER, ORDER, authorization, order, problem
 from tests.ordering import CSR, PLACED, Desk
 
 from acmems.exceptions import (
@@ -47,6 +47,12 @@ class Terms:
     def reserve(self, replaces: str | None) -> Steps[None]:
         yield pause(0)
         self.reserved.append(replaces)
+        if self.error is not None:
+            raise self.error
+
+    def reserve_certificate(self) -> Steps[None]:
+        yield pause(0)
+        self.reserved.append("certificate")
         if self.error is not None:
             raise self.error
 
@@ -174,6 +180,43 @@ def test_an_order_that_has_failed_meanwhile(desk: Desk) -> None:
         obtain(desk, second)
     assert (second.reserved, second.given_back) == (["aki.serial"], ["certificate"])
     assert first.given_back == ["certificate"]
+
+
+def prepare(desk: Desk, terms: Terms) -> None:
+    """Prepare an order for the names of the request."""
+    steps = desk.ordering.prepare(CSR.identifiers, [desk.validator], desk.time.within(60), "names", terms)
+    desk.loop.run(steps)
+
+
+def take(desk: Desk, terms: Terms) -> bytes:
+    """Ask for a certificate by an order that may be prepared."""
+    aim = CSR, [desk.validator], desk.time.within(60), "key", terms
+    return desk.loop.run(desk.ordering.obtain(*aim, prepared="names"))
+
+
+@pytest.mark.threat("acme orders", "orders that nobody finalizes")
+def test_an_order_that_is_prepared(desk: Desk) -> None:
+    """It counts as an order; room for a certificate is taken by whoever has a CSR for it, once."""
+    first, again, second = Terms(), Terms(), Terms()
+    prepare(desk, first)
+    assert (first.reserved, first.given_back) == (["aki.serial"], ["certificate"])
+    desk.say(ORDER, order("ready"))
+    prepare(desk, again)
+    assert (again.reserved, again.given_back) == ([], [])
+    assert take(desk, second) == CHAIN
+    assert (second.reserved, second.given_back) == (["certificate"], [])
+    assert desk.count(NEW_ORDER) == 1
+
+
+def test_a_prepared_order_without_room_for_its_certificate(desk: Desk) -> None:
+    """No CSR is sent; it is there when there is room."""
+    prepare(desk, Terms())
+    with pytest.raises(LimitReached):
+        take(desk, Terms(error=FULL))
+    assert desk.count(FINALIZE) == 0
+    later = Terms()
+    assert take(desk, later) == CHAIN
+    assert (later.reserved, desk.count(NEW_ORDER)) == (["certificate"], 1)
 
 
 def test_a_limit_that_the_ca_tells_of(desk: Desk) -> None:

@@ -129,6 +129,10 @@ class Terms:
         yield from ()
         self.reserved += 1
 
+    def reserve_certificate(self) -> Steps[None]:
+        yield from ()
+        self.reserved += 1
+
     def limited(self, stated: StatedLimit) -> None:
         pass
 

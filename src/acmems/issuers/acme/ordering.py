@@ -179,6 +179,8 @@ class Ordering:
         try:
             examination = yield from self._begin_to_examine(aim)
             resumed = yield from self._resume(aim)
+            if resumed is not None:
+                yield from self._charge(aim, resumed[1])
             outlook = yield from self._outlook(examination)
             order, opened = resumed or (yield from self._new(aim, outlook))
             try:
@@ -257,7 +259,20 @@ class Ordering:
             self._clock,
             may_replace=RENEWAL_INFO in directory,
         )
-        return order, self._open.add(aim.identity, order, aim.terms, is_prepared=aim.is_preparation)
+        opened = self._open.add(aim.identity, order, aim.terms, is_prepared=aim.is_preparation)
+        if aim.is_preparation and aim.terms is not None:
+            # There was room for a certificate, too; it is taken by whoever sends the CSR, if anybody does.
+            aim.terms.give_back(is_placed=True)
+            opened.terms = None
+        return order, opened
+
+    @staticmethod
+    def _charge(aim: OrderAim, opened: OpenOrder) -> Steps[None]:
+        """Take the room that the certificate of a prepared order needs, once there is a CSR for it."""
+        is_for_all = opened.is_prepared and opened.terms is None
+        if is_for_all and not aim.is_preparation and aim.terms is not None:
+            yield from aim.terms.reserve_certificate()
+            opened.terms = aim.terms
 
     def _resume(self, aim: OrderAim) -> Steps[tuple[Order, OpenOrder] | None]:
         opened = self._open.resume(aim.identity, aim.prepared)

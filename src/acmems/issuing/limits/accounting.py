@@ -12,7 +12,7 @@ from acmems.issuers.acme.orders.statements import StatedLimit
 from acmems.issuing.limits.charges import Charge, Renewal, stated
 from acmems.issuing.limits.costs import LimitCost, costs
 from acmems.issuing.limits.learnt import LearntLimits
-from acmems.issuing.limits.ledger import Ledger, Reservation
+from acmems.issuing.limits.ledger import CERTIFICATES, Ledger, Reservation
 from acmems.issuing.limits.limit import Counted, Limit
 from acmems.issuing.limits.room import RenewalRoom
 from acmems.issuing.renewal.prior import PriorChains, PriorIssue
@@ -244,15 +244,27 @@ class OrderPlacement:
             LimitReached: one of the limits lets nothing through.
             StateUnavailable: it cannot be told.
         """
+        yield from self._reserve(replaces, has_order=False)
+
+    def reserve_certificate(self) -> Steps[None]:
+        """Take the places that the certificate of an order needs which is there already.
+
+        Raises:
+            LimitReached: one of the limits lets nothing through.
+            StateUnavailable: it cannot be told.
+        """
+        # The order was placed with the predecessor that there was, where the CA knows of such.
+        yield from self._reserve((yield from self.replaces()), has_order=True)
+
+    def _reserve(self, replaces: str | None, *, has_order: bool) -> Steps[None]:
         ledger = self._ledger()
         if ledger is None:
             return
         prior = yield from self._look()
         is_announced = replaces is not None and prior.is_wanted
         renewal = Renewal(is_announced, prior.is_known, prior.is_current)
-        reserved = yield from outcome(
-            ledger.reserve(self._request.identifiers, renewal, self._block, self._client)
-        )
+        names, block, client = self._request.identifiers, self._block, self._client
+        reserved = yield from outcome(ledger.reserve(names, renewal, block, client, has_order=has_order))
         if isinstance(reserved, LimitReached):
             raise reserved
         self._charged_by, self._reservation = ledger, reserved
@@ -270,7 +282,7 @@ class OrderPlacement:
         """Give back what was taken for a certificate, and for the order where there was none."""
         taken, self._reservation = self._reservation, Reservation(())
         if self._charged_by is not None:
-            unused = taken.only(Counted.DOMAIN, Counted.NAMES) if is_placed else taken
+            unused = taken.only(*CERTIFICATES) if is_placed else taken
             self._charged_by.give_back(unused, self._block)
 
 

@@ -22,6 +22,10 @@ Instants = Mapping[str, int]
 """When buckets will be empty, in milliseconds since 1970, by their names."""
 
 
+CERTIFICATES = (Counted.DOMAIN, Counted.NAMES)
+"""What is counted when a certificate is issued."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """Places that an order has, whether it comes to a certificate or not.
@@ -68,6 +72,8 @@ class Ledger:
         renewal: Renewal,
         block: str | None,
         client: str | None = None,
+        *,
+        has_order: bool = False,
     ) -> Future[Reservation | LimitReached]:
         """Take the places that an order and its certificate need; all of them or none.
 
@@ -76,11 +82,14 @@ class Ledger:
             renewal: how far it renews what there is.
             block: the auth block that asks.
             client: the client that asks.
+            has_order: whether the order is there already, so that its certificate alone needs places.
 
         Returns:
             a future; it has the places, or which limit lets nothing through, and until when.
         """
         wanted = charges(self._limits, self._account, identifiers, renewal)
+        if has_order:
+            wanted = Reservation(tuple(wanted)).only(*CERTIFICATES).charged
         watched = failures(self._limits, self._account, identifiers)
         kept = {each.bucket: self._kept_free(each) for each in wanted} if renewal.is_new else {}
         now = self._now

@@ -175,6 +175,18 @@ def test_given_back(office: Office) -> None:
         office.order("www.example.org").give_back(is_placed=False)
 
 
+def test_orders_that_were_prepared(office: Office) -> None:
+    """Their certificates take places once there is a CSR, as those of any order, and no other ones."""
+    for _ in range(10):
+        office.order("www.example.org").give_back(is_placed=True)
+    orders = [each.instant for each in office.filled() if each.limited == "new orders per account"]
+    for _ in range(5):
+        office.loop.run(office.placement("www.example.org").reserve_certificate())
+    with pytest.raises(LimitReached, match="exact set of names"):
+        office.loop.run(office.placement("www.example.org").reserve_certificate())
+    assert [each.instant for each in office.filled() if each.limited == "new orders per account"] == orders
+
+
 def test_failed_validations(office: Office) -> None:
     """Five an hour of one name stop every order for it; another name of the same order is not concerned."""
     request = make_request("a.example.org", "b.example.org")

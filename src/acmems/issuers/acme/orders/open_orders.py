@@ -103,7 +103,8 @@ class OpenOrder:
         ready: the order, once its names were proved by this process and as long as no CSR was sent.
         ready_at: when that was, in seconds of the monotonic clock.
         noted: done when it is remembered; None where nothing remembers orders.
-        terms: those that it was placed on, None where there were none or another process has placed it.
+        terms: those that it was placed on; None where there were none, another process has placed it, or
+            nobody has a CSR for what was prepared.
     """
 
     url: str

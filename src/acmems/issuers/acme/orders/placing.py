@@ -40,6 +40,14 @@ class OrderTerms(Protocol):
             StateUnavailable: it cannot be told.
         """
 
+    def reserve_certificate(self) -> Steps[None]:
+        """Take the room at the CA that the certificate of an order needs which is there already.
+
+        Raises:
+            LimitReached: there is none.
+            StateUnavailable: it cannot be told.
+        """
+
     def give_back(self, *, is_placed: bool) -> None:
         """Give back the room of a certificate that was not issued.
 
