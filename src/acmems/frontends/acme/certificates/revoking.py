@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
+from acmems.auth.names import judge_names
 from acmems.exceptions import ActFailed, CAProblem
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.envelope.members import decoded
@@ -20,6 +21,7 @@ from acmems.net.http import Exchange
 from acmems.state.acme.statuses import ClientAuthorizationStatus
 from acmems.state.chains import ChainRecord
 from acmems.system.steps import SharedThreads, Signal, Steps
+from acmems.x509.identifiers import named
 
 HOLD_SECONDS = 25.0
 """How long the answer is held back. What takes longer goes on: several servers wait for each other."""
@@ -42,7 +44,7 @@ class RevocationResource:
     """Revokes certificates.
 
     Whoever has the key of a certificate may have it revoked; so may the account that has got it, and one
-    whose authorizations for all of its names are valid.
+    whose authorizations for all of its names are valid, as long as policy grants it these names.
 
     Args:
         parts: what it works with.
@@ -101,12 +103,20 @@ class RevocationResource:
             return
         self._rates.require_room(request.client)
         self._rates.count(request.client)
-        if (yield from parts.threads.call(lambda: self._may_have(account.id, chain))):
+        if self._grants(request, chain) and (
+            yield from parts.threads.call(lambda: self._may_have(account.id, chain))
+        ):
             return
         raise AcmeProblem(
             "unauthorized",
             "this account has not got the certificate, and has no valid authorizations for its names",
         )
+
+    def _grants(self, request: SignedRequest, chain: ChainRecord) -> bool:
+        """Tell whether today's policy grants all names of a chain: authorizations may be older."""
+        blocks = self._parts.policy().auth.blocks
+        names = map(named, chain.names)
+        return all(judge_names(blocks, request.caller, [each]).block is not None for each in names)
 
     def _may_have(self, account: str, chain: ChainRecord) -> bool:
         """Tell whether an account has valid authorizations for all names of a chain; it blocks."""

@@ -76,6 +76,18 @@ class TestRight:
         assert client.revoke(certificate).status == 200, "whose it is need not wait"
 
     @pytest.mark.threat("acme orders", "revocation by others")
+    def test_names_that_are_not_granted_any_more(self, here: Ordering, client: Orderer) -> None:
+        """Authorizations of before a reload are no right to what has become another's."""
+        certificate = leaf(client.obtain(*NAMES).body)
+        with here.client() as other:
+            assert other.order(*NAMES).status == 201
+            before = here.served.blocks
+            here.served.blocks = (block(("all", "yes"), ("domain", NAMES[0])),)
+            assert other.revoke(certificate).problem == "unauthorized"
+            here.served.blocks = before
+            assert other.revoke(certificate).status == 200
+
+    @pytest.mark.threat("acme orders", "revocation by others")
     def test_names_that_are_not_proved_do_not_count(self, state: Database) -> None:
         """An order alone gives nobody a right to a certificate of others."""
         anyone = block(("all", "yes"), ("domain", "**"))
