@@ -118,7 +118,7 @@ class NewAccountResource:
                 )
             if made.is_new:
                 parts.tell("made", made.account, request, exchange)
-            return _done(self._shown(made.account, 201 if made.is_new else 200))
+            return _done(self._shown(parts.known.learn(made.account), 201 if made.is_new else 200))
 
         return chained(parts.records.add(account, once=once), go_on)
 
@@ -127,7 +127,7 @@ class NewAccountResource:
             raise AcmeProblem(
                 "unauthorized", f"the account of this key is {account.status}: use another key", status=401
             )
-        return account_answer(self._parts.known.learn(account), self._parts.linker(), status)
+        return account_answer(account, self._parts.linker(), status)
 
 
 def _flag(payload: dict[str, Any], name: str) -> bool:

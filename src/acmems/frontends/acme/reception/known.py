@@ -38,6 +38,7 @@ class KnownAccounts:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="acmems-acme")
         self._lock = threading.Lock()  # guards what follows
         self._known: OrderedDict[str, tuple[AcmeAccount, float]] = OrderedDict()
+        self._changes = 0  # that were learnt
 
     def get(self, account: str) -> AcmeAccount | None:
         """Return an account that is known, None where it has to be looked for."""
@@ -53,23 +54,21 @@ class KnownAccounts:
 
     def find(self, account: str) -> Future[AcmeAccount | None]:
         """Look for an account in the state."""
-        return self.read(lambda: self._found(self._records.find(account)))
+        return self.read(lambda: self._found(lambda: self._records.find(account)))
 
     def of_key(self, thumbprint: str) -> Future[AcmeAccount | None]:
         """Look for the account that has a key."""
-        return self.read(lambda: self._found(self._records.of_key(thumbprint)))
+        return self.read(lambda: self._found(lambda: self._records.of_key(thumbprint)))
 
     def admit(self, account: str, nonce: NonceUse) -> Future[Admission]:
         """Use a nonce for a request of an account, and return how the account is at that moment."""
         return self._records.admit(account, nonce)
 
     def learn(self, account: AcmeAccount) -> AcmeAccount:
-        """Take note of how an account is by now, and return it."""
+        """Take note of what a change has made of an account, and return it."""
         with self._lock:
-            self._known[account.id] = (account, self._clock.monotonic())
-            self._known.move_to_end(account.id)
-            if len(self._known) > _MOST:
-                self._known.popitem(last=False)
+            self._changes += 1
+            self._keep(account)
         return account
 
     def read(self, look: Callable[[], T]) -> Future[T]:
@@ -85,5 +84,19 @@ class KnownAccounts:
         """Read nothing any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _found(self, account: AcmeAccount | None) -> AcmeAccount | None:
-        return None if account is None else self.learn(account)
+    def _found(self, look: Callable[[], AcmeAccount | None]) -> AcmeAccount | None:
+        """Return an account as it is read; it is kept unless a change was learnt meanwhile, perhaps of it."""
+        with self._lock:
+            before = self._changes
+        account = look()
+        with self._lock:
+            if account is not None and self._changes == before:
+                self._keep(account)
+        return account
+
+    def _keep(self, account: AcmeAccount) -> None:
+        """Keep an account in memory. The lock is held."""
+        self._known[account.id] = (account, self._clock.monotonic())
+        self._known.move_to_end(account.id)
+        if len(self._known) > _MOST:
+            self._known.popitem(last=False)
