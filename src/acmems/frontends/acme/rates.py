@@ -51,11 +51,16 @@ class ClientRates:
                 headers={"Retry-After": str(seconds)},
             )
 
-    def count(self, client: str) -> None:
-        """Count one."""
+    def count(self, client: str, cost: int = 1) -> None:
+        """Count one.
+
+        Args:
+            client: the address that asks.
+            cost: as how many it counts.
+        """
         share = share_of(client)
         with self._lock:
-            self._instants[share] = gcra.taken(self._rate, self._instants.get(share), self._now())
+            self._instants[share] = gcra.taken(self._rate, self._instants.get(share), self._now(), cost)
             self._instants.move_to_end(share)
             if len(self._instants) > _MOST:
                 self._instants.popitem(last=False)

@@ -8,6 +8,8 @@ by its key, whichever order asks for it.
 
 from __future__ import annotations
 
+import math
+
 from acmems.auth.names import NamesVerdict, judge_names
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.orders.documents import order_document
@@ -27,6 +29,8 @@ from acmems.x509.identifiers import Identifier
 
 ORDER_SECONDS = 86400
 """For how long an order may be finalized."""
+NAMES_AT_ONCE = 10
+"""So many names of an order, or fewer, count as one order of an address: each takes room in the state."""
 
 
 class NewOrderResource:
@@ -64,7 +68,7 @@ class NewOrderResource:
         )
         if wish.replaces is not None:
             yield from self._check_replaced(owner.id, wish.replaces, wish)
-        self._rates.count(request.client)
+        self._rates.count(request.client, math.ceil(len(authorizations) / NAMES_AT_ONCE))
         now = parts.now
         order = ClientOrder(
             id=parts.make_id(),

@@ -121,6 +121,13 @@ def test_floods_are_refused(state: Database) -> None:
         assert 0 < int(answer.headers["Retry-After"]) <= 1800
 
 
+def test_many_names_count_as_several_orders(state: Database) -> None:
+    """They fill the state as much."""
+    with ordering(state, order_rate=Rate(3, 3_600_000)) as here, here.client() as client:
+        for names, status in ((10, 201), (11, 201), (1, 429)):
+            assert client.order(*(f"a{number}.example.org" for number in range(names))).status == status
+
+
 def test_a_hundred_names_are_an_order(client: Orderer) -> None:
     """And each may come twice, in capitals or not."""
     names = [f"a{number}.example.org" for number in range(100)]
