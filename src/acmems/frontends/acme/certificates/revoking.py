@@ -20,6 +20,7 @@ from acmems.issuing.limits.gcra import Rate
 from acmems.net.http import Exchange
 from acmems.state.acme.statuses import ClientAuthorizationStatus
 from acmems.state.chains import ChainRecord
+from acmems.state.chains.records import KEY_COMPROMISE
 from acmems.system.steps import SharedThreads, Signal, Steps
 from acmems.x509.identifiers import named
 
@@ -79,14 +80,14 @@ class RevocationResource:
         if not found:
             raise AcmeProblem("malformed", "no such certificate was issued here", status=404)
         chain = found[0]
-        yield from self._check_right(request, chain)
+        yield from self._check_right(request, chain, reason)
         if chain.revoked is not None:
             raise AcmeProblem("alreadyRevoked", "this certificate is revoked already")
         yield from self._act(chain, reason, request.client)
         return AcmeAnswer(200)
 
-    def _check_right(self, request: SignedRequest, chain: ChainRecord) -> Steps[None]:
-        """See that whoever asks may have a chain revoked.
+    def _check_right(self, request: SignedRequest, chain: ChainRecord, reason: str) -> Steps[None]:
+        """See that whoever asks may have a chain revoked for a reason.
 
         Raises:
             AcmeProblem: not so.
@@ -106,6 +107,12 @@ class RevocationResource:
         if self._grants(request, chain) and (
             yield from parts.threads.call(lambda: self._may_have(account.id, chain))
         ):
+            if reason == KEY_COMPROMISE:  # after which nobody gets a certificate for the key any more
+                raise AcmeProblem(
+                    "badRevocationReason",
+                    "only the key of the certificate, or the account that has got it, can tell that the key "
+                    "is compromised: give another reason",
+                )
             return
         raise AcmeProblem(
             "unauthorized",

@@ -61,6 +61,8 @@ class TestRight:
             other.post(given_up["authorizations"][0], {"status": "deactivated"})
             assert other.revoke(certificate).problem == "unauthorized"
             assert other.order(NAMES[1]).status == 201
+            assert other.revoke(certificate, reason=1).problem == "badRevocationReason", "it is not its key"
+            assert not here.revoked
             assert other.revoke(certificate).status == 200
 
     @pytest.mark.threat("acme orders", "revocation by others")
