@@ -455,7 +455,8 @@ class Issuance:
         if self._limits is None:
             return None
         client = None if asked.client == "-" else asked.client
-        return self._limits.placement(key.digest, asked.request, asked.block, client, replaces=asked.replaces)
+        ahead, placement = isinstance(asked, PreparationRequest), self._limits.placement
+        return placement(key.digest, asked.request, asked.block, client, asked.replaces, is_ahead=ahead)
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline, request = self.clock.deadline(self.work_seconds), accepted.request

@@ -101,6 +101,19 @@ class PreparingIssuer(Authority):
         return self.ordering.obtain(request, validators, deadline, identity, terms, prepared=prepared)
 
 
+class UncountedOrders:
+    """Limits of a CA that has none; tells of which orders there is no CSR yet."""
+
+    def __init__(self) -> None:
+        self.ahead: list[bool] = []
+
+    def placement(self, *_: object, is_ahead: bool) -> None:
+        self.ahead.append(is_ahead)
+
+    def note(self, *_: object) -> None:
+        """Count nothing."""
+
+
 class Site:
     """An issuance whose CA is a table, and whose validation may be held up."""
 
@@ -186,6 +199,14 @@ def narrow() -> Iterator[Site]:
 
 class TestTaken:
     """An order that was prepared is finalized by the next request for its names, whatever its key is."""
+
+    def test_which_orders_are_ahead(self) -> None:
+        """Limits know for which orders there is no CSR yet."""
+        limits = UncountedOrders()
+        site = Site(limits=limits)
+        site.prepare()
+        site.ask(make_request())
+        assert limits.ahead == [True, False]
 
     def test_by_the_next_request(self, site: Site) -> None:
         """Between its CSR and its certificate stands the finalize alone."""

@@ -74,8 +74,9 @@ class LimitAccounting:
         request: OrderedNames,
         block: str | None,
         client: str | None = None,
-        *,
         replaces: str | None = None,
+        *,
+        is_ahead: bool = False,
     ) -> OrderPlacement:
         """Return the terms of an order for a request.
 
@@ -85,6 +86,7 @@ class LimitAccounting:
             block: the auth block that grants it.
             client: the client that asks.
             replaces: what the CA calls the certificate that the client wants to be replaced, None for none.
+            is_ahead: whether there is no CSR for it yet.
         """
 
         def prior() -> PriorIssue:
@@ -94,7 +96,14 @@ class LimitAccounting:
             self.limited(stated, request.identifiers, block)
 
         return OrderPlacement(
-            self.ledger, prior, limited, request, block, client=client, is_local=self._prior.is_local
+            self.ledger,
+            prior,
+            limited,
+            request,
+            block,
+            client=client,
+            is_local=self._prior.is_local,
+            is_ahead=is_ahead,
         )
 
     def holding(self) -> tuple[Limit, ...]:
@@ -209,6 +218,7 @@ class OrderPlacement:
         block: the auth block that grants it.
         client: the client that asks.
         is_local: whether `prior` waits for no other process, so that it needs no thread.
+        is_ahead: whether there is no CSR for the order yet.
     """
 
     def __init__(
@@ -221,8 +231,10 @@ class OrderPlacement:
         *,
         client: str | None,
         is_local: bool = False,
+        is_ahead: bool = False,
     ) -> None:
         self._is_local = is_local
+        self._is_ahead = is_ahead
         self._ledger = ledger
         self._prior = prior
         self._limited = limited
@@ -264,7 +276,11 @@ class OrderPlacement:
         is_announced = replaces is not None and prior.is_wanted
         renewal = Renewal(is_announced, prior.is_known, prior.is_current)
         names, block, client = self._request.identifiers, self._block, self._client
-        reserved = yield from outcome(ledger.reserve(names, renewal, block, client, has_order=has_order))
+        reserved = yield from outcome(
+            ledger.reserve(
+                names, renewal, block, client, has_order=has_order, is_ahead=self._is_ahead and not has_order
+            )
+        )
         if isinstance(reserved, LimitReached):
             raise reserved
         self._charged_by, self._reservation = ledger, reserved

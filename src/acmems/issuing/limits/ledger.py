@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from acmems.exceptions import LimitReached
 from acmems.issuing.limits import gcra
@@ -24,6 +24,9 @@ Instants = Mapping[str, int]
 
 CERTIFICATES = (Counted.DOMAIN, Counted.NAMES)
 """What is counted when a certificate is issued."""
+
+AHEAD_SHARE: Final = 2
+"""One order in so many may be placed before there is a CSR for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Ledger:
         client: str | None = None,
         *,
         has_order: bool = False,
+        is_ahead: bool = False,
     ) -> Future[Reservation | LimitReached]:
         """Take the places that an order and its certificate need; all of them or none.
 
@@ -83,6 +87,8 @@ class Ledger:
             block: the auth block that asks.
             client: the client that asks.
             has_order: whether the order is there already, so that its certificate alone needs places.
+            is_ahead: whether nobody has sent a CSR for it yet, and perhaps nobody will: then half of the
+                orders are left to those who have.
 
         Returns:
             a future; it has the places, or which limit lets nothing through, and until when.
@@ -92,6 +98,11 @@ class Ledger:
             wanted = Reservation(tuple(wanted)).only(*CERTIFICATES).charged
         watched = failures(self._limits, self._account, identifiers)
         kept = {each.bucket: self._kept_free(each) for each in wanted} if renewal.is_new else {}
+        if is_ahead:
+            orders = (each for each in wanted if each.limit.counts is Counted.ORDERS)
+            halves = {each.bucket: each.limit.rate.count // AHEAD_SHARE for each in orders}
+            kept |= {bucket: max(half, kept.get(bucket, 0)) for bucket, half in halves.items()}
+        keeps_for = "those who have sent a CSR" if is_ahead else "renewals"
         now = self._now
 
         def decide(before: Instants) -> tuple[Instants, Reservation | LimitReached]:
@@ -102,7 +113,8 @@ class Ledger:
             ]
             if full:
                 longest, charge = max(full, key=lambda pair: pair[0])
-                return {}, reached(charge, before[charge.bucket], now, longest, kept.get(charge.bucket, 0))
+                spared, instant = kept.get(charge.bucket, 0), before[charge.bucket]
+                return {}, reached(charge, instant, now, longest, spared, keeps_for=keeps_for)
             after = {each.bucket: gcra.taken(each.limit.rate, before[each.bucket], now) for each in wanted}
             return after, Reservation(wanted)
 
@@ -185,7 +197,9 @@ class Ledger:
         return int(self._clock.now().timestamp() * 1000)
 
 
-def reached(charge: Charge, instant: int, now: int, wait: int, kept: int = 0) -> LimitReached:
+def reached(
+    charge: Charge, instant: int, now: int, wait: int, kept: int = 0, *, keeps_for: str = "renewals"
+) -> LimitReached:
     """Return what whoever meets a full bucket is told.
 
     Args:
@@ -193,14 +207,15 @@ def reached(charge: Charge, instant: int, now: int, wait: int, kept: int = 0) ->
         instant: when the bucket will be empty, in milliseconds since 1970, as all times here.
         now: the time.
         wait: until there is room.
-        kept: how many places are kept free for renewals.
+        kept: how many places are kept free.
+        keeps_for: for whom.
     """
     limit = charge.limit
     fill = gcra.fill(limit.rate, instant, now)
     until = datetime.datetime.fromtimestamp((now + wait) / 1000, datetime.UTC)
     about = f" for {charge.subject}" if charge.subject else ""
     if fill.left and kept:
-        words = "what is left of a limit of the CA is kept for renewals, so that it was not asked"
+        words = f"what is left of a limit of the CA is kept for {keeps_for}, so that it was not asked"
         how_full = f"{fill.left} of {limit.rate.count} left"
     else:
         words = "a limit of the CA is used up, so that it was not asked"

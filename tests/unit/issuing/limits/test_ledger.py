@@ -135,6 +135,18 @@ def test_room_for_renewals(records: BucketRecords) -> None:
         reserve(ledger, "www.example.org", Renewal(is_known=True))
 
 
+def test_orders_without_a_csr(records: BucketRecords) -> None:
+    """Those that are placed before there is a CSR leave half of the orders to those who have sent one."""
+    limits = [each for each in LETSENCRYPT if each.counts is Counted.ORDERS]
+    ledger = Ledger(limits, ACCOUNT, records, Clock(now=lambda: START))
+    names = [[Identifier.dns(f"host{number}.example.org")] for number in range(301)]
+    ahead = [ledger.reserve(each, NEW, "web", is_ahead=True).result(20) for each in names]
+    assert [isinstance(each, Reservation) for each in ahead] == [True] * 150 + [False] * 151
+    assert "kept for those who have sent a CSR" in str(ahead[-1])
+    others = [ledger.reserve(each, NEW, "web").result(20) for each in names[:151]]
+    assert [isinstance(each, Reservation) for each in others] == [True] * 150 + [False]
+
+
 def test_a_restart(tmp_path: Path, hands: Hands) -> None:
     """What was used stays used."""
     for place in range(6):
