@@ -36,10 +36,12 @@ from acmems.issuing.limits.gcra import Rate
 from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.alternates import AlternateRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.state.engines.contract import Database
 from acmems.system.clock import SYSTEM, Deadline
 from acmems.system.steps import Steps, in_thread
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -47,7 +49,13 @@ PRIVATE = ec.generate_private_key(ec.SECP256R1())
 
 
 class ChainAuthority(Authority):
-    """Signs chains of two, whose leaf tells by whom."""
+    """Signs chains of two, whose leaf tells by whom.
+
+    Attributes:
+        urls: where further chains are.
+    """
+
+    urls: tuple[str, ...] = ()
 
     def obtain(
         self,
@@ -58,7 +66,7 @@ class ChainAuthority(Authority):
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         self.orders.append(request)
         self.began()
         yield from in_thread(lambda: wait_for(self.go))
@@ -66,7 +74,7 @@ class ChainAuthority(Authority):
             raise self.errors.pop(0)
         if self.error is not None:
             raise self.error
-        return make_chain(request, self.days).pem
+        return OfferedChain(make_chain(request, self.days).pem, self.urls)
 
 
 def make_csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
@@ -89,6 +97,7 @@ class Ordering:
     Attributes:
         served: where it serves.
         house: what issues.
+        authority: that issues there.
         chains: those that were issued.
         parts: what its resources work with.
         revoked: what was revoked: serial numbers, reasons and clients.
@@ -100,6 +109,7 @@ class Ordering:
 
     served: Serving
     house: House
+    authority: ChainAuthority
     chains: ChainRecords
     parts: OrderParts
     revoked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -213,6 +223,7 @@ def ordering(
             orders=ClientOrders(database),
             certificates=AccountCertificates(database),
             chains=chains,
+            alternates=AlternateRecords(database),
             plans=RenewalRecords(database),
             linker=linker,
             bus=bus,
@@ -228,7 +239,7 @@ def ordering(
         each.storage, each.validators = house.storage, (AnyProof(),)
     try:
         with serving(database, *granting, url=url, orders=resources) as served:
-            found.append(Ordering(served, house, chains, made[0]))
+            found.append(Ordering(served, house, authority, chains, made[0]))
             yield found[0]
     finally:
         house.close()

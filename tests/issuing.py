@@ -19,7 +19,7 @@ from acmems.challenges import Validator
 from acmems.events import Bus, Event
 from acmems.exceptions import StorageUnavailable
 from acmems.issuers.acme.orders.placing import OrderTerms
-from acmems.issuing.contract import Preparing
+from acmems.issuing.contract import AlternateSource, Preparing
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.requests import AcceptedRequest, Delivery
@@ -28,7 +28,7 @@ from acmems.state.chains import ChainRecord
 from acmems.storages import IssuerIdentity, Storage
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, in_thread
-from acmems.x509.chain import Chain
+from acmems.x509.chain import Chain, OfferedChain
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -42,6 +42,7 @@ class Authority:
     account_url: str | None = "https://ca.example.org/account/1"
     silence = 0.0
     preparing: Preparing | None = None
+    alternates: AlternateSource | None = None
 
     def __init__(self, loop: StepLoop) -> None:
         self.loop = loop
@@ -64,7 +65,7 @@ class Authority:
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         self.orders.append(request)
         self.began()
         yield from in_thread(lambda: wait_for(self.go))
@@ -76,7 +77,7 @@ class Authority:
         assert isinstance(key, ec.EllipticCurvePublicKey)
         san = x509.SubjectAlternativeName([x509.DNSName(name) for name in self.names or request.names])
         leaf = certificate(key, self.subject, self.days).add_extension(san, critical=False)
-        return leaf.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
+        return OfferedChain(leaf.sign(CA_KEY, hashes.SHA256()).public_bytes(Encoding.PEM))
 
 
 @dataclass(eq=False)

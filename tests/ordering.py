@@ -56,7 +56,7 @@ class Desk:
 
     def obtain(self, request: CertificateRequest = CSR, key: str = "key", *, seconds: float = 60.0) -> bytes:
         deadline = self.time.within(seconds)
-        return self.loop.run(self.ordering.obtain(request, [self.validator], deadline, key))
+        return self.loop.run(self.ordering.obtain(request, [self.validator], deadline, key)).pem
 
     def say(self, url: str, *answers: object) -> None:
         self.session.say(url, *answers)

@@ -194,7 +194,7 @@ def obtain(said: object, proved: object) -> Callable[[], bytes]:
     )
     clock, loop = time.clock(), time.loop()
     ordering = Ordering(session, Proving(session, KEY, loop, PresentedProofs(clock, NO_JOURNAL)), clock)
-    return lambda: loop.run(ordering.obtain(REQUEST, [FakeValidator()], time.within(), "key"))
+    return lambda: loop.run(ordering.obtain(REQUEST, [FakeValidator()], time.within(), "key")).pem
 
 
 REQUEST = make_request()

@@ -16,7 +16,7 @@ from acmems.state.chains import ChainRecord
 from acmems.state.sharing.shared_orders import OrderClaim, OrderTaking
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
-from acmems.x509.chain import Chain
+from acmems.x509.chain import Chain, OfferedChain
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -154,6 +154,21 @@ class Preparing(Protocol):
         """Tell whether something was prepared that is not taken yet, as far as is known here."""
 
 
+class AlternateSource(Protocol):
+    """Gets further chains of certificates that were issued."""
+
+    def fetch(self, url: str, deadline: Deadline) -> Steps[bytes]:
+        """Return the chain at one of the URLs of `OfferedChain.alternates`, as it is sent.
+
+        Args:
+            url: where it is.
+            deadline: when to give up.
+
+        Raises:
+            AcmeException: why it cannot be had.
+        """
+
+
 class Issuer(Protocol):
     """What turns a certificate request into a chain."""
 
@@ -177,6 +192,10 @@ class Issuer(Protocol):
     def preparing(self) -> Preparing | None:
         """Has names proved ahead; None where nothing has to be proved."""
 
+    @property
+    def alternates(self) -> AlternateSource | None:
+        """Gets further chains of what it has issued; None where there are none."""
+
     def obtain(
         self,
         request: CertificateRequest,
@@ -186,7 +205,7 @@ class Issuer(Protocol):
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         """Return a new chain in PEM, as it was issued.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import logging
 from collections.abc import Sequence
@@ -460,19 +461,18 @@ class Issuance:
 
     def _issue(self, key: IssuanceKey, accepted: AcceptedRequest) -> Steps[Chain]:
         deadline, request = self.clock.deadline(self.work_seconds), accepted.request
-        pem = yield from self.issuer.obtain(
-            request,
-            accepted.validators,
-            deadline,
-            key.digest,
-            self._terms(key, accepted),
+        offered = yield from self.issuer.obtain(
+            *(request, accepted.validators, deadline, key.digest, self._terms(key, accepted)),
             prepared=key.of_names.digest,
         )
         try:
-            return read_issued(pem, request, subject=accepted.subject or self.subject, grants=accepted.grants)
+            chain = read_issued(
+                offered.pem, request, subject=accepted.subject or self.subject, grants=accepted.grants
+            )
         except CertificateUnusable:
             self.claims.forget(key)
             raise
+        return dataclasses.replace(chain, alternates=offered.alternates) if offered.alternates else chain
 
     def _is_revoked(self, chain: Chain) -> bool:
         return self._history is not None and self._history.is_revoked(chain)

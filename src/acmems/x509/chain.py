@@ -48,6 +48,7 @@ class Chain:
         serial: the leaf's serial number.
         issuer: who issued the leaf, one line.
         fingerprint: SHA-256 of the leaf's DER, in hex.
+        alternates: where the CA has others for the same leaf; known of a chain that was just issued only.
     """
 
     pem: bytes = field(repr=False)
@@ -58,6 +59,7 @@ class Chain:
     serial: int
     issuer: str
     fingerprint: str
+    alternates: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def is_valid(self, now: datetime.datetime) -> bool:
         """Tell whether the leaf is valid, give or take the clocks' skew at its start."""
@@ -78,6 +80,19 @@ class Chain:
     def is_fresh(self, now: datetime.datetime, renew_within: timedelta | None) -> bool:
         """Tell whether the leaf is valid and not yet to be replaced."""
         return self.is_valid(now) and now < self.renewal_time(renew_within)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedChain:
+    """A chain as it was issued, and where there are others for the same certificate.
+
+    Args:
+        pem: the chain in PEM.
+        alternates: the URLs of the others at the CA (RFC 8555 section 7.4.2); none where it offers none.
+    """
+
+    pem: bytes = field(repr=False)
+    alternates: tuple[str, ...] = ()
 
 
 def renewal_time(
@@ -272,6 +287,31 @@ def read_issued(
     if strangers:
         raise CertificateUnusable(
             "the CA sent a broken chain: a certificate in it was not issued by the next"
+        )
+    return chain
+
+
+def read_alternate(pem: bytes, first: Chain) -> Chain:
+    """Read a further chain that a CA offers for a certificate, as `read_issued` reads the first.
+
+    Args:
+        pem: the chain as the CA sent it.
+        first: the chain that was checked when it was issued.
+
+    Raises:
+        CertificateUnusable: it is for another certificate, broken, or no chain.
+    """
+    try:
+        with der.reading("the certificate chain", ValueError):
+            ordered, strangers = _in_order(_certificates(pem), first.spki)
+            chain = _chain(ordered)
+    except ValueError as error:
+        raise CertificateUnusable(f"the CA sent no usable alternate chain: {error}") from error
+    if chain.fingerprint != first.fingerprint:
+        raise CertificateUnusable("the CA sent an alternate chain of another certificate")
+    if strangers:
+        raise CertificateUnusable(
+            "the CA sent a broken alternate chain: a certificate in it was not issued by the next"
         )
     return chain
 

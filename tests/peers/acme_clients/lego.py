@@ -15,10 +15,14 @@ class Lego(ForeignClient):
     """lego with a program for dns-01.
 
     It registers when it orders for the first time.
+
+    Attributes:
+        preferred_chain: the common name of the root that it wants chains to end in, None for the first.
     """
 
     name = "lego"
     abilities = frozenset(Ability)
+    preferred_chain: str | None = None
 
     def register(self, external: ExternalAccount | None) -> None:
         """Keep in mind how to create an account."""
@@ -26,7 +30,8 @@ class Lego(ForeignClient):
 
     def order(self, *names: str) -> bytes:
         """Get a certificate."""
-        self.lego(names, "run")
+        wish = () if self.preferred_chain is None else ("--preferred-chain", self.preferred_chain)
+        self.lego(names, "run", *wish)
         return self._chain(names)
 
     def renew(self, *names: str) -> bytes:

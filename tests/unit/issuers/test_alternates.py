@@ -16,6 +16,7 @@ from tests.fake_ca import CA, CERTIFICATE, FakeSession, Time, headers_of
 from acmems.exceptions import CAUnavailable
 from acmems.issuers.acme.certificates.alternates import MOST_ALTERNATES, preferred
 from acmems.issuers.acme.session import Response
+from acmems.x509.chain import OfferedChain
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -39,6 +40,14 @@ FURTHER = f"{CA}/certificate/1/"
 
 def choose(common_name: str | None, default: bytes, others: Sequence[object]) -> tuple[bytes, FakeSession]:
     """Return the chain that is taken, and the session that was asked for others."""
+    offered, session = offer(common_name, default, others)
+    return offered.pem, session
+
+
+def offer(
+    common_name: str | None, default: bytes, others: Sequence[object]
+) -> tuple[OfferedChain, FakeSession]:
+    """Return what is taken and what there is beside, and the session that was asked for others."""
     time, urls = Time(), [f"{FURTHER}{number}" for number in range(1, len(others) + 1)]
     session = FakeSession({url: [other] for url, other in zip(urls, others, strict=True)})
     links = [
@@ -78,6 +87,40 @@ class TestChoice:
         """A CA that offers chains without end is not asked for all of them."""
         chain, session = choose("Root YE", LONG, list(itertools.repeat(SHORT, 100)))
         assert (chain, len(session.posts)) == (LONG, MOST_ALTERNATES)
+
+
+class TestOthers:
+    """Where the chains are that were not taken."""
+
+    @pytest.mark.parametrize(
+        ("common_name", "left"),
+        [
+            pytest.param(None, [f"{FURTHER}1", f"{FURTHER}2"], id="nothing preferred"),
+            pytest.param("Root X3", [f"{FURTHER}1", f"{FURTHER}2"], id="the default"),
+            pytest.param("Root X1", [CERTIFICATE, f"{FURTHER}2"], id="another one"),
+            pytest.param("Root YE", [CERTIFICATE, f"{FURTHER}1"], id="the last"),
+            pytest.param("Root", [f"{FURTHER}1", f"{FURTHER}2"], id="none"),
+        ],
+    )
+    def test_all_but_the_one_that_is_taken(self, common_name: str | None, left: list[str]) -> None:
+        """The default one first."""
+        assert list(offer(common_name, LONG, [SHORT, NEW])[0].alternates) == left
+
+    def test_no_more_than_are_looked_at(self) -> None:
+        """However many the CA offers, and each once."""
+        found = offer(None, LONG, list(itertools.repeat(SHORT, 100)))[0].alternates
+        assert len(found) == MOST_ALTERNATES
+
+    @pytest.mark.parametrize(
+        "link",
+        ["/certificate/1", CERTIFICATE, "/" + "x" * 3000, "/a https://b.example.org/c"],
+        ids=["the chain itself", "by its whole URL", "a long URL", "two URLs"],
+    )
+    def test_links_that_lead_nowhere(self, link: str) -> None:
+        """They are left out."""
+        response = Response(200, headers_of({"Link": f'<{link}>;rel="alternate"'}), LONG, CERTIFICATE)
+        steps = preferred(FakeSession({}), response, None, Time().within(60))
+        assert Time().loop().run(steps).alternates == ()
 
 
 class TestFailures:

@@ -50,6 +50,7 @@ from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session import Response
 from acmems.system.steps import Steps, in_thread
+from acmems.x509.chain import OfferedChain
 
 OK = b"HTTP/1.1 200 OK\r\n"
 VALID = {"status": "valid"}
@@ -128,13 +129,13 @@ def issuer(make: Make) -> AcmeIssuer:
     return made
 
 
-def begin(issuer: AcmeIssuer, identity: str = "identity", seconds: float = 30) -> Future[bytes]:
+def begin(issuer: AcmeIssuer, identity: str = "identity", seconds: float = 30) -> Future[OfferedChain]:
     deadline = issuer.clock.deadline(seconds)
     return issuer.loop.submit(issuer.obtain(make_request(), [FakeValidator()], deadline, identity))
 
 
 def obtain(issuer: AcmeIssuer, seconds: float = 30) -> bytes:
-    return begin(issuer, seconds=seconds).result(30)
+    return begin(issuer, seconds=seconds).result(30).pem
 
 
 def count_descriptors() -> int:
@@ -234,7 +235,7 @@ class TestOpening:
         with pytest.raises(DeadlinePassed, match="opened"):
             obtain(issuer, seconds=0)
         session.go_on.set()
-        assert {order.result(30) for order in orders} == {CHAIN}
+        assert {order.result(30).pem for order in orders} == {CHAIN}
         assert session.count(NEW_ACCOUNT) == 1
 
     def test_a_failed_opening_is_tried_anew_by_the_next_order(
@@ -263,7 +264,7 @@ class TestOpening:
         settle(issuer.loop)
         session.go_on.set()
         assert isinstance(first.exception(30), DeadlinePassed)
-        assert [other.result(30) for other in others] == [CHAIN] * 2
+        assert [other.result(30).pem for other in others] == [CHAIN] * 2
         assert session.count(NEW_ACCOUNT) == 2
 
     @pytest.mark.usefixtures("sessions")

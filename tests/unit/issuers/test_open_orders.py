@@ -288,7 +288,7 @@ class TestPrepared:
     @staticmethod
     def take(at: Desk) -> bytes:
         steps = at.ordering.obtain(CSR, [at.validator], at.time.within(60), "key", prepared="names")
-        return at.loop.run(steps)
+        return at.loop.run(steps).pem
 
     @staticmethod
     def prepare(at: Desk) -> None:

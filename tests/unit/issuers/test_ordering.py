@@ -362,7 +362,7 @@ class TestStop:
             assert isinstance(waiting.exception(PATIENCE), CAUnavailable)
             desk.say(ORDER, order("valid"))
             again = begin(time.loop, desk.ordering.obtain(CSR, [desk.validator], deadline, "key"))
-            assert again.result(PATIENCE) == CHAIN
+            assert again.result(PATIENCE).pem == CHAIN
             assert (desk.count(NEW_ORDER), desk.count(FINALIZE)) == (1, 1)
 
     def test_nobody_waits_any_more(self, desk: Desk) -> None:

@@ -65,7 +65,7 @@ class Terms:
 
 def obtain(desk: Desk, terms: Terms) -> bytes:
     steps = desk.ordering.obtain(CSR, [desk.validator], desk.time.within(60.0), "key", terms)
-    return desk.loop.run(steps)
+    return desk.loop.run(steps).pem
 
 
 def payloads(desk: Desk) -> list[str | None]:
@@ -191,7 +191,7 @@ def prepare(desk: Desk, terms: Terms) -> None:
 def take(desk: Desk, terms: Terms) -> bytes:
     """Ask for a certificate by an order that may be prepared."""
     aim = CSR, [desk.validator], desk.time.within(60), "key", terms
-    return desk.loop.run(desk.ordering.obtain(*aim, prepared="names"))
+    return desk.loop.run(desk.ordering.obtain(*aim, prepared="names")).pem
 
 
 @pytest.mark.threat("acme orders", "orders that nobody finalizes")

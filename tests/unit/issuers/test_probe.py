@@ -133,7 +133,7 @@ def test_a_name_that_is_refused(asked: Asked) -> None:
 
 def order(issuer: AcmeIssuer) -> bytes:
     deadline = issuer.clock.deadline(30)
-    return issuer.run(issuer.obtain(make_request(), [FakeValidator()], deadline, "identity"))
+    return issuer.run(issuer.obtain(make_request(), [FakeValidator()], deadline, "identity")).pem
 
 
 def test_without_a_key(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class Desk:
 
     def obtain(self, identity: str = "identity") -> bytes:
         deadline = self.issuer.clock.deadline(30)
-        return self.issuer.run(self.issuer.obtain(make_request(), [FakeValidator()], deadline, identity))
+        return self.issuer.run(self.issuer.obtain(make_request(), [FakeValidator()], deadline, identity)).pem
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ class TestIssuer:
         assert [each.split()[0] for each in words] == ["waiting", "1"]
         desk.authority.held = None
         desk.issuer.loop.soon(held.set)
-        assert future.result(30) == CHAIN
+        assert future.result(30).pem == CHAIN
         assert desk.authority.count(NEW_ORDER) == 1
         assert len(desk.authority.sessions) > 1
 

@@ -38,6 +38,7 @@ from acmems.issuing.requests import AcceptedRequest
 from acmems.storages import NoStorage
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 
 SECONDS = 110.0  # that a client waits, by default
@@ -198,7 +199,7 @@ class TestTurns:
 class AtTheCA:
     """Orders one name at a CA that is a table."""
 
-    key_digest = account_url = preparing = None
+    key_digest = account_url = preparing = alternates = None
     silence = 0.0
 
     def __init__(self, loop: StepLoop, session: FakeSession) -> None:
@@ -215,7 +216,7 @@ class AtTheCA:
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         return self.ordering.obtain(request, validators, deadline, identity, terms)
 
 

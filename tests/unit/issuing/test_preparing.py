@@ -46,6 +46,7 @@ from acmems.state.sharing.shared_orders import OrderClaim
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, Steps
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -96,7 +97,7 @@ class PreparingIssuer(Authority):
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         self.session.say(CERTIFICATE, Said(make_chain(request).pem))
         return self.ordering.obtain(request, validators, deadline, identity, terms, prepared=prepared)
 

@@ -61,6 +61,7 @@ def test_a_chain_is_found_again_with_all_that_is_known(records: ChainRecords) ->
         reference="abc",
         csr=REQUEST.pem,
     )
+    record = dataclasses.replace(record, alternates=("https://ca.example/1", "https://ca.example/2"))
     records.add(record).result()
     assert records.newest("one") == record
     assert record.names == ("a.example.org", "b.example.org")
@@ -83,12 +84,17 @@ def test_a_newer_chain_takes_the_place(records: ChainRecords) -> None:
 def test_a_chain_that_comes_again(records: ChainRecords) -> None:
     """It does not take the place of its successor, and what is known of it stays but for the storage."""
     first, second = made(), made(begins=NOW + DAY)
-    records.add(dataclasses.replace(first, storage="kept", block="block")).result()
+    urls = ("https://ca.example/1",)
+    records.add(dataclasses.replace(first, storage="kept", block="block", alternates=urls)).result()
     records.add(second).result()
     records.add(dataclasses.replace(first, storage="other", block="wrong")).result()
     assert records.newest("one") == second
     (found,) = records.find(first.fingerprint)
     assert (found.storage, found.block, found.superseded) == ("other", "block", second.issued)
+    assert found.alternates == urls
+    records.add(dataclasses.replace(second, alternates=urls)).result()
+    records.add(second).result()
+    assert [each.alternates for each in records.find(second.fingerprint)] == [urls], "known later on"
 
 
 def test_the_order_of_a_chain(database: Database, records: ChainRecords) -> None:

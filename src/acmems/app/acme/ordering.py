@@ -20,6 +20,7 @@ from acmems.net.http import Exchange
 from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecord
+from acmems.state.chains.alternates import AlternateRecords
 from acmems.system.clock import Clock
 from acmems.text import one_line
 
@@ -85,6 +86,7 @@ class AcmeOrdering:
             orders=ClientOrders(memory.database),
             certificates=AccountCertificates(memory.database),
             chains=memory.chains,
+            alternates=AlternateRecords(memory.database),
             plans=memory.plans,
             linker=linker,
             bus=self._bus,

@@ -104,7 +104,7 @@ def _order(site: DemoSite, request: CertificateRequest) -> tuple[str, bytes]:
         client.create_key()
         account = client.open()
         deadline = SYSTEM.deadline(_SECONDS)
-        return account.url, client.run(client.obtain(request, (), deadline, request.key_digest))
+        return account.url, client.run(client.obtain(request, (), deadline, request.key_digest)).pem
 
 
 def _check(site: DemoSite, chain: bytes, names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ RouteName = Literal[
     "authorization",
     "challenge",
     "certificate",
+    "alternate",
     "revoke",
     "renewal-info",
 ]
@@ -35,6 +36,7 @@ TEMPLATES: Final[dict[RouteName, str]] = {
     "authorization": "/authorization/{id}",
     "challenge": "/challenge/{id}/{type}",
     "certificate": "/certificate/{id}",
+    "alternate": "/certificate/{id}/{number}",
     "revoke": "/revoke-certificate",
     "renewal-info": "/renewal-info/{id}",
 }
@@ -104,3 +106,7 @@ class Linker:
     def up(self, url: str) -> str:
         """Return the `Link` field to what a resource belongs to."""
         return f'<{url}>;rel="up"'
+
+    def alternate(self, url: str) -> str:
+        """Return the `Link` field to another chain of the same certificate (RFC 8555 section 7.4.2)."""
+        return f'<{url}>;rel="alternate"'

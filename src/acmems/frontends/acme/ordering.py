@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acmems.frontends.acme.accounts.orders_list import OrderIds
+from acmems.frontends.acme.certificates.alternates import AlternateResource
 from acmems.frontends.acme.certificates.downloading import CertificateResource
 from acmems.frontends.acme.certificates.renewal_info import RenewalInfoResource
 from acmems.frontends.acme.certificates.revoking import RevocationResource, Revoke
@@ -66,12 +67,14 @@ class OrderResources:
             "authorization": in_steps(loop, AuthorizationResource(parts, trials)),
             "challenge": in_steps(loop, trials),
             "certificate": in_steps(loop, CertificateResource(parts, progress)),
+            "alternate": in_steps(loop, AlternateResource(parts)),
             "revoke": in_steps(loop, RevocationResource(parts, revoke)),
         }
 
         def forget() -> None:
             parts.orders.forget(parts.now)
             parts.certificates.forget(parts.now)
+            parts.alternates.forget(parts.now)
 
         plain: dict[RouteName, PlainResource] = {"renewal-info": RenewalInfoResource(parts, client_of)}
         return cls(

@@ -64,6 +64,7 @@ ROUTES: Final = (
     Route("authorization", "account"),
     Route("challenge", "account"),
     Route("certificate", "account"),
+    Route("alternate", "account"),
     Route("revoke", "either"),
     Route("renewal-info", "nobody"),
 )

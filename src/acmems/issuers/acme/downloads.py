@@ -38,4 +38,4 @@ def downloaded(
     response = yield from session.post(order.certificate, None, deadline=deadline, accept=PEM_CHAIN)
     if not holds_certificates(response.body):
         raise CAProtocolError("the CA's answer is no certificate chain")
-    return (yield from preferred(session, response, preferred_chain, deadline))
+    return (yield from preferred(session, response, preferred_chain, deadline)).pem

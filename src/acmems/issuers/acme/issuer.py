@@ -15,6 +15,7 @@ from acmems.challenges.presented.note_files import NoteFiles
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.exceptions import AccountError, AcmeException, CAProblem
 from acmems.issuers.acme.account import Account, AccountDirectory
+from acmems.issuers.acme.clients.alternates import AlternateDownloads
 from acmems.issuers.acme.clients.client import Client, make_client, session_with
 from acmems.issuers.acme.clients.gate import OrderGate
 from acmems.issuers.acme.clients.opening import SharedOpening
@@ -31,6 +32,7 @@ from acmems.issuers.acme.registration import Registrar
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps, pause
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -59,6 +61,7 @@ class AcmeIssuer:
     Attributes:
         directory: where the account's key and registration lie.
         loop: runs the steps.
+        alternates: gets further chains of certificates.
         on_new_key: called when the account has got another key, in a thread that may wait.
     """
 
@@ -83,6 +86,7 @@ class AcmeIssuer:
         self._proofs = PresentedProofs(clock, *([files] if journal is None else [journal, files]))
         self._open_orders = OpenOrders(clock, memory=memory)
         self._gate = OrderGate(self.loop)
+        self.alternates = AlternateDownloads(self.admitted)
         self._opening = SharedOpening(lambda: self.account is not None, self._open)
         self._lock = threading.Lock()  # guards what follows
         self._client: Client | None = None
@@ -157,11 +161,7 @@ class AcmeIssuer:
 
     def _client_with(self, key: AccountKey) -> Client:
         return make_client(
-            key,
-            self._session_with(key),
-            self.options,
-            self._proofs,
-            self._open_orders,
+            *(key, self._session_with(key), self.options, self._proofs, self._open_orders),
             loop=self.loop,
             exchange_seconds=self._timeout,
         )
@@ -337,7 +337,7 @@ class AcmeIssuer:
         terms: OrderTerms | None = None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         """Return a new chain for a request, as the CA sent it (PEM).
 
         Args:
@@ -353,7 +353,7 @@ class AcmeIssuer:
             AcmeException: one of the errors of `Ordering.obtain` or `open`.
         """
 
-        def order(orders: Ordering) -> Steps[bytes]:
+        def order(orders: Ordering) -> Steps[OfferedChain]:
             return orders.obtain(request, validators, deadline, identity, terms, prepared=prepared)
 
         return (yield from self._by_account(deadline, order))

@@ -37,7 +37,7 @@ from acmems.issuers.acme.proving import Proving
 from acmems.issuers.acme.session import Session
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Signal, Steps
-from acmems.x509.chain import holds_certificates
+from acmems.x509.chain import OfferedChain, holds_certificates
 from acmems.x509.csr import CertificateRequest
 from acmems.x509.identifiers import Identifier
 
@@ -122,7 +122,7 @@ class Ordering:
         terms: OrderTerms | None = None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         """Order a certificate, prove its names, finalize, and return the chain as the CA sent it (PEM).
 
         Args:
@@ -361,7 +361,7 @@ class Ordering:
         if (yield self._stopping.wait(seconds)):
             raise CAUnavailable("this server is stopping; ask again")
 
-    def _pursue(self, order: Order, course: _Course, request: CertificateRequest) -> Steps[bytes]:
+    def _pursue(self, order: Order, course: _Course, request: CertificateRequest) -> Steps[OfferedChain]:
         """Take an order to its end, and return its chain."""
         while order.status is not OrderStatus.VALID:
             order = yield from self._advance(order, course, request)
@@ -479,13 +479,13 @@ class Ordering:
                 opened.is_finalized = False
                 return order
 
-    def _download(self, order: Order, course: _Course) -> Steps[bytes]:
+    def _download(self, order: Order, course: _Course) -> Steps[OfferedChain]:
         if order.certificate is None:
             raise CAProtocolError("the CA calls an order valid and gives no certificate")
         url = order.certificate
         course.opened.is_finalized = True  # whatever became of the answers: there is a certificate
 
-        def ask() -> Steps[bytes]:
+        def ask() -> Steps[OfferedChain]:
             deadline = course.aim.deadline.within(self.exchange_seconds)
             response = yield from self.session.post(url, None, deadline=deadline, accept=PEM_CHAIN)
             if not holds_certificates(response.body):

@@ -18,6 +18,7 @@ from acmems.issuers.local.options import LocalCaOptions
 from acmems.issuers.local.profiles import CRL_LIFETIME, ENDS_SOON, RevokedCertificate
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop, Steps
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class LocalIssuer:
     """
 
     account_url: None = None
+    alternates: None = None
     preparing: None = None
     silence: float = 0.0
 
@@ -121,7 +123,7 @@ class LocalIssuer:
         terms: object = None,  # noqa: ARG002 - no limits are counted
         *,
         prepared: str | None = None,  # noqa: ARG002 - nothing is prepared
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         """Return a new chain in PEM: the leaf and the intermediate.
 
         Args:
@@ -139,12 +141,14 @@ class LocalIssuer:
         """
         yield from ()
         options = self.options
-        return self.authority.issue(
-            request,
-            self._clock.now(),
-            permits=options.permits,
-            lifetime=options.lifetime,
-            crl_url=options.crl_url,
+        return OfferedChain(
+            self.authority.issue(
+                request,
+                self._clock.now(),
+                permits=options.permits,
+                lifetime=options.lifetime,
+                crl_url=options.crl_url,
+            )
         )
 
     @property

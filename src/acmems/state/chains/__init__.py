@@ -2,6 +2,7 @@
 
 - `record`: a chain and what is known of it, as a value
 - `recent`: chains that were delivered lately, in memory
+- `alternates`: further chains of the same certificates
 - `deliveries`: how often chains were delivered, in sums
 - `records`: all of them together
 - `revocations`: which are revoked

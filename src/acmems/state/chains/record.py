@@ -42,6 +42,7 @@ class ChainRecord:
         last_asked: when a client got it last.
         asked_by: that client.
         asked: how often clients got it.
+        alternates: the URLs of further chains for it at the CA.
     """
 
     fingerprint: str
@@ -67,6 +68,7 @@ class ChainRecord:
     last_asked: datetime.datetime | None = None
     asked_by: str | None = None
     asked: int = 0
+    alternates: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -101,6 +103,7 @@ class ChainRecord:
             not_before=chain.not_before,
             not_after=chain.not_after,
             issued=issued,
+            alternates=chain.alternates,
         )
 
     @property
@@ -118,14 +121,16 @@ class ChainRecord:
         """Return the record that a row holds, whose columns are `COLUMNS`."""
         fields = dict(zip(COLUMNS, row, strict=True))
         fields |= {column: _time(fields[column]) for column in _TIMES}
-        return cls(**fields | {"names": tuple(fields["names"].split("\n"))})
+        names, alternates = fields["names"].split("\n"), (fields["alternates"] or "").split()
+        return cls(**fields | {"names": tuple(names), "alternates": tuple(alternates)})
 
     @property
     def values(self) -> dict[str, Value]:
         """The values of `COLUMNS`, by their names and in their order."""
         values = dict(zip(COLUMNS, _fields(self), strict=True))
         times = {column: seconds(at) for column in _TIMES if (at := values[column]) is not None}
-        return values | times | {"names": "\n".join(self.names)}
+        alternates = " ".join(self.alternates) or None
+        return values | times | {"names": "\n".join(self.names), "alternates": alternates}
 
 
 COLUMNS = tuple(each.name for each in dataclasses.fields(ChainRecord))

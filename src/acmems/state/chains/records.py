@@ -33,7 +33,7 @@ _MOST_UNWRITTEN = 1000  # chains that are remembered until they can be noted
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
-_KNOWN = ("block", "client", "reference", "csr", "order_url")
+_KNOWN = ("block", "client", "reference", "csr", "order_url", "alternates")
 _GIVEN = tuple(each for each in COLUMNS if each != "order_url")
 _INSERT = (
     f"INSERT INTO chains ({', '.join(_GIVEN)}, names_digest, order_url) VALUES ({'?, ' * len(_GIVEN)}?, "  # noqa: S608 - names of columns

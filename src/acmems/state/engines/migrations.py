@@ -325,6 +325,18 @@ _CLIENT_ORDERS = """
     CREATE INDEX acme_certificates_end ON acme_certificates (ends)
 """
 
+_ALTERNATES = """
+    ALTER TABLE chains ADD COLUMN alternates TEXT; -- where the CA has further chains, with blanks between
+    CREATE TABLE alternates (       -- further chains of certificates that the CA was asked for
+        fingerprint TEXT NOT NULL,
+        number BIGINT NOT NULL,     -- the place of its URL, from 1
+        pem {octets} NOT NULL,
+        ends BIGINT NOT NULL,       -- when the certificate expires
+        PRIMARY KEY (fingerprint, number)
+    );
+    CREATE INDEX alternates_end ON alternates (ends)
+"""
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
@@ -334,6 +346,7 @@ MIGRATIONS = (
     _NOTICES,
     _ACME_CLIENTS,
     _CLIENT_ORDERS,
+    _ALTERNATES,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

@@ -35,6 +35,7 @@ from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock, Deadline
 from acmems.system.steps import Steps
+from acmems.x509.chain import OfferedChain
 from acmems.x509.csr import CertificateRequest
 
 DUE = 500
@@ -75,7 +76,7 @@ class CountedAuthority(Authority):
         terms: OrderTerms | None,
         *,
         prepared: str | None = None,
-    ) -> Steps[bytes]:
+    ) -> Steps[OfferedChain]:
         assert terms is not None
         yield from terms.reserve((yield from terms.replaces()))
         self.tries[request.names[0]].append(self.time.clock.now())

@@ -25,6 +25,7 @@ from acmems.net.http import Exchange
 from acmems.state.acme.certificates import AccountCertificates
 from acmems.state.acme.orders import ClientOrders
 from acmems.state.chains import ChainRecords
+from acmems.state.chains.alternates import AlternateRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import SYSTEM, Clock
 from acmems.system.steps import OWNER, SharedThreads, StepLoop, Steps
@@ -54,6 +55,7 @@ class OrderParts:
         orders: keeps orders.
         certificates: keeps whose certificates were issued.
         chains: those that were issued.
+        alternates: further chains of the same certificates.
         plans: when chains are to be renewed.
         linker: returns what makes URLs.
         bus: told of what happens.
@@ -70,6 +72,7 @@ class OrderParts:
     orders: ClientOrders
     certificates: AccountCertificates
     chains: ChainRecords
+    alternates: AlternateRecords
     plans: RenewalRecords
     linker: Callable[[], Linker]
     bus: Bus
