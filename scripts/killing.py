@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.acme_crash import ACME_POINTS, ANY_TIME_AT_ACME, CLIENT_AWAY, AcmeCrashes
 from tests.crash import ANY_TIME, FAILING, POINTS, STATE, Crashes, CrashOutcome, CrashPoint
 from tests.peers import PeerFailed, Postgres
 from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
 
 HEADINGS = (
     *("kills", "lost", "issued twice", "ordered twice", "accounts lost", "torn files", "left in DNS"),
-    *("placed anew", "recovered in"),
+    *("repeated", "placed anew", "recovered in"),
 )
 FAULTS = (FULL, BROKEN, UNSYNCED, UNSYNCED_ONCE, READ_ONLY)
 PLACES = {"state": STATE, "storage": "storage", "all files": "*"}
@@ -77,12 +78,14 @@ class Row:
         point: where the server is killed.
         kill: kills it there once.
         is_about_file: whether it needs a state that is a file.
+        crashes: makes the server, and what it works with.
     """
 
     name: str
     point: CrashPoint
     kill: Callable[[Crashes], CrashOutcome]
     is_about_file: bool = False
+    crashes: type[Crashes] = Crashes
 
 
 def main() -> int:
@@ -93,17 +96,22 @@ def main() -> int:
     parser.add_argument(
         "--faults", action="store_true", help="kills while the disk fails, in place of points"
     )
+    parser.add_argument(
+        "--front-end", choices=FRONT_ENDS, default="sign", help="where the certificates are asked for (sign)"
+    )
     parser.add_argument("--state", choices=STATES, default="sqlite", help="where the state is kept (sqlite)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the dice")  # noqa: S311 - no secret
     options = parser.parse_args()
+    if options.faults and options.front_end != "sign":
+        parser.error("disks fail for requests to /sign only: leave out --front-end")
     rows = [
         row
-        for row in (_faults() if options.faults else _points())
+        for row in (_faults() if options.faults else FRONT_ENDS[options.front_end]())
         if (options.only is None or options.only in row.name)
         and (options.state == "sqlite" or not row.is_about_file)
     ]
     if not rows:
-        parser.error(f"there is no point {options.only!r}: {', '.join(map(str, POINTS))}")
+        parser.error(f"there is no such point: {options.only!r}")
     print(f"seed {options.seed}")
     print(f"{'killed':32}" + "".join(f"{heading:>15}" for heading in HEADINGS))
     dice = random.Random(options.seed)  # noqa: S311 - no secret
@@ -118,6 +126,16 @@ def _points() -> Iterator[Row]:
     for point in POINTS:
         yield Row(str(point), point, functools.partial(_kill_at, point), point.file == STATE)
     yield Row(ANY_TIME.name, ANY_TIME, functools.partial(_kill_at, ANY_TIME))
+
+
+def _acme_points() -> Iterator[Row]:
+    for point in (*ACME_POINTS, ANY_TIME_AT_ACME, CLIENT_AWAY):
+        name = str(point) if point in ACME_POINTS else point.name
+        yield Row(name, point, functools.partial(_kill_at, point), point.file == STATE, AcmeCrashes)
+
+
+FRONT_ENDS: Mapping[str, Callable[[], Iterator[Row]]] = {"sign": _points, "acme": _acme_points}
+"""Where certificates may be asked for: the points to kill at."""
 
 
 def _faults() -> Iterator[Row]:
@@ -138,7 +156,7 @@ def _tell(row: Row, kills: int, dice: random.Random, state: KeptState) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        Crashes(Path(folder), dice, state.section, state.empty, state.has_no_order) as crashes,
+        row.crashes(Path(folder), dice, state.section, state.empty, state.has_no_order) as crashes,
     ):
         outcomes: list[CrashOutcome] = []
         try:
@@ -150,13 +168,16 @@ def _tell(row: Row, kills: int, dice: random.Random, state: KeptState) -> bool:
         sum(outcome.is_lost for outcome in outcomes),
         sum(outcome.issued > 1 for outcome in outcomes),
         sum(outcome.placed > 1 + row.point.places_anew for outcome in outcomes),
-        sum(outcome.accounts > 1 for outcome in outcomes),
+        sum(outcome.accounts > row.point.is_start or outcome.accounts_lost > 0 for outcome in outcomes),
         sum(outcome.torn for outcome in outcomes),
         sum(outcome.left for outcome in outcomes),
+        sum(outcome.repeated for outcome in outcomes),
     )
     anew = sum(outcome.placed > 1 for outcome in outcomes)
     seconds = f"{statistics.median(outcome.seconds for outcome in outcomes):.2f} s"
     _print_row(row.name, (len(outcomes), *counts, anew, seconds))
+    for reason in filter(None, (outcome.reason for outcome in outcomes)):
+        print(f"    {reason}", flush=True)
     return not any(counts)
 
 

@@ -65,7 +65,7 @@ class CrashPoint:
         file: the file, as a pattern relative to the server's folder.
         since: the request to the CA that comes before that step; empty where any counts.
         is_start: whether the server is killed while it makes its account.
-        most: how often that happens in an order.
+        least, most: which of the times that this happens in an order it is.
         places_anew: whether another order may have to be placed: the answer to a new order was not seen, or
             not noted yet; or the CA came for a proof that nobody presented any more.
     """
@@ -77,6 +77,7 @@ class CrashPoint:
     file: str = ""
     since: str = ""
     is_start: bool = False
+    least: int = 1
     most: int = 1
     places_anew: bool = False
 
@@ -127,6 +128,9 @@ class CrashOutcome:
         torn: files that are neither whole nor moved aside.
         left: records that stayed in DNS.
         seconds: from the start until the client had its chain.
+        accounts_lost: how many accounts that were made inside are not there any more.
+        repeated: how many requests that were done before are taken once more, word by word.
+        reason: why the client got nothing, where it knows.
     """
 
     issued: int
@@ -136,6 +140,9 @@ class CrashOutcome:
     torn: int
     left: int
     seconds: float
+    accounts_lost: int = 0
+    repeated: int = 0
+    reason: str = ""
 
 
 @dataclass
@@ -173,12 +180,16 @@ class Crashes:
             settings = self._proxy.before(Settings.of(self._pebble, self._server))
             settings.verification += DNS.format(server=self._bind.address)
             settings.auth = BOTH + self.state
+            self._adapt(settings)
             self._acmems = stack.enter_context(Acmems(settings, self._disk.env))
             self._cleanup = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def _adapt(self, settings: Settings) -> None:
+        """Change the configuration of the server, if it needs anything else."""
 
     def kill(self, point: CrashPoint) -> CrashOutcome:
         """Kill the server while a client waits, start it again, and have the client ask again.
@@ -247,7 +258,7 @@ class Crashes:
             process.kill()
             process.wait()
 
-        nth = self.dice.randint(1, point.most)
+        nth = self.dice.randint(point.least, point.most)
 
         def arm() -> None:
             self._disk.kill_at(point.call, f"{self._server}/{point.file}", after=point.after, nth=nth)
