@@ -154,16 +154,16 @@ def _kill_while(fault: DiskFault, place: str, crashes: Crashes) -> CrashOutcome:
 
 def _tell(row: Row, kills: int, dice: random.Random, state: KeptState) -> bool:
     """Kill so many times at one point, print a row, and return whether nothing was lost or made twice."""
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        row.crashes(Path(folder), dice, state.section, state.empty, state.has_no_order) as crashes,
-    ):
-        outcomes: list[CrashOutcome] = []
-        try:
+    outcomes: list[CrashOutcome] = []
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+            row.crashes(Path(folder), dice, state.section, state.empty, state.has_no_order) as crashes,
+        ):
             outcomes.extend(row.kill(crashes) for _ in range(kills))
-        except (PeerFailed, AssertionError) as error:
-            print(f"{row.name:32} {error}", flush=True)
-            return False
+    except (PeerFailed, AssertionError) as error:
+        print(f"{row.name:32} {error}", flush=True)
+        return False
     counts = (
         sum(outcome.is_lost for outcome in outcomes),
         sum(outcome.issued > 1 for outcome in outcomes),

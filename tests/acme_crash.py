@@ -48,8 +48,8 @@ class AcmePoint(CrashPoint):
 
 def _points() -> Iterator[AcmePoint]:
     """Yield the points in the order in which a server comes to them."""
-    noted = {"call": Call.SYNC, "file": STATE}
-    written = {"call": Call.WRITE, "file": STATE}
+    noted: dict[str, Any] = {"call": Call.SYNC, "file": STATE}
+    written: dict[str, Any] = {"call": Call.WRITE, "file": STATE}
     for after in (False, True):
 
         def point(name: str, after: bool = after, **members: Any) -> AcmePoint:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.acme_crash import ACME_POINTS, CLIENT_AWAY, AcmeCrashes, AcmePoint
 from tests.crash import ANY_TIME, POINTS, STATE, Crashes, CrashPoint
 from tests.peers.disk import FULL, UNSYNCED, DiskFault
+
+ACME_KILLS = {"after order noted", "after order outside noted", "after end noted"}
+"""Where something is noted and not answered; `scripts/chaos --front-end acme` kills at all points."""
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +36,22 @@ def test_a_kill_while_the_disk_fails(crashes: Crashes, place: str, fault: DiskFa
     outcome = crashes.kill_while(fault, place)
     assert (outcome.issued, outcome.is_lost, outcome.torn, outcome.left) == (1, False, 0, 0)
     assert 1 <= outcome.placed <= 2
+
+
+@pytest.fixture(scope="module")
+def acme_crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeCrashes]:
+    """The same server, in front of ACME clients."""
+    with AcmeCrashes(tmp_path_factory.mktemp("acme-crashes")) as running:
+        yield running
+
+
+@pytest.mark.threat("acme orders", "a kill while an order is processed")
+@pytest.mark.parametrize(
+    "point", [*(each for each in ACME_POINTS if str(each) in ACME_KILLS), CLIENT_AWAY], ids=str
+)
+def test_a_kill_while_an_acme_client_orders(acme_crashes: AcmeCrashes, point: AcmePoint) -> None:
+    """The same client goes on after the restart, and nothing is done, made or left twice."""
+    outcome = acme_crashes.kill(point)
+    assert (outcome.issued, outcome.is_lost, outcome.torn, outcome.left) == (1, False, 0, 0), outcome.reason
+    assert 1 <= outcome.placed <= 1 + point.places_anew
+    assert (outcome.accounts, outcome.accounts_lost, outcome.repeated) == (0, 0, 0)
