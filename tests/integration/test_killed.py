@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
-from tests.acme_crash import ACME_POINTS, CLIENT_AWAY, AcmeCrashes, AcmePoint
+from tests.acme_crash import ACME_POINTS, AcmeCrashes, AcmePoint
 from tests.crash import ANY_TIME, POINTS, STATE, Crashes, CrashPoint
 from tests.peers.disk import FULL, UNSYNCED, DiskFault
 
-ACME_KILLS = {"after order noted", "after order outside noted", "after end noted"}
-"""Where something is noted and not answered; `scripts/chaos --front-end acme` kills at all points."""
+_AT = {str(each): each for each in ACME_POINTS}
+ACME_KILLS = (
+    *(_AT["after order noted"], _AT["after order outside noted"], _AT["after end noted"]),
+    dataclasses.replace(_AT["after challenge"], most=1, is_client_away=True),
+)
+"""Where something is noted or presented, and not answered; `scripts/chaos --front-end acme` has all."""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,7 @@ def acme_crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeCrash
 
 
 @pytest.mark.threat("acme orders", "a kill while an order is processed")
-@pytest.mark.parametrize(
-    "point", [*(each for each in ACME_POINTS if str(each) in ACME_KILLS), CLIENT_AWAY], ids=str
-)
+@pytest.mark.parametrize("point", ACME_KILLS, ids=str)
 def test_a_kill_while_an_acme_client_orders(acme_crashes: AcmeCrashes, point: AcmePoint) -> None:
     """The same client goes on after the restart, and nothing is done, made or left twice."""
     outcome = acme_crashes.kill(point)
