@@ -62,7 +62,7 @@ class OrderResources:
         loop = parts.loop
         signed: dict[RouteName, SignedResource] = {
             "new-order": in_steps(loop, NewOrderResource(parts, progress)),
-            "order": in_steps(loop, OrderResource(parts, progress)),
+            "order": in_steps(loop, OrderResource(parts, progress, trials)),
             "finalize": in_steps(loop, FinalizeResource(parts, progress)),
             "authorization": in_steps(loop, AuthorizationResource(parts, trials)),
             "challenge": in_steps(loop, trials),

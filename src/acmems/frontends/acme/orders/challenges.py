@@ -37,7 +37,7 @@ class ChallengeTrials:
     """Looks for proofs; for the thread of the loop.
 
     As with orders, the state has all that is needed: who looks at an authorization whose proof nobody is
-    looking for, after a crash, has that begun again.
+    looking for, after a crash, or at its order, has that begun again.
 
     Args:
         parts: what it works with.
@@ -102,6 +102,18 @@ class ChallengeTrials:
             order = yield from as_it_is(parts, order)
             challenge = _tried(order, index)
         return order
+
+    def resume(self, order: ClientOrder, request: SignedRequest) -> None:
+        """Have the proofs of an order looked for that nobody is looking for, for who looks at the order.
+
+        Args:
+            order: the order, as it was found.
+            request: who looks at it.
+        """
+        for index in range(len(order.authorizations)):
+            challenge = _tried(order, index)
+            if challenge is not None:
+                self._want(order, index, challenge, request)
 
     def headers(self, order: ClientOrder, index: int) -> dict[str, str]:
         """Return when to look at an authorization again, as header fields."""

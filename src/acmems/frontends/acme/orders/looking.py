@@ -23,11 +23,13 @@ class OrderResource:
     Args:
         parts: what it works with.
         progress: has orders issued.
+        trials: look for proofs.
     """
 
-    def __init__(self, parts: OrderParts, progress: OrderProgress) -> None:
+    def __init__(self, parts: OrderParts, progress: OrderProgress, trials: ChallengeTrials) -> None:
         self._parts = parts
         self._progress = progress
+        self._trials = trials
 
     def __call__(self, request: SignedRequest, exchange: Exchange) -> Steps[AcmeAnswer]:
         """Return an order.
@@ -38,6 +40,7 @@ class OrderResource:
         """
         request.require_get()
         order = yield from own_order(self._parts, request, request.parameters[0])
+        self._trials.resume(order, request)
         view = yield from self._progress.follow(order, exchange.reference, lambda: exchange.gone)
         return order_answer(self._parts, view)
 

@@ -117,17 +117,20 @@ def test_who_looks_is_answered_with_the_outcome(state: Database) -> None:
         assert len(looking) == 1
 
 
+@pytest.mark.parametrize("what", ["authorization", "order"])
 @pytest.mark.parametrize("how", ["crowded", "stopped", "not noted"])
 def test_a_proof_that_was_not_looked_at_is_looked_for_again(
-    state: Database, how: str, monkeypatch: pytest.MonkeyPatch
+    state: Database, how: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a crash, and where too many wait: the next look begins it anew."""
+    """After a crash, and where too many wait: the next look begins it anew, at the order as well."""
     proved = block(("all", "yes"), ("domain", "**"), ("prove", "http-01"))
     looking: list[Future[AcmeProblem | None]] = []
     with ordering(state, proved, hold_seconds=0.5, looking=looking) as here, here.client() as client:
         order = client.order("a.example.org")
         [url] = order.json["authorizations"]
         challenge = client.post(url).json["challenges"][0]
+        if what == "order":
+            url = order.location
         if how == "crowded":
             here.crowded = AcmeProblem("rateLimited", "too many")
         client.post(challenge["url"], {})
@@ -151,7 +154,7 @@ def test_a_proof_that_was_not_looked_at_is_looked_for_again(
         looking[-1].set_result(None)
         while shown.json["status"] == "pending":
             shown = client.post(url)
-        assert shown.json["status"] == "valid"
+        assert shown.json["status"] == ("ready" if what == "order" else "valid")
 
 
 class TestOutside:
