@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acme_crash import ACME_POINTS, ANY_TIME_AT_ACME, CLIENT_AWAY, AcmeCrashes
+from tests.acme_crash import ACME_POINTS, ANY_TIMES, AcmeCrashes, ProvingCrashes
 from tests.crash import ANY_TIME, FAILING, POINTS, STATE, Crashes, CrashOutcome, CrashPoint
 from tests.peers import PeerFailed, Postgres
 from tests.peers.disk import BROKEN, FULL, READ_ONLY, UNSYNCED, UNSYNCED_ONCE, DiskFault
@@ -129,9 +129,10 @@ def _points() -> Iterator[Row]:
 
 
 def _acme_points() -> Iterator[Row]:
-    for point in (*ACME_POINTS, ANY_TIME_AT_ACME, CLIENT_AWAY):
+    for point in (*ACME_POINTS, *ANY_TIMES):
         name = str(point) if point in ACME_POINTS else point.name
-        yield Row(name, point, functools.partial(_kill_at, point), point.file == STATE, AcmeCrashes)
+        crashes = ProvingCrashes if point.is_proved_inside else AcmeCrashes
+        yield Row(name, point, functools.partial(_kill_at, point), point.file == STATE, crashes)
 
 
 FRONT_ENDS: Mapping[str, Callable[[], Iterator[Row]]] = {"sign": _points, "acme": _acme_points}

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import dns.query
+import dns.update
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tests.acme_client import Answer
+from tests.acme_client import Answer, thumbprint
 from tests.acme_front_end import AcmeFrontEnd
 from tests.acme_orders import Orderer, make_csr
 from tests.crash import CLEARED_SECONDS, STATE, Crashes, CrashOutcome, CrashPoint
@@ -21,9 +23,10 @@ from tests.faults import AUTHORIZATION, CERTIFICATE, CHALLENGE, FINALIZE, NEW_OR
 from tests.peers import PeerFailed, Settings, verify_chain, wait_until
 from tests.peers.disk import Call
 
+from acmems.challenges.txt import txt_value
 from acmems.x509 import chain as chains
 
-REGISTERING, PLACING, FINALIZING = "registering", "placing", "finalizing"
+REGISTERING, PLACING, PROVING, FINALIZING = "registering", "placing", "proving", "finalizing"
 """What a client does, one after the other."""
 PATIENCE = 60.0
 """Seconds in which a client that goes on must have its certificate."""
@@ -39,11 +42,13 @@ class AcmePoint(CrashPoint):
         during: what the client is about to do when steps at the disk are counted from; empty: `since` counts.
         is_prepared: whether the client finalizes only when its names are proved outside; None: the dice say.
         is_client_away: whether the client comes back only after what was left in DNS should be withdrawn.
+        is_proved_inside: whether the client has to prove its names to the server first.
     """
 
     during: str = ""
     is_prepared: bool | None = None
     is_client_away: bool = False
+    is_proved_inside: bool = False
 
 
 def _points() -> Iterator[AcmePoint]:
@@ -77,6 +82,12 @@ def _points() -> Iterator[AcmePoint]:
         # The same transaction has the chain, and that the order inside is valid.
         yield point("end written", since=CERTIFICATE, most=2, **written)
         yield point("end noted", since=CERTIFICATE, **noted)
+        # Names are proved outside while the last challenge inside is `processing`.
+        inside: dict[str, Any] = {"is_proved_inside": True}
+        yield point("challenge inside noted", during=PROVING, **noted, **inside)
+        yield point("newOrder, proved inside", path=NEW_ORDER, places_anew=True, **inside)
+        yield point("challenge, proved inside", path=CHALLENGE, most=2, places_anew=True, **inside)
+        yield point("ready, proved inside", path=AUTHORIZATION, least=3, most=4, places_anew=True, **inside)
 
 
 _NAMES = [each.name for each in _points()]
@@ -85,6 +96,10 @@ ANY_TIME_AT_ACME = AcmePoint(name="any time", after=True, places_anew=True)
 """From the new account until the certificate was downloaded, wherever that is."""
 CLIENT_AWAY = AcmePoint(name="any time, client away", after=True, places_anew=True, is_client_away=True)
 """The same; the client comes back when all that was left in DNS should be withdrawn."""
+ANY_TIME_INSIDE = AcmePoint(
+    name="any time, proved inside", after=True, places_anew=True, is_proved_inside=True
+)
+ANY_TIMES = (ANY_TIME_AT_ACME, CLIENT_AWAY, ANY_TIME_INSIDE)
 
 
 @dataclass
@@ -139,11 +154,26 @@ class Errand:
     Args:
         client: the client.
         names: the names.
+        add_text: adds a TXT record where it proves a name.
+        looks_at_order: whether it looks at its order, and not at authorizations, until names are proved.
+
+    Attributes:
+        texts: the TXT records that were added.
     """
 
-    def __init__(self, client: RecordingOrderer, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        client: RecordingOrderer,
+        names: tuple[str, ...],
+        add_text: Callable[[str, str], None],
+        *,
+        looks_at_order: bool,
+    ) -> None:
         self.client = client
         self.names = names
+        self.texts: set[str] = set()
+        self._add_text = add_text
+        self._looks_at_order = looks_at_order
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.order: Answer | None = None
         self.chain: bytes | None = None
@@ -171,6 +201,11 @@ class Errand:
             self.order = placed
         until = time.monotonic() + PATIENCE
         shown = client.post(self.order.location)
+        if shown.json["status"] == "pending":
+            self._prove(self.order.json["authorizations"], before)
+            while shown.json["status"] == "pending":
+                assert time.monotonic() < until, shown
+                shown = client.post(self.order.location)
         if shown.json["status"] == "ready":
             self._begin(FINALIZING, before)
             shown = client.finalize(self.order.json, self._csr)
@@ -182,6 +217,21 @@ class Errand:
         downloaded = client.post(shown.json["certificate"])
         assert downloaded.status == 200, downloaded
         self.chain = downloaded.body
+
+    def _prove(self, urls: list[str], before: Callable[[str], None]) -> None:
+        """Answer the challenges that were not answered yet."""
+        for url in urls:
+            shown = self.client.post(url).json
+            [challenge] = shown["challenges"]
+            if challenge["status"] == "pending":
+                text = txt_value(f"{challenge['token']}.{thumbprint(self.client.key)}")
+                self._add_text(shown["identifier"]["value"], text)
+                self.texts.add(text)
+                self._begin(PROVING, before)
+                self.client.post(challenge["url"], {})
+            until = time.monotonic() + PATIENCE
+            while not self._looks_at_order and self.client.post(url).json["status"] == "pending":
+                assert time.monotonic() < until, url
 
     def _begin(self, during: str, before: Callable[[str], None]) -> None:
         self.client.during = during
@@ -196,7 +246,12 @@ class Errand:
             return self._account is not None
         if request.during == PLACING:
             return bool(client.post(client.post(client.kid or "").json["orders"]).json["orders"])
-        return self.order is not None and client.post(self.order.location).json["status"] != "ready"
+        if request.during == PROVING:
+            return bool(client.post(request.url).json["status"] != "pending")
+        return self.order is not None and client.post(self.order.location).json["status"] not in (
+            "pending",
+            "ready",
+        )
 
     @property
     def has_lost_account(self) -> bool:
@@ -232,7 +287,8 @@ class AcmeCrashes(Crashes):
         trust = ssl.create_default_context(cafile=str(self._front_end.chain))
         url, address = f"{self._front_end.url}/directory", ("127.0.0.1", self._front_end.port)
         with RecordingOrderer(url, trust=trust, address=address) as client:
-            errand = Errand(client, (f"host{number}.example.org", f"*.{wild}"))
+            names = (f"host{number}.example.org", f"*.{wild}")
+            errand = Errand(client, names, self._add_text, looks_at_order=self.dice.random() < 0.5)
             with self._order_until(point), contextlib.suppress(OSError, http.client.HTTPException):
                 errand.go_on(lambda during: self._arm_during(point, during, errand))
             wait_until(lambda: self._acmems.process.poll() is not None, f"the server is killed {point}")
@@ -243,8 +299,8 @@ class AcmeCrashes(Crashes):
             began = time.monotonic()
             self._acmems.start()
             if point.is_client_away:
-                self._wait_for_withdrawal(wild)
-            left = self._left(wild) if point.is_client_away else 0
+                self._wait_for_withdrawal(wild, errand)
+            left = self._left_by(wild, errand) if point.is_client_away else 0
             lost_accounts = int(errand.has_lost_account)
             repeated = sum(client.would_repeat(each) for each in client.sent if errand.was_done(each))
             refusal = ""
@@ -258,23 +314,35 @@ class AcmeCrashes(Crashes):
             verify_chain(errand.chain, self._pebble.root_pem())
             spki = errand.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             assert chains.parse(errand.chain).spki == spki
-        self._wait_for_withdrawal(wild)
+        self._wait_for_withdrawal(wild, errand)
         return CrashOutcome(
             self._issued - issued,
             self._placed - placed,
             self._accounts - accounts,
             errand.chain is None,
             torn + self._torn,
-            left + self._left(wild),
+            left + self._left_by(wild, errand),
             seconds,
             lost_accounts,
             repeated,
             refusal,
         )
 
-    def _wait_for_withdrawal(self, name: str) -> None:
+    def _add_text(self, name: str, text: str) -> None:
+        """Add a TXT record, as a client does that proves a name."""
+        zone = name.partition(".")[2]
+        update = dns.update.UpdateMessage(zone)
+        update.add(f"_acme-challenge.{name}.", 60, "TXT", text)
+        update.add(f"{name}.", 60, "A", "127.0.0.1")  # what all names have stops at a name that is there
+        dns.query.tcp(update, "127.0.0.1", timeout=30, port=self._bind.port)
+
+    def _left_by(self, name: str, errand: Errand) -> int:
+        """Return how many records of the server are there."""
+        return len(set(self._bind.texts(f"_acme-challenge.{name}")) - errand.texts)
+
+    def _wait_for_withdrawal(self, name: str, errand: Errand) -> None:
         with contextlib.suppress(PeerFailed):
-            wait_until(lambda: not self._left(name), "all is withdrawn", CLEARED_SECONDS)
+            wait_until(lambda: not self._left_by(name, errand), "all is withdrawn", CLEARED_SECONDS)
 
     def _arm_during(self, point: AcmePoint, during: str, errand: Errand) -> None:
         """Wait for what a client waits for before its next step, and have the steps of a point counted."""
@@ -300,7 +368,7 @@ class AcmeCrashes(Crashes):
         if point.during:
             yield
             return
-        if point not in (ANY_TIME_AT_ACME, CLIENT_AWAY):
+        if point not in ANY_TIMES:
             with super()._order_until(point):
                 yield
             return
@@ -312,3 +380,12 @@ class AcmeCrashes(Crashes):
     def _end(self) -> None:
         self._acmems.process.kill()
         self._acmems.process.wait()
+
+
+class ProvingCrashes(AcmeCrashes):
+    """The same; clients prove their names to the server by dns-01 first."""
+
+    def _adapt(self, settings: Settings) -> None:
+        settings.auth = settings.auth.replace("domain = **\n", "domain = **\nprove = dns-01\n")
+        super()._adapt(settings)
+        settings.auth += f"resolver = 127.0.0.1:{self._bind.port}\n"
