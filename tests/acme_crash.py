@@ -372,7 +372,7 @@ class AcmeCrashes(Crashes):
             with super()._order_until(point):
                 yield
             return
-        timer = threading.Timer(self.dice.uniform(0.0, 1.5), self._end)
+        timer = threading.Timer(self.dice.uniform(0.0, 0.5), self._end)
         timer.start()
         yield
         timer.join()
