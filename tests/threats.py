@@ -41,7 +41,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
         "long lines, many headers": "414, 431",
         "other methods and paths": "405 with Allow; 404",
         "X-Forwarded-For": "403 unless a trusted proxy sends it; then its last hop that is no trusted proxy",
-        "revoked client certificates": "401 or 403 for those that were issued here",
+        "revoked client certificates": "401 by EST, as for none, for those that were issued here",
         "line ends in words of others": "never as they are in a header or in the log",
         "strangers at the address of metrics": "200, or 503 without paths and reasons; 404, 405; at no cost",
         "strangers at the CA's port": "404, 405, or 400; tokens are keys of a table and never paths of files",
@@ -96,7 +96,7 @@ THREATS: Mapping[str, Mapping[str, str]] = {
     "proving inside": {
         "names that lead to metadata, loopback or this server": "unauthorized; nothing is sent there",
         "a name that leads elsewhere each time": "connected to as it was judged",
-        "redirects": "ten at most, to names, at ports 80 and 443; never in a circle",
+        "redirects": "ten at most, to names, at the usual ports; never in a circle",
         "answers of 100 MB, or without end": "cut off after a few kB, or at the deadline",
         "reading what only this server can fetch": "nothing is told of what a redirect or a CNAME leads to",
         "a DNS in circles, or with huge answers": "dns, or incorrectResponse",

@@ -208,6 +208,7 @@ client-certificate = yes
 """
 
 
+@pytest.mark.threat("http", "revoked client certificates")
 def test_a_device_lives_with_a_local_ca(tmp_path: Path) -> None:
     """By password at first, then by the certificate that it has; it learns root and intermediate."""
     est, config, name = Est(tmp_path), tmp_path / "acmems.ini", "a.printers.internal.example"

@@ -100,8 +100,8 @@ class Site:
         assert found is not None
         return found
 
-    def plans(self) -> int:
-        statement = "SELECT count(*) FROM renewals"
+    def plans(self, *, failed: bool = False) -> int:
+        statement = f"SELECT count(*) FROM renewals WHERE failures >= {int(failed)}"  # noqa: S608 - a number
         return int(self.state.read(lambda transaction: transaction.execute(statement).fetchone()[0]))
 
     def be_due(self) -> None:
@@ -146,6 +146,7 @@ def test_from_the_failure_to_its_end(site: Site, proxy: FaultProxy, mail: MailSe
     assert (document["kind"], document["phase"], document["severity"]) == ("renewal", "begun", "warning")
     assert document["facts"]["directory"] == site.settings.directory_url
 
+    wait_until(lambda: site.plans(failed=True) == MACHINES, "all have failed, and none is being tried")
     proxy.heal()
     site.forget_pauses()
     site.stop()

@@ -202,7 +202,8 @@ class TestRefusals:
         csr = make_csr("a.example.org")
         for name in ("b", "c"):
             here.served.blocks = (block(("all", "yes"), ("domain", "**"), ("prove", "http-01"), name=name),)
-            assert client.finalize(order.json, csr).problem == "unauthorized"
+            refused = client.finalize(order.json, csr)
+            assert (refused.status, refused.problem) == (403, "unauthorized")
         assert not here.house.authority.orders
         here.served.blocks = (proving, block(("all", "yes"), ("domain", "**"), name="d"))
         assert client.finalize(order.json, csr).json["status"] == "valid"
