@@ -43,7 +43,7 @@ class Office:
 
     def ask(self) -> Chain:
         request = make_request("a.internal.example")
-        return chain.parse(self.issuer.loop.run(self.issuer.obtain(request, (), NEVER, "identity")))
+        return chain.parse(self.issuer.loop.run(self.issuer.obtain(request, (), NEVER, "identity")).pem)
 
     def published(self, *revoked: RevokedCertificate) -> tuple[int, list[int]]:
         """Return the number of the list, and the serial numbers in it."""
