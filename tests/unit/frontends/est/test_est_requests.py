@@ -98,7 +98,11 @@ def certificates_in(answer: str) -> list[x509.Certificate]:
     return pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.partition("\r\n\r\n")[2]))
 
 
-@pytest.mark.parametrize("body", [BODY, BODY.replace(b"\n", b"\r\n"), BODY.replace(b"\n", b""), REQUEST.pem])
+@pytest.mark.parametrize(
+    "body",
+    [BODY, BODY.replace(b"\n", b"\r\n"), BODY.replace(b"\n", b""), REQUEST.pem],
+    ids=["LF", "CR LF", "one line", "PEM"],
+)
 def test_an_enrolled_certificate_comes_alone_in_a_certs_only_message(house: House, body: bytes) -> None:
     """Base64 with line breaks or without (RFC 8951 section 3.1), whatever headers say of an encoding."""
     answer = house.ask(
@@ -226,7 +230,11 @@ def test_bodies_that_are_too_large_are_refused_before_they_are_read(house: House
     assert house.ask("GET /.well-known/est/cacerts", b"x")().startswith("HTTP/1.1 413")
 
 
-@pytest.mark.parametrize("body", [b"", b"not base64!", csr.parse(REQUEST.pem).der, b"AAA", b"{}"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"not base64!", csr.parse(REQUEST.pem).der, b"AAA", b"{}"],
+    ids=["nothing", "words", "DER", "too short", "JSON"],
+)
 def test_bodies_that_are_no_base64_are_refused(body: bytes) -> None:
     """The reader of CSRs never sees them, or refuses them."""
     with pytest.raises(PayloadInvalid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ def certificate(names: Sequence[x509.GeneralName], value: bytes | None, *, criti
         (b"", "cannot be read"),
         (certificate([NAME], b"\x04\x20" + DIGEST)[:-5], "cannot be read"),
     ],
+    ids=itertools.count(),
 )
 def test_other_certificates_are_no_proof(der: bytes, words: str) -> None:
     """RFC 8737 section 3 says what must stand in it, and that nothing else may."""
