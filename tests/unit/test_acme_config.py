@@ -86,7 +86,9 @@ def test_who_needs_an_external_account(blocks: tuple[str, ...], said: str | None
 )
 def test_urls(url: str) -> None:
     """The base is an https URL, and nothing else."""
-    assert "url: must be an https URL" in faults(ACME.replace("https://acme.example.org/inside/", url), BOUND)
+    told = faults(ACME.replace("https://acme.example.org/inside/", url), BOUND)
+    assert "url: must be an https URL" in told
+    assert "such as https://acme.example.org\n" in f"{told}\n"
 
 
 def test_what_is_missing() -> None:

@@ -96,7 +96,7 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def https_url(value: str) -> str:
+def https_url(value: str, example: str = "https://acme.example.org/directory") -> str:
     """Parse an https URL with a host and nothing secret in it."""
     try:
         parts = urlsplit(value)
@@ -107,7 +107,7 @@ def https_url(value: str) -> str:
         good = good and "@" not in parts.netloc
     # What urlsplit drops silently, such as line breaks, must not be there.
     if not good or not re.fullmatch(r"[!-~]+", value):
-        raise ValueError("must be an https URL, such as https://acme.example.org/directory")
+        raise ValueError(f"must be an https URL, such as {example}")
     return value
 
 

@@ -17,6 +17,8 @@ from acmems.settings.options import Options
 
 ExternalAccount = Literal["required", "optional"]
 
+_EXAMPLE = "https://acme.example.org"  # the directory stands below it
+
 
 @dataclass(frozen=True, slots=True)
 class AcmeOptions:
@@ -90,8 +92,8 @@ class AcmeOptions:
 
 def base_url(text: str) -> str:
     """Parse the URL that all URLs begin with: https, a host, perhaps a path, and nothing else."""
-    url = values.https_url(text)
+    url = values.https_url(text, _EXAMPLE)
     parts = urlsplit(url)
     if parts.query or parts.fragment or "?" in url or "#" in url or "%" in url or "//" in parts.path:
-        raise ValueError("must be an https URL without query, such as https://acme.example.org")
+        raise ValueError(f"must be an https URL without query, such as {_EXAMPLE}")
     return url.removesuffix("/")
