@@ -29,6 +29,7 @@ _DIALECT = migrations.Dialect(octets="BYTEA")
 _OLDEST = 130000
 _READERS = 4  # that may read at the same time
 _ATTEMPTS = 10  # at a transaction that others get in the way of
+_MIGRATING = int.from_bytes(b"acmems")  # the advisory lock of who brings the tables up to date
 _MIGRATION_SECONDS = 120.0
 
 # SERIALIZABLE would take small tables for whole, so that servers which work at different things make each
@@ -237,10 +238,11 @@ def _migrate(connection: BoundedConnection, target: Target) -> None:
     """Bring the tables to the last revision; another server may be doing the same."""
     if _revision(connection, target) == len(migrations.MIGRATIONS):
         return
-    # Two that make it at the same time may get into each other's way, in spite of IF NOT EXISTS.
-    with contextlib.suppress(errors.UniqueViolation, errors.DuplicateTable):
-        connection.execute("CREATE TABLE IF NOT EXISTS revisions (revision BIGINT PRIMARY KEY)")
     with _transaction(connection):
+        # Two that make one table at the same time get into each other's way in spite of IF NOT EXISTS: what
+        # keeps them apart has to be a lock that needs no table.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATING,))
+        connection.execute("CREATE TABLE IF NOT EXISTS revisions (revision BIGINT PRIMARY KEY)")
         connection.execute("LOCK TABLE revisions IN ACCESS EXCLUSIVE MODE")
         connection.execute(_NOW)
         for revision, statements in migrations.steps(_revision(connection, target), _DIALECT):
@@ -252,7 +254,7 @@ def _migrate(connection: BoundedConnection, target: Target) -> None:
 
 @contextlib.contextmanager
 def _transaction(connection: BoundedConnection) -> Iterator[None]:
-    connection.execute("BEGIN")
+    connection.execute(_WRITING)  # which sees what another one has done while this one waited
     try:
         yield
     except BaseException:

@@ -123,6 +123,7 @@ class TestOpen:
             psycopg.connect(postgres.url_of(name)) as quicker,
             ThreadPoolExecutor(1) as thread,
         ):
+            quicker.execute("SELECT pg_advisory_xact_lock(%s)", (int.from_bytes(b"acmems"),))
             quicker.execute("CREATE TABLE revisions (revision BIGINT PRIMARY KEY)")
             opening = thread.submit(PostgresDatabase.open, Secret(postgres.url_of(name)))
             wait_until(lambda: bool(postgres.execute(waiting)), "the other one waits")
