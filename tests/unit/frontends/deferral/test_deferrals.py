@@ -165,12 +165,15 @@ class TestWaiting:
         accepted = desk.accepted()
         running, name = desk.begin(accepted)
         wait_for(lambda: desk.orders == 1)
+        futures = [running.future]
         for _ in range(5):
             desk.pass_time(0.6 * SECONDS)
             again = desk.deferrals.join(accepted)
             assert again is not running
             assert again.id == name
-            wait_for(lambda: desk.waiting == 2)  # the one before ends later, and those before that have ended
+            futures.append(again.future)
+            # This one and the one before it wait; the others have been told, and nothing else goes on.
+            wait_for(lambda: all(each.done() for each in futures[:-2]) and desk.waiting == 2)
             running = again
         assert desk.house.issuance.workload.running == 1
         desk.house.authority.go.set()
