@@ -10,20 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.peers import curl_sign, make_key_and_csr, run_acmems, verify_chain
+from tests.peers.network import OWN_NETWORK, can_have_own_network
 from tests.peers.process import environment
 
-NO_NETWORK = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 STEPS = ["CA", "server", "/sign", "ACME", "policy"]
-
-
-def can_leave_the_network() -> bool:
-    tried = subprocess.run([*NO_NETWORK, "true"], capture_output=True, check=False)
-    return tried.returncode == 0
 
 
 def test_every_step_without_a_network(tmp_path: Path) -> None:
     """A certificate by each front end, in a network of its own with nothing in it where that can be had."""
-    namespace = NO_NETWORK if can_leave_the_network() else []
+    namespace = OWN_NETWORK if can_have_own_network() else ()
     done = subprocess.run(
         [*namespace, sys.executable, "-m", "acmems", "demo", "--once"],
         capture_output=True,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tests.peers.process import Peer, program
 
 CONFIGURATION = """
+user root;  # where root runs it, who may have no other user to leave it to
 daemon off;
 master_process off;
 pid {folder}/pid;
@@ -39,15 +40,19 @@ class Nginx(Peer):
     """A web server that forwards challenges.
 
     Args:
-        port: where it listens, on loopback.
+        port: where it listens.
         upstream: the port to forward challenges to, on loopback.
         sites: what stands in its `http` block instead, listening on `port` too.
+        address: where it listens with these sites.
     """
 
     name = "nginx"
 
-    def __init__(self, port: int, upstream: int = 0, sites: str | None = None) -> None:
+    def __init__(
+        self, port: int, upstream: int = 0, sites: str | None = None, address: str = "127.0.0.1"
+    ) -> None:
         super().__init__()
+        self.address = address
         self.port = port
         self.sites = FORWARDING.format(port=port, upstream=upstream) if sites is None else sites
 
@@ -62,5 +67,5 @@ class Nginx(Peer):
 
     def ready(self) -> bool:
         """Tell whether it takes connections."""
-        socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        socket.create_connection((self.address, self.port), timeout=5).close()
         return True

@@ -1,7 +1,7 @@
 """ACME clients of others, each behind one small contract: registers, orders, renews, revokes.
 
-A server that wants proofs gets TXT records, by `Directory.prover`. Without that it gets none, which Pebble
-believes with `PEBBLE_VA_ALWAYS_VALID`.
+A server that wants proofs gets TXT records, by `Directory.prover`, or what the client itself shows where it
+is `Listening`. Without either it gets none, which Pebble believes with `PEBBLE_VA_ALWAYS_VALID`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from tests.peers.acme_clients.acme_sh import AcmeSh
 from tests.peers.acme_clients.acme_tiny import AcmeTiny
 from tests.peers.acme_clients.caddy import Caddy
 from tests.peers.acme_clients.certbot import Certbot
-from tests.peers.acme_clients.contract import Ability, Directory, ExternalAccount, ForeignClient
+from tests.peers.acme_clients.contract import Ability, Directory, ExternalAccount, ForeignClient, Listening
 from tests.peers.acme_clients.dehydrated import Dehydrated
 from tests.peers.acme_clients.haproxy import HAProxy
 from tests.peers.acme_clients.lego import Lego
@@ -32,4 +32,4 @@ CLIENTS: tuple[type[ForeignClient], ...] = (
 )
 """Every client that there is."""
 
-__all__ = ["CLIENTS", "Ability", "Directory", "ExternalAccount", "ForeignClient"]
+__all__ = ["CLIENTS", "Ability", "Directory", "ExternalAccount", "ForeignClient", "Listening"]

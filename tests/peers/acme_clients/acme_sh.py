@@ -16,6 +16,7 @@ class AcmeSh(ForeignClient):
 
     name = "acme.sh"
     abilities = frozenset(Ability)
+    listens = frozenset({"http-01", "tls-alpn-01"})
 
     def prepare(self) -> None:
         """Write the plug-in."""
@@ -29,7 +30,11 @@ class AcmeSh(ForeignClient):
 
     def order(self, *names: str) -> bytes:
         """Get a certificate."""
-        options = ("--dns", "dns_tested", "--dnssleep", "1", "--keylength", "ec-256")
+        proof: tuple[str, ...] = ("--dns", "dns_tested", "--dnssleep", "1")
+        if self.listening is not None:
+            kind = "--standalone" if self.listening.challenge == "http-01" else "--alpn"
+            proof = (kind, "--local-address", self.listening.address)
+        options = (*proof, "--keylength", "ec-256")
         self.acme_sh("--issue", *(part for name in names for part in ("-d", name)), *options)
         return self._chain(names)
 

@@ -61,6 +61,7 @@ class Caddy(ForeignClient):
 
     name = "caddy"
     abilities = frozenset({Ability.EXTERNAL_ACCOUNT, Ability.WILDCARD})
+    listens = frozenset({"http-01", "tls-alpn-01"})
 
     def register(self, external: ExternalAccount | None) -> None:
         """Keep in mind how to create an account."""
@@ -91,6 +92,7 @@ class Caddy(ForeignClient):
             "email": "admin@example.org",
             "trusted_roots_pem_files": [str(self.directory.ca_file)],
             **binding,
+            **self._challenges(),
         }
         policy = {"issuers": [issuer], "key_type": "p256", **ratio}
         return {
@@ -103,3 +105,9 @@ class Caddy(ForeignClient):
                 }
             },
         }
+
+    def _challenges(self) -> dict[str, Any]:
+        if self.listening is None:
+            return {}
+        other = "http" if self.listening.challenge == "tls-alpn-01" else "tls-alpn"
+        return {"challenges": {"bind_host": self.listening.address, other: {"disabled": True}}}

@@ -14,6 +14,7 @@ class Certbot(ForeignClient):
 
     name = "certbot"
     abilities = frozenset(Ability) - {Ability.REPLACEMENT}
+    listens = frozenset({"http-01"})
 
     def register(self, external: ExternalAccount | None) -> None:
         """Create an account."""
@@ -23,11 +24,16 @@ class Certbot(ForeignClient):
     def order(self, *names: str) -> bytes:
         """Get a certificate."""
         hook = f'{self.directory.prover} "_acme-challenge.$CERTBOT_DOMAIN" "$CERTBOT_VALIDATION"'
-        self.certbot(
-            "certonly",
-            *("--manual", "--preferred-challenges", "dns", "--manual-auth-hook", hook),
-            *("--cert-name", names[0], "--domains", ",".join(names)),
-        )
+        proof = ("--manual", "--preferred-challenges", "dns", "--manual-auth-hook", hook)
+        if self.listening is not None:
+            proof = (
+                "--standalone",
+                "--preferred-challenges",
+                "http",
+                "--http-01-address",
+                self.listening.address,
+            )
+        self.certbot("certonly", *proof, "--cert-name", names[0], "--domains", ",".join(names))
         return self._chain(names)
 
     def renew(self, *names: str) -> bytes:

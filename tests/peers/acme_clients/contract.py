@@ -61,6 +61,24 @@ class Directory:
     prover: str = "true"
 
 
+@dataclass(frozen=True)
+class Listening:
+    """Where a client proves names by itself, at port 80 or 443.
+
+    Args:
+        challenge: `http-01` or `tls-alpn-01`.
+        address: what it binds to.
+    """
+
+    challenge: str
+    address: str
+
+    @property
+    def socket(self) -> str:
+        """The address with the port of this challenge."""
+        return f"{self.address}:{80 if self.challenge == 'http-01' else 443}"
+
+
 class ForeignClient(abc.ABC):
     """One installation of a client: its account, its keys and its certificates, in a folder of its own.
 
@@ -71,16 +89,20 @@ class ForeignClient(abc.ABC):
     Attributes:
         name: what people call it.
         abilities: what it can.
+        listens: the challenges for which it can listen by itself.
+        listening: where it does so, None where it proves by `Directory.prover`.
         external: the external account of a client that registers when it orders.
     """
 
     name: ClassVar[str]
     abilities: ClassVar[frozenset[Ability]]
+    listens: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, folder: Path, directory: Directory) -> None:
         self.folder = folder
         self.directory = directory
         self.external: ExternalAccount | None = None
+        self.listening: Listening | None = None
         self.prepare()
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing

@@ -30,10 +30,20 @@ acme tested
     challenge http-01
     keytype ECDSA
     curves P-256
+    {proofs}
 crt-store
     load crt {folder}/first.pem key {folder}/first.pem.key acme tested domains {names} alias site
 frontend unused
     bind {folder}/unused ssl crt @/site
+"""
+CONDITION = "if { path_beg /.well-known/acme-challenge/ }"
+WEB = """
+frontend web
+    mode http
+    bind {socket}
+    http-request set-var(txn.token) path,field(-1,/)
+    http-request set-var-fmt(txn.proof) %[var(txn.token)].%[var(txn.token),map(virt@acme)]
+    http-request return status 200 content-type text/plain lf-string %[var(txn.proof)] {condition}
 """
 
 
@@ -93,6 +103,7 @@ class HAProxy(ForeignClient):
 
     name = "haproxy"
     abilities = frozenset({Ability.SEVERAL_NAMES})
+    listens = frozenset({"http-01"})
 
     def prepare(self) -> None:
         """Make the account's key."""
@@ -111,7 +122,10 @@ class HAProxy(ForeignClient):
             ca_file=self.directory.ca_file,
             url=self.directory.url,
             names=",".join(names),
+            proofs="" if self.listening is None else "map virt@acme",
         )
+        if self.listening is not None:
+            configuration += WEB.format(socket=self.listening.socket, condition=CONDITION)
         with HAProxyServer(configuration, self.folder) as server:
             return server.renew("@/site")
 

@@ -22,6 +22,7 @@ class Lego(ForeignClient):
 
     name = "lego"
     abilities = frozenset(Ability)
+    listens = frozenset({"http-01", "tls-alpn-01"})
     preferred_chain: str | None = None
 
     def register(self, external: ExternalAccount | None) -> None:
@@ -49,7 +50,7 @@ class Lego(ForeignClient):
         binding = ["--eab", "--kid", external.kid, "--hmac", external.key] if external else []
         return self.run(
             *(program("lego"), "--path", "lego", "--server", self.directory.url),
-            *("--email", EMAIL, "--accept-tos", *binding, "--dns", "exec", "--dns.propagation-wait", "1ms"),
+            *("--email", EMAIL, "--accept-tos", *binding, *self._proof()),
             *(argument for name in names for argument in ("--domains", name)),
             *command,
             env={
@@ -59,6 +60,12 @@ class Lego(ForeignClient):
                 "EXEC_PATH": str(self.program("prove", HOOK.format(prover=self.directory.prover))),
             },
         )
+
+    def _proof(self) -> tuple[str, ...]:
+        if self.listening is None:
+            return "--dns", "exec", "--dns.propagation-wait", "1ms"
+        kind = "http" if self.listening.challenge == "http-01" else "tls"
+        return f"--{kind}", f"--{kind}.port", self.listening.socket
 
     def _chain(self, names: tuple[str, ...]) -> bytes:
         return (self.folder / "lego" / "certificates" / f"{names[0]}.crt").read_bytes()

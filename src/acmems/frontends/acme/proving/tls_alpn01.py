@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 import ssl
 
@@ -19,6 +20,7 @@ from acmems.system.clock import Deadline
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 PORT = 443
+_ABOUT_PYTHON = re.compile(r"^\[SSL[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 class TlsAlpn01Check:
@@ -51,8 +53,7 @@ class TlsAlpn01Check:
             except TimeoutError:
                 raise AcmeProblem("connection", f"{identifier} takes too long for a handshake") from None
             except ssl.SSLError as error:
-                reason = (error.reason or "no TLS").lower().replace("_", " ")
-                raise AcmeProblem("tls", f"the handshake with {identifier} fails: {reason}") from None
+                raise AcmeProblem("tls", f"the handshake with {identifier} fails: {_words(error)}") from None
             except OSError:
                 raise AcmeProblem("connection", f"{identifier} breaks the handshake off") from None
         fault = certificate_fault(der, identifier, validation.key_authorization)
@@ -67,6 +68,12 @@ class TlsAlpn01Check:
             if secured.selected_alpn_protocol() != PROTOCOL:
                 raise AcmeProblem("tls", f"{identifier} does not choose the protocol {PROTOCOL} (ALPN)")
             return secured.getpeercert(binary_form=True) or b""
+
+
+def _words(error: ssl.SSLError) -> str:
+    """Return what OpenSSL says; Python knows names for some of that only."""
+    said = _ABOUT_PYTHON.sub("", error.strerror or "")
+    return (error.reason or said or "no TLS").lower().replace("_", " ")
 
 
 def certificate_fault(der: bytes, identifier: Identifier, key_authorization: str) -> str | None:

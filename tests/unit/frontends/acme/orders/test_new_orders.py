@@ -149,10 +149,12 @@ def test_an_account_lists_its_orders(here: Ordering, client: Orderer) -> None:
 
 
 def test_a_given_up_authorization_stays_given_up(client: Orderer) -> None:
-    """Once more is the same; nothing else can be changed about it."""
+    """Once more is the same, with members of other kinds as well; nothing else can be changed about it."""
     order = client.order("a.example.org").json
     [url] = order["authorizations"]
-    for _ in range(2):
-        assert client.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
-    for members in ({"status": "valid"}, {"status": "deactivated", "more": 1}, {}):
+    empty = {"identifier": {"type": "", "value": ""}}
+    for more in ({}, empty, {}):
+        given_up = client.post(url, {"status": "deactivated", **more}).json
+        assert (given_up["status"], given_up["identifier"]["value"]) == ("deactivated", "a.example.org")
+    for members in ({"status": "valid"}, {"status": None}, empty, {}):
         assert client.post(url, members).problem == "malformed"

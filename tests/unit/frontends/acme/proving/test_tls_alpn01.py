@@ -134,6 +134,13 @@ def cut_off(sock: socket.socket) -> socket.socket:
     return sock
 
 
+def no_such_protocol(sock: socket.socket) -> socket.socket:
+    """Refuse the protocol as RFC 7301 section 3.2 says, by an alert."""
+    sock.recv(65536)
+    sock.sendall(b"\x15\x03\x03\x00\x02\x02\x78")
+    return sock
+
+
 def other_name(sock: socket.socket) -> socket.socket:
     return handshakes(challenge_context(named("b.example.org"), KEY_AUTHORIZATION, NOW))(sock)
 
@@ -142,6 +149,7 @@ def other_name(sock: socket.socket) -> socket.socket:
     ("secured", "kind", "words"),
     [
         (handshakes(without_alpn()), "tls", "does not choose the protocol acme-tls/1"),
+        (no_such_protocol, "tls", "fails: tlsv1 alert no application protocol"),
         (silent, "connection", "takes too long"),
         (no_tls, "tls", "the handshake with a.example.org fails"),
         (cut_off, "tls", "the handshake with a.example.org fails"),
