@@ -3,8 +3,9 @@
 usage: python -m tests.pebble_stand_in -config FILE -dnsserver HOST:PORT -strict -socket DESCRIPTOR
 
 The file is Pebble's; the descriptor is that of a socket which listens at its `listenAddress`. What the file
-names as ports of http-01 and tls-alpn-01 gets what comes to ports 80 and 443, which must be free. The CA
-outside is Pebble itself, with the same profiles. It ends when whoever started it has ended.
+names as ports of http-01 and tls-alpn-01 gets what comes to ports 80 and 443, which must be free. It may say
+where acmems itself listens (`acmeListenAddress`), and the `url` that all of its URLs begin with. The CA
+outside is Pebble, with the same profiles. It ends when whoever started it has ended.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers import Acmems, Pebble, Settings, free_port
+from tests.peers.ca import fetch
 from tests.peers.forwarders import NginxStream
 
 PR_SET_PDEATHSIG = 1
@@ -36,19 +38,21 @@ address = 0.0.0.0/0
 prove = http-01, dns-01, tls-alpn-01
 
 [acme]
-listener = 127.0.0.1:{port}
-url = https://127.0.0.1:{port}
+listener = {address}
+url = {base}
 tls-certificate = {certificate}
 tls-key = {privatekey}
 resolver = {resolver}
 prove-at = 127.0.0.0/8
 """
-STREAM = """
-stream {{
-    server {{ listen 80; proxy_pass 127.0.0.1:{httpport}; }}
-    server {{ listen 443; proxy_pass 127.0.0.1:{tlsport}; }}
-}}
+EXTERNAL = """
+[auth "{kid}"]
+eab-kid = {kid}
+eab-hmac-key = {key}
+domain = **
+prove = http-01, dns-01, tls-alpn-01
 """
+FORWARDING = "server {{ listen {port}; proxy_pass 127.0.0.1:{target}; }}"
 
 
 class Front(ThreadingHTTPServer):
@@ -66,20 +70,18 @@ class Front(ThreadingHTTPServer):
         self.socket.close()
         self.socket = context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
         self.is_ready = threading.Event()
-        self.directory_url = ""
-        self.root = b""
+        self.pages: Mapping[str, bytes] = {}
 
 
 class _Answer(BaseHTTPRequestHandler):
     server: Front
 
     def do_GET(self) -> None:
-        """Lead to the directory, or show the root that chains end at."""
+        """Show the directory, or the root that chains end at."""
         self.server.is_ready.wait()
-        body = self.server.root if self.path == "/roots/0" else b""
-        self.send_response(200 if body else 307)
-        if not body:
-            self.send_header("Location", self.server.directory_url)
+        body = self.server.pages.get(self.path, b"")
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", "application/json" if self.path == "/dir" else "text/plain")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -97,6 +99,13 @@ def fronts(options: Mapping[str, Any], listener: socket.socket) -> Iterator[list
     yield made
 
 
+def forwarding(options: Mapping[str, Any]) -> str:
+    """Return what nginx has to do to be where suites would be looked for; port 0 is of no use to them."""
+    targets = {80: options["httpport"], 443: options["tlsport"]}
+    servers = (FORWARDING.format(port=port, target=target) for port, target in targets.items() if target)
+    return f"stream {{ {' '.join(servers)} }}"
+
+
 def serve(options: Mapping[str, Any], resolver: str, listener: socket.socket) -> None:
     """Serve until a signal comes."""
     profiles = {
@@ -107,14 +116,16 @@ def serve(options: Mapping[str, Any], resolver: str, listener: socket.socket) ->
     with fronts(options, listener) as made, tempfile.TemporaryDirectory() as folder, outside:
         settings = Settings.of(outside, Path(folder))
         settings.account = f"profile = {next(iter(profiles))}"
-        port = free_port()
-        settings.auth = ACME.format(port=port, resolver=resolver, **options)
-        with Acmems(settings) as acmems, NginxStream(80, STREAM.format(**options)):
+        address = options.get("acmelistenaddress", f"127.0.0.1:{free_port()}")
+        base = options.get("url", f"https://{address}")
+        settings.auth = "".join(
+            EXTERNAL.format(kid=kid, key=key)
+            for kid, key in options.get("externalaccountmackeys", {}).items()
+        ) + ACME.format(address=address, base=base, resolver=resolver, **options)
+        with Acmems(settings) as acmems, NginxStream(80, forwarding(options)):
+            directory = fetch(f"https://{address}/directory", Path(options["certificate"]))
             for each in made:
-                each.directory_url, each.root = (
-                    f"https://127.0.0.1:{port}/directory",
-                    outside.root_pem().encode(),
-                )
+                each.pages = {"/dir": directory, "/roots/0": outside.root_pem().encode()}
                 each.is_ready.set()
             with contextlib.suppress(SystemExit):
                 signal.pause()
