@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from tests.chains import make_chain, make_request
@@ -15,7 +16,8 @@ from acmems.exceptions import StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.deliveries import MOST_COUNTED
 from acmems.state.chains.records import PAGE
-from acmems.state.engines.contract import Database
+from acmems.state.engines.contract import Change, Database, Rows, Transaction, Value
+from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
 
 NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -79,6 +81,44 @@ def test_a_newer_chain_takes_the_place(records: ChainRecords) -> None:
     assert [each.superseded for each in records.find(first.fingerprint)] == [second.issued]
     assert set(records.all()) == {other, second}
     assert len(list(records.all(current_only=False))) == 3
+
+
+class Explaining:
+    """A transaction of SQLite that does nothing, and takes note of how rows of chains would be found."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.found: list[str] = []
+        self._transaction = transaction
+
+    def execute(self, statement: str, row: Sequence[Value] = (), /) -> Rows:
+        steps = self._transaction.execute(f"EXPLAIN QUERY PLAN {statement}", row).fetchall()
+        self.found += [each[3] for each in steps if " chains " in each[3]]
+        return self._transaction.execute("SELECT 1 WHERE 1 = 0")
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Value]], /) -> object:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda transaction: ChainRecords.newest_in(transaction, "one"), id="the newest"),
+        pytest.param(lambda transaction: ChainRecords.put(transaction, made()), id="a newer one"),
+    ],
+)
+def test_a_long_history(tmp_path: Path, look: Change[object]) -> None:
+    """It is not looked through for the newest chain, nor for those that a newer one takes the place of."""
+
+    def explained(transaction: Transaction) -> list[str]:
+        explaining = Explaining(transaction)
+        look(explaining)
+        return explaining.found
+
+    database = SqliteDatabase.open(tmp_path / "state.sqlite")
+    found = database.read(explained)
+    database.close()
+    assert ["(identity=?)" in each for each in found] == [True]
+    assert "chains_newest" in found[0]
 
 
 def test_a_chain_that_comes_again(records: ChainRecords) -> None:

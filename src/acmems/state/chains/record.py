@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -119,23 +118,92 @@ class ChainRecord:
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """Return the record that a row holds, whose columns are `COLUMNS`."""
-        fields = dict(zip(COLUMNS, row, strict=True))
-        fields |= {column: _time(fields[column]) for column in _TIMES}
-        names, alternates = fields["names"].split("\n"), (fields["alternates"] or "").split()
-        return cls(**fields | {"names": tuple(names), "alternates": tuple(alternates)})
+        # One by one: there are very many rows, and to look for each column by its name costs more.
+        (
+            fingerprint,
+            identity,
+            directory,
+            profile,
+            names,
+            block,
+            storage,
+            client,
+            reference,
+            serial,
+            key_digest,
+            csr,
+            pem,
+            order_url,
+            not_before,
+            not_after,
+            issued,
+            superseded,
+            revoked,
+            reason,
+            last_asked,
+            asked_by,
+            asked,
+            alternates,
+        ) = row
+        return cls(
+            fingerprint=fingerprint,
+            identity=identity,
+            directory=directory,
+            profile=profile,
+            names=tuple(names.split("\n")),
+            block=block,
+            storage=storage,
+            client=client,
+            reference=reference,
+            serial=serial,
+            key_digest=key_digest,
+            csr=csr,
+            pem=pem,
+            order_url=order_url,
+            not_before=_time(not_before),
+            not_after=_time(not_after),
+            issued=_time(issued),
+            superseded=None if superseded is None else _time(superseded),
+            revoked=None if revoked is None else _time(revoked),
+            reason=reason,
+            last_asked=None if last_asked is None else _time(last_asked),
+            asked_by=asked_by,
+            asked=asked,
+            alternates=tuple(alternates.split()) if alternates else (),
+        )
 
     @property
-    def values(self) -> dict[str, Value]:
-        """The values of `COLUMNS`, by their names and in their order."""
-        values = dict(zip(COLUMNS, _fields(self), strict=True))
-        times = {column: seconds(at) for column in _TIMES if (at := values[column]) is not None}
-        alternates = " ".join(self.alternates) or None
-        return values | times | {"names": "\n".join(self.names), "alternates": alternates}
+    def row(self) -> tuple[Value, ...]:
+        """The values of `COLUMNS`, in their order."""
+        return (
+            self.fingerprint,
+            self.identity,
+            self.directory,
+            self.profile,
+            "\n".join(self.names),
+            self.block,
+            self.storage,
+            self.client,
+            self.reference,
+            self.serial,
+            self.key_digest,
+            self.csr,
+            self.pem,
+            self.order_url,
+            seconds(self.not_before),
+            seconds(self.not_after),
+            seconds(self.issued),
+            None if self.superseded is None else seconds(self.superseded),
+            None if self.revoked is None else seconds(self.revoked),
+            self.reason,
+            None if self.last_asked is None else seconds(self.last_asked),
+            self.asked_by,
+            self.asked,
+            " ".join(self.alternates) or None,
+        )
 
 
 COLUMNS = tuple(each.name for each in dataclasses.fields(ChainRecord))
-_fields = operator.attrgetter(*COLUMNS)
-_TIMES = ("not_before", "not_after", "issued", "superseded", "revoked", "last_asked")
 
 
 def digest_of_names(names: Iterable[str]) -> str:
@@ -148,5 +216,5 @@ def seconds(at: datetime.datetime) -> int:
     return int(at.timestamp())
 
 
-def _time(seconds: int | None) -> datetime.datetime | None:
-    return None if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+def _time(seconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

@@ -34,23 +34,24 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of co
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
 _KNOWN = ("block", "client", "reference", "csr", "order_url", "alternates")
-_GIVEN = tuple(each for each in COLUMNS if each != "order_url")
 _INSERT = (
-    f"INSERT INTO chains ({', '.join(_GIVEN)}, names_digest, order_url) VALUES ({'?, ' * len(_GIVEN)}?, "  # noqa: S608 - names of columns
-    "COALESCE(?, (SELECT url FROM orders WHERE orders.identity = ?))) "
+    f"INSERT INTO chains ({', '.join(COLUMNS)}, names_digest) VALUES ("  # noqa: S608 - names of columns
+    + "".join(
+        "COALESCE(?, (SELECT url FROM orders WHERE orders.identity = ?)), " if each == "order_url" else "?, "
+        for each in COLUMNS
+    )
+    + "?) "
     "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
     "storage = COALESCE(excluded.storage, chains.storage), "
     + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
 )
+_AFTER_URL = COLUMNS.index("order_url") + 1
 _SUPERSEDE_OTHERS = """
     UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
     AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
+    RETURNING fingerprint
 """
-_FORGET_PLANS = """
-    DELETE FROM renewals WHERE fingerprint IN (
-        SELECT fingerprint FROM chains WHERE identity = ? AND superseded = ?
-    )
-"""
+_FORGET_PLAN = "DELETE FROM renewals WHERE fingerprint = ?"
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
 """
@@ -167,7 +168,7 @@ class ChainRecords:
         Args:
             record: the chain; what is known besides stays.
         """
-        said = record.values
+        said = dict(zip(COLUMNS, record.row, strict=True))
         row = [*(said[column] for column in _SAID), record.names_digest, record.fingerprint]
 
         def change(transaction: Transaction) -> None:
@@ -453,15 +454,14 @@ class ChainRecords:
 
 
 def _add(transaction: Transaction, record: ChainRecord) -> None:
-    given = record.values
-    url = given.pop("order_url")
-    transaction.execute(_INSERT, (*given.values(), record.names_digest, url, record.identity))
+    row, fingerprint = record.row, record.fingerprint
+    given = (*row[:_AFTER_URL], record.identity, *row[_AFTER_URL:], record.names_digest)
+    transaction.execute(_INSERT, given)
     superseded = transaction.execute(
-        _SUPERSEDE_OTHERS,
-        (seconds(record.issued), record.identity, record.fingerprint, record.fingerprint),
+        _SUPERSEDE_OTHERS, (seconds(record.issued), record.identity, fingerprint, fingerprint)
     )
-    if superseded.rowcount:
-        transaction.execute(_FORGET_PLANS, (record.identity, seconds(record.issued)))
+    for (other,) in superseded.fetchall():
+        transaction.execute(_FORGET_PLAN, (other,))
 
 
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:

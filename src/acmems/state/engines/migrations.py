@@ -337,6 +337,9 @@ _ALTERNATES = """
     CREATE INDEX alternates_end ON alternates (ends)
 """
 
+# Of an identity with a history, only what is newest is looked for each time.
+_NEWEST_CHAINS = "CREATE INDEX chains_newest ON chains (identity) WHERE superseded IS NULL"
+
 MIGRATIONS = (
     _OPEN_ORDERS,
     f"{_NODES};{_CHAINS};{_EVENTS};{_PROOFS};{_PAUSES};{_ACCOUNTS}",
@@ -347,6 +350,7 @@ MIGRATIONS = (
     _ACME_CLIENTS,
     _CLIENT_ORDERS,
     _ALTERNATES,
+    _NEWEST_CHAINS,
 )
 """One for each revision, in order; what users have run is never changed, only added to."""
 

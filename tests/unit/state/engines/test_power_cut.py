@@ -74,7 +74,7 @@ def rows(folder: Path, platter: Platter, state: Path, fate: Fate) -> set[str]:
         (None, 0),
         (DiskFault("a failed sync", Call.SYNC, UNSYNCED.error, times=1), 20),
         (DiskFault("five failed syncs", Call.SYNC, UNSYNCED.error, times=5), 33),
-        (DiskFault("I/O errors", BROKEN.calls, BROKEN.error, times=9), 190),
+        (DiskFault("I/O errors", BROKEN.calls, BROKEN.error, times=9), 240),
     ],
     ids=str,
 )
