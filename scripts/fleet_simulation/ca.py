@@ -33,6 +33,15 @@ class SuggestedWindow:
     end: datetime.datetime
     explanation: str
     retry_after: float | None
+    said: tuple[int, int, str | None]
+
+    @classmethod
+    def of(
+        cls, start: datetime.datetime, end: datetime.datetime, explanation: str, retry_after: float
+    ) -> SuggestedWindow:
+        """Return the answer for a window."""
+        said = (int(start.timestamp()), int(end.timestamp()), explanation or None)
+        return cls(start, end, explanation, retry_after, said)
 
 
 class IssuedLeaf(NamedTuple):
@@ -72,17 +81,28 @@ class CountingCA:
         self._retry_after = plan.retry_after * 3600
         self._levels: dict[tuple[str, str], tuple[float, datetime.datetime]] = {}
         self._replaced: dict[str, datetime.datetime] = {}  # until when it matters, by fingerprint
-        self._windows: dict[tuple[datetime.timedelta, int], SuggestedWindow] = {}
-        self._incident: SuggestedWindow | None = None
-        if self._revocation is not None:
-            # One window for all, which is over when they have to be revoked (Baseline Requirements 4.9.1.1).
-            start, end = self._revocation - HOUR, self._revocation + 5 * DAY
-            self._incident = SuggestedWindow(start, end, EXPLANATION, self._retry_after)
+        self._make_windows()
         self.broken: Counter[str] = Counter()
         self.orders: Counter[int] = Counter()
         self.counted: Counter[int] = Counter()
         self.outside = 0
         self.questions = 0
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return all but the windows, which can be made again."""
+        return {name: each for name, each in vars(self).items() if name not in {"_windows", "_incident"}}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._make_windows()
+
+    def _make_windows(self) -> None:
+        self._windows: dict[tuple[datetime.timedelta, int], SuggestedWindow] = {}
+        self._incident: SuggestedWindow | None = None
+        if self._revocation is not None:
+            # One window for all, which is over when they have to be revoked (Baseline Requirements 4.9.1.1).
+            start, end = self._revocation - HOUR, self._revocation + 5 * DAY
+            self._incident = SuggestedWindow.of(start, end, EXPLANATION, self._retry_after)
 
     @property
     def is_away(self) -> bool:
@@ -91,25 +111,29 @@ class CountingCA:
 
     def window(self, leaf: IssuedLeaf) -> SuggestedWindow:
         """Return when to renew: about two thirds of the lifetime, or half of a short one."""
-        if self._incident is not None and self.is_to_be_revoked(leaf):
+        return self.window_of(*leaf)
+
+    def window_of(self, fingerprint: str, lifetime: datetime.timedelta, ends_at: int) -> SuggestedWindow:
+        """Return the same as `window`, for what an `IssuedLeaf` has."""
+        if self._incident is not None and self._is_to_be_revoked(fingerprint, lifetime, ends_at):
             return self._incident
-        key = leaf.lifetime, leaf.ends_at
+        key = lifetime, ends_at
         known = self._windows.get(key)
         if known is None:
             if len(self._windows) > _MOST_WINDOWS:
                 self._windows.clear()
-            left = leaf.lifetime / (2 if leaf.lifetime < _SHORT else 3)
-            ideal = datetime.datetime.fromtimestamp(leaf.ends_at, datetime.UTC) - left
-            part = leaf.lifetime / 100
-            known = self._windows[key] = SuggestedWindow(ideal - part, ideal + part, "", self._retry_after)
+            left = lifetime / (2 if lifetime < _SHORT else 3)
+            ideal = datetime.datetime.fromtimestamp(ends_at, datetime.UTC) - left
+            part = lifetime / 100
+            known = self._windows[key] = SuggestedWindow.of(ideal - part, ideal + part, "", self._retry_after)
         return known
 
-    def is_to_be_revoked(self, leaf: IssuedLeaf) -> bool:
+    def _is_to_be_revoked(self, fingerprint: str, lifetime: datetime.timedelta, ends_at: int) -> bool:
         """Tell whether it is of the tenth that the CA has to revoke, and the CA knows that by now."""
         at = self._revocation
-        if at is None or self._time.now < at or int(leaf.fingerprint[:6], 16) % 10:
+        if at is None or self._time.now < at or int(fingerprint[:6], 16) % 10:
             return False
-        return datetime.datetime.fromtimestamp(leaf.ends_at, datetime.UTC) - leaf.lifetime < at
+        return datetime.datetime.fromtimestamp(ends_at, datetime.UTC) - lifetime < at
 
     def order(self, name: str, old: IssuedLeaf | None, *, replaces: bool) -> bool:
         """Take an order, and tell whether the limits allow it.

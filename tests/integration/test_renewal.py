@@ -34,8 +34,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewals, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(plan, "FIRST_QUESTION", SHORT)
     monkeypatch.setattr(plan, "FIRST_PAUSE", SHORT)
-    monkeypatch.setattr(due, "LEAST_ASKING", SHORT)
-    monkeypatch.setattr(due, "MOST_ASKING", SHORT)
+    monkeypatch.setattr(due, "LEAST_ASKING", SHORT.total_seconds())
+    monkeypatch.setattr(due, "MOST_ASKING", SHORT.total_seconds())
 
 
 @pytest.fixture

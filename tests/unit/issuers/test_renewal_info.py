@@ -70,6 +70,7 @@ class TestFetch:
             "https://ca.example/why x",
             21600.0,
         )
+        assert info.said == (1772323200, 1772496000, "https://ca.example/why x")
 
     def test_a_pause_of_years(self) -> None:
         """It is a day."""

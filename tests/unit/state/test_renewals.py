@@ -53,7 +53,8 @@ def test_what_is_asked(plans: RenewalRecords) -> None:
     starts, ends_at = int(kept.due.timestamp()), int(kept.ends_at.timestamp())
     assert told == RenewalQuestion("a", "d", None, ends_at, starts, ends_at, "why")
     assert (untold.fingerprint, untold.starts, untold.ends, untold.explanation) == ("b", None, None, None)
-    plans.postpone([("a", NOW + 3 * DAY), ("gone", NOW)]).result(20)
+    later, now = (int(at.timestamp()) for at in (NOW + 3 * DAY, NOW))
+    plans.postpone([(later, "a"), (now, "gone")]).result(20)
     assert [each.fingerprint for each in plans.to_ask(NOW + 2 * DAY, 9)] == ["b"]
     assert plans.of("a") == dataclasses.replace(kept, next_question=NOW + 3 * DAY)
 
@@ -87,6 +88,13 @@ def test_what_was_tried(plans: RenewalRecords) -> None:
     plans.postpone([]).result(20)
     assert plans.of("a") == dataclasses.replace(failed, ends=told.ends, due=told.due)
     assert (plans.of("b"), plans.of("gone")) == (plan("b", 2), None)
+
+
+def test_windows(plans: RenewalRecords) -> None:
+    """What the CA has told; of a plan that it has told nothing of, and where there is none, nothing."""
+    plans.begin((), [plan("a", 1), plan("b", 2, is_told=False)]).result(20)
+    assert plans.window("a") == (NOW + DAY, NOW + 2 * DAY)
+    assert (plans.window("b"), plans.window("c")) == (None, None)
 
 
 def test_some_plans(plans: RenewalRecords) -> None:

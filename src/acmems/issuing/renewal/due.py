@@ -8,12 +8,12 @@ from typing import TypeVar
 
 Time = TypeVar("Time", datetime.datetime, int)
 
-LEAST_ASKING = datetime.timedelta(minutes=1)
-"""No CA is asked about a certificate again earlier, whatever it says (RFC 9773 section 4.3.2)."""
-MOST_ASKING = datetime.timedelta(days=1)
-"""A CA is asked about each certificate at least as often: it may have to revoke that."""
-USUAL_ASKING = datetime.timedelta(hours=6)
-"""Where a CA does not say when to ask again."""
+LEAST_ASKING = 60.0
+"""Seconds. No CA is asked about a certificate again earlier, whatever it says (RFC 9773 section 4.3.2)."""
+MOST_ASKING = 86_400.0
+"""Seconds. A CA is asked about each certificate at least as often: it may have to revoke that."""
+USUAL_ASKING = 21_600.0
+"""Seconds, where a CA does not say when to ask again."""
 
 OVERDUE = 0.5
 """A chain is overdue when this share of the time from its renewal's being due to its end is over."""
@@ -128,17 +128,26 @@ def overdue_share(due: float, end: float, now: float) -> float:
 def next_question(now: datetime.datetime, retry_after: float | None, share: float) -> datetime.datetime:
     """Return when to ask the CA about a certificate again (section 4.3.2).
 
+    Args:
+        now: the time (aware).
+        retry_after: as for `asking_pause`.
+        share: as for `asking_pause`.
+    """
+    return now + datetime.timedelta(seconds=asking_pause(retry_after, share))
+
+
+def asking_pause(retry_after: float | None, share: float) -> float:
+    """Return after how many seconds to ask the CA about a certificate again.
+
     Questions about many certificates are spread over a tenth of the time, as far as a day allows, so that
     they do not come at once.
 
     Args:
-        now: the time (aware).
         retry_after: the seconds that the CA wants, None where it does not say.
         share: how much of what is spread is used, from 0 to 1.
     """
-    wanted = USUAL_ASKING.total_seconds() if retry_after is None else retry_after
-    wanted = max(LEAST_ASKING.total_seconds(), wanted) * (1 + share / 10)
-    return now + datetime.timedelta(seconds=min(MOST_ASKING.total_seconds(), wanted))
+    wanted = USUAL_ASKING if retry_after is None else retry_after
+    return min(MOST_ASKING, max(LEAST_ASKING, wanted) * (1 + share / 10))
 
 
 def alarms(due: datetime.datetime, end: datetime.datetime) -> list[datetime.datetime]:

@@ -38,6 +38,10 @@ class RenewalAnswer(Protocol):
     def retry_after(self) -> float | None:
         """Seconds after which the CA wants to be asked again, None where it does not say."""
 
+    @property
+    def said(self) -> tuple[int, int, str | None]:
+        """What the state keeps of it: the window in seconds since 1970, and the URL, if there is one."""
+
 
 def certificate_of(chain: ChainRecord) -> str | None:
     """Return what the CA calls a chain, None where it has no name for it, or the chain is damaged."""
@@ -77,11 +81,7 @@ def first_plan(
 
 def says_the_same(question: RenewalQuestion, answer: RenewalAnswer) -> bool:
     """Tell whether a CA says of a chain what it has said before."""
-    return (
-        question.starts == int(answer.start.timestamp())
-        and question.ends == int(answer.end.timestamp())
-        and question.explanation == (answer.explanation or None)
-    )
+    return question.said == answer.said
 
 
 def after_answer(

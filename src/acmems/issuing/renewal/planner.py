@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException
-from acmems.issuing.renewal.due import is_to_be_told, next_question
+from acmems.issuing.renewal.due import asking_pause, is_to_be_told
 from acmems.issuing.renewal.plan import (
     RenewalAnswer,
     after_answer,
@@ -29,10 +29,10 @@ from acmems.system.clock import Clock
 logger = logging.getLogger(__name__)
 
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
-_UNKNOWN_PAUSE = datetime.timedelta(hours=1)  # where the CA could not be asked
-_NO_INFORMATION_PAUSE = datetime.timedelta(days=1)  # where the CA says nothing about renewal
+_UNKNOWN_PAUSE = 3600.0  # seconds, where the CA could not be asked
+_NO_INFORMATION_PAUSE = 86400.0  # seconds, where the CA says nothing about renewal
 _PAGE, _MOST_PAGES = 500, 20
-_NEVER = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC)
+_NEVER = int(datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC).timestamp())
 
 
 Asking = Callable[
@@ -140,17 +140,21 @@ class RenewalPlanner:
         """Ask CAs; an answer that says nothing new, as nearly all do, costs next to nothing."""
         now = self._clock.now()
         questions = self._plans.to_ask(now, self._most_questions)
-        second = int(now.timestamp())
+        moment = now.timestamp()
+        second = int(moment)
         # No CA is asked about what has expired (RFC 9773 section 4.3.3).
-        postponed = [(each.fingerprint, _NEVER) for each in questions if each.ends_at <= second]
+        postponed = [(_NEVER, each.fingerprint) for each in questions if each.ends_at <= second]
+        if postponed:
+            questions = [each for each in questions if each.ends_at > second]
         changed: dict[str, tuple[RenewalAnswer, float]] = {}
-        for question, answer in self._ask([each for each in questions if each.ends_at > second]):
+        for question, answer in self._ask(questions):
             share = self._share()
             if answer is None or isinstance(answer, AcmeException):
                 pause = _NO_INFORMATION_PAUSE if answer is None else _UNKNOWN_PAUSE
-                postponed.append((question.fingerprint, now + pause * (1 + share / 10)))
+                postponed.append((int(moment + pause * (1 + share / 10)), question.fingerprint))
             elif says_the_same(question, answer):
-                postponed.append((question.fingerprint, next_question(now, answer.retry_after, share)))
+                again = int(moment + asking_pause(answer.retry_after, share))
+                postponed.append((again, question.fingerprint))
             else:
                 changed[question.fingerprint] = answer, share
         if postponed:

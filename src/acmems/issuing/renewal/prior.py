@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acmems.issuers.acme.certificates.renewal_info import serial_of
-from acmems.issuing.renewal.plan import certificate_of, window_of
+from acmems.issuing.renewal.due import Window
+from acmems.issuing.renewal.plan import certificate_of
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalRecords
 from acmems.system.clock import Clock
@@ -73,9 +74,8 @@ class PriorChains:
         newest = self._chains.newest(identity) if replaces is None else self._named(replaces)
         if newest is None or newest.directory != self._directory or newest.not_after <= now:
             return PriorIssue(is_known, is_current=is_current)
-        plan = self._plans.of(newest.fingerprint)
-        window = None if plan is None else window_of(plan)
-        is_wanted = window is not None and window.has(now)
+        window = self._plans.window(newest.fingerprint)
+        is_wanted = window is not None and Window(*window).has(now)
         return PriorIssue(is_known, certificate_of(newest), is_wanted, is_current)
 
     def _named(self, certificate: str) -> ChainRecord | None:

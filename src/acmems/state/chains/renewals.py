@@ -98,21 +98,24 @@ class RenewalQuestion(NamedTuple):
     ends: int | None = None
     explanation: str | None = None
 
+    @property
+    def said(self) -> tuple[int | None, int | None, str | None]:
+        """What the CA has said last."""
+        return self[-3:]
+
 
 _COLUMNS = tuple(each.name for each in dataclasses.fields(RenewalRecord))
-_TIMES = ("ends_at", "due", "starts", "ends", "next_question", "next_try", "told")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM renewals"  # noqa: S608 - names of columns
 _TO_ASK = (
     f"SELECT {', '.join(RenewalQuestion._fields)} FROM renewals "  # noqa: S608 - the same
     "WHERE next_question <= ? ORDER BY next_question LIMIT ?"
 )
 _POSTPONE = "UPDATE renewals SET next_question = ? WHERE fingerprint = ?"
+_WINDOW = "SELECT starts, ends FROM renewals WHERE fingerprint = ?"
 _ANSWERED = """
     UPDATE renewals SET starts = ?, ends = ?, explanation = ?, next_question = ?, due = ?,
     next_try = CASE WHEN due = ? THEN next_try ELSE ? END WHERE fingerprint = ?
 """
-_ANSWERED_BY = ("starts", "ends", "explanation", "next_question", "due", "due", "due", "fingerprint")
-_TRIED_BY = ("next_try", "failures", "reason", "told", "fault", "fingerprint")
 _TRIED = (
     "UPDATE renewals SET next_try = ?, failures = ?, reason = ?, told = ?, fault = ? WHERE fingerprint = ?"
 )
@@ -142,6 +145,15 @@ class RenewalRecords:
         found = self._select(f"{_SELECT} WHERE fingerprint = ?", fingerprint)
         return found[0] if found else None
 
+    def window(self, fingerprint: str) -> tuple[datetime.datetime, datetime.datetime] | None:
+        """Return when the CA wants a chain to be renewed, its first and last moment; None if it told none.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        row = self._database.read(lambda transaction: transaction.execute(_WINDOW, (fingerprint,)).fetchone())
+        return None if row is None or None in row else (_time(row[0]), _time(row[1]))
+
     def those(self, fingerprints: Sequence[str]) -> list[RenewalRecord]:
         """Return the plans for some chains, in any order; those without a plan are left out.
 
@@ -163,9 +175,9 @@ class RenewalRecords:
             StateUnavailable: they cannot be read.
         """
         return self._database.read(
-            lambda transaction: [
-                RenewalQuestion._make(row) for row in transaction.execute(_TO_ASK, (_seconds(now), most))
-            ]
+            lambda transaction: list(
+                map(RenewalQuestion._make, transaction.execute(_TO_ASK, (_seconds(now), most)))
+            )
         )
 
     def answered(self, plans: Sequence[RenewalRecord]) -> Future[None]:
@@ -176,7 +188,7 @@ class RenewalRecords:
         Args:
             plans: the plans.
         """
-        return self._write_all(_ANSWERED, [_values(each, _ANSWERED_BY) for each in plans], soon=True)
+        return self._write_all(_ANSWERED, [_answered(each) for each in plans], soon=True)
 
     def tried(self, plan: RenewalRecord) -> Future[None]:
         """Keep what has come of a try that failed: how often it has, why, and when to try again.
@@ -186,15 +198,23 @@ class RenewalRecords:
         Args:
             plan: the plan.
         """
-        return self._write_all(_TRIED, [_values(plan, _TRIED_BY)], soon=False)
+        row = (
+            _seconds(plan.next_try),
+            plan.failures,
+            plan.reason,
+            _seconds_or_none(plan.told),
+            plan.fault,
+            plan.fingerprint,
+        )
+        return self._write_all(_TRIED, [row], soon=False)
 
-    def postpone(self, questions: Sequence[tuple[str, datetime.datetime]]) -> Future[None]:
+    def postpone(self, questions: Sequence[tuple[int, str]]) -> Future[None]:
         """Take note of when to ask again about chains of which nothing new was heard.
 
         Args:
-            questions: the fingerprints of the chains, with that time (aware).
+            questions: that time, in seconds since 1970, and the fingerprint of each chain.
         """
-        return self._write_all(_POSTPONE, [(_seconds(at), each) for each, at in questions], soon=True)
+        return self._write_all(_POSTPONE, questions, soon=True)
 
     def to_try(self, now: datetime.datetime, most: int) -> list[RenewalRecord]:
         """Return the plans that are to be carried out, the most overdue first.
@@ -326,25 +346,87 @@ class RenewalRecords:
         )
 
 
+# There are very many of these rows: columns are named one by one, which costs less than to look for each.
+
+
 def _row(record: RenewalRecord) -> tuple[Value, ...]:
-    return _values(record, _COLUMNS)
-
-
-def _values(record: RenewalRecord, columns: Sequence[str]) -> tuple[Value, ...]:
-    return tuple(
-        _seconds(value) if isinstance(value := getattr(record, column), datetime.datetime) else value
-        for column in columns
+    """Return the values of `_COLUMNS`."""
+    return (
+        record.fingerprint,
+        record.directory,
+        record.certificate,
+        _seconds(record.ends_at),
+        _seconds(record.due),
+        _seconds_or_none(record.starts),
+        _seconds_or_none(record.ends),
+        record.explanation,
+        _seconds(record.next_question),
+        _seconds(record.next_try),
+        record.failures,
+        record.reason,
+        _seconds_or_none(record.told),
+        record.fault,
     )
 
 
 def _record(row: Sequence[Any]) -> RenewalRecord:
-    fields = dict(zip(_COLUMNS, row, strict=True))
-    return RenewalRecord(**fields | {column: _time(fields[column]) for column in _TIMES})
+    """Return the plan that a row of `_COLUMNS` holds."""
+    (
+        fingerprint,
+        directory,
+        certificate,
+        ends_at,
+        due,
+        starts,
+        ends,
+        explanation,
+        next_question,
+        next_try,
+        failures,
+        reason,
+        told,
+        fault,
+    ) = row
+    return RenewalRecord(
+        fingerprint=fingerprint,
+        directory=directory,
+        certificate=certificate,
+        ends_at=_time(ends_at),
+        due=_time(due),
+        starts=None if starts is None else _time(starts),
+        ends=None if ends is None else _time(ends),
+        explanation=explanation,
+        next_question=_time(next_question),
+        next_try=_time(next_try),
+        failures=failures,
+        reason=reason,
+        told=None if told is None else _time(told),
+        fault=fault,
+    )
 
 
-def _time(seconds: int | None) -> datetime.datetime | None:
-    return None if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+def _answered(record: RenewalRecord) -> tuple[Value, ...]:
+    """Return the values of `_ANSWERED`."""
+    due = _seconds(record.due)
+    return (
+        _seconds_or_none(record.starts),
+        _seconds_or_none(record.ends),
+        record.explanation,
+        _seconds(record.next_question),
+        due,
+        due,
+        due,
+        record.fingerprint,
+    )
+
+
+def _time(seconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
 def _seconds(at: datetime.datetime) -> int:
     return int(at.timestamp())
+
+
+def _seconds_or_none(at: datetime.datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())

@@ -33,6 +33,10 @@ class Answer:
     explanation: str = ""
     retry_after: float | None = 21_600.0
 
+    @property
+    def said(self) -> tuple[int, int, str | None]:
+        return int(self.start.timestamp()), int(self.end.timestamp()), self.explanation or None
+
 
 WINDOW = Answer(START + 55 * DAY, START + 57 * DAY, "https://ca.example/why")
 PAST = Answer(START, START + DAY, "https://ca.example/incident")

@@ -39,6 +39,11 @@ class RenewalInfo:
     explanation: str = ""
     retry_after: float | None = None
 
+    @property
+    def said(self) -> tuple[int, int, str | None]:
+        """What is compared with an earlier answer: the window in seconds since 1970, and the URL, if any."""
+        return int(self.start.timestamp()), int(self.end.timestamp()), self.explanation or None
+
 
 def certificate_id(chain: bytes) -> str | None:
     """Return what names a certificate at its CA (RFC 9773 section 4.1), None if nothing can.
