@@ -6,6 +6,7 @@ certificate has expired, or the CA would have refused an order because of a limi
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -20,11 +21,14 @@ from scripts.fleet_simulation.fleet import Course, Fleet
 from scripts.fleet_simulation.outcome import Outcome
 from scripts.fleet_simulation.plan import Plan, parse
 
+_TOLD_DAYS, _KEPT_DAYS = 10, 30
+
 
 def main() -> int:
     """Simulate what the command line asks for, and return the exit code."""
     options = parse(sys.argv[1:])
     logging.disable()
+    gc.disable()  # there is next to nothing to be found, and it is looked for once a day
     stopped: list[int] = []
     for each in signal.SIGTERM, signal.SIGINT:  # a run takes long: report what there is by then
         signal.signal(each, lambda number, _: stopped.append(number))
@@ -61,10 +65,12 @@ def simulate(plan: Plan, folder: Path, stopped: Sequence[int], *, keeps: bool = 
 
     def tell(day: int) -> bool:
         is_stopped = bool(stopped)
-        if day % 10 == 0:
+        gc.collect()
+        if day % _TOLD_DAYS == 0:
             told = f"day {day}: {fleet.outcome.renewals:,} renewals, {fleet.ca.questions:,} questions"
             print(f"{told}, {cpu(used):,.0f} s of CPU time", file=sys.stderr, flush=True)
-        if keeps and (is_stopped or day % 10 == 0):
+        if keeps and (is_stopped or day % _KEPT_DAYS == 0):
+            fleet.commit()
             checkpoint.keep(folder, Checkpoint(plan, fleet.course, cpu(used), time.monotonic() - began))
         return not is_stopped
 

@@ -39,6 +39,7 @@ RENEWALS_A_SECOND = 6.4
 _AT_ONCE = 2000
 _QUESTIONS_AT_ONCE = 16
 _PAUSE = HOUR  # of a machine that was told that the CA is away
+_BY_MARK = {str(number): lifetime for number, lifetime in enumerate(LIFETIMES)}
 _USED_SHARE = 0.66  # of a lifetime, over which the first certificates are spread
 
 
@@ -129,7 +130,6 @@ class Fleet:
             lifetime = self._lifetime()
             age = lifetime * _USED_SHARE * self._random.random()
             self._add(self._name(), START - age // self._plan.step * self._plan.step, lifetime)
-        self._database.commit()
 
     def run(self, on_day: Callable[[int], bool]) -> None:
         """Let time pass, and tell of each day that is over; what is told returns whether to go on."""
@@ -139,16 +139,18 @@ class Fleet:
             while self._time.now < until:
                 self._issue_new()
                 self._look()
-                self._database.commit()
                 self._time.now += self._plan.step
             self.ca.forget()
             self._buckets.forget(int(self._time.now.timestamp() * 1000))
-            self._database.commit()
             if day % 30 == 0:
                 self.time_plan()
             self.outcome.days = day + 1
             if not on_day(day):
                 return
+
+    def commit(self) -> None:
+        """Commit the state, so that it can be kept."""
+        self._database.commit()
 
     def finish(self) -> Outcome:
         """Look once more at everything, close the state, and return what has come of it."""
@@ -217,9 +219,9 @@ class Fleet:
             return
         self.ca.questions += len(questions)
         self._done += len(questions)
-        for question in questions:
-            lifetime = LIFETIMES[int((question.certificate or "0")[0])]
-            yield question, self.ca.window(IssuedLeaf(question.fingerprint, lifetime, question.ends_at))
+        window_of = self.ca.window_of
+        for each in questions:
+            yield each, window_of(each.fingerprint, _BY_MARK[(each.certificate or "0")[0]], each.ends_at)
 
     def _renew(self, chain: ChainRecord, _announced: bool) -> Future[None]:
         """Take places for an order; it is placed by `_settle`, together with others."""

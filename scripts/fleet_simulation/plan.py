@@ -146,7 +146,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--keep",
         type=Path,
         metavar="FOLDER",
-        help="keep it there every ten days and when it is stopped, and go on from there; it may take hours",
+        help="keep it there every 30 days and when it is stopped, and go on from there; it may take hours",
     )
     add("--json", type=Path, metavar="FILE", help="write what has come of it to a file, too")
     add("--svg", type=Path, metavar="FILE", help="draw the orders a day, too")
