@@ -94,7 +94,7 @@ class StateMemory:
         self._forget_at = clock.monotonic() + _FORGET_SECONDS
         self.shared_accounts: SharedAccounts | None = None
         node = Node(database, clock=clock)
-        self._leases = leases = Leases(database, node.name)
+        self._leases = leases = Leases(database, node.name, node.is_known_to_live)
         self._name = node.name
         self.journal = StateNotes(ProofRecords(database, node.name, leases))
         if database.is_shared:

@@ -14,7 +14,7 @@ from acmems.issuing.renewal.times import RenewalTimes
 from acmems.issuing.requests import AcceptedRequest, Delivery, IssuanceKey
 from acmems.issuing.running import RunningIssuance, stopping
 from acmems.state.chains import ChainRecord
-from acmems.state.sharing.shared_orders import OrderTaking
+from acmems.state.sharing.together import OrderTaking
 from acmems.storages import NoStorage
 from acmems.system.clock import Clock
 from acmems.system.steps import Steps, outcome, pause

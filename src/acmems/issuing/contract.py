@@ -13,7 +13,7 @@ from acmems.exceptions import PayloadInvalid
 from acmems.issuers.acme.orders.placing import OrderTerms
 from acmems.issuing.requests import AcceptedRequest
 from acmems.state.chains import ChainRecord
-from acmems.state.sharing.shared_orders import OrderClaim, OrderTaking
+from acmems.state.sharing.together import OrderClaim, OrderTaking
 from acmems.system.clock import Deadline
 from acmems.system.steps import StepLoop, Steps
 from acmems.x509.chain import Chain, OfferedChain

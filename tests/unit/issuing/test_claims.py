@@ -19,7 +19,7 @@ from acmems.exceptions import CAUnavailable, ChallengeFailed, DeadlinePassed, Pa
 from acmems.frontends.history import RecordedHistory
 from acmems.issuing.requests import Delivery
 from acmems.state.chains import ChainRecords
-from acmems.state.sharing.shared_orders import OrderClaim
+from acmems.state.sharing.together import OrderClaim
 from acmems.storages import NoStorage
 from acmems.system.clock import SYSTEM
 

@@ -42,7 +42,7 @@ from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
 from acmems.issuing.preparing.preparation import PreparationRequest
 from acmems.issuing.requests import AcceptedRequest, Delivery
-from acmems.state.sharing.shared_orders import OrderClaim
+from acmems.state.sharing.together import OrderClaim
 from acmems.storages import IssuerIdentity
 from acmems.system.clock import Deadline
 from acmems.system.steps import Signal, Steps

@@ -102,8 +102,9 @@ class Explaining:
 @pytest.mark.parametrize(
     "look",
     [
-        pytest.param(lambda transaction: ChainRecords.newest_in(transaction, "one"), id="the newest"),
+        pytest.param(lambda transaction: ChainRecords.newest_of(transaction, ["one"]), id="the newest"),
         pytest.param(lambda transaction: ChainRecords.put(transaction, made()), id="a newer one"),
+        pytest.param(lambda transaction: ChainRecords.put_all(transaction, [made()]), id="newer ones"),
     ],
 )
 def test_a_long_history(tmp_path: Path, look: Change[object]) -> None:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.issuing import StandingTime
 from tests.peers import wait_until
-from tests.sharing import ENGINES, Sharer, count, server_for, sharing
+from tests.sharing import ENGINES, Sharer, count, server_for, sharing, unwritable
 
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
@@ -162,6 +163,56 @@ class TestCleaning:
         first.node.leave()
         second.database.write(lambda _: None).result(20)
         assert count(second.database, "leases") == 1
+
+
+class TestKnownToLive:
+    """A node that has said so lately need not look whether a lease is still its own."""
+
+    def test_after_it_has_renewed(self, nodes: list[Sharer]) -> None:
+        """For half of the time after which others take it for dead, counted from when it began to say so."""
+        first, *_ = nodes
+        time = StandingTime()
+        node = Node(first.database, seconds=20, clock=time.clock())
+        assert not node.is_known_to_live()
+        node.join()
+        node.thread.close()
+        assert node.is_known_to_live()
+        time.seconds += 9
+        assert node.is_known_to_live()
+        time.seconds += 2
+        assert not node.is_known_to_live()
+        node.renew()
+        first.database.write(lambda _: None).result(20)
+        assert node.is_known_to_live()
+        node.leave()
+        assert not node.is_known_to_live()
+
+    def test_a_renewal_that_fails(self, files: list[Sharer]) -> None:
+        """It tells nothing."""
+        first, *_ = files
+        time = StandingTime()
+        node = Node(first.database, seconds=20, clock=time.clock())
+        node.join()
+        node.thread.close()
+        time.seconds += 11
+        with unwritable(first.database):
+            node.renew()
+            with contextlib.suppress(StateUnavailable):
+                first.database.write(lambda _: None).result(20)
+        assert not node.is_known_to_live()
+
+    def test_whether_it_is_looked(self, nodes: list[Sharer]) -> None:
+        """A lease that another has taken is noticed by a node that may be taken for dead, by a look."""
+        first, second, _ = nodes
+        lives = [True]
+        leases = Leases(first.database, first.name, lambda: lives[0])
+        lease = taken(first)
+        first.die()
+        assert take(second) is not None
+        leases.check(lease).result(20)
+        lives[0] = False
+        with pytest.raises(LeaseLost):
+            leases.check(lease).result(20)
 
 
 class TestRenewal:

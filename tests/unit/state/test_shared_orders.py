@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.pauses import PauseRecord
-from acmems.state.sharing.shared_orders import OrderClaim, OrderTaking, SharedOrders
+from acmems.state.sharing.shared_orders import SharedOrders
+from acmems.state.sharing.together import OrderClaim, OrderTaking
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 LATER = NOW + datetime.timedelta(days=1)
@@ -113,14 +114,14 @@ class TestClaims:
         """A lease that was given back between two statements is no reason to order again."""
         with sharing(tmp_path, 2, postgres) as (first, second):
             place(first)
-            is_elsewhere = second.leases.is_elsewhere
+            elsewhere = second.leases.elsewhere
 
-            def look(transaction: Transaction, name: str, other: str | None = None) -> bool:
+            def look(transaction: Transaction, names: Collection[str]) -> frozenset[str]:
                 if count(first.database, "chains") == 0:
                     first.orders.issued("one", CHAIN).result(20)
-                return is_elsewhere(transaction, name, other)
+                return elsewhere(transaction, names)
 
-            monkeypatch.setattr(second.leases, "is_elsewhere", look)
+            monkeypatch.setattr(second.leases, "elsewhere", look)
             found = claim(second)
             assert (found.is_mine, found.newest) == (False, "f1")
             assert count(second.database, "leases") == 0

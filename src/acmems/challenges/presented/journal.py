@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -75,6 +76,23 @@ class ProofJournal(Protocol):
 
         Raises:
             StateUnavailable: it cannot be kept.
+        """
+
+    def is_immediate(self, validator: Validator) -> bool:
+        """Tell whether proofs of a validator that are noted here can be noted by `begin`.
+
+        Then no other server has a turn with them, or stands in the way of their being presented.
+        """
+
+    def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
+        """Begin to write down what is going to be presented: as `note`, for whoever waits in no thread.
+
+        Args:
+            validator: what will present it; one of those that `is_immediate` allows.
+            places: as for `note`.
+
+        Returns:
+            a future; it has the note once that is durable, or a `StateUnavailable`.
         """
 
     def abandoned(self) -> AbstractContextManager[Iterable[AbandonedNote]]:

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from acmems.challenges.contract import Locating, Proof, Recalling, Validator, Waiter
@@ -73,16 +74,42 @@ class PresentedProofs:
         self._sweep_pause = self.SWEEPS[0]
 
     def is_immediate(self, validator: Validator) -> bool:
-        """Tell whether presenting and withdrawing the proofs of a validator takes no time."""
-        return validator.is_immediate and not self._journal.keeps(validator)
+        """Tell whether presenting and withdrawing the proofs of a validator takes no time.
 
-    def present(self, validator: Validator, proofs: Sequence[Proof], deadline: Deadline) -> None:
+        They may have to be noted before: see `note`.
+        """
+        journal = self._journal
+        return validator.is_immediate and (not journal.keeps(validator) or journal.is_immediate(validator))
+
+    def note(self, validator: Validator, proofs: Sequence[Proof]) -> Future[ProofNote] | None:
+        """Begin to note proofs that are presented without a wait then.
+
+        Args:
+            validator: what will present them.
+            proofs: the proofs.
+
+        Returns:
+            a future, with what `present` needs or a `StateUnavailable`; None where nothing is noted, or where
+            `present` does that.
+        """
+        if self.is_immediate(validator) and self._journal.keeps(validator):
+            return self._journal.begin(validator, _places(validator, proofs))
+        return None
+
+    def present(
+        self,
+        validator: Validator,
+        proofs: Sequence[Proof],
+        deadline: Deadline,
+        note: ProofNote | None = None,
+    ) -> None:
         """Present proofs, or share those that are presented, and return when the CA can see them.
 
         Args:
             validator: what presents them.
             proofs: the proofs; `on_request` of each is called whoever has presented it.
             deadline: when to give up waiting.
+            note: what `note` has brought.
 
         Raises:
             AcmeException: what the validator raised; then there is nothing to withdraw.
@@ -97,6 +124,8 @@ class PresentedProofs:
                 presentation, first = self._join(validator, proof, deadline)
                 joined.append(proof)
                 (firsts if first else others).append(presentation)
+            if note is not None:
+                self._use(note, firsts, others)
             self._present(validator, firsts, deadline)
             for presentation in others:
                 self._await(presentation, deadline)
@@ -237,11 +266,8 @@ class PresentedProofs:
         if not firsts:
             return
         proofs = [presentation.proof for presentation in firsts]
-        if self._journal.keeps(validator):
-            places = (
-                validator.locate(proofs) if isinstance(validator, Locating) else dict.fromkeys(proofs, "")
-            )
-            note = self._noted(validator, places, deadline)
+        if self._journal.keeps(validator) and firsts[0].note is None:
+            note = self._noted(validator, _places(validator, proofs), deadline)
             for presentation in firsts:
                 presentation.note = note
             self._look_until(note.is_free, deadline)
@@ -250,6 +276,14 @@ class PresentedProofs:
             validator.wait(proofs, deadline, self.stopping)
         for presentation in firsts:
             presentation.ready.set()
+
+    @staticmethod
+    def _use(note: ProofNote, firsts: Sequence[_Presentation], others: Sequence[_Presentation]) -> None:
+        """Let a note stand for the proofs that begin to be presented; others are noted already."""
+        for presentation in firsts:
+            presentation.note = note
+        if others:
+            note.settle([presentation.proof for presentation in others], withdrawn=True)
 
     def _noted(self, validator: Validator, places: Mapping[Proof, str], deadline: Deadline) -> ProofNote:
         """Note proofs as soon as no other server has its turn with one of their names."""
@@ -315,6 +349,11 @@ def _leave(note: ProofNote | None, proofs: Sequence[Proof]) -> Sequence[Proof]:
         logger.warning("the proof for %s is withdrawn later: %s", _names(proofs), error)
         note.settle(proofs, withdrawn=False)
         return ()
+
+
+def _places(validator: Validator, proofs: Sequence[Proof]) -> Mapping[Proof, str]:
+    """Return where each proof will be, as the validator spells it; empty where it does not say."""
+    return validator.locate(proofs) if isinstance(validator, Locating) else dict.fromkeys(proofs, "")
 
 
 def _names(proofs: Iterable[Proof]) -> str:

@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.challenges.contract import Proof, Validator
+from acmems.challenges.presented.journal import ProofNote
 from acmems.exceptions import CAProtocolError
 from acmems.state.proofs import ProofRecord, ProofRecords
 from acmems.state.sharing.leases import Lease
@@ -111,16 +113,44 @@ class StateNotes:
         Raises:
             StateUnavailable: it cannot be kept.
         """
-        ids = {proof: secrets.token_hex(16) for proof in places}
-        records = [_record(ids[proof], validator, proof, place) for proof, place in places.items()]
-        takes_turns = self._records.is_shared and validator.shows_one_at_a_time
-        turns = [f"proof:{place}" for place in places.values()] if takes_turns else []
-        taken = self._records.add(records, is_answered=not validator.leaves_traces, turns=turns).result()
+        turns = [f"proof:{place}" for place in places.values()] if self._takes_turns(validator) else []
+        ids, written = self._write(validator, places, turns)
+        taken = written.result()
         return (
             None
             if taken is None
             else StateNote(self._records, validator, ids, dict(zip(places, taken, strict=False)))
         )
+
+    def is_immediate(self, validator: Validator) -> bool:
+        """Tell whether nothing but the note itself is to be waited for."""
+        return not validator.leaves_traces and not self._takes_turns(validator)
+
+    def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
+        """Begin to write down what is going to be presented, where `is_immediate` allows it."""
+        ids, written = self._write(validator, places, ())
+        begun: Future[ProofNote] = Future()
+
+        def note(written: Future[Sequence[Lease] | None]) -> None:
+            error = written.exception()
+            if error is None:
+                begun.set_result(StateNote(self._records, validator, ids, {}))
+            else:
+                begun.set_exception(error)
+
+        written.add_done_callback(note)
+        return begun
+
+    def _takes_turns(self, validator: Validator) -> bool:
+        return self._records.is_shared and validator.shows_one_at_a_time
+
+    def _write(
+        self, validator: Validator, places: Mapping[Proof, str], turns: Sequence[str]
+    ) -> tuple[dict[Proof, str], Future[Sequence[Lease] | None]]:
+        ids = {proof: secrets.token_hex(16) for proof in places}
+        records = [_record(ids[proof], validator, proof, place) for proof, place in places.items()]
+        is_answered = not validator.leaves_traces
+        return ids, self._records.add(records, is_answered=is_answered, turns=turns)
 
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[Sequence[AbandonedRecords]]:

@@ -26,7 +26,7 @@ from acmems.issuers.acme.prechecks.examination import Exclusions
 from acmems.issuers.acme.problems import Complaint, Decisions
 from acmems.issuers.acme.session import Response, Session
 from acmems.system.clock import Deadline
-from acmems.system.steps import SharedThreads, Signal, StepLoop, Steps, gather
+from acmems.system.steps import SharedThreads, Signal, StepLoop, Steps, gather, outcome
 from acmems.x509.identifiers import Identifier
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,9 @@ class Proving:
         """Present the proofs of attempts by one validator, which has its turn for them."""
         shown = list(proofs.values())
         try:
-            yield from self._act(validator, lambda: self.proofs.present(validator, shown, deadline))
+            noting = self.proofs.note(validator, shown)
+            note = None if noting is None else (yield from outcome(noting))
+            yield from self._act(validator, lambda: self.proofs.present(validator, shown, deadline, note))
         except BaseException:
             self._turns.leave(validator, shown)
             raise

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.chains.deliveries import DeliveryCounts
+from acmems.state.chains.putting import put, put_all
 from acmems.state.chains.recent import RecentChains
 from acmems.state.chains.record import COLUMNS, ChainRecord, digest_of_names, seconds
 from acmems.state.engines.contract import Change, Database, Transaction, Value
@@ -32,26 +33,6 @@ _MOST_UNWRITTEN = 1000  # chains that are remembered until they can be noted
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
-# What is known of a chain stays known when it comes again; its PEM may have been damaged.
-_KNOWN = ("block", "client", "reference", "csr", "order_url", "alternates")
-_INSERT = (
-    f"INSERT INTO chains ({', '.join(COLUMNS)}, names_digest) VALUES ("  # noqa: S608 - names of columns
-    + "".join(
-        "COALESCE(?, (SELECT url FROM orders WHERE orders.identity = ?)), " if each == "order_url" else "?, "
-        for each in COLUMNS
-    )
-    + "?) "
-    "ON CONFLICT (fingerprint) DO UPDATE SET pem = excluded.pem, "
-    "storage = COALESCE(excluded.storage, chains.storage), "
-    + ", ".join(f"{each} = COALESCE(chains.{each}, excluded.{each})" for each in _KNOWN)
-)
-_AFTER_URL = COLUMNS.index("order_url") + 1
-_SUPERSEDE_OTHERS = """
-    UPDATE chains SET superseded = ? WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL
-    AND EXISTS (SELECT 1 FROM chains AS newest WHERE newest.fingerprint = ? AND newest.superseded IS NULL)
-    RETURNING fingerprint
-"""
-_FORGET_PLAN = "DELETE FROM renewals WHERE fingerprint = ?"
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
 """
@@ -115,7 +96,7 @@ class ChainRecords:
             soon: whether it is urgent; otherwise it is written with the next change, and where that cannot be
                 made, `keep_up` tries again.
         """
-        written = self._change([record.identity], lambda transaction: _add(transaction, record), soon=soon)
+        written = self._change([record.identity], lambda transaction: put(transaction, record), soon=soon)
         if not soon:
             written.add_done_callback(lambda written: self._note_failure(written, record))
         return written
@@ -128,7 +109,7 @@ class ChainRecords:
             transaction: a transaction of `Database.write`.
             record: the chain.
         """
-        _add(transaction, record)
+        put(transaction, record)
 
     @staticmethod
     def adopt_in(transaction: Transaction, record: ChainRecord) -> None:
@@ -136,10 +117,20 @@ class ChainRecords:
         _adopt(transaction, record)
 
     @staticmethod
-    def newest_in(transaction: Transaction, identity: str) -> ChainRecord | None:
-        """Return the chain to deliver for an identity, as `newest` does, in a transaction."""
-        row = transaction.execute(f"{_SELECT} {_NEWEST}", (identity,)).fetchone()
-        return None if row is None else ChainRecord.from_row(row)
+    def put_all(transaction: Transaction, records: Sequence[ChainRecord]) -> None:
+        """Keep chains of different identities, each as `put` does."""
+        if records:
+            put_all(transaction, records)
+
+    @staticmethod
+    def newest_of(transaction: Transaction, identities: Sequence[str]) -> dict[str, ChainRecord]:
+        """Return the chains to deliver for identities, as `newest` does, in a transaction; by identity."""
+        if not identities:
+            return {}
+        places = ", ".join("?" * len(identities))
+        condition = f"WHERE identity IN ({places}) AND {_IS_CURRENT} ORDER BY issued, fingerprint DESC"
+        found = map(ChainRecord.from_row, transaction.execute(f"{_SELECT} {condition}", identities))
+        return {each.identity: each for each in found}  # the last one of each counts
 
     @staticmethod
     def is_kept(transaction: Transaction, fingerprint: str) -> bool:
@@ -182,7 +173,7 @@ class ChainRecords:
         Raises:
             StateUnavailable: they cannot be read.
         """
-        return self._database.read(lambda transaction: self.newest_in(transaction, identity))
+        return self._database.read(lambda transaction: self.newest_of(transaction, [identity]).get(identity))
 
     def current(self, identity: str, storage: str) -> Chain | None:
         """Return the chain to deliver for an identity, as `newest`, but from memory where that is right.
@@ -453,22 +444,11 @@ class ChainRecords:
         return self._database.read(lambda transaction: transaction.execute(statement, row).fetchall())
 
 
-def _add(transaction: Transaction, record: ChainRecord) -> None:
-    row, fingerprint = record.row, record.fingerprint
-    given = (*row[:_AFTER_URL], record.identity, *row[_AFTER_URL:], record.names_digest)
-    transaction.execute(_INSERT, given)
-    superseded = transaction.execute(
-        _SUPERSEDE_OTHERS, (seconds(record.issued), record.identity, fingerprint, fingerprint)
-    )
-    for (other,) in superseded.fetchall():
-        transaction.execute(_FORGET_PLAN, (other,))
-
-
 def _adopt(transaction: Transaction, record: ChainRecord) -> bool:
     """Keep a chain beside those that are kept already; tell whether it is new."""
     is_known = ChainRecords.is_kept(transaction, record.fingerprint)
     place = (record.identity, record.fingerprint, seconds(record.not_before))
     if not is_known and transaction.execute(_IS_NEWER_THERE, place).fetchone() is not None:
         record = dataclasses.replace(record, superseded=record.issued)
-    _add(transaction, record)
+    put(transaction, record)
     return not is_known

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acmems.state.engines.contract import Change, Database, Transaction, Value
+from acmems.state.engines.gathering import GatheredChanges
 from acmems.state.sharing.leases import Lease, Leases
 
 ANSWERED = "answered"
@@ -19,14 +20,16 @@ PLACED = "placed"
 LEAVING = "leaving"
 """Being withdrawn by its node; where it has none, that has failed."""
 
+_MOST_ADDED = 500  # rows in one statement
 _MOST_ABANDONED = 500  # rows that are withdrawn in one go
 
 # In what follows `(*)` stands for a list of values, and `ALIVE(node)` for the condition that a node lives.
 _ADD = """
     INSERT INTO proofs (id, verification, type, name, token, key_authorization, account_url, is_wildcard,
         issuers, place, presented, stage, node)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, acmems_now(), ?, ?) ON CONFLICT (id) DO NOTHING
+    VALUES * ON CONFLICT (id) DO NOTHING
 """
+_ADDED_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, acmems_now(), ?, ?)"
 _SELECT = """
     SELECT id, verification, type, name, token, key_authorization, account_url, is_wildcard, issuers, place,
         presented
@@ -108,6 +111,7 @@ class ProofRecords:
         self._leases = leases
         self._database = database
         self._node = node
+        self._additions = GatheredChanges(database, _add_all)
         self._lock = threading.Lock()  # guards what follows
         self._failed: list[Change[None]] = []  # which are made again, because others may wait for them
 
@@ -127,11 +131,13 @@ class ProofRecords:
         """
         stage = ANSWERED if is_answered else PLACED
         rows = [(*_row(record), stage, self._node) for record in records]
+        if not turns:
+            return self._additions.write(rows)
 
         def change(transaction: Transaction) -> Sequence[Lease] | None:
             taken = self._take_turns(transaction, turns)
             if taken is not None:
-                transaction.executemany(_ADD, rows)
+                _add_all(transaction, [rows])
             return taken
 
         return self._database.write(change)
@@ -251,6 +257,18 @@ class ProofRecords:
             failed, self._failed = self._failed, []
         for change in failed:
             self._insist(change, soon=True)
+
+
+def _add_all(
+    transaction: Transaction, added: Sequence[Sequence[tuple[Value, ...]]]
+) -> list[Sequence[Lease] | None]:
+    """Note what several orders are going to present, without turns."""
+    rows = [row for each in added for row in each]
+    for start in range(0, len(rows), _MOST_ADDED):
+        some = rows[start : start + _MOST_ADDED]
+        statement = _ADD.replace("*", ", ".join([_ADDED_ROW] * len(some)), 1)
+        transaction.execute(statement, [value for row in some for value in row])
+    return [[] for _ in added]
 
 
 def _row(record: ProofRecord) -> tuple[Value, ...]:

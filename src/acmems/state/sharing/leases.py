@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.exceptions import LeaseLost
 from acmems.state.engines.contract import Change, Database, Transaction
 
-# Looked at first: what stands behind `ON CONFLICT` would wait for whoever writes to the row.
+# In what follows `(*)` stands for a list of values. This is looked at first: what stands behind `ON CONFLICT`
+# would wait for whoever writes to the row.
 _HELD_BY_ANOTHER = """
-    SELECT 1 FROM leases, nodes
-    WHERE leases.name IN (?, ?) AND leases.node <> ? AND nodes.node = leases.node
+    SELECT leases.name FROM leases, nodes
+    WHERE leases.name IN (*) AND leases.node <> ? AND nodes.node = leases.node
         AND nodes.expires > acmems_now()
 """
 _TAKE = """
-    INSERT INTO leases (name, node, epoch) VALUES (?, ?, ?)
+    INSERT INTO leases (name, node, epoch) VALUES *
     ON CONFLICT (name) DO UPDATE SET node = excluded.node,
         epoch = CASE WHEN leases.epoch < excluded.epoch THEN excluded.epoch ELSE leases.epoch + 1 END
     WHERE leases.node = excluded.node OR NOT EXISTS (
         SELECT 1 FROM nodes WHERE nodes.node = leases.node AND nodes.expires > acmems_now()
     )
-    RETURNING epoch
+    RETURNING name, epoch
 """
-# It changes nothing, and lets nobody else change the row before this transaction has ended.
-_FENCE = "UPDATE leases SET epoch = epoch WHERE name = ? AND node = ? AND epoch = ?"
+# It changes nothing, and lets nobody else change the rows before this transaction has ended.
+_FENCE = "UPDATE leases SET epoch = epoch WHERE node = ? AND name IN (*) RETURNING name, epoch"
 _LOOK = "SELECT 1 FROM leases WHERE name = ? AND node = ? AND epoch = ?"
 _RELEASE = "DELETE FROM leases WHERE name = ? AND node = ? AND epoch = ?"
+_RELEASE_ALL = "DELETE FROM leases WHERE node = ? AND name IN (*)"
 _CLEAN = """
     DELETE FROM leases WHERE NOT EXISTS (
         SELECT 1 FROM nodes WHERE nodes.node = leases.node AND nodes.expires > acmems_now()
@@ -66,18 +69,24 @@ class Leases:
     Args:
         database: where they are kept.
         node: the node.
+        is_known_to_live: tells whether the row of the node has certainly not expired.
     """
 
-    def __init__(self, database: Database, node: str) -> None:
+    def __init__(
+        self, database: Database, node: str, is_known_to_live: Callable[[], bool] = lambda: False
+    ) -> None:
         self._database = database
         self._node = node
+        self._is_known_to_live = is_known_to_live
         # A lease that was given back has left no row to count on from.
         self._epochs = itertools.count(1)
 
-    def is_elsewhere(self, transaction: Transaction, name: str, other: str | None = None) -> bool:
-        """Tell whether another node, which is alive, has a lease, or one of two."""
-        row = (name, name if other is None else other, self._node)
-        return transaction.execute(_HELD_BY_ANOTHER, row).fetchone() is not None
+    def elsewhere(self, transaction: Transaction, names: Collection[str]) -> frozenset[str]:
+        """Return which leases other nodes have that are alive."""
+        if not names:
+            return frozenset()
+        rows = transaction.execute(_with(_HELD_BY_ANOTHER, names), (*names, self._node))
+        return frozenset(name for (name,) in rows.fetchall())
 
     def take(self, transaction: Transaction, name: str) -> Lease | None:
         """Take a lease that is free or whose node is dead; None where another node has it.
@@ -88,23 +97,36 @@ class Leases:
             transaction: a transaction of `Database.write`.
             name: what is to be worked at.
         """
-        if self.is_elsewhere(transaction, name):
+        if self.elsewhere(transaction, (name,)):
             return None
-        taken = transaction.execute(_TAKE, (name, self._node, next(self._epochs))).fetchall()
-        if not taken:
-            return None
-        ((epoch,),) = taken
-        self._epochs = itertools.count(epoch + 1)
-        return Lease(name, self._node, epoch)
+        return self.take_all(transaction, (name,)).get(name)
+
+    def take_all(self, transaction: Transaction, names: Collection[str]) -> dict[str, Lease]:
+        """Take leases as `take` does, and return those that were taken, by name.
+
+        It is looked for with `elsewhere` before which of them other nodes have.
+        """
+        if not names:
+            return {}
+        # Always in one order, so that two nodes do not wait for each other.
+        row = [value for name in sorted(names) for value in (name, self._node, next(self._epochs))]
+        statement = _TAKE.replace("*", ", ".join(["(?, ?, ?)"] * len(names)), 1)
+        taken = [Lease(name, self._node, epoch) for name, epoch in transaction.execute(statement, row)]
+        self._epochs = itertools.count(max([next(self._epochs), *(each.epoch + 1 for each in taken)]))
+        return {each.name: each for each in taken}
 
     def acquire(self, name: str) -> Future[Lease | None]:
         """Take a lease, as `take`, in a transaction of its own."""
         return self._database.write(lambda transaction: self.take(transaction, name))
 
-    @staticmethod
-    def holds(transaction: Transaction, lease: Lease) -> bool:
-        """Tell whether a lease is still held; nobody else takes it before this transaction has ended."""
-        return transaction.execute(_FENCE, lease.row).rowcount == 1
+    def held(self, transaction: Transaction, leases: Collection[Lease]) -> frozenset[Lease]:
+        """Return which leases are still held; nobody else takes those before this transaction has ended."""
+        if not leases:
+            return frozenset()
+        names = sorted({each.name for each in leases})
+        rows = transaction.execute(_with(_FENCE, names), (self._node, *names))
+        epochs: dict[str, int] = dict(rows.fetchall())
+        return frozenset(each for each in leases if epochs.get(each.name) == each.epoch)
 
     def write(self, lease: Lease, change: Change[object], *, soon: bool = True) -> Future[None]:
         """Make a change that only the holder of a lease may make.
@@ -119,7 +141,7 @@ class Leases:
         """
 
         def fenced(transaction: Transaction) -> bool:
-            is_held = self.holds(transaction, lease)
+            is_held = lease in self.held(transaction, (lease,))
             if is_held:
                 change(transaction)
             return is_held
@@ -129,9 +151,15 @@ class Leases:
     def check(self, lease: Lease) -> Future[None]:
         """Look whether a lease is still held.
 
+        Nobody takes one while the node is known to live, so that there is nothing to look for then.
+
         Returns:
             a future; it has a `LeaseLost` where it is not.
         """
+        if self._is_known_to_live():
+            held: Future[None] = Future()
+            held.set_result(None)
+            return held
 
         def look(transaction: Transaction) -> bool:
             return transaction.execute(_LOOK, lease.row).fetchone() is not None
@@ -143,9 +171,19 @@ class Leases:
         """Give a lease back, unless another node has it by now."""
         transaction.execute(_RELEASE, lease.row)
 
+    def drop_all(self, transaction: Transaction, leases: Collection[Lease]) -> None:
+        """Give back leases that `held` has returned in the same transaction."""
+        if leases:
+            names = [each.name for each in leases]
+            transaction.execute(_with(_RELEASE_ALL, names), (self._node, *names))
+
     def release(self, lease: Lease) -> Future[None]:
         """Give a lease back, as `drop`, in a transaction of its own."""
         return self._database.write(lambda transaction: self.drop(transaction, lease))
+
+
+def _with(statement: str, values: Collection[object]) -> str:
+    return statement.replace("(*)", f"({', '.join('?' * len(values))})")
 
 
 def clean(transaction: Transaction) -> None:

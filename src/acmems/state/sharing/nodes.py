@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 import socket
 import uuid
@@ -80,7 +81,9 @@ class Node:
         self.name = name_of(os.getpid())
         self._database = database
         self._seconds = seconds
+        self._clock = clock
         self._renewal: Future[None] | None = None
+        self._lives_until = -math.inf  # for certain, on the monotonic clock
         self._renewals = 0
         self._has_left = False
         pause = seconds / 3
@@ -97,7 +100,9 @@ class Node:
         Raises:
             StateUnavailable: that cannot be written.
         """
+        lives_until = self._now_and_a_while()
         self._database.write(self._replace_ended).result()
+        self._lives_until = lives_until
         self.thread.start()
 
     def renew(self) -> None:
@@ -111,13 +116,29 @@ class Node:
             return
         self._renewals += 1
         change = self._renew if self._renewals % _CLEAN_EVERY else self._renew_and_clean
+        lives_until = self._now_and_a_while()
+
+        def note(renewal: Future[None]) -> None:
+            if renewal.exception() is None and not self._has_left:
+                self._lives_until = lives_until
+
         self._renewal = self._database.write(change)
+        self._renewal.add_done_callback(note)
         if renewal is not None:
             renewal.result()
+
+    def is_known_to_live(self) -> bool:
+        """Tell whether the others take it for alive for certain, with time to spare."""
+        return self._clock.monotonic() < self._lives_until
+
+    def _now_and_a_while(self) -> float:
+        # Half of the time is left for clocks that do not run alike, and for what is done after a look.
+        return self._clock.monotonic() + self._seconds / 2
 
     def leave(self) -> None:
         """Say that it is not alive any more, so that others take over at once what it has not finished."""
         self._has_left = True
+        self._lives_until = -math.inf
         self.thread.close()
         self._database.write(self._remove)
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 from acmems.exceptions import LeaseLost, StateUnavailable
-from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Database, Transaction
-from acmems.state.limits.pauses import PauseRecord, PauseRecords
+from acmems.state.engines.gathering import GatheredChanges
+from acmems.state.limits.pauses import PauseRecords
 from acmems.state.orders import FORGET_UNTAKEN, OrderRecord, select_orders
 from acmems.state.sharing.leases import Lease, Leases, unless_lost
+from acmems.state.sharing.together import (
+    FORGET,
+    IS_OPEN,
+    ClaimedOrder,
+    IssuedOrder,
+    OpenedOrder,
+    OrderClaim,
+    OrderTaking,
+    SharedSteps,
+    WantedOrder,
+    lease_name,
+)
 
-_OPENED = """
-    INSERT INTO orders (identity, csr, block, begun, account, url, expires, epoch)
-    VALUES (?, ?, ?, acmems_now(), ?, ?, ?, ?)
-    ON CONFLICT (identity) DO UPDATE SET csr = excluded.csr, block = excluded.block, begun = excluded.begun,
-        account = excluded.account, url = excluded.url, expires = excluded.expires, epoch = excluded.epoch
-"""
-_TAKE_PREPARED = """
-    UPDATE orders SET identity = ?, csr = ?, block = ?, begun = acmems_now(), epoch = ? WHERE identity = ?
-"""
-_FORGET = "DELETE FROM orders WHERE identity = ?"
-_IS_OPEN = "WHERE url IS NOT NULL AND expires > acmems_now()"
+A = TypeVar("A")
+R = TypeVar("R")
+T = TypeVar("T")
+
 # Whose nodes have died; what was given back in order is for whoever asks next.
 _OF_DEAD_NODES = """
     JOIN leases ON leases.name = 'order:' || orders.identity
@@ -42,41 +49,6 @@ _OF_NOBODY = """
     ORDER BY begun
 """
 _REMOVE_EXPIRED = "DELETE FROM orders WHERE url IS NULL OR expires <= acmems_now()"
-
-
-@dataclass(frozen=True, slots=True)
-class OrderClaim:
-    """What a node finds that is going to order.
-
-    Args:
-        newest: the fingerprint of the newest chain that was issued for the same, None for none.
-        chain: that chain, where it makes an order needless.
-        is_elsewhere: whether another node has it.
-        is_mine: whether the order is this node's from now on, so that it has to be ended.
-        pauses: of what may stop it: what is paused, or has failed lately; not looked for where the others
-            tell enough.
-    """
-
-    newest: str | None = None
-    chain: ChainRecord | None = None
-    is_elsewhere: bool = False
-    is_mine: bool = False
-    pauses: Sequence[PauseRecord] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OrderTaking:
-    """A request that takes an order which was prepared for its names, where there is one.
-
-    Args:
-        prepared: what that was prepared for, as a digest.
-        csr: the certificate request as the client sent it.
-        block: the auth block that grants it.
-    """
-
-    prepared: str
-    csr: bytes
-    block: str | None
 
 
 class SharedOrders:
@@ -97,12 +69,17 @@ class SharedOrders:
     def __init__(self, database: Database, leases: Leases, pauses: PauseRecords) -> None:
         self._database = database
         self._leases = leases
-        self._pauses = pauses
+        self._lock = threading.Lock()  # guards how many changes are queued
         self._held: dict[str, Lease] = {}
         self._found: dict[str, OrderRecord] = {}  # of those that are held: what was open already
         self._intents: dict[str, tuple[bytes, str | None]] = {}
         self._is_leaving = False
         self._unwritten: dict[str, Callable[[], Future[None]]] = {}  # what has to be tried again
+        steps = SharedSteps(leases, pauses)
+        self._claims = GatheredChanges(database, steps.claim)
+        self._opened = GatheredChanges(database, steps.opened)
+        self._issued = GatheredChanges(database, steps.issued)
+        self._queued: Counter[str] = Counter()  # changes of each order that are not made yet
         self._left = {each.identity: each for each in database.write(_load).result()}
 
     @property
@@ -131,45 +108,23 @@ class SharedOrders:
             taking: takes the order that was prepared for the same names, once no other node is preparing it.
         """
         self._try_again(identity)
-
-        name = _lease_name(identity)
-        preparing = None if taking is None else _lease_name(taking.prepared)
-
-        def change(transaction: Transaction) -> tuple[OrderClaim, Lease | None, OrderRecord | None]:
-            newest = ChainRecords.newest_in(transaction, identity)
-            known = None if newest is None else newest.fingerprint
-            if newest is not None and is_wanted(newest):
-                return OrderClaim(newest=known, chain=newest), None, None
-            if self._leases.is_elsewhere(transaction, name, preparing):
-                return OrderClaim(newest=known, is_elsewhere=True), None, None
-            pauses = self._pauses.find(transaction, subjects)
-            is_paused = any(each.left > 0 for each in pauses)
-            lease = None if is_paused else self._leases.take(transaction, name)
-            if lease is None:
-                return OrderClaim(newest=known, is_elsewhere=not is_paused, pauses=pauses), None, None
-            # Whoever had the lease may have given it back since the first look, with a chain.
-            latest = ChainRecords.newest_in(transaction, identity)
-            if latest is not None and latest.fingerprint != known and is_wanted(latest):
-                self._leases.drop(transaction, lease)
-                return OrderClaim(newest=latest.fingerprint, chain=latest), None, None
-            found = _find(transaction, identity, lease, taking)
-            return OrderClaim(newest=known, is_mine=True, pauses=pauses), lease, found
-
         claimed: Future[OrderClaim] = Future()
 
-        def note(written: Future[tuple[OrderClaim, Lease | None, OrderRecord | None]]) -> None:
+        def note(written: Future[ClaimedOrder]) -> None:
             error = written.exception()
             if error is not None:
                 claimed.set_exception(error)
                 return
-            claim, lease, found = written.result()
-            if lease is not None:
-                self._held[identity] = lease
-            if found is not None:
-                self._found[identity] = found
-            claimed.set_result(claim)
+            outcome = written.result()
+            if outcome.lease is not None:
+                self._held[identity] = outcome.lease
+            if outcome.found is not None:
+                self._found[identity] = outcome.found
+            claimed.set_result(outcome.claim)
 
-        self._database.write(change).add_done_callback(note)
+        self._write(
+            self._claims, identity, WantedOrder(identity, subjects, is_wanted, taking)
+        ).add_done_callback(note)
         return claimed
 
     def intend(self, identity: str, csr: bytes, block: str | None, now: object) -> None:  # noqa: ARG002 - the contract's; the clock is the database's
@@ -206,12 +161,8 @@ class SharedOrders:
         if lease is None:
             return _lost(identity)
         csr, block = self._intents[identity]
-        row = (identity, csr, block, account, url, int(expires.timestamp()), lease.epoch)
-
-        def change(transaction: Transaction) -> None:
-            transaction.execute(_OPENED, row)
-
-        return self._leases.write(lease, change)
+        row = (identity, csr, block, account, url, int(expires.timestamp()))
+        return unless_lost(self._write(self._opened, identity, OpenedOrder(lease, row)), lease.name)
 
     def forget(self, identity: str) -> None:
         """Forget an order of this node that is of no use; of others, it is left alone."""
@@ -220,9 +171,9 @@ class SharedOrders:
         if lease is not None:
 
             def change(transaction: Transaction) -> None:
-                transaction.execute(_FORGET, (identity,))
+                transaction.execute(FORGET, (identity,))
 
-            self._leases.write(lease, change, soon=False)
+            self._wait_for(identity, self._leases.write(lease, change, soon=False))
 
     def issued(self, identity: str, record: ChainRecord) -> Future[None]:
         """Keep the chain that an order has brought; with that, the order and its lease are over.
@@ -237,16 +188,10 @@ class SharedOrders:
         if lease is None:
             return _lost(identity)
 
-        def change(transaction: Transaction) -> bool:
-            if not self._leases.holds(transaction, lease):
-                # Whoever has taken over may have got the same; or this is done for the second time.
-                return ChainRecords.is_kept(transaction, record.fingerprint)
-            ChainRecords.put(transaction, record)
-            transaction.execute(_FORGET, (identity,))
-            self._leases.drop(transaction, lease)
-            return True
-
-        return self._try(identity, lambda: unless_lost(self._database.write(change), lease.name))
+        order = IssuedOrder(lease, identity, record)
+        return self._try(
+            identity, lambda: unless_lost(self._write(self._issued, identity, order), lease.name)
+        )
 
     def end(self, identity: str) -> None:
         """Let others have an order: it has ended here, and is open still or not."""
@@ -255,7 +200,7 @@ class SharedOrders:
         self._found.pop(identity, None)
         lease = self._held.pop(identity, None)
         if lease is not None and not self._is_leaving:
-            self._try(identity, lambda: self._leases.release(lease))
+            self._try(identity, lambda: self._wait_for(identity, self._leases.release(lease)))
 
     def take(
         self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
@@ -281,12 +226,12 @@ class SharedOrders:
         self._left.pop(record.identity, None)
 
         def change(transaction: Transaction) -> None:
-            lease = self._leases.take(transaction, _lease_name(record.identity))
+            lease = self._leases.take(transaction, lease_name(record.identity))
             if lease is not None:
-                transaction.execute(f"{_FORGET} AND url = ?", (record.identity, record.url))
+                transaction.execute(f"{FORGET} AND url = ?", (record.identity, record.url))
                 self._leases.drop(transaction, lease)
 
-        self._database.write(change)
+        self._wait_for(record.identity, self._database.write(change))
 
     def flush(self) -> None:
         """Write what could not be written, and look for what dead nodes have left; it may wait for a network.
@@ -301,7 +246,7 @@ class SharedOrders:
 
         def query(transaction: Transaction) -> tuple[list[str], tuple[OrderRecord, ...]]:
             gone = [
-                each for each in known if not select_orders(transaction, f"{_IS_OPEN} AND identity = ?", each)
+                each for each in known if not select_orders(transaction, f"{IS_OPEN} AND identity = ?", each)
             ]
             return gone, select_orders(transaction, _OF_DEAD_NODES)
 
@@ -309,6 +254,25 @@ class SharedOrders:
         for identity in gone:
             self._left.pop(identity, None)
         self._left.update({each.identity: each for each in left})
+
+    def _write(self, gathered: GatheredChanges[A, R], identity: str, argument: A) -> Future[R]:
+        """Make a change to an order together with those to others, unless an earlier one to it is queued."""
+        write = gathered.write_alone if self._queued[identity] else gathered.write
+        return self._wait_for(identity, write(argument))
+
+    def _wait_for(self, identity: str, written: Future[T]) -> Future[T]:
+        """Have what is written next to an order come after this."""
+        with self._lock:
+            self._queued[identity] += 1
+
+        def note(_: Future[T]) -> None:
+            with self._lock:
+                self._queued[identity] -= 1
+                if not self._queued[identity]:
+                    del self._queued[identity]
+
+        written.add_done_callback(note)
+        return written
 
     def _try(self, identity: str, write: Callable[[], Future[None]]) -> Future[None]:
         """Write something, and keep it for another try where the state cannot be written."""
@@ -327,28 +291,9 @@ class SharedOrders:
             self._try(identity, write)
 
 
-def _find(
-    transaction: Transaction, identity: str, lease: Lease, taking: OrderTaking | None
-) -> OrderRecord | None:
-    """Return the order that is open for an identity, or the prepared one, which is taken then."""
-    prepared = identity if taking is None else taking.prepared
-    records = select_orders(transaction, f"{_IS_OPEN} AND identity IN (?, ?)", identity, prepared)
-    found = {each.identity: each for each in records}
-    if identity in found or taking is None or prepared not in found:
-        return found.get(identity)
-    transaction.execute(_FORGET, (identity,))  # which has expired
-    row = (identity, taking.csr, taking.block, lease.epoch, prepared)
-    is_taken = transaction.execute(_TAKE_PREPARED, row).rowcount == 1  # by no other node meanwhile
-    return replace(found[prepared], identity=identity) if is_taken else None
-
-
-def _lease_name(identity: str) -> str:
-    return f"order:{identity}"
-
-
 def _lost(identity: str) -> Future[None]:
     lost: Future[None] = Future()
-    lost.set_exception(LeaseLost(_lease_name(identity)))
+    lost.set_exception(LeaseLost(lease_name(identity)))
     return lost
 
 

@@ -324,7 +324,7 @@ class TestAnswering:
     """What nodes answer the CA for themselves."""
 
     def test_found_by_others_before_it_is_presented(self, houses: tuple[House, House]) -> None:
-        """It is in the state when it is presented, and the thread that runs the orders is not held up."""
+        """It is in the state when it is presented, and nothing but that is waited for."""
         first, second = houses
         noted = []
 
@@ -333,13 +333,30 @@ class TestAnswering:
                 noted.append(count(second.sharer.database, "proofs"))
 
         validator, shown = Looking(), [proof(), proof(OTHER)]
-        assert not first.proofs.is_immediate(validator)
-        first.proofs.present(validator, shown, SYSTEM.deadline(20))
+        assert first.proofs.is_immediate(validator)
+        noting = first.proofs.note(validator, shown)
+        assert noting is not None
+        first.proofs.present(validator, shown, SYSTEM.deadline(20), noting.result(20))
         assert noted == [2]
         first.proofs.withdraw(validator, shown)
         first.sharer.database.flush()
         first.settle()
         assert count(second.sharer.database, "proofs") == 0
+
+    def test_presented_already(self, houses: tuple[House, House]) -> None:
+        """Who shares what another order presents adds nothing that stays, and takes nothing away."""
+        first, second = houses
+        validator, shown = FakeValidator(), [proof()]
+        for _ in range(2):
+            noting = first.proofs.note(validator, shown)
+            assert noting is not None
+            first.proofs.present(validator, shown, SYSTEM.deadline(20), noting.result(20))
+        first.settle()
+        assert count(second.sharer.database, "proofs") == 1
+        for left in (1, 0):
+            first.proofs.withdraw(validator, shown)
+            first.settle()
+            assert count(second.sharer.database, "proofs") == left
 
     def test_one_node_at_a_time(self, houses: tuple[House, House]) -> None:
         """A name that one node shows is shown by another as soon as the first is done."""
