@@ -140,7 +140,11 @@ class _WholeLoader(Loader):
 
 
 class _PipelinedRows:
-    """What a statement has found, which is asked for when it is first needed."""
+    """What a statement has found, which is asked for when it is first needed.
+
+    It is asked for by a sync, not by a flush as psycopg does: only after that is the database idle in the
+    transaction, so that it ends the transaction of a server that is stopped at this moment.
+    """
 
     def __init__(self, cursor: psycopg.Cursor[tuple[Any, ...]], sync: Callable[[], None]) -> None:
         self._cursor = cursor
@@ -148,18 +152,22 @@ class _PipelinedRows:
 
     @property
     def rowcount(self) -> int:
-        if self._cursor.pgresult is None:
-            self._sync()
-        return self._cursor.rowcount
+        return self._answered.rowcount
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        return self._cursor.fetchone()
+        return self._answered.fetchone()
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        return self._cursor.fetchall()
+        return self._answered.fetchall()
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return iter(self._cursor)
+        return iter(self._answered)
+
+    @property
+    def _answered(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        if self._cursor.pgresult is None:
+            self._sync()
+        return self._cursor
 
 
 class _PipelinedTransaction:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -370,6 +371,22 @@ class TestAway:
             limits = "SELECT current_setting('idle_in_transaction_session_timeout')"
             for way in (state.read, lambda query: state.write(query).result(20)):
                 assert way(lambda transaction: transaction.execute(limits).fetchone()) == ("4s",)
+
+    @pytest.mark.parametrize("way", ["rowcount", "fetchone", "fetchall", "iteration"])
+    def test_a_server_that_stops_after_an_answer(self, postgres: Postgres, name: str, way: str) -> None:
+        """The database sees that it is idle in its transaction, which has an end, and in no statement."""
+        seen: list[object] = []
+        states = f"SELECT state FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - ours
+
+        def change(transaction: Transaction) -> None:
+            rows = transaction.execute("UPDATE orders SET begun = 0 RETURNING identity")
+            answer: Any = getattr(rows, way, None)
+            _ = list(rows) if way == "iteration" else answer if way == "rowcount" else answer()
+            seen.extend(postgres.execute(states))
+
+        with opened(postgres, name) as state:
+            state.write(change).result(20)
+        assert seen == [("idle in transaction",)]
 
     def test_round_trips(self, postgres: Postgres, name: str) -> None:
         """A batch of changes takes no more of them than one change."""
