@@ -101,6 +101,7 @@ class LoopTime:
 
     def move(self, seconds: float) -> None:
         """Let time pass, and return when the loop has seen it."""
+        settle(self.loop)  # what waits for a time has begun to
         self.now += seconds
         settle(self.loop)
 
