@@ -64,5 +64,6 @@ def resume(folder: Path, plan: Plan) -> Checkpoint | None:
     kept: Checkpoint = pickle.loads(file.read_bytes())  # noqa: S301 - this program has written it
     if kept.plan != plan:
         raise ValueError(f"{folder} keeps another simulation: {kept.plan}")
+    (folder / STATE).touch(0o600)  # others may not read a state; it may be gone
     shutil.copyfile(folder / _KEPT_STATE, folder / STATE)
     return kept

@@ -62,6 +62,7 @@ class TestFleet:
         parts = [run(plan, tmp_path / "parts", signals, keeps=True) for _ in range(4)]
         assert [each.days for each in parts] == [1, 2, 3, 4]
         signals.clear()
+        (tmp_path / "parts" / "state.sqlite").unlink()  # what is kept is enough
         last = run(plan, tmp_path / "parts", signals, keeps=True)
         assert (last.orders, last.questions, last.latest) == (whole.orders, whole.questions, whole.latest)
         with pytest.raises(ValueError, match="another simulation"):
