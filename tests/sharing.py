@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +14,7 @@ import pytest
 from tests.peers import Postgres
 
 from acmems.exceptions import StateUnavailable
+from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Change, Database
 from acmems.state.engines.postgresql import PostgresDatabase
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
@@ -24,6 +26,23 @@ from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.text import Secret
 
 T = TypeVar("T")
+
+
+NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+LATER = NOW + datetime.timedelta(days=1)
+URL = "https://ca.example/order/1"
+CHAIN = ChainRecord(
+    fingerprint="f1",
+    identity="one",
+    directory="https://ca.example/directory",
+    names=("a.example.org",),
+    serial="1",
+    key_digest="k",
+    pem=b"chain",
+    not_before=NOW,
+    not_after=LATER,
+    issued=NOW,
+)
 
 
 class Sharer:
@@ -94,6 +113,11 @@ class OtherNode(ProofLookups):
         places, found = self.asked.pop(0)
         proofs = [FoundProof(name, key_authorization) for key_authorization in key_authorizations]
         found({place: proofs for place in places if proofs} if is_known else None)
+
+
+def settle(sharer: Sharer) -> None:
+    """Wait for what was written without waiting for it."""
+    sharer.database.write(lambda _: None).result(20)
 
 
 def expire(database: Database, node: str) -> None:

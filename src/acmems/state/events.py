@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from acmems.state.engines.contract import Database, Transaction, Value
+from acmems.state.engines.contract import Database, Transaction, Value, marks
 
 PAGE = 500
 """Rows that are read, or removed, at a time."""
@@ -78,7 +78,7 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(EventRecord))
 _fields = operator.attrgetter(*_COLUMNS)
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM events"  # noqa: S608 - names of columns
 _INSERT = (
-    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - names of columns
+    f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)}) "  # noqa: S608 - names of columns
     "ON CONFLICT (id) DO NOTHING"
 )
 _FORGET = "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ? ORDER BY at LIMIT ?)"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.peers import Postgres
+from tests.sharing import ENGINES, Sharer, server_for, sharing
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Database
@@ -29,6 +30,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         opened = PostgresDatabase.open(Secret(server.url_of(server.make_database())))
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=ENGINES)
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
+    """Nodes that share a state that is new: tests that want them run once with each engine."""
+    with sharing(tmp_path, 3, server_for(request)) as opened:
+        yield opened
 
 
 Unwritable = Callable[[], AbstractContextManager[None]]

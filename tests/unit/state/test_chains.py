@@ -15,6 +15,7 @@ from tests.chains import make_chain, make_request
 from acmems.exceptions import StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.deliveries import MOST_COUNTED
+from acmems.state.chains.putting import put, put_all
 from acmems.state.chains.records import PAGE
 from acmems.state.engines.contract import Change, Database, Rows, Transaction, Value
 from acmems.state.engines.sqlite import SqliteDatabase
@@ -103,8 +104,8 @@ class Explaining:
     "look",
     [
         pytest.param(lambda transaction: ChainRecords.newest_of(transaction, ["one"]), id="the newest"),
-        pytest.param(lambda transaction: ChainRecords.put(transaction, made()), id="a newer one"),
-        pytest.param(lambda transaction: ChainRecords.put_all(transaction, [made()]), id="newer ones"),
+        pytest.param(lambda transaction: put(transaction, made()), id="a newer one"),
+        pytest.param(lambda transaction: put_all(transaction, [made()]), id="newer ones"),
     ],
 )
 def test_a_long_history(tmp_path: Path, look: Change[object]) -> None:

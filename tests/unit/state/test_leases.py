@@ -13,19 +13,13 @@ from pathlib import Path
 import pytest
 from tests.issuing import StandingTime
 from tests.peers import wait_until
-from tests.sharing import ENGINES, Sharer, count, server_for, sharing, unwritable
+from tests.sharing import Sharer, count, sharing, unwritable
 
 from acmems.exceptions import LeaseLost, StateUnavailable
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.sharing.leases import Lease, Leases
 from acmems.state.sharing.nodes import Node, name_of
-
-
-@pytest.fixture(params=ENGINES)
-def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3, server_for(request)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -8,37 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.peers import Postgres
-from tests.sharing import ENGINES, Sharer, count, server_for, sharing
+from tests.sharing import CHAIN, LATER, NOW, URL, Sharer, count, settle, sharing
 
 from acmems.exceptions import AcmeException, LeaseLost, StateUnavailable
-from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.pauses import PauseRecord
 from acmems.state.sharing.shared_orders import SharedOrders
 from acmems.state.sharing.together import OrderClaim, OrderTaking
-
-NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-LATER = NOW + datetime.timedelta(days=1)
-URL = "https://ca.example/order/1"
-CHAIN = ChainRecord(
-    fingerprint="f1",
-    identity="one",
-    directory="https://ca.example/directory",
-    names=("a.example.org",),
-    serial="1",
-    key_digest="k",
-    pem=b"chain",
-    not_before=NOW,
-    not_after=LATER,
-    issued=NOW,
-)
-
-
-@pytest.fixture(params=ENGINES)
-def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3, server_for(request)) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -57,11 +34,6 @@ def place(sharer: Sharer, expires: datetime.datetime = LATER) -> None:
     assert claim(sharer).is_mine
     sharer.orders.intend("one", b"csr", "block", NOW)
     sharer.orders.opened("one", "account", URL, expires).result(20)
-
-
-def settle(sharer: Sharer) -> None:
-    """Wait for what was written without waiting for it."""
-    sharer.database.write(lambda _: None).result(20)
 
 
 def test_how_many_issuances_go_on(files: list[Sharer]) -> None:

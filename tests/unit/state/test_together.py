@@ -7,48 +7,19 @@ import dataclasses
 import datetime
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.sharing import ENGINES, Sharer, count, server_for, sharing
+from tests.sharing import CHAIN, LATER, NOW, URL, Sharer, count, settle
 
 from acmems.exceptions import AcmeException, LeaseLost
-from acmems.state.chains import ChainRecord
 from acmems.state.engines.contract import Transaction
 from acmems.state.limits.pauses import PauseRecord
 from acmems.state.orders import OrderRecord, select_orders
-from acmems.state.sharing.together import OrderClaim
-
-NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-LATER = NOW + datetime.timedelta(days=1)
-URL = "https://ca.example/order/1"
-CHAIN = ChainRecord(
-    fingerprint="f1",
-    identity="one",
-    directory="https://ca.example/directory",
-    names=("a.example.org",),
-    serial="1",
-    key_digest="k",
-    pem=b"chain",
-    not_before=NOW,
-    not_after=LATER,
-    issued=NOW,
-)
-
-
-@pytest.fixture(params=ENGINES)
-def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Sharer]]:
-    with sharing(tmp_path, 3, server_for(request)) as opened:
-        yield opened
+from acmems.state.sharing.together import OrderClaim, OrderTaking
 
 
 def claim_of(sharer: Sharer, identity: str) -> OrderClaim:
     return sharer.orders.claim(identity, (), lambda _: True).result(20)
-
-
-def settle(sharer: Sharer) -> None:
-    """Wait for what was written without waiting for it."""
-    sharer.database.write(lambda _: None).result(20)
 
 
 @contextlib.contextmanager
@@ -194,3 +165,22 @@ def test_behind_an_earlier_change(nodes: list[Sharer]) -> None:
         go.set()
     assert again.result(20).is_mine
     assert not claim_of(second, "one").is_mine
+
+
+def test_an_order_that_is_being_prepared(nodes: list[Sharer]) -> None:
+    """Who wants it finds it, although the claims of others have come before it was noted."""
+    first, second, _ = nodes
+    assert claim_of(first, "prepared").is_mine
+    first.orders.intend("prepared", b"", None, NOW)
+    with held_up(first) as go:
+        first.orders.claim("another", (), lambda _: True)
+        first.orders.opened("prepared", "account", URL, LATER)
+        first.orders.end("prepared")
+        taking = OrderTaking("prepared", b"csr", "block")
+        claimed = first.orders.claim("one", (), lambda _: True, taking)
+        go.set()
+    assert claimed.result(20).is_mine
+    found = first.orders.found("one")
+    assert found is not None
+    assert found.url == URL
+    assert [each.identity for each in opened_orders(second)] == ["one"]

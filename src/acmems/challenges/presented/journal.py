@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from acmems.challenges.contract import Proof, Validator
 
@@ -78,26 +78,28 @@ class ProofJournal(Protocol):
             StateUnavailable: it cannot be kept.
         """
 
-    def is_immediate(self, validator: Validator) -> bool:
-        """Tell whether proofs of a validator that are noted here can be noted by `begin`.
-
-        Then no other server has a turn with them, or stands in the way of their being presented.
-        """
-
-    def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
-        """Begin to write down what is going to be presented: as `note`, for whoever waits in no thread.
-
-        Args:
-            validator: what will present it; one of those that `is_immediate` allows.
-            places: as for `note`.
-
-        Returns:
-            a future; it has the note once that is durable, or a `StateUnavailable`.
-        """
-
     def abandoned(self) -> AbstractContextManager[Iterable[AbandonedNote]]:
         """Yield the notes that nobody works on any more; nobody else gets them while the context lasts.
 
         Raises:
             StateUnavailable: nobody knows.
+        """
+
+
+@runtime_checkable
+class PromptJournal(ProofJournal, Protocol):
+    """A journal that no thread has to wait for, where proofs are not placed anywhere and have no turns."""
+
+    def is_prompt(self, validator: Validator) -> bool:
+        """Tell whether the proofs of a validator can be noted by `begin`."""
+
+    def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
+        """Begin to write down what is going to be presented, as `note` does.
+
+        Args:
+            validator: what will present it; one of those for which `is_prompt` holds.
+            places: as for `note`.
+
+        Returns:
+            a future; it has the note once that is durable, or a `StateUnavailable`.
         """

@@ -20,13 +20,11 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acmems.challenges.contract import Proof, Validator
-from acmems.challenges.presented.journal import ProofNote
 from acmems.exceptions import CAProtocolError
 from acmems.system import files
 from acmems.x509.identifiers import Identifier, IdentifierType
@@ -118,16 +116,6 @@ class NoteFiles:
     def keeps(self, validator: Validator) -> bool:
         """Tell whether the proofs of a validator outlive this process."""
         return validator.leaves_traces
-
-    def is_immediate(self, validator: Validator) -> bool:  # noqa: ARG002 - the contract's
-        """Tell that a disk has to be waited for."""
-        return False
-
-    def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
-        """Write down what will be presented, as `note`."""
-        written: Future[ProofNote] = Future()
-        written.set_result(self.note(validator, places))
-        return written
 
     def note(self, validator: Validator, places: Mapping[Proof, str]) -> FileNote:
         """Write down, durably, what will be presented.

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from acmems.challenges.contract import Locating, Proof, Recalling, Validator, Waiter
-from acmems.challenges.presented.journal import AbandonedNote, ProofJournal, ProofNote
+from acmems.challenges.presented.journal import AbandonedNote, PromptJournal, ProofJournal, ProofNote
 from acmems.exceptions import (
     AcmeException,
     CAUnavailable,
@@ -78,8 +78,9 @@ class PresentedProofs:
 
         They may have to be noted before: see `note`.
         """
-        journal = self._journal
-        return validator.is_immediate and (not journal.keeps(validator) or journal.is_immediate(validator))
+        return validator.is_immediate and (
+            not self._journal.keeps(validator) or self._prompt_for(validator) is not None
+        )
 
     def note(self, validator: Validator, proofs: Sequence[Proof]) -> Future[ProofNote] | None:
         """Begin to note proofs that are presented without a wait then.
@@ -92,9 +93,10 @@ class PresentedProofs:
             a future, with what `present` needs or a `StateUnavailable`; None where nothing is noted, or where
             `present` does that.
         """
-        if self.is_immediate(validator) and self._journal.keeps(validator):
-            return self._journal.begin(validator, _places(validator, proofs))
-        return None
+        journal = self._prompt_for(validator)
+        if journal is None or not (validator.is_immediate and journal.keeps(validator)):
+            return None
+        return journal.begin(validator, _places(validator, proofs))
 
     def present(
         self,
@@ -276,6 +278,11 @@ class PresentedProofs:
             validator.wait(proofs, deadline, self.stopping)
         for presentation in firsts:
             presentation.ready.set()
+
+    def _prompt_for(self, validator: Validator) -> PromptJournal | None:
+        """Return the journal, if it notes the proofs of a validator while no thread waits."""
+        journal = self._journal
+        return journal if isinstance(journal, PromptJournal) and journal.is_prompt(validator) else None
 
     @staticmethod
     def _use(note: ProofNote, firsts: Sequence[_Presentation], others: Sequence[_Presentation]) -> None:

@@ -122,12 +122,12 @@ class StateNotes:
             else StateNote(self._records, validator, ids, dict(zip(places, taken, strict=False)))
         )
 
-    def is_immediate(self, validator: Validator) -> bool:
+    def is_prompt(self, validator: Validator) -> bool:
         """Tell whether nothing but the note itself is to be waited for."""
         return not validator.leaves_traces and not self._takes_turns(validator)
 
     def begin(self, validator: Validator, places: Mapping[Proof, str]) -> Future[ProofNote]:
-        """Begin to write down what is going to be presented, where `is_immediate` allows it."""
+        """Begin to write down what is going to be presented, where `is_prompt` allows it."""
         ids, written = self._write(validator, places, ())
         begun: Future[ProofNote] = Future()
 

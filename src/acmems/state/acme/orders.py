@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from acmems.state.acme.order import COLUMNS, ClientOrder
-from acmems.state.engines.contract import Change, Database, Transaction
+from acmems.state.engines.contract import Change, Database, Transaction, marks
 
 MOST_UNFINISHED = 1000
 """Orders of one account that are not finalized, or have failed; of more, the oldest ones are forgotten."""
@@ -21,8 +21,7 @@ MOST_REMEMBERED = 10_000
 _AT_ONCE = 1000  # rows that are forgotten in one transaction
 
 _NAMES = ", ".join(COLUMNS)
-_PLACES = ", ".join("?" for _ in COLUMNS)
-_PUT = f"INSERT INTO acme_orders ({_NAMES}) VALUES ({_PLACES}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - columns
+_PUT = f"INSERT INTO acme_orders ({_NAMES}) VALUES ({marks(COLUMNS)}) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - columns
 _FIND = f"SELECT {_NAMES} FROM acme_orders WHERE id = ?"  # noqa: S608 - columns
 _OF_ACCOUNT = f"""
     SELECT {_NAMES} FROM acme_orders WHERE account = ? AND expires > ? AND id > ? ORDER BY id LIMIT ?

@@ -4,6 +4,7 @@
 - `recent`: chains that were delivered lately, in memory
 - `alternates`: further chains of the same certificates
 - `deliveries`: how often chains were delivered, in sums
+- `putting`: how they are written
 - `records`: all of them together
 - `revocations`: which are revoked
 - `renewals`: when each is to be renewed

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from acmems.state.chains.record import COLUMNS, ChainRecord, seconds
-from acmems.state.engines.contract import Transaction, Value
+from acmems.state.engines.contract import Transaction, Value, marks
 
 # What is known of a chain stays known when it comes again; its PEM may have been damaged.
 _KNOWN = ("block", "client", "reference", "csr", "order_url", "alternates")
@@ -34,11 +34,10 @@ def put(transaction: Transaction, record: ChainRecord) -> None:
 
 
 def put_all(transaction: Transaction, records: Sequence[ChainRecord]) -> None:
-    """Keep chains of different identities, at least one, each as `put` does."""
+    """Keep chains, at least one and each of another identity, as `put` does."""
     _insert(transaction, records)
     identities = [each.identity for each in records]
-    places = ", ".join("?" * len(identities))
-    statement = f"SELECT identity FROM chains WHERE identity IN ({places}) AND superseded IS NULL"  # noqa: S608 - question marks
+    statement = f"SELECT identity FROM chains WHERE identity IN ({marks(identities)}) AND superseded IS NULL"  # noqa: S608 - question marks
     current = Counter(identity for (identity,) in transaction.execute(statement, identities))
     for record in records:
         if current[record.identity] > 1:

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.chains.deliveries import DeliveryCounts
-from acmems.state.chains.putting import put, put_all
+from acmems.state.chains.putting import put
 from acmems.state.chains.recent import RecentChains
 from acmems.state.chains.record import COLUMNS, ChainRecord, digest_of_names, seconds
-from acmems.state.engines.contract import Change, Database, Transaction, Value
+from acmems.state.engines.contract import Change, Database, Transaction, Value, marks
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 
@@ -102,33 +102,18 @@ class ChainRecords:
         return written
 
     @staticmethod
-    def put(transaction: Transaction, record: ChainRecord) -> None:
-        """Keep a chain, as `add` does, together with other changes.
-
-        Args:
-            transaction: a transaction of `Database.write`.
-            record: the chain.
-        """
-        put(transaction, record)
-
-    @staticmethod
     def adopt_in(transaction: Transaction, record: ChainRecord) -> None:
         """Keep a chain that was issued at some time, as `adopt` does, together with other changes."""
         _adopt(transaction, record)
-
-    @staticmethod
-    def put_all(transaction: Transaction, records: Sequence[ChainRecord]) -> None:
-        """Keep chains of different identities, each as `put` does."""
-        if records:
-            put_all(transaction, records)
 
     @staticmethod
     def newest_of(transaction: Transaction, identities: Sequence[str]) -> dict[str, ChainRecord]:
         """Return the chains to deliver for identities, as `newest` does, in a transaction; by identity."""
         if not identities:
             return {}
-        places = ", ".join("?" * len(identities))
-        condition = f"WHERE identity IN ({places}) AND {_IS_CURRENT} ORDER BY issued, fingerprint DESC"
+        condition = (
+            f"WHERE identity IN ({marks(identities)}) AND {_IS_CURRENT} ORDER BY issued, fingerprint DESC"
+        )
         found = map(ChainRecord.from_row, transaction.execute(f"{_SELECT} {condition}", identities))
         return {each.identity: each for each in found}  # the last one of each counts
 
@@ -213,8 +198,7 @@ class ChainRecords:
         """
         if not fingerprints:
             return []
-        places = ", ".join("?" for _ in fingerprints)
-        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({marks(fingerprints)})", *fingerprints)
 
     def have_names(self, names: Sequence[str], directory: str, since: datetime.datetime) -> bool:
         """Tell whether a CA has issued a chain for exactly these names, history included.

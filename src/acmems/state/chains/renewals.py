@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from acmems.state.engines.contract import Database, Transaction, Value
+from acmems.state.engines.contract import Database, Transaction, Value, marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ _TRIED = (
     "UPDATE renewals SET next_try = ?, failures = ?, reason = ?, told = ?, fault = ? WHERE fingerprint = ?"
 )
 _PUT = (
-    f"INSERT INTO renewals ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - the same
+    f"INSERT INTO renewals ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)}) "  # noqa: S608 - the same
     "ON CONFLICT (fingerprint) DO UPDATE SET "
     + ", ".join(f"{each} = excluded.{each}" for each in _COLUMNS[1:])
 )
@@ -165,8 +165,7 @@ class RenewalRecords:
         """
         if not fingerprints:
             return []
-        places = ", ".join("?" for _ in fingerprints)
-        return self._select(f"{_SELECT} WHERE fingerprint IN ({places})", *fingerprints)
+        return self._select(f"{_SELECT} WHERE fingerprint IN ({marks(fingerprints)})", *fingerprints)
 
     def to_ask(self, now: datetime.datetime, most: int) -> list[RenewalQuestion]:
         """Return what the CA is to be asked about, the most overdue first.

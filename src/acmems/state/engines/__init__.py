@@ -7,6 +7,7 @@
 - `connection`, `pool`: connections to that which never hang, and how long until the next attempt
 - `copying`: backups of such a file, and what can be saved of a damaged one
 - `group_commit`: changes that share transactions, for each engine
+- `gathering`: changes of one kind that share statements
 - `migrations`: the tables, as the steps from one revision to the next
 - `places`: which file systems SQLite is safe on
 """

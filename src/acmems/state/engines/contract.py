@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -110,3 +110,8 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Commit what is queued, and close."""
+
+
+def marks(values: Collection[object]) -> str:
+    """Return as many question marks as there are values, for a list of them in a statement."""
+    return ", ".join("?" * len(values))

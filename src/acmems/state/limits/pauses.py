@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from acmems.exceptions import AcmeException
 from acmems.state import errors
-from acmems.state.engines.contract import Database, Transaction, Value
+from acmems.state.engines.contract import Database, Transaction, Value, marks
 
 _PUT = """
     INSERT INTO pauses (subject, error, failures, until) VALUES (?, ?, ?, acmems_now() + ?)
@@ -72,8 +72,7 @@ class PauseRecords:
         found: list[PauseRecord] = []
         for start in range(0, len(subjects), _AT_ONCE):
             some = subjects[start : start + _AT_ONCE]
-            places = ", ".join("?" for _ in some)
-            condition = f"WHERE subject IN ({places}) AND until > acmems_now() - ?"
+            condition = f"WHERE subject IN ({marks(some)}) AND until > acmems_now() - ?"
             found += _select(transaction, condition, *some, self._remembered)
         return found
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acmems.state.engines.contract import Database, Transaction, Value
+from acmems.state.engines.contract import Database, Transaction, Value, marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class CauseRecord:
 _COLUMNS = tuple(each.name for each in dataclasses.fields(CauseRecord))
 _TIMES = ("began", "seen", "told")
 _PUT = (
-    f"INSERT INTO causes ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) "  # noqa: S608 - names of columns
+    f"INSERT INTO causes ({', '.join(_COLUMNS)}) VALUES ({marks(_COLUMNS)}) "  # noqa: S608 - names of columns
     "ON CONFLICT (cause) DO UPDATE SET " + ", ".join(f"{each} = excluded.{each}" for each in _COLUMNS[1:])
 )
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from acmems.exceptions import StateUnavailable
-from acmems.state.engines.contract import Database, Transaction
+from acmems.state.engines.contract import Database, Transaction, marks
 from acmems.system.clock import SYSTEM, Clock
 
 logger = logging.getLogger(__name__)
@@ -135,10 +135,9 @@ class ProofLookups:
             _tell(lookups, found)
 
     def _read(self, places: Collection[str]) -> Found | None:
-        marks = ", ".join("?" * len(places))
         query = (
-            f"SELECT place, name, key_authorization FROM proofs WHERE place IN ({marks}) AND node <> ? "  # noqa: S608 - marks alone
-            f"AND stage = 'answered' ORDER BY presented, id"
+            f"SELECT place, name, key_authorization FROM proofs WHERE place IN ({marks(places)}) "  # noqa: S608 - marks alone
+            "AND node <> ? AND stage = 'answered' ORDER BY presented, id"
         )
         row = (*places, self._node)
 

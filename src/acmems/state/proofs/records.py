@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from acmems.state.engines.contract import Change, Database, Transaction, Value
+from acmems.state.engines.contract import Change, Database, Transaction, Value, marks
 from acmems.state.engines.gathering import GatheredChanges
 from acmems.state.sharing.leases import Lease, Leases
 
@@ -240,7 +240,7 @@ class ProofRecords:
 
     def _statement(self, text: str, values: Collection[str] = ()) -> str:
         alive = _ALIVE_OF_SEVERAL if self.is_shared else _ALIVE_ALONE
-        return _ALIVE.sub(alive, text).replace("(*)", f"({', '.join('?' * len(values))})")
+        return _ALIVE.sub(alive, text).replace("(*)", f"({marks(values)})")
 
     def _insist(self, change: Change[None], *, soon: bool) -> None:
         """Make a change, later again where that fails."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from acmems.exceptions import LeaseLost
-from acmems.state.engines.contract import Change, Database, Transaction
+from acmems.state.engines.contract import Change, Database, Transaction, marks
 
 # In what follows `(*)` stands for a list of values. This is looked at first: what stands behind `ON CONFLICT`
 # would wait for whoever writes to the row.
@@ -183,7 +183,7 @@ class Leases:
 
 
 def _with(statement: str, values: Collection[object]) -> str:
-    return statement.replace("(*)", f"({', '.join('?' * len(values))})")
+    return statement.replace("(*)", f"({marks(values)})")
 
 
 def clean(transaction: Transaction) -> None:

@@ -122,9 +122,8 @@ class SharedOrders:
                 self._found[identity] = outcome.found
             claimed.set_result(outcome.claim)
 
-        self._write(
-            self._claims, identity, WantedOrder(identity, subjects, is_wanted, taking)
-        ).add_done_callback(note)
+        wanted = WantedOrder(identity, subjects, is_wanted, taking)
+        self._write(self._claims, wanted, *wanted.identities).add_done_callback(note)
         return claimed
 
     def intend(self, identity: str, csr: bytes, block: str | None, now: object) -> None:  # noqa: ARG002 - the contract's; the clock is the database's
@@ -162,7 +161,7 @@ class SharedOrders:
             return _lost(identity)
         csr, block = self._intents[identity]
         row = (identity, csr, block, account, url, int(expires.timestamp()))
-        return unless_lost(self._write(self._opened, identity, OpenedOrder(lease, row)), lease.name)
+        return unless_lost(self._write(self._opened, OpenedOrder(lease, row), identity), lease.name)
 
     def forget(self, identity: str) -> None:
         """Forget an order of this node that is of no use; of others, it is left alone."""
@@ -173,7 +172,7 @@ class SharedOrders:
             def change(transaction: Transaction) -> None:
                 transaction.execute(FORGET, (identity,))
 
-            self._wait_for(identity, self._leases.write(lease, change, soon=False))
+            self._wait_for(self._leases.write(lease, change, soon=False), identity)
 
     def issued(self, identity: str, record: ChainRecord) -> Future[None]:
         """Keep the chain that an order has brought; with that, the order and its lease are over.
@@ -190,7 +189,7 @@ class SharedOrders:
 
         order = IssuedOrder(lease, identity, record)
         return self._try(
-            identity, lambda: unless_lost(self._write(self._issued, identity, order), lease.name)
+            identity, lambda: unless_lost(self._write(self._issued, order, identity), lease.name)
         )
 
     def end(self, identity: str) -> None:
@@ -200,7 +199,7 @@ class SharedOrders:
         self._found.pop(identity, None)
         lease = self._held.pop(identity, None)
         if lease is not None and not self._is_leaving:
-            self._try(identity, lambda: self._wait_for(identity, self._leases.release(lease)))
+            self._try(identity, lambda: self._wait_for(self._leases.release(lease), identity))
 
     def take(
         self, prepared: str, identity: str, account: str, url: str, expires: datetime.datetime
@@ -231,7 +230,7 @@ class SharedOrders:
                 transaction.execute(f"{FORGET} AND url = ?", (record.identity, record.url))
                 self._leases.drop(transaction, lease)
 
-        self._wait_for(record.identity, self._database.write(change))
+        self._wait_for(self._database.write(change), record.identity)
 
     def flush(self) -> None:
         """Write what could not be written, and look for what dead nodes have left; it may wait for a network.
@@ -255,21 +254,29 @@ class SharedOrders:
             self._left.pop(identity, None)
         self._left.update({each.identity: each for each in left})
 
-    def _write(self, gathered: GatheredChanges[A, R], identity: str, argument: A) -> Future[R]:
-        """Make a change to an order together with those to others, unless an earlier one to it is queued."""
-        write = gathered.write_alone if self._queued[identity] else gathered.write
-        return self._wait_for(identity, write(argument))
+    def _write(self, gathered: GatheredChanges[A, R], argument: A, *identities: str) -> Future[R]:
+        """Make a change to an order together with those to others, unless an earlier one to it is queued.
 
-    def _wait_for(self, identity: str, written: Future[T]) -> Future[T]:
-        """Have what is written next to an order come after this."""
+        Args:
+            gathered: makes changes of this kind.
+            argument: what it needs to know.
+            identities: of the order, and of another one that it may take.
+        """
+        is_behind = any(self._queued[identity] for identity in identities)
+        write = gathered.write_alone if is_behind else gathered.write
+        return self._wait_for(write(argument), *identities)
+
+    def _wait_for(self, written: Future[T], *identities: str) -> Future[T]:
+        """Have what is written next to orders come after this."""
         with self._lock:
-            self._queued[identity] += 1
+            self._queued.update(identities)
 
         def note(_: Future[T]) -> None:
             with self._lock:
-                self._queued[identity] -= 1
-                if not self._queued[identity]:
-                    del self._queued[identity]
+                self._queued.subtract(identities)
+                for identity in identities:
+                    if not self._queued[identity]:
+                        del self._queued[identity]
 
         written.add_done_callback(note)
         return written

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.engines.contract import Transaction, Value
+from acmems.state.chains.putting import put_all
+from acmems.state.engines.contract import Transaction, Value, marks
 from acmems.state.limits.pauses import PauseRecord, PauseRecords
 from acmems.state.orders import OrderRecord, select_orders
 from acmems.state.sharing.leases import Lease, Leases
@@ -170,9 +171,9 @@ class SharedSteps:
         held = self._leases.held(transaction, [each.lease for each in orders])
         mine = [each for each in orders if each.lease in held]
         if mine:
-            ChainRecords.put_all(transaction, [each.record for each in mine])
+            put_all(transaction, [each.record for each in mine])
             identities = [each.identity for each in mine]
-            transaction.execute(f"DELETE FROM orders WHERE identity IN ({_places(mine)})", identities)  # noqa: S608 - question marks
+            transaction.execute(f"DELETE FROM orders WHERE identity IN ({marks(mine)})", identities)  # noqa: S608 - question marks
             self._leases.drop_all(transaction, [each.lease for each in mine])
         # Whoever has taken over may have got the same; or this is done for the second time.
         return [
@@ -227,9 +228,7 @@ def _open_orders(transaction: Transaction, wanted: Iterable[WantedOrder]) -> dic
     identities = sorted({identity for each in wanted for identity in each.identities})
     if not identities:
         return {}
-    found: Iterator[OrderRecord] = iter(
-        select_orders(transaction, f"{IS_OPEN} AND identity IN ({_places(identities)})", *identities)
-    )
+    found = select_orders(transaction, f"{IS_OPEN} AND identity IN ({marks(identities)})", *identities)
     return {each.identity: each for each in found}
 
 
@@ -244,7 +243,3 @@ def _taken(
     row = (identity, taking.csr, taking.block, lease.epoch, taking.prepared)
     is_taken = transaction.execute(_TAKE_PREPARED, row).rowcount == 1  # by no other node meanwhile
     return replace(orders[taking.prepared], identity=identity) if is_taken else None
-
-
-def _places(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
