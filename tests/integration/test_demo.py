@@ -41,7 +41,7 @@ def test_what_it_invites_to(tmp_path: Path) -> None:
         [sys.executable, "-m", "acmems", "demo", "--dir", folder],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment() | {"PYTHONUNBUFFERED": "1"},
+        env=environment(),
     ) as demo:
         try:
             assert demo.stdout is not None

@@ -82,6 +82,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     libraries = [*map(str, folders), kept.get("LD_LIBRARY_PATH", "")]
     kept["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), str(FETCHED / "usr/bin")])
+    kept.pop("PYTHONUNBUFFERED", None)  # with it, nobody would see that a program keeps what it prints
     if kept.pop("PYTHONDONTWRITEBYTECODE", ""):
         # Without compiled modules, a second of CPU is compiling whenever acmems starts.
         kept["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "pycache")

@@ -9,8 +9,8 @@ from acmems.text import printable
 
 
 def tell(line: str) -> None:
-    """Print a result."""
-    print(line)  # noqa: T201 - what a person reads
+    """Print a result; who reads a pipe or a file has it at once, too, while the command goes on."""
+    print(line, flush=True)  # noqa: T201 - what a person reads
 
 
 def complain(line: str) -> None:

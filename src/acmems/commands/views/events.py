@@ -8,7 +8,6 @@ import datetime
 import ipaddress
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -174,7 +173,6 @@ def _coming(records: EventRecords, newest: str, shown: set[str], clock: Clock) -
     place = id_before(newest, _OVERLAP_SECONDS)
     seen = shown | {each.id for each in _pages(records, place)}
     while True:
-        sys.stdout.flush()
         clock.sleep(FOLLOW_SECONDS)
         for each in _pages(records, place):
             if each.id not in seen:
