@@ -21,9 +21,10 @@ from tests.client_answers import (
     certificate,
     issue,
     issued,
+    issuer_certificate,
 )
 from tests.client_machine import Machine
-from tests.peers import free_port, make_key_and_csr, names_of
+from tests.peers import free_port, make_key_and_csr, names_of, run
 
 from acmems import __version__
 
@@ -254,6 +255,21 @@ class TestChains:
         assert (done.returncode, done.stdout) == (1, "")
         assert f"{server.url}: {reasons.get(case, 'this is no chain of certificates')}" in done.stderr
         assert machine.snapshot() == {}
+
+    def test_an_issuer_that_the_machine_trusts(self, machine: Machine) -> None:
+        """A chain with a wrong issuer is refused where this machine trusts the right one, too."""
+        roots = machine.folder / "roots"
+        roots.mkdir()
+        machine.env = {"SSL_CERT_DIR": str(roots)}
+        (roots / "issuer.pem").write_bytes(issuer_certificate())
+        run("openssl", "rehash", ".", folder=roots)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a third CA")])
+        other = certificate(ec.generate_private_key(ec.SECP256R1()).public_key(), name)
+        end = b"-----END CERTIFICATE-----\n"
+        with answering(lambda csr: RawAnswer(body=issue(csr).partition(end)[0] + end + other)) as server:
+            done = machine.run(machine.configure(server.url))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "the certificates do not belong together: " in done.stderr
 
     def test_a_leaf_alone_and_foreign_line_ends_are_accepted(self, machine: Machine) -> None:
         """A local CA's root need not be sent; CRLF becomes LF."""
