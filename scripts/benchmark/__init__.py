@@ -6,5 +6,6 @@
 - `jobs`: how those clients, processes of their own, are told what to do
 - `herd`: a client that is ten thousand machines
 - `stage`: the contenders, each with a CA of its own
+- `slowed`: processes that get a share of a processor
 - `figures`: what is measured, `targets`: what is hoped for, `report`: what a person reads
 """

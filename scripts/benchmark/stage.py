@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-import urllib.error
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,17 +29,6 @@ PATIENCE = 40.0
 
 class LockedUp(PeerFailed):
     """Pebble has locked itself up, and answers no more."""
-
-
-def is_locked_up(ca: Pebble) -> bool:
-    """Tell whether a Pebble does not even answer a look-up at its management."""
-    try:
-        ca.management("/cert-status-by-serial/1")
-    except urllib.error.HTTPError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 @dataclass
@@ -87,7 +75,7 @@ class Contender:
         for peer in filter(None, (self.ca, self.server)):
             if (code := peer.process.poll()) is not None:
                 raise PeerFailed(f"{peer.name} ended with {code} while it was measured")
-        if is_locked_up(self.ca):
+        if self.ca.is_locked_up:
             raise LockedUp(f"the CA of {self.name} has locked itself up")
 
     def sign(self, count: int, at_once: int = 1) -> Outcome:

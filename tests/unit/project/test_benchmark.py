@@ -6,17 +6,17 @@ import ipaddress
 import itertools
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from scripts.benchmark import report
 from scripts.benchmark.herd import sources
 from scripts.benchmark.load import request_for, size_of, verdict
-from scripts.benchmark.processes import family, taking_turns
+from scripts.benchmark.processes import family
 from scripts.benchmark.rows import Measured, Row, at_least, at_most, number
+from scripts.benchmark.slowed import slowed
 from scripts.benchmark.usage import Cost
-from tests.peers import wait_until
+from tests.peers import PeerFailed, wait_until
 
 CHAIN = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(CHAIN)
@@ -125,28 +125,21 @@ def test_json_report() -> None:
     ]
 
 
-def is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+def groups_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def waiting() -> Iterator[list[int]]:
-    """Two processes that do nothing."""
-    started = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
-    yield [each.pid for each in started]
-    for each in started:
-        each.kill()
-        each.wait()
-
-
-def test_processes_that_take_turns(waiting: list[int]) -> None:
-    """Each side is stopped again and again, and goes on in the end."""
-    server, other = waiting
-    with taking_turns([server], [other]):
-        for pid in (server, other, server, other):
-            wait_until(lambda pid=pid: is_stopped(pid), "one side is stopped")  # type: ignore[misc] # a default
-    assert not is_stopped(server)
-    assert not is_stopped(other)
+def test_a_process_that_is_slowed() -> None:
+    """It is in a group of its own until it need not be slow any more; a person hears where that cannot be."""
+    with subprocess.Popen(["sleep", "600"]) as sleeping:
+        before = groups_of(sleeping.pid)
+        try:
+            with slowed([sleeping.pid], 0.5):
+                assert "/acmems-bench-" in groups_of(sleeping.pid)
+        except PeerFailed as error:
+            assert str(error).startswith("a process can")  # noqa: PT017 - it depends on the machine
+        assert groups_of(sleeping.pid) == before
+        sleeping.kill()
 
 
 def test_the_family_of_a_process() -> None:
