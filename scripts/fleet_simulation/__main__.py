@@ -20,6 +20,7 @@ from scripts.fleet_simulation.checkpoint import Checkpoint
 from scripts.fleet_simulation.fleet import Course, Fleet
 from scripts.fleet_simulation.outcome import Outcome
 from scripts.fleet_simulation.plan import Plan, parse
+from scripts.fleet_simulation.state import USUAL_CACHE, give_up_locks
 
 _TOLD_DAYS, _KEPT_DAYS = 10, 30
 
@@ -28,16 +29,18 @@ def main() -> int:
     """Simulate what the command line asks for, and return the exit code."""
     options = parse(sys.argv[1:])
     logging.disable()
+    give_up_locks()
     gc.disable()  # there is next to nothing to be found, and it is looked for once a day
     stopped: list[int] = []
     for each in signal.SIGTERM, signal.SIGINT:  # a run takes long: report what there is by then
         signal.signal(each, lambda number, _: stopped.append(number))
+    cache = USUAL_CACHE if options.cache is None else options.cache * 1_000_000
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
-        outcome = simulate(options.plan, options.keep, stopped, keeps=True)
+        outcome = simulate(options.plan, options.keep, stopped, cache, keeps=True)
     else:
         with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
-            outcome = simulate(options.plan, Path(folder), stopped)
+            outcome = simulate(options.plan, Path(folder), stopped, cache)
     print(report.as_text(options.plan, outcome))
     if options.svg is not None:
         options.svg.write_text(report.as_svg(options.plan, outcome), encoding="utf-8")
@@ -46,19 +49,22 @@ def main() -> int:
     return 0 if outcome.is_good else 1
 
 
-def simulate(plan: Plan, folder: Path, stopped: Sequence[int], *, keeps: bool = False) -> Outcome:
+def simulate(
+    plan: Plan, folder: Path, stopped: Sequence[int], cache: int = USUAL_CACHE, *, keeps: bool = False
+) -> Outcome:
     """Simulate until the last day, or a signal.
 
     Args:
         plan: what.
         folder: for the state.
         stopped: the signals that have come.
+        cache: bytes of the state that are kept in memory.
         keeps: whether it is kept there, so that it goes on at the next time.
     """
     known = checkpoint.resume(folder, plan) if keeps else None
     used, passed = (0.0, 0.0) if known is None else (known.cpu_seconds, known.seconds)
     began = time.monotonic() - passed
-    fleet = Fleet(folder, plan, Course.new(plan) if known is None else known.course)
+    fleet = Fleet(folder, plan, Course.new(plan) if known is None else known.course, cache)
     if known is None:
         fleet.begin()
     print(f"at the start: {cpu(used):,.0f} s of CPU time", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from scripts.fleet_simulation.ca import CountingCA, IssuedLeaf, SuggestedWindow, Time
 from scripts.fleet_simulation.outcome import Outcome
 from scripts.fleet_simulation.plan import DAY, HOUR, LIFETIMES, SECOND, START, Plan
-from scripts.fleet_simulation.state import SteppedDatabase
+from scripts.fleet_simulation.state import USUAL_CACHE, SteppedDatabase
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached, RateLimited
 from acmems.issuing.limits.charges import Renewal
@@ -90,9 +90,10 @@ class Fleet:
         folder: where its state is, or comes to be.
         plan: what is simulated.
         course: how far it has come.
+        cache: bytes of the state that are kept in memory.
     """
 
-    def __init__(self, folder: Path, plan: Plan, course: Course) -> None:
+    def __init__(self, folder: Path, plan: Plan, course: Course, cache: int = USUAL_CACHE) -> None:
         self._plan = plan
         self.course = course
         self.ca = course.ca
@@ -101,7 +102,7 @@ class Fleet:
         self._random = course.random
         self._newcomers = course.newcomers
         self._ends = course.ends
-        self._database = SteppedDatabase(folder / STATE, lambda: int(self._time.now.timestamp()))
+        self._database = SteppedDatabase(folder / STATE, lambda: int(self._time.now.timestamp()), cache)
         self._chains = ChainRecords(self._database)
         self._plans = RenewalRecords(self._database)
         clock = Clock(now=lambda: self._time.now)
@@ -140,6 +141,8 @@ class Fleet:
                 self._issue_new()
                 self._look()
                 self._time.now += self._plan.step
+                if self._plan.keep_chains is not None:
+                    self._chains.forget(self._time.now - self._plan.keep_chains)
             self.ca.forget()
             self._buckets.forget(int(self._time.now.timestamp() * 1000))
             if day % 30 == 0:

@@ -76,6 +76,7 @@ class Plan:
         retry_after: the hours after which the CA wants to be asked about renewal again.
         step: the time between two looks at what is due.
         overrides: the limits.
+        keep_chains: for how long chains are kept that have expired and were renewed, None for ever.
     """
 
     certificates: int
@@ -90,6 +91,7 @@ class Plan:
     retry_after: float
     step: datetime.timedelta
     overrides: Overrides
+    keep_chains: datetime.timedelta | None = None
 
     @property
     def domains(self) -> int:
@@ -143,10 +145,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="between looks at what is due (%(default)s)",
     )
     add(
+        "--keep-chains",
+        type=float,
+        metavar="DAYS",
+        help="as in [state]: forget what has expired and was renewed so many days later",
+    )
+    add(
         "--keep",
         type=Path,
         metavar="FOLDER",
         help="keep it there every 30 days and when it is stopped, and go on from there; it may take hours",
+    )
+    add(
+        "--cache",
+        type=int,
+        metavar="MB",
+        help="of the state in memory (half of the machine's); a server needs no more than 1, and is slower",
     )
     add("--json", type=Path, metavar="FILE", help="write what has come of it to a file, too")
     add("--svg", type=Path, metavar="FILE", help="draw the orders a day, too")
@@ -169,5 +183,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         retry_after=options.retry_after,
         step=datetime.timedelta(minutes=options.step),
         overrides=Overrides.scaled(options.certificates),
+        keep_chains=None if options.keep_chains is None else datetime.timedelta(days=options.keep_chains),
     )
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 
 from scripts.fleet_simulation import plots
@@ -48,9 +49,9 @@ def as_text(plan: Plan, outcome: Outcome) -> str:
 
 
 def as_json(plan: Plan, outcome: Outcome) -> str:
-    """Return one JSON document."""
-    planned = dataclasses.asdict(plan) | {"step": plan.step.total_seconds()}
-    return json.dumps({"plan": planned, "outcome": vars(outcome)})
+    """Return one JSON document; lengths of time are in seconds."""
+    document = {"plan": dataclasses.asdict(plan), "outcome": vars(outcome)}
+    return json.dumps(document, default=datetime.timedelta.total_seconds)
 
 
 def as_svg(plan: Plan, outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -36,7 +37,7 @@ def simulate(folder: Path, plan: Plan) -> Outcome:
 def plan() -> Plan:
     """A few days with an outage, a mass revocation, and many machines that come at once."""
     made = plan_of("--outage", "2", "--burst", "4", "--revoke", "6", "--shares", "30", "30", "40")
-    return Plan(**vars(made) | {"overrides": FEW, "burst_share": 0.5})
+    return Plan(**vars(made) | {"overrides": FEW, "burst_share": 0.5, "keep_chains": DAY})
 
 
 class TestFleet:
@@ -51,7 +52,9 @@ class TestFleet:
         assert (len(outcome.orders), outcome.days) == (9, 9)
         text = report.as_text(plan, outcome)
         assert "expired                                                  0\n" in text
-        assert '"expired": 0' in report.as_json(plan, outcome)
+        document = json.loads(report.as_json(plan, outcome))
+        assert document["outcome"]["expired"] == 0
+        assert [document["plan"][each] for each in ("step", "keep_chains")] == [3 * 3600, 86400]
 
     def test_another_day(self, tmp_path: Path, plan: Plan) -> None:
         """A simulation that is stopped and goes on later comes out as one that is not stopped."""
