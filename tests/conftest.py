@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import hypothesis
 import pytest
 from tests.peers import CALM, ChallTestSrv, Pebble, Postgres, Settings
 
-pytest_plugins = ["pytester", "tests.threat_markers"]
+pytest_plugins = ["pytester", "tests.lockups", "tests.threat_markers"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a job that a shell has put into the background: what tests start would not hear it either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may take as long as a busy machine makes it.
 hypothesis.settings.register_profile("acmems", deadline=None)

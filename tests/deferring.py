@@ -8,7 +8,6 @@ from typing import Any
 
 from tests.chains import make_request
 from tests.issuing import IDENTITY, House
-from tests.steps import settle
 
 from acmems.frontends.deferral.deferrals import Deferrals, FoundRequest, RunningDeferral
 from acmems.frontends.history import RecordedHistory
@@ -72,9 +71,7 @@ class Desk:
         return request is not None and request.outcome is not None
 
     def pass_time(self, seconds: float) -> None:
-        settle(self.house.loop)  # what waits for a time has begun to
-        self.house.time.seconds += seconds
-        settle(self.house.loop)
+        self.house.pass_time(seconds)
 
     @property
     def orders(self) -> int:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from tests.chains import CA_KEY, certificate
+from tests.steps import settle
 
 from acmems.challenges import Validator
 from acmems.events import Bus, Event
@@ -221,6 +222,12 @@ class House:
     ) -> Delivery:
         """Ask for a chain, and wait for it."""
         return self.begin(request, storage, gone, grants).result(30)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for all who wait, those included who have just begun to."""
+        settle(self.loop)
+        self.time.seconds += seconds
+        settle(self.loop)
 
     def close(self) -> None:
         """End what goes on."""

@@ -26,6 +26,7 @@ from tests.peers import (
     make_key_and_csr,
     run,
 )
+from tests.peers.process import ROOT
 from tests.relay import Relay
 
 
@@ -44,6 +45,52 @@ def test_pebble_starts_again_where_it_was(dns: ChallTestSrv) -> None:
         ca.restart()
         assert ca.directory_url == url
         assert ca.root_pem() != root
+
+
+LOCKED_UP = """
+import pytest
+from tests.peers import Pebble
+
+runs = []
+
+@pytest.fixture(scope="module")
+def shared():
+    with Pebble() as pebble:
+        yield pebble
+
+def test_with_a_shared_one(shared):
+    runs.append(shared)
+    if len(runs) == 1:
+        shared.process.send_signal({signal})
+        assert False
+    assert shared is not runs[0]
+
+def test_after_it(shared):
+    assert shared is runs[-1]
+    assert shared.root_pem()
+    runs.clear()
+
+def test_with_its_own():
+    with Pebble() as own:
+        runs.append(own)
+        if len(runs) == 1:
+            own.process.send_signal({signal})
+            assert False
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "outcomes"),
+    [(signal.SIGSTOP, {"passed": 3, "warnings": 2}), (signal.SIGCONT, {"passed": 1, "failed": 2})],
+    ids=["locked up", "running"],
+)
+def test_a_pebble_that_locks_itself_up(
+    pytester: pytest.Pytester, number: signal.Signals, outcomes: dict[str, int]
+) -> None:
+    """The test that has met it is run once more, with another one; no other failing test is."""
+    pytester.makepyfile(LOCKED_UP.format(signal=int(number)))
+    done = pytester.runpytest_subprocess(f"--override-ini=pythonpath={ROOT}", "-p", "tests.lockups")
+    done.assert_outcomes(**outcomes)
 
 
 def test_a_failed_start_shows_the_output() -> None:

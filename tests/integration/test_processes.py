@@ -313,7 +313,10 @@ class TestStart:
                         assert answer.rcode() == dns.rcode.NOERROR
                 socket.create_connection(("127.0.0.1", tls), timeout=10).close()
                 assert curl(f"http://127.0.0.1:{settings.challenge_port}/nothing").status == 404
-                os.kill(workers(acmems)[0], signal.SIGKILL)
+                killed = workers(acmems)[0]
+                os.kill(killed, signal.SIGKILL)
+                # A datagram that it has taken at this moment has no answer, which DNS clients bear.
+                wait_until(lambda pid=killed: has_ended(pid), "it has ended")  # type: ignore[misc] # a default
 
     def test_nothing_starts_without_consent(self, settings: Settings, tmp_path: Path) -> None:
         """What keeps the first process from starting ends the start, in its words and with its exit code."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from acmems.issuers.acme.key import AccountKey
 from acmems.issuers.acme.session import Response, Session
 from acmems.issuers.acme.session.jws import external_account_binding
 from acmems.issuers.acme.session.retries import LONGEST_HOLD
-from acmems.system.clock import SYSTEM, Deadline
+from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.steps import StepLoop
 from acmems.system.steps.waits import Timer
 from acmems.text import Secret
@@ -185,15 +186,21 @@ class TestNonces:
         assert {answer.status for answer in answers} == {201}
         nonces = Counter(seen.protected["nonce"] for seen in proxy.seen if seen.method == "POST")
         assert len(nonces) == 200
-        assert proxy.count(path=NEW_NONCE) <= 16
+        assert (
+            proxy.count(path=NEW_NONCE) <= 32
+        )  # as many as were at work at once: each answer brings the next one
 
     def test_few_connections_are_made_to_a_ca_that_is_near(
-        self, session: Blocking, proxy: FaultProxy
+        self, open_session: Open, proxy: FaultProxy
     ) -> None:
         """However many requests there are at once, a CA that answers soon sees few connections."""
+        # By a clock this slow no answer takes long, however busy the machine is.
+        slow = Clock(monotonic=lambda: time.monotonic() / 1000)
+        session = open_session(proxy, loop=ImpatientLoop(slow))
+        session.register()
         with ThreadPoolExecutor(64) as threads:
             list(threads.map(lambda _: session.order(), range(200)))
-        assert 2 <= proxy.most_connections <= 16
+        assert 2 <= proxy.most_connections <= 4
 
 
 TRANSIENT: dict[str, Callable[[Rule], None]] = {

@@ -7,10 +7,11 @@ import ipaddress
 import json
 import socket
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import dns.exception
 import dns.message
@@ -136,9 +137,13 @@ class Pebble(Peer):
         management_url: the root of its management interface.
         http_port: where it fetches http-01 challenges.
         tls_port: where it makes the handshakes of tls-alpn-01.
+        running: all that run in this process.
+        lockups: how many have locked themselves up.
     """
 
     name = "pebble"
+    running: ClassVar[set[Pebble]] = set()
+    lockups: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -187,6 +192,31 @@ class Pebble(Peer):
     def management(self, path: str, data: bytes | None = None) -> bytes:
         """Return what its management answers at a path such as `/roots/0`."""
         return fetch(self.management_url + path, self.ca_file, data)
+
+    @property
+    def is_locked_up(self) -> bool:
+        """Whether it runs, and does not even answer a look-up at its management; that takes seconds then."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        try:
+            self.management("/cert-status-by-serial/1")
+        except urllib.error.HTTPError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        Pebble.running.add(self)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        Pebble.running.discard(self)
+        if any(raised) and self.is_locked_up:
+            Pebble.lockups += 1
+            self.process.kill()
+        super().__exit__(*raised)
 
     def root_pem(self) -> str:
         """Return the root certificate that its chains end at, as PEM."""

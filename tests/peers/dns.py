@@ -29,6 +29,8 @@ options {{
     allow-transfer {{ 127.0.0.1; }};
     notify-delay 0;
     serial-query-rate 1000;
+    tcp-clients 2000;
+    tcp-listen-queue 1000;
 }};
 controls {{ }};
 """

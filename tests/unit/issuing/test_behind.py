@@ -53,13 +53,6 @@ def house() -> Iterator[House]:
     made.close()
 
 
-def pass_time(house: House, seconds: float) -> None:
-    """Let time pass for all who wait, those included who have just begun to."""
-    settle(house.loop)
-    house.time.seconds += seconds
-    settle(house.loop)
-
-
 class TestClients:
     """A client's time ends its wait, not the work."""
 
@@ -68,7 +61,7 @@ class TestClients:
         request = make_request()
         late = house.begin(request)
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         error = late.exception(30)
         assert isinstance(error, DeadlinePassed)
         assert error.retry_after
@@ -83,10 +76,10 @@ class TestClients:
         request = make_request()
         late = house.begin(request)
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert late.exception(30)
         again = house.begin(request)
-        pass_time(house, SECONDS - 1)
+        house.pass_time(SECONDS - 1)
         assert not again.done()
         house.authority.go.set()
         assert again.result(30).source == "issued"
@@ -97,14 +90,14 @@ class TestClients:
         request = make_request()
         first = house.begin(request)
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, 60)
+        house.pass_time(60)
         second = house.begin(request)
-        pass_time(house, 50)
+        house.pass_time(50)
         assert first.exception(30)
         assert not second.done()
-        pass_time(house, 59)
+        house.pass_time(59)
         assert not second.done()
-        pass_time(house, 1)
+        house.pass_time(1)
         assert isinstance(second.exception(30), DeadlinePassed)
 
     def test_the_chain_is_kept_wherever_it_was_asked_for(self, house: House) -> None:
@@ -113,7 +106,7 @@ class TestClients:
         request = make_request(key=key)
         late = [house.begin(request, storage) for storage in (house.storage, other, nothing)]
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert all(isinstance(each.exception(30), DeadlinePassed) for each in late)
         house.authority.go.set()
         wait_for(lambda: not house.issuance._table)
@@ -127,7 +120,7 @@ class TestClients:
         house.storage.chains[request.key_digest] = make_chain(request, days=3)
         late = house.begin(request)
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert late.result(30).source == "stale"
         house.authority.go.set()
         wait_for(lambda: house.storage.chains[request.key_digest] != late.result().chain)
@@ -137,7 +130,7 @@ class TestClients:
         late = house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
         house.storage.find_hook = dict[str, str]().popitem
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert isinstance(late.exception(30), KeyError)
 
     def test_a_failure_that_nobody_hears_is_logged(
@@ -147,7 +140,7 @@ class TestClients:
         request = make_request()
         late = house.begin(request)
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert late.exception(30)
         house.authority.error = ChallengeFailed("a.example.org", "no route", "")
         house.authority.go.set()
@@ -163,11 +156,11 @@ class TestTurns:
         """An issuance that nobody waits for any more takes no turn."""
         house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, 10)
+        house.pass_time(10)
         second = house.begin(make_request())
         settle(house.loop)
         assert len(house.authority.orders) == 1
-        pass_time(house, SECONDS - 10)
+        house.pass_time(SECONDS - 10)
         wait_for(lambda: len(house.authority.orders) == 2)
         house.authority.go.set()
         wait_for(second.done)
@@ -181,7 +174,7 @@ class TestTurns:
         first = house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
         house.begin(make_request())
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert first.exception(30)
         settle(house.loop)
         assert len(house.authority.orders) == 1
@@ -191,7 +184,7 @@ class TestTurns:
         """To drain is to wait for what somebody waits for; the clock stands still, so else it would hang."""
         late = house.begin(make_request())
         wait_for(lambda: bool(house.authority.orders))
-        pass_time(house, SECONDS)
+        house.pass_time(SECONDS)
         assert late.exception(30)
         house.issuance.drain(house.time.clock().deadline(30))
 

@@ -12,13 +12,14 @@ import pytest
 from tests.chains import make_request
 from tests.issuing import IDENTITY, House
 from tests.peers import wait_until
-from tests.sharing import Sharer, count, sharing
+from tests.sharing import NOW, Sharer, count, sharing
 
 from acmems.events import IssuedEvent
 from acmems.exceptions import CAUnavailable, ChallengeFailed, DeadlinePassed, PayloadInvalid
 from acmems.frontends.history import RecordedHistory
 from acmems.issuing.requests import Delivery
 from acmems.state.chains import ChainRecords
+from acmems.state.sharing.leases import Leases
 from acmems.state.sharing.together import OrderClaim
 from acmems.storages import NoStorage
 from acmems.system.clock import SYSTEM
@@ -106,6 +107,33 @@ class TestOneOrder:
         assert waiting.result(30).source == "joined"
         assert second.house.ask(request).source == "stored"
         assert not [event for event in second.house.events if isinstance(event, IssuedEvent)]
+
+    @pytest.fixture
+    def at_work(self, servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> list[Server]:
+        """The servers, of which the first is known to live, and is at something else, too."""
+        monkeypatch.setattr(Leases, "are_certain", True)
+        servers[0].sharer.orders.intend("another", b"csr", "block", NOW)
+        return servers
+
+    def test_a_chain_that_is_not_shared_yet(self, at_work: list[Server]) -> None:
+        """Its client has it once it is stored; others who want the same wait until they find it."""
+        first, second, _ = at_work
+        request = make_request(NAME)
+        issued = first.house.ask(request)
+        assert count(second.sharer.database, "chains") == 0
+        waiting = second.house.begin(request)
+        assert second.sharer.orders.claim("one", (), lambda _: True).result(20).is_mine
+        assert not waiting.done()
+        first.sharer.orders.end("another")
+        joined = waiting.result(30)
+        assert (joined.source, joined.chain.serial) == ("joined", issued.chain.serial)
+        assert second.orders == 0
+
+    def test_a_chain_that_nobody_else_keeps(self, at_work: list[Server]) -> None:
+        """Where no storage keeps it over a crash, it is in the state before its client has it."""
+        first, second, _ = at_work
+        first.house.ask(make_request(NAME), NOWHERE)
+        assert count(second.sharer.database, "chains") == 1
 
     def test_a_chain_of_before(self, servers: list[Server]) -> None:
         """What another server has got is delivered while it is fresh, but to those who want nothing kept."""

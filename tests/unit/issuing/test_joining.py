@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.chains import make_chain, make_request
 from tests.issuing import IDENTITY, House, Memory, wait_for
 from tests.peers import wait_until
-from tests.steps import settle
 
 from acmems.exceptions import (
     AccountError,
@@ -283,8 +282,7 @@ class TestMistakes:
         """Who has stopped waiting for a try that failed finds the chain of the next one."""
         left = request_of("A")
         (late,) = self.join(house, left)
-        house.time.seconds += 110
-        settle(house.loop)
+        house.pass_time(110)
         assert isinstance(late.exception(30), DeadlinePassed)
         other = house.issuance.issue(request_of("B"))
         house.authority.errors = [ValidatorUnavailable("no DNS")]

@@ -387,6 +387,7 @@ class AtAnotherServer:
     """Another server is at everything, for ever."""
 
     recovered = ()
+    is_certain = False
 
     def __init__(self) -> None:
         self.claimed = threading.Event()
@@ -404,7 +405,7 @@ class AtAnotherServer:
     def intend(self, *_: object) -> None:
         raise NotImplementedError
 
-    def issued(self, *_: object) -> Future[None]:
+    def issued(self, *_: object, soon: bool = True) -> Future[None]:
         raise NotImplementedError
 
     def end(self, identity: str) -> None:

@@ -56,11 +56,6 @@ def occupy(house: House, *blocks: str) -> None:
     wait_for(lambda: len(house.authority.orders) == len(blocks or ("A",)))
 
 
-def pass_time(house: House, seconds: float) -> None:
-    house.time.seconds += seconds
-    settle(house.loop)
-
-
 class TestGone:
     """What nobody waits for, and has not begun, is dropped."""
 
@@ -69,10 +64,10 @@ class TestGone:
         occupy(house)
         gone = False
         futures = begin(house, *(asking(house, gone=lambda: gone) for _ in range(3)))
-        pass_time(house, 1)
+        house.pass_time(1)
         assert not any(future.done() for future in futures)
         gone = True
-        pass_time(house, 1)
+        house.pass_time(1)
         assert all(isinstance(future.exception(30), ClientGone) for future in futures)
         house.authority.go.set()
         wait_for(lambda: not house.issuance._table)
@@ -105,7 +100,7 @@ class TestGone:
             for gone in (True, False)
         ]
         futures = begin(house, *same)
-        pass_time(house, 1)
+        house.pass_time(1)
         house.authority.go.set()
         assert [future.result(30).source for future in futures] == ["issued", "joined"]
 
@@ -147,11 +142,11 @@ class TestLate:
     def test_since_its_arrival(self, house: House) -> None:
         """What passed before the request was complete counts."""
         occupy(house)
-        pass_time(house, 50)
+        house.pass_time(50)
         (future,) = begin(house, asking(house, arrived=house.time.seconds - 60))
-        pass_time(house, SECONDS - 61)
+        house.pass_time(SECONDS - 61)
         assert not future.done()
-        pass_time(house, 1)
+        house.pass_time(1)
         error = future.exception(30)
         assert isinstance(error, DeadlinePassed)
         assert error.retry_after
@@ -162,8 +157,8 @@ class TestLate:
         """When the time of all is over at once, the end of one lets none of the others begin."""
         futures = begin(house, *(asking(house) for _ in range(5)))
         wait_for(lambda: len(house.authority.orders) == 1)
-        pass_time(house, SECONDS - 0.001)
-        pass_time(house, 0.001)
+        house.pass_time(SECONDS - 0.001)
+        house.pass_time(0.001)
         assert all(isinstance(future.exception(30), DeadlinePassed) for future in futures)
         settle(house.loop)
         assert len(house.authority.orders) == 1
@@ -174,7 +169,7 @@ class TestLate:
         request = make_request()
         house.storage.chains[request.key_digest] = make_chain(request, days=3)
         (future,) = begin(house, asking(house, request=request, arrived=house.time.seconds - 60))
-        pass_time(house, SECONDS - 60)
+        house.pass_time(SECONDS - 60)
         assert future.result(30).source == "stale"
 
 
@@ -223,7 +218,7 @@ class TestFull:
         )
         assert len(house.issuance._table) <= 5
         assert sum(not future.done() for future in futures) <= 5
-        pass_time(house, 1)
+        house.pass_time(1)
         assert len(house.issuance._table) == 1
 
     def test_a_stored_chain(self, house: House) -> None:
@@ -262,13 +257,13 @@ class TestLog:
         """One line a block, and a minute until the next."""
         occupy(house)
         begin_together(house, *(asking(house, gone=lambda: True) for _ in range(10)))
-        pass_time(house, 1)
+        house.pass_time(1)
         refused, given_up = "6 refused because too many wait", "4 given up because their clients had hung up"
         assert caplog.messages == [f"requests of auth block 'A': {refused}, {given_up}"]
         begin(house, *(asking(house, gone=lambda: True) for _ in range(3)))
-        pass_time(house, 30)
+        house.pass_time(30)
         assert len(caplog.messages) == 1
-        pass_time(house, 31)
+        house.pass_time(31)
         assert caplog.messages[1:] == [
             "requests of auth block 'A': 3 given up because their clients had hung up"
         ]
@@ -277,6 +272,6 @@ class TestLog:
         """Where nothing waits and all is told, nothing happens any more."""
         occupy(house)
         begin(house, asking(house, gone=lambda: True))
-        pass_time(house, 1)
-        pass_time(house, 61)
+        house.pass_time(1)
+        house.pass_time(61)
         assert not house.issuance._table._is_looked_at
