@@ -12,6 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from acmems.system.openssl import words_of
+
 _PROTOCOL = "http/1.1"
 
 
@@ -88,7 +90,7 @@ def server_context(material: TlsMaterial, client_ca: bytes | None = None) -> ssl
     try:
         _load(context, material)
     except ssl.SSLError as error:
-        raise ValueError(f"OpenSSL does not take the certificate: {error.reason}") from None
+        raise ValueError(f"OpenSSL does not take the certificate: {words_of(error)}") from None
     context.num_tickets = 1
     if client_ca is not None:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from acmems.net.listening import ClientSocket
+from acmems.system.openssl import words_of
 from acmems.text import one_line
 
 _RECORD: Final = 16 * 1024  # bytes of the largest record (RFC 8446 section 5.1)
@@ -209,7 +210,7 @@ _NO_BYTES = ssl.MemoryBIO()
 
 def _reason(error: ssl.SSLError) -> str:
     """Say why a handshake has failed, and what to do where that is known."""
-    words = _REMEDIES.get(error.reason or "") or (error.reason or str(error)).replace("_", " ").lower()
+    words = _REMEDIES.get(error.reason or "") or words_of(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         words = f"the client certificate is not accepted: {error.verify_message}"
     return one_line(f"the TLS handshake has failed: {words}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from acmems.net.address import Address
+from acmems.system import openssl
 from acmems.system.clock import Deadline
 from acmems.system.permissions import reason
 from acmems.text import one_line
@@ -87,7 +88,7 @@ def words_of(error: Exception, deadline: Deadline) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its TLS certificate is not trusted ({error.verify_message}): see 'ca-file'"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {one_line(error.reason or 'no reason is known')}"
+        return f"TLS failed: {openssl.words_of(error)}"
     if isinstance(error, smtplib.SMTPResponseException):
         words = (
             error.smtp_error.decode(errors="replace")

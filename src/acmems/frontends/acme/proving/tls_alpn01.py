@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import re
 import socket
 import ssl
 
@@ -17,10 +16,10 @@ from acmems.frontends.acme.proving.http.check import unverified_context
 from acmems.frontends.acme.proving.validation import Validation
 from acmems.net.tlsalpn.certificate import ACME_IDENTIFIER, OCTET_STRING, PROTOCOL, server_name
 from acmems.system.clock import Deadline
+from acmems.system.openssl import words_of
 from acmems.x509.identifiers import Identifier, IdentifierType
 
 PORT = 443
-_ABOUT_PYTHON = re.compile(r"^\[SSL[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 class TlsAlpn01Check:
@@ -53,7 +52,9 @@ class TlsAlpn01Check:
             except TimeoutError:
                 raise AcmeProblem("connection", f"{identifier} takes too long for a handshake") from None
             except ssl.SSLError as error:
-                raise AcmeProblem("tls", f"the handshake with {identifier} fails: {_words(error)}") from None
+                raise AcmeProblem(
+                    "tls", f"the handshake with {identifier} fails: {words_of(error)}"
+                ) from None
             except OSError:
                 raise AcmeProblem("connection", f"{identifier} breaks the handshake off") from None
         fault = certificate_fault(der, identifier, validation.key_authorization)
@@ -68,12 +69,6 @@ class TlsAlpn01Check:
             if secured.selected_alpn_protocol() != PROTOCOL:
                 raise AcmeProblem("tls", f"{identifier} does not choose the protocol {PROTOCOL} (ALPN)")
             return secured.getpeercert(binary_form=True) or b""
-
-
-def _words(error: ssl.SSLError) -> str:
-    """Return what OpenSSL says; Python knows names for some of that only."""
-    said = _ABOUT_PYTHON.sub("", error.strerror or "")
-    return (error.reason or said or "no TLS").lower().replace("_", " ")
 
 
 def certificate_fault(der: bytes, identifier: Identifier, key_authorization: str) -> str | None:

@@ -13,6 +13,7 @@ from acmems.issuers.acme.session.proxy import Proxy, open_tunnel
 from acmems.issuers.acme.session.reading import BrokenResponse, ResponseReader
 from acmems.issuers.acme.session.responses import Response
 from acmems.system.clock import Deadline
+from acmems.system.openssl import words_of
 from acmems.system.steps import StepLoop, Steps, Watched
 from acmems.text import one_line
 
@@ -32,19 +33,27 @@ class Failure(Exception):
         sent: whether the CA may have received the request.
         final: whether trying again cannot help.
         retry_after: seconds after which the CA wants to be asked again, None if it did not say.
+        is_internal: whether the ACME server itself has answered that it failed.
 
     Attributes:
         kind: what was asked for, where it was not what the caller wants, None where it was.
     """
 
     def __init__(
-        self, message: str, *, sent: bool, final: bool = False, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        sent: bool,
+        final: bool = False,
+        retry_after: float | None = None,
+        is_internal: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind: str | None = None
         self.sent = sent
         self.final = final
         self.retry_after = retry_after
+        self.is_internal = is_internal
 
 
 class CAConnection:
@@ -224,19 +233,21 @@ def _stopping(*, sent: bool) -> Failure:
     return Failure("this server is stopping", sent=sent, final=True)
 
 
+def _reason(words: str) -> str:
+    """Say what it means on the way to the CA what OpenSSL says."""
+    if words.startswith("unexpected eof"):  # an `ssl.SSLEOFError`, or not, as OpenSSL and Python are made
+        return "the connection broke"
+    return f"no TLS is spoken at this port ({words})" if words in _NO_TLS else f"TLS failed: {words}"
+
+
 def _failure(error: BaseException, origin: Origin, *, sent: bool) -> Failure:
     """Say in one line what went wrong on the way to the CA."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate is not trusted: {error.verify_message} (see 'ca-file' in [account])"
     elif isinstance(error, TimeoutError):
         reason = "no answer in time"
-    elif isinstance(error, ssl.SSLError) and error.reason:
-        words = error.reason.replace("_", " ").lower()
-        reason = "the connection broke" if words.startswith("unexpected eof") else f"TLS failed: {words}"
-        if words in _NO_TLS:
-            reason = f"no TLS is spoken at this port ({words})"
-    elif isinstance(error, ssl.SSLEOFError):
-        reason = "the connection broke"
+    elif isinstance(error, ssl.SSLError):
+        reason = _reason(words_of(error))
     elif isinstance(error, OSError):
         reason = error.strerror or str(error)
     else:
