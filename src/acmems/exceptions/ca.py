@@ -46,10 +46,20 @@ class CAUnavailable(CAError):
 
 
 class FateUnknown(CAUnavailable):
-    """A request that must not be repeated was sent, and its answer was lost.
+    """A request that must not be repeated was sent, and no answer says what became of it.
 
     The CA may have done what was asked; find out before asking again.
+
+    Args:
+        message: what happened, one line.
+        retry_after: seconds after which to ask again, None if nobody said.
+        is_internal: whether the CA itself has answered that it failed (`serverInternal`, RFC 8555
+            section 6.7), and not a gateway before it, or nobody.
     """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, is_internal: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.is_internal = is_internal
 
 
 class ClocksDiffer(CAUnavailable):

@@ -134,16 +134,49 @@ def test_no_room(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("error", "given_back"),
-    [(CAUnavailable("away"), ["all"]), (FateUnknown("lost"), [])],
+    [(CAUnavailable("away"), ["all"]), (FateUnknown("lost"), ["certificate"])],
     ids=["away", "answer lost"],
 )
 def test_a_new_order_that_fails(desk: Desk, error: AcmeException, given_back: list[str]) -> None:
-    """What was reserved is given back where the CA has no order for sure."""
+    """The room of the certificate is given back; that of the order where the CA has none for sure."""
     terms = Terms()
     desk.say(NEW_ORDER, error)
     with pytest.raises(CAUnavailable):
         obtain(desk, terms)
     assert terms.given_back == given_back
+    assert payloads(desk) == ["aki.serial"]
+
+
+FAILED = FateUnknown("could not find an order for the given certificate", is_internal=True)
+
+
+def test_a_predecessor_at_which_the_ca_fails(desk: Desk) -> None:
+    """The order is placed without it once the CA has failed twice."""
+    terms = Terms()
+    desk.say(NEW_ORDER, FAILED, FAILED, PLACED)
+    obtain(desk, terms)
+    assert payloads(desk) == ["aki.serial", "aki.serial", None]
+    assert (terms.reserved, terms.given_back) == (["aki.serial", "aki.serial", None], ["certificate"] * 2)
+
+
+def test_a_ca_that_fails_by_chance(desk: Desk) -> None:
+    """The order keeps its predecessor, for whose sake it is exempt from limits."""
+    desk.say(NEW_ORDER, FAILED, PLACED)
+    obtain(desk, Terms())
+    assert payloads(desk) == ["aki.serial", "aki.serial"]
+
+
+@pytest.mark.parametrize(
+    ("certificate", "asked"),
+    [("aki.serial", ["aki.serial", "aki.serial", None]), (None, [None])],
+    ids=["predecessor", "none"],
+)
+def test_a_ca_that_fails(desk: Desk, certificate: str | None, asked: list[str | None]) -> None:
+    """The error is told once the order has failed without a predecessor as well."""
+    desk.say(NEW_ORDER, FAILED)
+    with pytest.raises(FateUnknown, match="could not find"):
+        obtain(desk, Terms(certificate))
+    assert payloads(desk) == asked
 
 
 def test_a_name_that_cannot_be_validated(desk: Desk) -> None:

@@ -82,6 +82,7 @@ class Script:
 
 LOST = Failure("reset", sent=True)
 UNSENT = Failure("refused", sent=False)
+UNTYPED = Response(500, Headers(), b"<h1>Internal Server Error</h1>", "https://ca.example/")
 
 
 class TestRepeating:
@@ -106,6 +107,17 @@ class TestRepeating:
         with pytest.raises(FateUnknown):
             script.run(repeatable=False)
         assert script.made == 1
+
+    @pytest.mark.parametrize(
+        ("step", "is_internal"),
+        [(LOST, False), (bad(500), True), (bad(500, "malformed"), False), (UNTYPED, False)],
+        ids=["lost", "internal", "another problem", "no problem of ACME"],
+    )
+    def test_whether_the_ca_has_failed(self, step: Response | Failure, is_internal: bool) -> None:
+        """Only the ACME server itself can say that it has failed."""
+        with pytest.raises(FateUnknown) as raised:
+            Script([step]).run(repeatable=False)
+        assert raised.value.is_internal is is_internal
 
     def test_tries_are_bounded(self) -> None:
         """What fails on and on is given up, with the reason."""

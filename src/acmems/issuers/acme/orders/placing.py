@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 # replaced already, or it is not known there as one of this account.
 _NO_PREDECESSOR = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
 
+# How often the CA may say that it failed at an order before its predecessor is taken for the reason. One
+# failure can be chance, and without its predecessor the order counts against limits that exempt it otherwise.
+_FAILURES = 2
+
 
 class OrderTerms(Protocol):
     """What has to be seen to before an order is placed, and after it has failed."""
@@ -68,6 +72,9 @@ def place(
 ) -> Steps[Order]:
     """Place an order on its terms; once more without its predecessor where the CA does not accept that.
 
+    The same is done where the CA says twice that it has failed internally, as Pebble does for a certificate
+    whose order it does not find. No other failure says anything about the predecessor.
+
     Args:
         create: asks the CA for the order, given what it replaces.
         terms: the terms, None for none.
@@ -83,15 +90,23 @@ def place(
     if terms is None:
         return (yield from _ask(create, None))
     replaces = (yield from terms.replaces()) if may_replace else None
-    try:
-        return (yield from _on_terms(create, terms, clock, replaces))
-    except CAProblem as problem:
-        if replaces is None or problem.code not in _NO_PREDECESSOR:
-            raise
-        logger.info(
-            "the CA does not let the order replace %s, so it is placed without: %s", replaces, problem
-        )
-    return (yield from _on_terms(create, terms, clock, None))
+    failures = 0
+    while True:
+        try:
+            return (yield from _on_terms(create, terms, clock, replaces))
+        except CAProblem as problem:
+            if replaces is None or problem.code not in _NO_PREDECESSOR:
+                raise
+            why: Exception = problem
+        except FateUnknown as unknown:
+            if replaces is None or not unknown.is_internal:
+                raise
+            failures += 1
+            if failures < _FAILURES:
+                continue
+            why = unknown
+        logger.info("the CA does not let the order replace %s, so it is placed without: %s", replaces, why)
+        replaces = None
 
 
 def _on_terms(
@@ -101,7 +116,8 @@ def _on_terms(
     try:
         return (yield from _ask(create, replaces))
     except (FateUnknown, CAProtocolError):
-        raise  # there may be an order
+        terms.give_back(is_placed=True)  # there may be an order, but nobody knows it who could finalize it
+        raise
     except AcmeException as error:
         terms.give_back(is_placed=False)
         if isinstance(error, RateLimited) and (stated := stated_limit(error, clock.now())) is not None:

@@ -123,7 +123,9 @@ class Retries:
                 return (yield from self._try(attempt, kind, hold))
             except Failure as failure:
                 if failure.sent and not repeatable:
-                    raise FateUnknown(str(failure), retry_after=failure.retry_after) from failure
+                    raise FateUnknown(
+                        str(failure), retry_after=failure.retry_after, is_internal=failure.is_internal
+                    ) from failure
                 tries += 1
                 yield from self._pause(tries, failure, deadline)
             except RateLimited as limited:  # so the CA has not done what was asked
@@ -254,5 +256,6 @@ def judge(response: Response, now: datetime.datetime) -> Response:
             f"the CA answers {response.status}: {error}",
             sent=response.status != HTTPStatus.SERVICE_UNAVAILABLE,
             retry_after=None if error.retry_after is None else min(error.retry_after, LONGEST_HOLD),
+            is_internal=error.code == "serverInternal" and error.is_acme,
         )
     raise error
