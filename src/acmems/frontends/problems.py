@@ -156,12 +156,17 @@ def problem_response(error: BaseException, reference: str, accept: str = "") -> 
 def problem(status: int, reason: str, headers: Mapping[str, str], accept: str = "") -> HttpResponse:
     """Return an answer that gives a reason: one line of text, or a problem document (RFC 9457).
 
+    Who does not see `Retry-After` reads it at the end, unless the reason says already when to ask again.
+
     Args:
         status: the HTTP status.
         reason: what the client is told, in one line.
         headers: further header fields.
         accept: the client's `Accept` header.
     """
+    retry_after = headers.get("Retry-After")
+    if retry_after is not None and "again" not in reason:
+        reason = f"{reason}; ask again in {retry_after} s"
     if any(kind in accept for kind in JSON_TYPES):
         document = {"type": "about:blank", "title": phrase(status), "status": status, "detail": reason}
         return HttpResponse(status, json.dumps(document).encode(), "application/problem+json", headers)

@@ -142,3 +142,26 @@ class TestManyNames:
             assert all(
                 f"could not validate {each.domain}: {each.message}" in text for each in (first, *others)
             )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (exceptions.CAUnavailable("the CA is away"), "the CA is away; ask again in 30 s"),
+        (exceptions.RateLimited("enough for today", retry_after=60), "enough for today; ask again in 60 s"),
+        (exceptions.QueueFull("too many wait: ask again later", retry_after=5.0), None),
+        (exceptions.StateUnavailable("the disk is full"), None),
+        (exceptions.CAProtocolError("nonsense"), None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_when_to_ask_again(error: AcmeException, said: str | None) -> None:
+    """Whoever sees the text alone reads when, unless its words say what to do, or nobody knows when."""
+    text = refusals.problem_response(error, "r").body.decode()
+    assert text == f"{said or reason_of(error, 'r')}\n"
+
+
+def test_an_answer_that_is_fetched_later() -> None:
+    """It says the same, whatever the time comes from."""
+    answer = refusals.problem(421, "the name is blocked", {"Retry-After": "7"})
+    assert answer.body == b"the name is blocked; ask again in 7 s\n"
