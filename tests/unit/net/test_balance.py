@@ -95,6 +95,13 @@ class TestAccepting:
         pair.turns()
         assert pair.listener.occupied == SLACK + 2
 
+    def test_no_more_than_another_process_has(self, pair: Pair) -> None:
+        """Of many who come at once, it accepts only as many as the balance allows."""
+        pair.counts.note(1, 1)
+        pair.connect(8)
+        pair.turns()
+        assert pair.listener.occupied == 1 + SLACK + 1
+
     def test_it_accepts_as_others_come_up(self, pair: Pair) -> None:
         """Who does not have more accepts at once."""
         pair.counts.note(1, 10)

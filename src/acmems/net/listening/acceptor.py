@@ -27,7 +27,7 @@ _BATCH = 4  # connections accepted before others have their turn; it takes littl
 _MOST_BATCHES = 1024  # of those who wait at a socket that is left
 _COMPLAIN_SECONDS = 10.0  # between two lines that say that nothing can be accepted
 _SUM_SECONDS = 60.0  # between two lines that say how many connections were closed for others
-_WAY_SECONDS = 0.001  # for which other processes have their chance to accept
+_WAY_SECONDS = 0.002  # for which other processes have their chance to accept
 _TRIES = 64  # addresses that wait, for which it is tried at once to make room
 _DONE = frozenset({Occupancy.SERVED, Occupancy.LEAVING})  # nobody has to be told that these are closed
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -216,14 +216,25 @@ class Acceptor:
         return self._crowded_since
 
     def _accept(self, sock: socket.socket) -> None:
-        """Accept who comes, unless that is rather another process's."""
-        if self._balance is not None and self._balance.is_ahead(self.places.taken + len(self._waiting)):
-            # If all others are busy, it is this one's after all.
-            for each in self._sockets:
-                self._loop.change(each.fileno(), 0)
-            self._loop.later(_WAY_SECONDS, self._come_back)
-        else:
-            self._take(sock)
+        """Accept some of those who come, as far as they are not rather another process's."""
+        for _ in range(_BATCH):
+            if self._is_ahead():
+                self._give_way()
+                break
+            if not self._take_one(sock):
+                break
+            self._note_count()
+
+    def _is_ahead(self) -> bool:
+        """Tell whether another process is to accept."""
+        count = self.places.taken + len(self._waiting)
+        return self._balance is not None and self._balance.is_ahead(count)
+
+    def _give_way(self) -> None:
+        """Leave newcomers to other processes; if all of these are busy, they are this one's after all."""
+        for each in self._sockets:
+            self._loop.change(each.fileno(), 0)
+        self._loop.later(_WAY_SECONDS, self._come_back)
 
     def _come_back(self) -> None:
         """Accept who was left to other processes and still waits."""
@@ -240,16 +251,22 @@ class Acceptor:
     def _take(self, sock: socket.socket) -> None:
         """Accept some of those who wait at a socket."""
         for _ in range(_BATCH):
-            try:
-                connected, peer = sock.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+            if not self._take_one(sock):
                 break
-            except OSError as error:  # but for these, it is the next client's own
-                if error.errno in _EXHAUSTED:
-                    self._exhaust(error)
-                break
-            self._arrive(_Client(connected, (_unmapped(peer[0]), peer[1])))
         self._note_count()
+
+    def _take_one(self, sock: socket.socket) -> bool:
+        """Accept whoever has waited longest at a socket; tell whether somebody was there and could be."""
+        try:
+            connected, peer = sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:  # but for these, it is the next client's own
+            if error.errno in _EXHAUSTED:
+                self._exhaust(error)
+            return False
+        self._arrive(_Client(connected, (_unmapped(peer[0]), peer[1])))
+        return True
 
     def _arrive(self, client: _Client) -> None:
         """Give a newcomer a place, or let it wait for one, even if only until those before it have theirs."""
