@@ -25,6 +25,7 @@ class Relay:
         port: where to connect to.
         connections: how many were made so far.
         turns: how often a client spoke after the server had, which is how many round trips there were.
+        asked: all that clients have sent.
     """
 
     def __init__(self, upstream: int, seconds: float = 0.0) -> None:
@@ -32,6 +33,7 @@ class Relay:
         self.port = free_port()
         self.connections = 0
         self.turns = 0
+        self.asked = bytearray()
         self._is_answered = True
         self._half = seconds / 2
         self._open: set[asyncio.StreamWriter] = set()
@@ -127,6 +129,7 @@ class Relay:
             while data := await reader.read(65536):
                 self.turns += self._is_answered
                 self._is_answered = False
+                self.asked += data
                 if self._deadly is not None and self._deadly in data:
                     self._deadly = None
                     is_over.set()

@@ -99,7 +99,8 @@ def _local_cas(before: Configuration, after: Configuration) -> Iterator[Finding]
 
 
 def _state(before: Configuration, after: Configuration) -> Iterator[Finding]:
-    if replace(before.state, keep_events=after.state.keep_events) != after.state:
+    now = after.state
+    if replace(before.state, keep_events=now.keep_events, keep_chains=now.keep_chains) != now:
         key = after.state.key or "url"
         yield Finding(
             after.where("state", None, key), f"'{key}' cannot be changed by a reload: restart acmems"

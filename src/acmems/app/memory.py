@@ -140,8 +140,12 @@ class StateMemory:
         self._recorder.thread.start()
         self.threads += (self._recorder.thread,)
 
-    def keep_up(self) -> None:
-        """Keep what is known up to date; called from time to time."""
+    def keep_up(self, keep_chains: datetime.timedelta | None = None) -> None:
+        """Keep what is known up to date; called from time to time.
+
+        Args:
+            keep_chains: for how long chains are kept that have expired and were replaced, None for ever.
+        """
         self.pauses.clean()
         if self.clock.monotonic() >= self._forget_at:
             self._forget_at = self.clock.monotonic() + _FORGET_SECONDS
@@ -149,6 +153,8 @@ class StateMemory:
             self.learnt.forget(self.clock.now())
             self.deferred.forget(self.clock.now())
             self.orders.forget_expired()
+            if keep_chains is not None:
+                self.chains.forget(self.clock.now() - keep_chains)
         try:
             self.chains.keep_up()
         except StateUnavailable as error:

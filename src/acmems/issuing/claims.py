@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from acmems.exceptions import DeadlinePassed, LeaseLost, StateUnavailable
@@ -168,7 +170,7 @@ class OrderClaims:
         while not is_over():
             claim = yield from outcome(sharing.claim(identity, subjects, lambda _: False))
             if not claim.is_elsewhere:
-                self._pauses.replace(asked, claim.pauses)
+                self._pauses.replace(subjects, claim.pauses)
                 if claim.is_mine:
                     return
                 self._pauses.check(asked)
@@ -223,7 +225,7 @@ class OrderClaims:
             if found is not None:
                 return found
             if not claim.is_elsewhere:
-                self._pauses.replace(accepted, claim.pauses)
+                self._pauses.replace(subjects, claim.pauses)
                 if claim.is_mine:
                     return None
                 self._pauses.check(accepted)
@@ -242,20 +244,32 @@ class OrderClaims:
     ) -> Steps[None]:
         """Keep a new chain where every server finds it; where that fails it is tried again later.
 
+        It is not waited for where a storage keeps the chain over a crash and nobody can have taken over the
+        order: other servers that are asked for the same wait until it is done.
+
         Raises:
             LeaseLost: another server has taken over the order, and its chain counts.
         """
         if self.history is None:
             return
-        try:
-            yield from outcome(sharing.issued(identity, self.history.record(identity, accepted, chain)))
-        except StateUnavailable as error:
-            names = ", ".join(accepted.request.names)
-            logger.error(  # noqa: TRY400 - its words tell all
-                "the certificate for %s is delivered, but other servers do not find it yet: %s",
-                *(names, error),
-            )
+        record = self.history.record(identity, accepted, chain)
+        has_time = accepted.storage.is_durable and sharing.is_certain
+        kept = sharing.issued(identity, record, soon=not has_time)
+        kept.add_done_callback(lambda kept: _complain(kept, accepted))
+        if not has_time:
+            with contextlib.suppress(StateUnavailable):
+                yield from outcome(kept)
 
     def _end(self, identity: str) -> None:
         if self.memory is not None:
             self.memory.end(identity)
+
+
+def _complain(kept: Future[None], accepted: AcceptedRequest) -> None:
+    """Say in the log where a chain cannot be kept where every server finds it."""
+    error = kept.exception()
+    if isinstance(error, StateUnavailable):
+        names = ", ".join(accepted.request.names)
+        logger.error(
+            "the certificate for %s is delivered, but other servers do not find it yet: %s", names, error
+        )

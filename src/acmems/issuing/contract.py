@@ -40,12 +40,19 @@ class OrderSharing(Protocol):
             taking: takes the order that was prepared for the same names, once no other server prepares it.
         """
 
-    def issued(self, identity: str, record: ChainRecord) -> Future[None]:
+    @property
+    def is_certain(self) -> bool:
+        """Whether no other server can have taken over what this one has claimed."""
+
+    def issued(self, identity: str, record: ChainRecord, *, soon: bool = True) -> Future[None]:
         """Keep the chain that an order has brought, where every server finds it.
+
+        Until that is done no other server orders the same.
 
         Args:
             identity: what makes two requests the same.
             record: the chain.
+            soon: whether that has no time.
         """
 
 

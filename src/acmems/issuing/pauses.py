@@ -145,14 +145,14 @@ class Pauses:
         """Return what may stop a request, as texts."""
         return self._texts([*_own(asked), *self._of_account(asked), *_shared(asked)])
 
-    def replace(self, asked: Asked, records: Iterable[PauseRecord]) -> None:
-        """Go by what is remembered of the subjects of a request, and by nothing else.
+    def replace(self, subjects: Sequence[str], records: Iterable[PauseRecord]) -> None:
+        """Go by what is remembered of some subjects, and by nothing else.
 
         Args:
-            asked: the request.
+            subjects: those of a request.
             records: what is remembered.
         """
-        self._cooldown.replace(self.subjects(asked), records)
+        self._cooldown.replace(subjects, records)
 
     def restore(self, records: Iterable[PauseRecord]) -> None:
         """Go on with pauses of the last process, but for those whose reason a restart may have mended."""

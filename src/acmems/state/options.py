@@ -40,11 +40,13 @@ class StateOptions:
         url: what `url` says, None for `state.sqlite` in the directory of the account.
         url_file: the file to read it from instead.
         keep_events: for how long events are kept.
+        keep_chains: for how long chains are kept that have expired and were replaced, None for ever.
     """
 
     url: StatePlace | None
     url_file: Path | None = None
     keep_events: datetime.timedelta = KEEP_EVENTS
+    keep_chains: datetime.timedelta | None = None
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -72,7 +74,14 @@ class StateOptions:
             KEEP_EVENTS,
             meaning="days for which events are kept, at least 1; `acmems events` shows them",
         )
-        return cls(url, url_file, keep_events)
+        keep_chains = options.one(
+            "keep-chains",
+            _days,
+            None,
+            meaning="days for which a chain is kept after its end, at least 1, if there is a newer one for "
+            "the same; for ever unless given",
+        )
+        return cls(url, url_file, keep_events, keep_chains)
 
     @property
     def key(self) -> str | None:

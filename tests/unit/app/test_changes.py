@@ -58,6 +58,7 @@ def test_what_needs_a_restart(old: str, new: str, line: int, words: str) -> None
         ("ns = ns.example.org", "ns = ns2.example.org"),
         ("all = yes", "ip = 192.0.2.0/24"),
         ("domain = **", "domain = **\n[state]\nkeep-events = 30"),
+        ("domain = **", "domain = **\n[state]\nkeep-chains = 30"),
     ],
 )
 def test_what_needs_none(old: str, new: str) -> None:

@@ -16,7 +16,7 @@ from acmems.exceptions import StateUnavailable
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.deliveries import MOST_COUNTED
 from acmems.state.chains.putting import put, put_all
-from acmems.state.chains.records import PAGE
+from acmems.state.chains.records import KEY_COMPROMISE, PAGE
 from acmems.state.engines.contract import Change, Database, Rows, Transaction, Value
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.orders import OrderRecords
@@ -323,3 +323,44 @@ def test_when_a_client_was_seen(records: ChainRecords) -> None:
     records.add(made(begins=NOW + 3 * DAY)).result(20)
     assert records.last_seen("one") == NOW + 2 * DAY
     assert records.last_seen("another") is None
+
+
+def settle(records: ChainRecords) -> None:
+    """Have what is not urgent written."""
+    records.check().result()
+
+
+class TestForgetting:
+    """History has an end where somebody wants that."""
+
+    @staticmethod
+    def left(records: ChainRecords, *known: ChainRecord) -> list[bool]:
+        found = {each.fingerprint for each in records.all(current_only=False)}
+        return [each.fingerprint in found for each in known]
+
+    def test_what_has_expired(self, records: ChainRecords) -> None:
+        """Only what expired long enough ago and was replaced is forgotten."""
+        first, second, third = (made(begins=NOW + number * 60 * DAY) for number in range(3))
+        alone = made("two")
+        for each in (first, second, third, alone):
+            records.add(each).result()
+        records.forget(first.not_after - DAY)
+        settle(records)
+        assert self.left(records, first, second, third, alone) == [True, True, True, True]
+        records.forget(first.not_after)
+        settle(records)
+        assert self.left(records, first, second, third, alone) == [False, True, True, True]
+        records.forget(third.not_after + DAY)
+        settle(records)
+        assert self.left(records, second, third, alone) == [False, True, True]
+        assert records.newest("one") == third
+
+    def test_what_was_revoked(self, records: ChainRecords) -> None:
+        """It stays, so that its key gets no certificate any more."""
+        first, second = made(), made(begins=NOW + 60 * DAY)
+        for each in (first, second):
+            records.add(each).result()
+        records.revoked(first.fingerprint, NOW, KEY_COMPROMISE).result()
+        records.forget(second.not_after)
+        settle(records)
+        assert self.left(records, first, second) == [True, True]

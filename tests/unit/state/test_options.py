@@ -120,6 +120,14 @@ def test_how_long_events_are_kept() -> None:
     assert Configuration.from_text(f"{TEXT}[state]\nkeep-events = 30\n").state.keep_events.days == 30
 
 
+def test_how_long_history_is_kept() -> None:
+    """For ever, or for as many days as somebody says."""
+    assert Configuration.from_text(TEXT).state.keep_chains is None
+    kept = Configuration.from_text(f"{TEXT}[state]\nkeep-chains = 30\n").state.keep_chains
+    assert kept is not None
+    assert kept.days == 30
+
+
 @pytest.mark.parametrize("days", ["0", "30d", "-1"])
 def test_how_long_they_cannot_be_kept(days: str) -> None:
     """For ever, or not at all, they are not kept."""

@@ -99,5 +99,5 @@ class Upkeep:
         """Store what could not be stored, and keep what is known of chains up to date."""
         self._accounts.issuances.save_kept()
         if self._memory is not None:
-            self._memory.keep_up()
+            self._memory.keep_up(self._config().state.keep_chains)
             self._accounts.follow()

@@ -33,6 +33,13 @@ _MOST_UNWRITTEN = 1000  # chains that are remembered until they can be noted
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM chains"  # noqa: S608 - names of columns
 _IS_CURRENT = "superseded IS NULL AND reason IS NULL"
+_FORGOTTEN_AT_ONCE = 5000
+_FORGET = """
+    DELETE FROM chains WHERE fingerprint IN (
+        SELECT fingerprint FROM chains WHERE not_after <= ? AND superseded IS NOT NULL AND reason IS NULL
+        ORDER BY not_after LIMIT ?
+    )
+"""  # what was revoked stays: it says which keys are compromised
 _IS_NEWER_THERE = """
     SELECT 1 FROM chains WHERE identity = ? AND fingerprint <> ? AND superseded IS NULL AND not_before >= ?
 """
@@ -151,6 +158,20 @@ class ChainRecords:
             transaction.execute(_MEND, row)
 
         return self._change([record.fingerprint, record.identity], change)
+
+    def forget(self, before: datetime.datetime) -> None:
+        """Forget history: the first thousands of chains that had expired, with a newer one for the same.
+
+        Those that were revoked are kept.
+
+        Args:
+            before: when they had (aware).
+        """
+
+        def change(transaction: Transaction) -> None:
+            transaction.execute(_FORGET, (seconds(before), _FORGOTTEN_AT_ONCE))
+
+        self._database.write(change, soon=False)
 
     def newest(self, identity: str) -> ChainRecord | None:
         """Return the chain to deliver for an identity, None where there is none that may be delivered.

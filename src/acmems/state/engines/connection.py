@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import psycopg
@@ -54,6 +56,38 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     deadline = NEVER
+    _entered: AbstractContextManager[psycopg.Pipeline] | None = None
+    _pipelined: psycopg.Pipeline | None = None
+
+    def pipelined(self) -> psycopg.Pipeline:
+        """Return the pipeline that all statements are in from now on, until `abandon` or `close`.
+
+        It is kept from one transaction to the next: psycopg sends a Flush behind the last Sync when it
+        leaves a pipeline. A pooler may have the answer to that Sync already. It then takes the Flush for
+        the begin of another transaction, and waits in vain for the end of that.
+        """
+        if self._pipelined is None:
+            self._entered = self.pipeline()
+            self._pipelined = self._entered.__enter__()
+        return self._pipelined
+
+    def abandon(self) -> None:
+        """Give up the transaction that goes on, and leave the pipeline; the connection may be lost."""
+        with contextlib.suppress(psycopg.Error):
+            self._leave()
+        with contextlib.suppress(psycopg.Error):
+            self.execute(b"ROLLBACK")  # in any case: its answer ends what a pooler takes for begun
+
+    def close(self) -> None:
+        """End the connection."""
+        super().close()
+        with contextlib.suppress(psycopg.Error):
+            self._leave()
+
+    def _leave(self) -> None:
+        entered, self._entered, self._pipelined = self._entered, None, None
+        if entered is not None:
+            entered.__exit__(None, None, None)
 
     def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
         """Wait for what psycopg waits for, but not for ever."""
@@ -66,6 +100,8 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
                 ready = yield wanted
                 if self.deadline.passed:
                     self.pgconn.finish()
+                    with contextlib.suppress(psycopg.Error):
+                        waiting.close()  # which may want to say something at its end
                     raise psycopg.OperationalError("it does not answer")
                 wanted = waiting.send(ready)
         except StopIteration as end:
@@ -201,17 +237,17 @@ def transact(
     """
     connection.deadline = deadline
     try:
-        with connection.pipeline() as pipeline:
-            connection.execute(begin.encode())
-            connection.execute(_LIMITS)
-            transaction: Transaction = _PipelinedTransaction(connection, pipeline)
-            outcomes = [change(transaction) for change in changes]
-            commit = connection.execute("COMMIT")
+        pipeline = connection.pipelined()
+        connection.execute(begin.encode())
+        connection.execute(_LIMITS)
+        transaction: Transaction = _PipelinedTransaction(connection, pipeline)
+        outcomes = [change(transaction) for change in changes]
+        commit = connection.execute("COMMIT")
+        pipeline.sync()
         _require_committed(commit.statusmessage)
         return outcomes
     except BaseException:
-        if not connection.closed:
-            connection.rollback()
+        connection.abandon()
         raise
 
 

@@ -51,11 +51,12 @@ class GatheredChanges(Generic[A, R]):
         self._lock = threading.Lock()  # guards what follows
         self._waiting: list[_Wanted[A, R]] = []
 
-    def write(self, argument: A) -> Future[R]:
+    def write(self, argument: A, *, soon: bool = True) -> Future[R]:
         """Make a change, durably, together with others that come before the transaction.
 
         Args:
             argument: what `make` needs to know.
+            soon: as for `Database.write`.
 
         Returns:
             a future, as `Database.write` does.
@@ -65,14 +66,16 @@ class GatheredChanges(Generic[A, R]):
             self._waiting.append(wanted)
             is_first = len(self._waiting) == 1
         if is_first:
-            self._begin()
+            self._begin(soon=soon)
+        elif soon:
+            self._database.flush()  # the first one may have had time
         return wanted.future
 
     def write_alone(self, argument: A) -> Future[R]:
         """Make a change, durably, after all that was to be written before."""
         return self._database.write(lambda transaction: self._make(transaction, [argument])[0])
 
-    def _begin(self) -> None:
+    def _begin(self, *, soon: bool = True) -> None:
         taken: list[_Wanted[A, R]] = []
 
         def change(transaction: Transaction) -> Sequence[R]:
@@ -80,7 +83,7 @@ class GatheredChanges(Generic[A, R]):
                 taken.extend(self._take())
             return self._make(transaction, [each.argument for each in taken])
 
-        written = self._database.write(change)
+        written = self._database.write(change, soon=soon)
         written.add_done_callback(lambda written: self._tell(taken, written))
 
     def _take(self) -> list[_Wanted[A, R]]:

@@ -80,7 +80,9 @@ class GroupCommit:
 
     def flush(self) -> None:
         """Begin a transaction for the changes that wait for one, if there are any."""
-        if self._queued:
+        with self._lock:
+            is_needed = bool(self._queued) and not self._is_due
+        if is_needed:
             self.write(lambda _: None)
 
     def close(self) -> None:

@@ -31,6 +31,18 @@ _READERS = 4  # that may read at the same time
 _ATTEMPTS = 10  # at a transaction that others get in the way of
 _MIGRATING = int.from_bytes(b"acmems")  # the advisory lock of who brings the tables up to date
 _MIGRATION_SECONDS = 120.0
+# A server that is stopped in the middle must not keep all others from starting.
+_MIGRATION_LIMITS = "SELECT set_config('idle_in_transaction_session_timeout', '30s', true)"
+
+_TOO_LONG = (errors.LockNotAvailable, errors.QueryCanceled)
+_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, *_TOO_LONG)
+_END_STOPPED = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+    AND state = 'active' AND wait_event = 'ClientRead'
+    AND query_start < clock_timestamp() - interval '4s'
+    AND query NOT ILIKE 'COPY%' -- an administrator who restores something waits like that, too
+"""
 
 # SERIALIZABLE would take small tables for whole, so that servers which work at different things make each
 # other begin again: with three of them, some transactions never came to an end.
@@ -161,8 +173,8 @@ class PostgresDatabase:
             seconds = TRANSACTION_SECONDS / (1 + lost)  # who waits has waited for long already
             try:
                 outcomes = transact(connection, begin, changes, self._connections.clock.deadline(seconds))
-            except (errors.SerializationFailure, errors.DeadlockDetected):
-                if attempts >= _ATTEMPTS:
+            except _IN_THE_WAY as error:
+                if attempts >= _ATTEMPTS or (isinstance(error, _TOO_LONG) and not _end_stopped(connection)):
                     raise
             except errors.ReadOnlySqlTransaction as error:
                 if begin == _READING:
@@ -183,6 +195,21 @@ class PostgresDatabase:
                 return outcomes
             finally:
                 self._connections.give_back(connection)
+
+
+def _end_stopped(connection: BoundedConnection) -> int:
+    """End the sessions of servers that have stopped in the middle of a transaction; return how many.
+
+    The database itself ends those that are idle in a transaction. A session whose statements have come
+    without the Sync behind them is not idle: it waits for that, and keeps its locks meanwhile.
+
+    Raises:
+        psycopg.Error: the database cannot be asked.
+    """
+    found: int = _row(connection, _END_STOPPED)[0]
+    if found:
+        logger.warning("ended sessions of servers that had stopped in the middle of a transaction: %d", found)
+    return found
 
 
 def _require_usable(connection: BoundedConnection, target: Target) -> None:
@@ -255,6 +282,7 @@ def _migrate(connection: BoundedConnection, target: Target) -> None:
 @contextlib.contextmanager
 def _transaction(connection: BoundedConnection) -> Iterator[None]:
     connection.execute(_WRITING)  # which sees what another one has done while this one waited
+    connection.execute(_MIGRATION_LIMITS)
     try:
         yield
     except BaseException:

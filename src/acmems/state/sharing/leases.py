@@ -81,6 +81,11 @@ class Leases:
         # A lease that was given back has left no row to count on from.
         self._epochs = itertools.count(1)
 
+    @property
+    def are_certain(self) -> bool:
+        """Whether nobody can have taken those of this node, which is alive for the others."""
+        return self._is_known_to_live()
+
     def elsewhere(self, transaction: Transaction, names: Collection[str]) -> frozenset[str]:
         """Return which leases other nodes have that are alive."""
         if not names:
@@ -156,7 +161,7 @@ class Leases:
         Returns:
             a future; it has a `LeaseLost` where it is not.
         """
-        if self._is_known_to_live():
+        if self.are_certain:
             held: Future[None] = Future()
             held.set_result(None)
             return held

@@ -174,7 +174,12 @@ class SharedOrders:
 
             self._wait_for(self._leases.write(lease, change, soon=False), identity)
 
-    def issued(self, identity: str, record: ChainRecord) -> Future[None]:
+    @property
+    def is_certain(self) -> bool:
+        """Whether nobody can have taken over what this node has claimed."""
+        return self._leases.are_certain
+
+    def issued(self, identity: str, record: ChainRecord, *, soon: bool = True) -> Future[None]:
         """Keep the chain that an order has brought; with that, the order and its lease are over.
 
         Where it cannot be written now, it is tried again from time to time, and nobody else orders meanwhile.
@@ -182,6 +187,7 @@ class SharedOrders:
         Args:
             identity: as for `claim`.
             record: the chain.
+            soon: whether that has no time until something else is written, or this node is at nothing more.
         """
         lease = self._held.pop(identity, None)
         if lease is None:
@@ -189,13 +195,15 @@ class SharedOrders:
 
         order = IssuedOrder(lease, identity, record)
         return self._try(
-            identity, lambda: unless_lost(self._write(self._issued, order, identity), lease.name)
+            identity, lambda: unless_lost(self._write(self._issued, order, identity, soon=soon), lease.name)
         )
 
     def end(self, identity: str) -> None:
         """Let others have an order: it has ended here, and is open still or not."""
         self._intents.pop(identity, None)
         self._database.expect(len(self._intents))
+        if not self._intents:
+            self._database.flush()
         self._found.pop(identity, None)
         lease = self._held.pop(identity, None)
         if lease is not None and not self._is_leaving:
@@ -254,17 +262,20 @@ class SharedOrders:
             self._left.pop(identity, None)
         self._left.update({each.identity: each for each in left})
 
-    def _write(self, gathered: GatheredChanges[A, R], argument: A, *identities: str) -> Future[R]:
+    def _write(
+        self, gathered: GatheredChanges[A, R], argument: A, *identities: str, soon: bool = True
+    ) -> Future[R]:
         """Make a change to an order together with those to others, unless an earlier one to it is queued.
 
         Args:
             gathered: makes changes of this kind.
             argument: what it needs to know.
             identities: of the order, and of another one that it may take.
+            soon: as for `Database.write`.
         """
-        is_behind = any(self._queued[identity] for identity in identities)
-        write = gathered.write_alone if is_behind else gathered.write
-        return self._wait_for(write(argument), *identities)
+        if any(self._queued[identity] for identity in identities):
+            return self._wait_for(gathered.write_alone(argument), *identities)
+        return self._wait_for(gathered.write(argument, soon=soon), *identities)
 
     def _wait_for(self, written: Future[T], *identities: str) -> Future[T]:
         """Have what is written next to orders come after this."""

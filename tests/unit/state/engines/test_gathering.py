@@ -71,6 +71,16 @@ def test_those_that_come_while_others_are_written(doubling: Doubling) -> None:
     assert doubling.calls == [[3, 1, 2]]
 
 
+def test_one_that_has_time(doubling: Doubling) -> None:
+    """It waits for another change, and one of the same kind that has no time does not wait with it."""
+    later = doubling.changes.write(1, soon=False)
+    doubling.database.read(lambda _: None)
+    assert not later.done()
+    assert doubling.changes.write(2).result(20) == 4
+    assert later.result(20) == 2
+    assert doubling.calls == [[1, 2]]
+
+
 def test_very_many(doubling: Doubling, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement takes only so many values; the others come next."""
     monkeypatch.setattr(gathering, "_MOST", 2)

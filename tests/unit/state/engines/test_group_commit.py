@@ -69,6 +69,20 @@ def test_changes_that_come_during_a_pause_share_the_next_transaction(stand: Stan
     assert stand.batches == [1, 21]
 
 
+def test_a_transaction_that_is_due_is_not_begun_twice(stand: Stand) -> None:
+    """A flush makes no change of its own where one is on its way, and takes along what has time."""
+    stand.commits.writers = 50
+    stand.write()
+
+    def others() -> None:
+        stand.commits.write(lambda _: None, soon=False)
+        stand.commits.flush()
+
+    stand.meanwhile = others
+    stand.write()
+    assert stand.batches == [1, 2]
+
+
 def test_the_first_change_of_a_burst_is_made_at_once(stand: Stand) -> None:
     """Only a transaction that follows another one closely waits."""
     stand.commits.writers = MANY
