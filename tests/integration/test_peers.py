@@ -6,6 +6,7 @@ import http.server
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import dns.query
@@ -26,7 +27,7 @@ from tests.peers import (
     make_key_and_csr,
     run,
 )
-from tests.peers.process import ROOT
+from tests.peers.process import ROOT, ports_of
 from tests.relay import Relay
 
 
@@ -45,6 +46,14 @@ def test_pebble_starts_again_where_it_was(dns: ChallTestSrv) -> None:
         ca.restart()
         assert ca.directory_url == url
         assert ca.root_pem() != root
+
+
+def test_a_port_belongs_to_whoever_asked_first() -> None:
+    """Nobody else gets it, in this process or in another worker, although nobody listens there yet."""
+    given = [free_port() for _ in range(1000)]
+    assert len(set(given)) == 1000
+    shares = [set(islice(ports_of(number, 3), 22_000)) for number in range(3)]
+    assert len(set.union(*shares)) == sum(map(len, shares)) == 22_000
 
 
 LOCKED_UP = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pwd
 import random
@@ -89,14 +90,33 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(extra or {})}
 
 
+def ports_of(worker: int, workers: int) -> Iterator[int]:
+    """Return ports in random order, again and again, of which no other worker of the same test run has any.
+
+    Args:
+        worker: the number of the worker, from 0.
+        workers: how many there are.
+    """
+    ports = list(range(10_000 + worker, 32_000, workers))
+    random.SystemRandom().shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_PORTS = ports_of(
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
+
+
 def free_port() -> int:
     """Return a loopback port that nobody uses for TCP or UDP at this moment.
 
-    It lies below the range from which systems take the ports of outgoing connections, so that none of those
-    can take it before a peer does.
+    Nobody else gets it for as long as there are others, although it may be some time until a peer listens
+    there. It lies below the range from which systems take the ports of outgoing connections, so that none of
+    those can take it before a peer does.
     """
     while True:
-        port = random.randrange(10_000, 32_000)  # noqa: S311 - any port will do
+        port = next(_PORTS)
         with (
             contextlib.suppress(OSError),
             socket.socket() as tcp,
