@@ -368,6 +368,13 @@ def steps(found: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         yield revision, [" ".join(each.split()) for each in statements]
 
 
+def migrated(place: str, found: int) -> str:
+    """Say for the log that a database of a revision has been brought to the last one."""
+    if found == 0:
+        return f"the state {place} has been made (revision {len(MIGRATIONS)})"
+    return f"the state {place} has been brought from revision {found} to {len(MIGRATIONS)}"
+
+
 def newer(place: str, found: int) -> str:
     """Return what to do with a state that a newer version of acmems has written."""
     return (

@@ -272,11 +272,13 @@ def _migrate(connection: BoundedConnection, target: Target) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS revisions (revision BIGINT PRIMARY KEY)")
         connection.execute("LOCK TABLE revisions IN ACCESS EXCLUSIVE MODE")
         connection.execute(_NOW)
-        for revision, statements in migrations.steps(_revision(connection, target), _DIALECT):
+        found = _revision(connection, target)
+        for revision, statements in migrations.steps(found, _DIALECT):
             for statement in statements:
                 connection.execute(statement.encode())
             connection.execute("INSERT INTO revisions VALUES (%s)", (revision,))
-            logger.info("the state %s is at revision %d now", target.place, revision)
+    if found < len(migrations.MIGRATIONS):
+        logger.info("%s", migrations.migrated(target.place, found))
 
 
 @contextlib.contextmanager

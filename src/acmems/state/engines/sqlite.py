@@ -318,13 +318,15 @@ def _migrate(connection: sqlite3.Connection, path: Path, found: int) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for revision, statements in migrations.steps(_revision(connection, path), _DIALECT):
+        found = _revision(connection, path)
+        for revision, statements in migrations.steps(found, _DIALECT):
             for statement in statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {revision}")
-            logger.info("the state %s is at revision %d now", path, revision)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if found < len(migrations.MIGRATIONS):
+        logger.info("%s", migrations.migrated(str(path), found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sqlite3
 import stat
@@ -57,8 +58,9 @@ class TestOpen:
         for file in path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
-    def test_the_same_again(self, path: Path) -> None:
-        """What was written is there when the file is opened again."""
+    def test_the_same_again(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """What was written is there when the file is opened again; the log tells of the first time."""
+        caplog.set_level(logging.INFO)
         for identity in ("one", "two"):
             opened = SqliteDatabase.open(path)
             opened.write(functools.partial(insert, identity=identity)).result()
@@ -66,6 +68,7 @@ class TestOpen:
         opened = SqliteDatabase.open(path)
         assert count(opened) == 2
         opened.close()
+        assert caplog.messages == [f"the state {path} has been made (revision {len(MIGRATIONS)})"]
 
     def test_another_server(self, path: Path, state: SqliteDatabase) -> None:
         """A file that a server uses is left alone until that ends."""
@@ -100,9 +103,12 @@ class TestOpen:
         assert file_system(Path("/proc/self/state.sqlite")) == "proc"
         assert file_system(Path("/state.sqlite")) not in {"", "proc"}
 
-    def test_a_migration_that_fails(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where a step does not work, the file stays as it was."""
+    def test_a_migration_that_fails(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where a step does not work, the file stays as it was, and nothing else is told."""
         SqliteDatabase.open(path).close()
+        caplog.set_level(logging.INFO)
         monkeypatch.setattr(
             migrations, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x)", "CREATE TABLE more (y)")
         )
@@ -110,9 +116,11 @@ class TestOpen:
             SqliteDatabase.open(path)
         with sqlite3.connect(path) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert caplog.messages == []
 
-    def test_the_file_of_an_earlier_version(self, path: Path) -> None:
-        """The orders of revision 1 are there after the tables of later ones were added."""
+    def test_the_file_of_an_earlier_version(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The orders of revision 1 are there after the tables of later ones were added, as the log says."""
+        caplog.set_level(logging.INFO)
         with contextlib.closing(sqlite3.connect(path)) as connection:
             (_, statements), *_ = migrations.steps(0, migrations.Dialect("BLOB"))
             for statement in statements:
@@ -125,6 +133,7 @@ class TestOpen:
         assert count(opened) == 1
         assert opened.read(lambda transaction: transaction.execute(EPOCH).fetchall()) == [(0,)]
         opened.close()
+        assert caplog.messages == [f"the state {path} has been brought from revision 1 to {len(MIGRATIONS)}"]
 
 
 class TestBeside:
