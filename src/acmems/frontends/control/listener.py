@@ -25,7 +25,7 @@ MOST_ACTS = 4
 REQUEST_SECONDS = 10.0
 """Within which a command has sent what it asks for."""
 _CLAIM_SECONDS = 5.0  # between two tries to become the one that listens
-_LOOK_SECONDS = 1.0  # between two looks whether it is to end
+_PAUSE_SECONDS = 1.0  # until the next try to accept, after one that has failed; for an answer to be taken
 _ROOT = 0
 
 
@@ -76,7 +76,9 @@ class ControlListener:
         self._closing.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+                # This wakes the thread, but only because it waits in accept(2) itself: with a timeout, Python
+                # would wait in poll(2), and go round in circles between the two until the timeout.
+                self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -113,7 +115,6 @@ class ControlListener:
                 self._tell(logging.INFO, f"another acmems takes acts for {self._directory}")
                 return
             self._socket = place.listening(self._directory)
-            self._socket.settimeout(_LOOK_SECONDS)
             self._told = None
         except OSError as error:
             self._tell(
@@ -138,17 +139,15 @@ class ControlListener:
     def _accept(self, listening: socket.socket) -> None:
         try:
             connection, _ = listening.accept()
-        except TimeoutError:
-            return
         except OSError as error:  # it is closing, or no descriptors are left
             if self._closing.is_set():
                 return
             self._tell(logging.WARNING, f"a command that acts cannot be answered: {error.strerror or error}")
-            self._clock.wait(self._closing, _LOOK_SECONDS)
+            self._clock.wait(self._closing, _PAUSE_SECONDS)
             return
         if not self._places.acquire(blocking=False):
             with contextlib.suppress(OSError), connection:
-                connection.settimeout(_LOOK_SECONDS)
+                connection.settimeout(_PAUSE_SECONDS)
                 connection.sendall(error_line(ActFailed("the server is busy with other commands: try again")))
             return
         try:

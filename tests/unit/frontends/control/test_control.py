@@ -196,6 +196,19 @@ def _is_free(folder: Path) -> bool:
         return False
 
 
+def test_a_close_wakes_the_thread(
+    tmp_path: Path, performer: Performer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at once, whatever it waits for, and does not look again and again whether it may."""
+    monkeypatch.setattr(listening, "_PAUSE_SECONDS", 3600)
+    listener = ControlListener(tmp_path, performer)
+    listener.start()
+    closing = threading.Thread(target=listener.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+
+
 class TestPlace:
     def test_no_server(self, tmp_path: Path) -> None:
         """Where no server has ever run, none does."""
