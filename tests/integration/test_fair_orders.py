@@ -134,6 +134,14 @@ class TestAbandoned:
             assert acmems.stop() == 0
             assert "some requests were not finished in time" not in acmems.log
 
+    def test_a_server_that_stops_in_the_midst(self, site: Site) -> None:
+        """Those who were about to be read count as well."""
+        flooding = [csr_for(f"{number}.flood.example.org") for number in range(FLOOD)]
+        with site.server() as acmems:
+            ask_and_hang_up(acmems.port, flooding, "127.0.0.3")
+            assert acmems.stop() == 0
+            assert "could not validate" not in acmems.log
+
 
 DNS = """
 [verification "never"]

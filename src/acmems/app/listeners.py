@@ -124,13 +124,6 @@ class Listeners:
             return (*(each.listener for each in self._running.values()), *self._ending)
 
     @property
-    def for_clients(self) -> tuple[Listener, ...]:
-        """Those of them that clients ask at."""
-        with self._lock:
-            running = tuple(self._running.values())
-        return tuple(each.listener for each in running if each.planned.is_for_clients)
-
-    @property
     def addresses(self) -> list[str]:
         """What is listened on, for a person: `mgmt 127.0.0.1:1313`."""
         return [f"{listener.name} {address}" for listener in self.all for address in listener.addresses]
@@ -248,10 +241,28 @@ class Listeners:
         for sock in left:
             self.pool.free(sock)
 
+    def stop_accepting(self) -> None:
+        """Accept nobody any more where clients ask; those who are connected are still served."""
+        for listener in self._for_clients():
+            listener.stop_accepting()
+
+    def drain(self, deadline: Deadline) -> bool:
+        """Wait until clients have their answers; tell whether all have.
+
+        Args:
+            deadline: when to give up.
+        """
+        return all(listener.drain(deadline) for listener in self._for_clients())
+
     def close(self) -> None:
         """Stop serving, and close every connection."""
         for listener in self.all:
             listener.close()
+
+    def _for_clients(self) -> list[Listener]:
+        with self._lock:
+            running = tuple(self._running.values())
+        return [each.listener for each in running if each.planned.is_for_clients]
 
 
 def tell_unused(unused: Collection[socket.socket], inherited: Iterable[InheritedSocket]) -> None:

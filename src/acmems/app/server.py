@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
+LET_GO_SECONDS = 0.25  # of a stop, between two looks at who has hung up
 WITHDRAW_SECONDS = 10.0
 RETIRE_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  # for those to hear why they were refused whose requests were not finished in time
@@ -312,10 +313,8 @@ class Server:
             deadline: when to give up.
         """
         self._upkeep.retire()
-        for listener in self._listeners.for_clients:
-            listener.stop_accepting()
-        for listener in self._listeners.for_clients:
-            listener.drain(deadline)
+        self._listeners.stop_accepting()
+        self._listeners.drain(deadline)
         while self.issuances.workload.unsaved and not deadline.passed:
             self.clock.sleep(min(UNSAVED_SECONDS, deadline.remaining))
 
@@ -332,25 +331,28 @@ class Server:
         if self._retiring is not None:
             self._retiring.close()
         deadline = self.clock.deadline(DRAIN_SECONDS)
-        for listener in self._listeners.for_clients:
-            listener.stop_accepting()
-        self.issuances.let_go()
-        for listener in self._listeners.for_clients:
-            if not listener.drain(deadline):
-                logger.warning("some requests were not finished in time; asking again continues their orders")
+        self._listeners.stop_accepting()
+        if not self._finish_requests(deadline):
+            logger.warning("some requests were not finished in time; asking again continues their orders")
         self.issuances.drain(deadline)
         if self._memory is not None:
             self._memory.leave()
         self.accounts.stop()
         self.issuances.close(self.clock.deadline(WITHDRAW_SECONDS))
-        answered = self.clock.deadline(ANSWER_SECONDS)
-        for listener in self._listeners.for_clients:
-            listener.drain(answered)
+        self._listeners.drain(self.clock.deadline(ANSWER_SECONDS))
         self._listeners.close()
         self.accounts.close()
         self._control.drain(self.clock.deadline(ACT_SECONDS))
         self._close_state()
         self._log.tell()
+
+    def _finish_requests(self, deadline: Deadline) -> bool:
+        """Let requests finish whose clients have not hung up, as far as is known; tell whether all have."""
+        has_finished = False
+        while not has_finished and not deadline.passed:
+            self.issuances.let_go()  # those, too, who came a moment before the stop
+            has_finished = self._listeners.drain(self.clock.deadline(min(LET_GO_SECONDS, deadline.remaining)))
+        return has_finished
 
     @property
     def issuers(self) -> Sequence[AcmeIssuer]:

@@ -16,6 +16,7 @@ from acmems.challenges import Validator
 from acmems.net.address import Address
 from acmems.net.http import HttpService
 from acmems.net.listening import ListenerPlan
+from acmems.system.clock import SYSTEM
 
 LOOPBACK = "127.0.0.1"
 
@@ -90,9 +91,21 @@ def test_what_stays_keeps_its_connections(house: House, port: int) -> None:
     house.become(house.planned("mgmt", port), house.planned("web", free_port(), validator=FakeValidator()))
     assert house.names == ["mgmt", "web"]
     assert house.listeners.all[0] is listener
-    assert house.listeners.for_clients == (listener,)
     assert client.ask(post())[0] == "200"
     assert house.listeners.addresses[0] == f"mgmt {LOOPBACK}:{port}"
+
+
+def test_clients_get_their_answers_at_the_end(house: House, port: int) -> None:
+    """Only those who ask for certificates are waited for, and the CA is answered meanwhile."""
+    web = free_port()
+    house.become(house.planned("mgmt", port), house.planned("web", web, validator=FakeValidator()))
+    asked_already, ca = connect(port), connect(web)
+    assert [each.ask(post())[0] for each in (asked_already, ca)] == ["200", "200"]
+    assert not house.listeners.drain(house.time.clock.deadline(0))
+    house.listeners.stop_accepting()
+    asked_already.socket.close()
+    assert house.listeners.drain(SYSTEM.deadline(30))
+    assert ca.ask(post())[0] == connect(web).ask(post())[0] == "200"
 
 
 def test_an_address_is_left_after_a_grace(house: House, port: int) -> None:
