@@ -10,12 +10,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 from tests.peers import CALM, ChallTestSrv, Pebble, Postgres, Settings
+from tests.peers.acmems_processes import Forking
 
 pytest_plugins = ["pytester", "tests.lockups", "tests.threat_markers"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a shell has put into the background: what tests start would not hear it either.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+Forking.is_on = True
 
 # An example may take as long as a busy machine makes it.
 hypothesis.settings.register_profile("acmems", deadline=None)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Any, Protocol, Self
 
 ROOT = Path(__file__).parents[2]
 FETCHED = ROOT / ".cache" / "peers" / "root"
@@ -140,6 +140,31 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = STARTI
         time.sleep(0.01)
 
 
+class Process(Protocol):
+    """What tests do with a process, as `subprocess.Popen` has it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> Any:
+        """The exit code, negative for a signal, None while that is not known."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and return the exit code."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM, unless it has ended."""
+
+
 class Peer:
     """One program, running between `__enter__` and `__exit__` in a folder of its own.
 
@@ -160,7 +185,7 @@ class Peer:
         self.env = dict(env or {})
         self.folder = Path()
         self._cleanup = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.pass_fds: Sequence[int] = ()
         self.user: pwd.struct_passwd | None = None
 
@@ -170,6 +195,27 @@ class Peer:
     def command(self) -> Sequence[str]:
         """Return the command line to run."""
         raise NotImplementedError
+
+    def launch(self, output: IO[bytes]) -> Process:
+        """Run that command.
+
+        Args:
+            output: what gets all that it prints.
+        """
+        return subprocess.Popen(
+            list(self.command()),
+            cwd=self.folder,
+            env=environment(self.env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=self.pass_fds,
+            user=self.user and self.user.pw_uid,
+            group=self.user and self.user.pw_gid,
+            extra_groups=self.user and [],
+            # A Ctrl-C at the terminal is for whoever runs the peers, who then stops them in order.
+            start_new_session=True,
+        )
 
     def ready(self) -> bool:
         """Tell whether the peer serves; may raise OSError for "not yet"."""
@@ -201,20 +247,7 @@ class Peer:
             PeerFailed: it ended, or did not serve in time; with its output.
         """
         with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
-                list(self.command()),
-                cwd=self.folder,
-                env=environment(self.env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=self.pass_fds,
-                user=self.user and self.user.pw_uid,
-                group=self.user and self.user.pw_gid,
-                extra_groups=self.user and [],
-                # A Ctrl-C at the terminal is for whoever runs the peers, who then stops them in order.
-                start_new_session=True,
-            )
+            self._process = self.launch(output)
         try:
             wait_until(self._ready_or_dead, f"{self.name} serves")
         except PeerFailed as error:
@@ -264,7 +297,7 @@ class Peer:
             process.send_signal(signal.SIGCONT)  # which does nothing where it has ended
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The running program.
 
         Raises:

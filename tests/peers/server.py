@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
+from tests.peers.acmems_processes import ACMEMS, start
 from tests.peers.ca import Pebble
-from tests.peers.process import STARTING, Peer, environment, free_port, wait_until
+from tests.peers.process import STARTING, Peer, Process, environment, free_port, wait_until
 
 ANYONE = """
 [auth "anyone"]
@@ -157,10 +160,16 @@ class Acmems(Peer):
 
     def command(self) -> Sequence[str]:
         """Return the command line to run."""
-        serve = [sys.executable, "-m", "acmems", "serve", "acmems.ini"]
+        serve = [*ACMEMS, "serve", "acmems.ini"]
         if not self.pass_fds:
             return serve
         return [sys.executable, "-c", ACTIVATE, *map(str, [len(self.pass_fds), *self.pass_fds]), *serve]
+
+    def launch(self, output: IO[bytes]) -> Process:
+        """Run it."""
+        if self.pass_fds or self.user is not None:
+            return super().launch(output)
+        return start(self.command(), self.folder, environment(self.env), output, output)
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -210,12 +219,13 @@ class Acmems(Peer):
 
 def run_acmems(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run an `acmems` command that ends by itself; return its exit code and output."""
-    return subprocess.run(
-        [sys.executable, "-m", "acmems", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=STARTING,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-    )
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        command = [*ACMEMS, *map(str, arguments)]
+        process = start(command, Path.cwd(), environment(), output, errors)
+        try:
+            code = process.wait(STARTING)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read().decode(), errors.read().decode())
