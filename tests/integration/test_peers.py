@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from itertools import islice
@@ -15,19 +17,23 @@ import dns.update
 import psycopg
 import pytest
 from tests.peers import (
+    Acmems,
     Bind,
     ChallTestSrv,
     Nginx,
     Pebble,
     PeerFailed,
     Postgres,
+    Settings,
     curl,
     environment,
     free_port,
     make_key_and_csr,
     run,
+    run_acmems,
 )
-from tests.peers.process import ROOT, ports_of
+from tests.peers.acmems_processes import Forking
+from tests.peers.process import ROOT, Process, ports_of
 from tests.relay import Relay
 
 
@@ -54,6 +60,59 @@ def test_a_port_belongs_to_whoever_asked_first() -> None:
     assert len(set(given)) == 1000
     shares = [set(islice(ports_of(number, 3), 22_000)) for number in range(3)]
     assert len(set.union(*shares)) == sum(map(len, shares)) == 22_000
+
+
+def facts_of(process: Process) -> dict[str, object]:
+    """Return what others see of a process that is no other by chance."""
+    place = Path(f"/proc/{process.pid}")
+    status = dict(line.split(":\t", 1) for line in (place / "status").read_text().splitlines())
+    return {
+        "command": tuple(filter(None, (place / "cmdline").read_bytes().split(b"\0"))),
+        "folder": (place / "cwd").readlink(),
+        "session": os.getsid(process.pid) == process.pid,
+        "files": sorted(str((place / "fd" / number).readlink()) for number in ("0", "1", "2")),
+        "signals": [status[each] for each in ("SigBlk", "SigIgn", "SigCgt")],
+        "umask": status["Umask"],
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_forked_server(
+    pebble: Pebble, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks and ends like one that is started."""
+    facts, ends = [], []
+    acmems = Acmems(Settings.of(pebble, tmp_path), {"NO_COLOR": "1"})
+    with acmems:
+        for forks in (True, False):
+            monkeypatch.setattr(Forking, "is_on", forks)
+            acmems.restart()
+            assert isinstance(acmems.process, subprocess.Popen) is not forks
+            facts.append(facts_of(acmems.process))
+            ends.append(acmems.stop(number))
+            acmems.start()
+    assert facts[0] == facts[1]
+    assert ends[0] == ends[1]
+
+
+def test_a_forked_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prints, complains and ends like one that is started."""
+    (tmp_path / "wrong.ini").write_text("[mgmt]\nlistener = nowhere\nmax-siz = 1\n")
+    monkeypatch.chdir(tmp_path)
+    for words in (["check", "wrong.ini"], ["--version"], ["serve", "--help"], ["check", "nowhere.ini"]):
+        outcomes = []
+        for forks in (True, False):
+            monkeypatch.setattr(Forking, "is_on", forks)
+            done = run_acmems(*words)
+            outcomes.append((done.returncode, done.stdout, done.stderr))
+        assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("key", ["LD_PRELOAD", "SSL_CERT_FILE", "TZ", "PYTHONWARNINGS"])
+def test_an_environment_that_cannot_be_forked(pebble: Pebble, tmp_path: Path, key: str) -> None:
+    """Where libraries look at a variable when a process starts, it is started."""
+    with Acmems(Settings.of(pebble, tmp_path), {key: ""}) as acmems:
+        assert isinstance(acmems.process, subprocess.Popen)
 
 
 LOCKED_UP = """
