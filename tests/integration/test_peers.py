@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -93,6 +94,15 @@ def test_a_forked_server(
             acmems.start()
     assert facts[0] == facts[1]
     assert ends[0] == ends[1]
+
+
+def test_threads_that_wait_for_a_forked_server(pebble: Pebble, tmp_path: Path) -> None:
+    """All of them hear how it has ended."""
+    with Acmems(Settings.of(pebble, tmp_path)) as acmems, ThreadPoolExecutor(8) as threads:
+        process = acmems.process
+        waiting = [threads.submit(process.wait, 30) for _ in range(8)]
+        process.kill()
+        assert {each.result() for each in waiting} == {-signal.SIGKILL}
 
 
 def test_a_forked_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ class _ForkServer:
         return _Forked(self, self._ask(request, [each.fileno() for each in files])["pid"])
 
     def exit_code(self, pid: int) -> int | None:
-        """Return how a process that was made here has ended, None while it runs; to be asked once."""
+        """Return how a process has ended, None while it runs; not to be asked after that."""
         code: int | None = self._ask({"pid": pid})["code"]
         return code
 
@@ -120,12 +120,14 @@ class _Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._server = server
+        self._lock = threading.Lock()  # who asks second must not ask the server, to which it is gone
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
-        if self.returncode is None:
-            self.returncode = self._server.exit_code(self.pid)
-        return self.returncode
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._server.exit_code(self.pid)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end, and return the exit code.
