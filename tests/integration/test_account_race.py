@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.fault_proxy import FaultProxy
 from tests.faults import NEW_ACCOUNT
-from tests.peers import Settings, environment, free_port, run_acmems, wait_until
+from tests.peers import Settings, acmems_processes, environment, free_port, run_acmems, wait_until
+from tests.peers.acmems_processes import ACMEMS
+from tests.peers.process import Process
 
 from acmems.issuers.acme.account import AccountDirectory
 
@@ -21,18 +21,13 @@ pytestmark = pytest.mark.timeout(400)  # forty processes, one after the other wh
 SECONDS = 60.0  # for the end of a process; generous, since machines may be busy
 
 
-def start(command: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+def start(command: str, settings: Settings, log: Path) -> Process:
     """Start `acmems`, with all that it says in a file."""
     configuration = log.with_suffix(".ini")
     configuration.write_text(settings.text())
+    words = [*ACMEMS, *command.split(), str(configuration)]
     with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "acmems", *command.split(), configuration],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        return acmems_processes.start(words, Path.cwd(), environment(), output, output)
 
 
 def settings_of(proxy: FaultProxy, settings: Settings, folder: Path) -> Settings:
