@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -103,6 +105,20 @@ def test_threads_that_wait_for_a_forked_server(pebble: Pebble, tmp_path: Path) -
         waiting = [threads.submit(process.wait, 30) for _ in range(8)]
         process.kill()
         assert {each.result() for each in waiting} == {-signal.SIGKILL}
+
+
+def test_a_forked_server_beside_many_files(pebble: Pebble, tmp_path: Path) -> None:
+    """A test that has more than a thousand files open can wait for its end, too."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Acmems(Settings.of(pebble, tmp_path)) as acmems, contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for _ in range(1024):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        with pytest.raises(subprocess.TimeoutExpired):
+            acmems.process.wait(0.01)
+        acmems.process.terminate()
+        assert acmems.process.wait(30) == 0
 
 
 def test_a_forked_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,9 +136,11 @@ class _Forked:
             subprocess.TimeoutExpired: it has not ended within so many seconds.
         """
         if self.poll() is None:
+            ends = select.poll()  # select(2) does not know descriptors from 1024 on, and some tests have many
             descriptor = os.pidfd_open(self.pid)
             try:
-                select.select([descriptor], [], [], timeout)
+                ends.register(descriptor, select.POLLIN)
+                ends.poll(None if timeout is None else timeout * 1000)
             finally:
                 os.close(descriptor)
         code = self.poll()

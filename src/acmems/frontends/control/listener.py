@@ -25,7 +25,7 @@ MOST_ACTS = 4
 REQUEST_SECONDS = 10.0
 """Within which a command has sent what it asks for."""
 _CLAIM_SECONDS = 5.0  # between two tries to become the one that listens
-_PAUSE_SECONDS = 1.0  # until the next try to accept, after one that has failed; for an answer to be taken
+_PAUSE_SECONDS = 1.0  # after a try to accept that has failed; a refusal is sent within the same time
 _ROOT = 0
 
 
@@ -76,8 +76,8 @@ class ControlListener:
         self._closing.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                # This wakes the thread, but only because it waits in accept(2) itself: with a timeout, Python
-                # would wait in poll(2), and go round in circles between the two until the timeout.
+                # This wakes the thread, but only because it waits in accept(2) itself. With a timeout, Python
+                # waits in poll(2) first, and would repeat both again and again until the timeout.
                 self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread.ident is not None:
             self._thread.join()
