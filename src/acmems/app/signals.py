@@ -5,19 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import Final
+
+from acmems.system.interruption import Interruption
 
 STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 """What stops acmems."""
-
-_AGAIN_SECONDS = 0.01
-_Alarm = tuple[Callable[[int, FrameType | None], Any] | int | None, tuple[float, float]]
-"""A handler and the times of a timer."""
-_STARTING_THREADS: Final = frozenset({threading.Thread.start.__code__, ThreadPoolExecutor.submit.__code__})
 
 
 class StoppedEarly(BaseException):
@@ -44,34 +39,15 @@ class Signals:
         self._stops = frozenset(stops)
         self._interrupts = False
         self._is_stop_due = False  # whether one has come that nobody has heard of yet
-        self._alarm: _Alarm | None = None  # what SIGALRM is there for otherwise, while it is used here
+        self._interruption = Interruption(self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Interrupt what need not be finished, if the signal is to stop the process."""
         if number in self._stops:
             self._is_stop_due = True
-        if self._interrupts and self._is_stop_due:
-            if _is_starting_thread(frame):
-                # Interrupted there, a pool would not know its thread, and the process would wait for that
-                # thread at its end, for ever.
-                self._ask_again()
-                return
+        if self._interrupts and self._is_stop_due and self._interruption.is_safe(frame):
             self._interrupts = self._is_stop_due = False
             raise StoppedEarly
-
-    def _ask_again(self) -> None:
-        """Be called again a moment later, as long as something may be interrupted."""
-        handler = signal.signal(signal.SIGALRM, self)
-        timer = signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-        if self._alarm is None:
-            self._alarm = handler, timer
-
-    def _forget_alarm(self) -> None:
-        if self._alarm is not None:
-            handler, timer = self._alarm
-            self._alarm = None
-            signal.setitimer(signal.ITIMER_REAL, *timer)
-            signal.signal(signal.SIGALRM, handler)
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
@@ -86,7 +62,7 @@ class Signals:
             yield
         finally:
             self._interrupts = False
-            self._forget_alarm()
+            self._interruption.forget()
 
     def read(self) -> set[int]:
         """Wait for signals, and return those that have come; several of a kind are one."""
@@ -126,12 +102,3 @@ def taking(*others: signal.Signals, stops: Collection[signal.Signals] = STOPS) -
         signal.set_wakeup_fd(wakeup)
         os.close(reading)
         os.close(writing)
-
-
-def _is_starting_thread(frame: FrameType | None) -> bool:
-    """Tell whether a thread is just being started where a signal has come."""
-    while frame is not None:
-        if frame.f_code in _STARTING_THREADS:
-            return True
-        frame = frame.f_back
-    return False

@@ -19,6 +19,7 @@ from acmems.config import Configuration
 from acmems.exceptions import AcmeException, CAUnavailable, ConfigurationError, DirectoryUnusable
 from acmems.logs.options import LoggingOptions
 from acmems.settings.findings import hint
+from acmems.system.interruption import interruptible
 from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -88,12 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.mute()
     config: Configuration | None = None
     try:
-        if options.logging is not None:
-            logs.configure(options.logging)
-        if options.command in STANDALONE:
-            return STANDALONE[options.command].run(options)
-        config = _configuration(options.config)
-        return COMMANDS[options.command].run(config, options)
+        with interruptible():
+            if options.logging is not None:
+                logs.configure(options.logging)
+            if options.command in STANDALONE:
+                return STANDALONE[options.command].run(options)
+            config = _configuration(options.config)
+            return COMMANDS[options.command].run(config, options)
     except ConfigurationError as error:
         for finding in error.findings:
             complain(str(finding))

@@ -8,10 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.thread import _threads_queues
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.peers import wait_until
@@ -201,46 +198,6 @@ def test_a_stop_interrupts_once() -> None:
             signal.raise_signal(signal.SIGTERM)
         with signals.interrupting():
             pass
-
-
-class TestThreadsThatStart:
-    """A stop that comes while a thread is being started interrupts what comes after that."""
-
-    @pytest.fixture
-    def _stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        start = threading._start_new_thread  # type: ignore[attr-defined] # in the midst of `Thread.start`
-
-        def stop_and_start(*arguments: Any) -> Any:
-            monkeypatch.undo()
-            signal.raise_signal(signal.SIGTERM)
-            return start(*arguments)
-
-        monkeypatch.setattr(threading, "_start_new_thread", stop_and_start)
-
-    @pytest.mark.usefixtures("_stopped")
-    def test_the_thread_of_a_pool(self) -> None:
-        """The pool knows its thread, which ends with it; otherwise the process would never end."""
-        alarm = signal.getsignal(signal.SIGALRM)
-        with taking() as signals, ThreadPoolExecutor(1) as pool:
-            with pytest.raises(StoppedEarly), signals.interrupting():  # noqa: PT012 - the second is interrupted
-                pool.submit(lambda: None)
-                threading.Event().wait(20)
-            (thread,) = pool._threads
-            assert thread in _threads_queues
-        assert signal.getsignal(signal.SIGALRM) == alarm
-
-    @pytest.mark.usefixtures("_stopped")
-    def test_what_ends_before_it_can_be_interrupted(self) -> None:
-        """The stop is not lost, and interrupts nothing that begins after it was heard."""
-        with taking() as signals:
-            thread = threading.Thread(target=lambda: None)
-            with signals.interrupting():
-                thread.start()
-                signals._forget_alarm()  # as if the end had come before the alarm
-            thread.join()
-            assert list(signals.until_stop()) == []
-            with signals.interrupting():
-                pass
 
 
 def test_a_reload_while_starting(
