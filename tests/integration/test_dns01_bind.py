@@ -287,7 +287,7 @@ class TestServers:
     def test_the_second_server_does(self, bind: Bind) -> None:
         """A server that is dead, and one that is no primary, are passed by."""
         with Bind("example.org", primary=bind.port) as secondary:
-            validator = made(Address("127.0.0.1", free_port()), secondary, bind, timeout=2)
+            validator = made(Address("127.0.0.1", free_port()), secondary, bind, timeout=5)
             validator.present([proof("www.example.org")])
             assert bind.texts(RECORD) == values("token")
             validator.withdraw([proof("www.example.org")])
@@ -297,7 +297,7 @@ class TestServers:
     def test_a_server_that_goes_away_is_told(self) -> None:
         """Withdrawing from a server that is gone raises, and does it when the server is back."""
         with Bind() as server:
-            validator = made(server, timeout=1)
+            validator = made(server, timeout=3)
             validator.present([proof("www.example.org")])
             server.stop()
             with pytest.raises(ValidatorUnavailable, match="did not answer"):

@@ -79,7 +79,7 @@ def test_a_cname_is_waited_for_where_it_leads(servers: tuple[Bind, Bind]) -> Non
 def test_a_secondary_that_does_not_follow_is_told(servers: tuple[Bind, Bind]) -> None:
     """A secondary that is behind until the deadline is named, with the record."""
     primary, secondary = servers
-    validator = made(primary, primary, secondary, timeout=0.3)
+    validator = made(primary, primary, secondary, timeout=2)
     with secondary.paused():
         validator.present([PROOF])
         with pytest.raises(ValidatorUnavailable) as caught:
@@ -94,8 +94,8 @@ def test_a_secondary_that_does_not_follow_is_told(servers: tuple[Bind, Bind]) ->
 def test_a_server_without_the_value_is_told(servers: tuple[Bind, Bind]) -> None:
     """A server that answers, but without the value, is named."""
     primary, _ = servers
-    with pytest.raises(ValidatorUnavailable, match=r"does not show it yet, waited 0\.\d s"):
-        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
+    with pytest.raises(ValidatorUnavailable, match=r"does not show it yet, waited \d+(\.\d)? s"):
+        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=2).wait(
             [(dns.name.from_text(RECORD), VALUE)], SYSTEM.deadline(60), threading.Event()
         )
 
@@ -104,7 +104,7 @@ def test_a_lame_delegation_is_told(servers: tuple[Bind, Bind]) -> None:
     """A name server that does not serve the zone is an error that says so."""
     primary, _ = servers
     with pytest.raises(ValidatorUnavailable, match="answers REFUSED"):
-        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=0.2).wait(
+        Propagation("authoritative", nameservers=[Address("127.0.0.1", primary.port)], timeout=2).wait(
             [(dns.name.from_text("x.example.net"), VALUE)], SYSTEM.deadline(60), threading.Event()
         )
 
@@ -118,7 +118,7 @@ def test_name_servers_are_found_by_the_resolver(servers: tuple[Bind, Bind]) -> N
     proof = Proof(Identifier.dns("sub.example.org"), "token", "token.thumbprint", lambda: None)
     alias = [(dns.name.from_text("_acme-challenge.sub.example.org"), VALUE)]
     with pytest.raises(ValidatorUnavailable, match=r"name server ns\.example\.org .* does not show it yet"):
-        finding.wait(alias, SYSTEM.deadline(0.2), threading.Event())
+        finding.wait(alias, SYSTEM.deadline(2), threading.Event())
     validator.present([proof])
     finding.wait(alias, SYSTEM.deadline(60), threading.Event())
     validator.wait([proof], SYSTEM.deadline(60), threading.Event())

@@ -148,8 +148,8 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     """At the time limit the whole group is killed, a grandchild that holds the output open included."""
     children = tmp_path / "children"
     path = script(tmp_path, f"sleep 1000 & echo $! >{children}; wait")
-    with pytest.raises(ValidatorUnavailable, match=r"within 0\.5 s"):
-        validator(path, timeout=0.5).present([proof()])
+    with pytest.raises(ValidatorUnavailable, match="within 3 s"):
+        validator(path, timeout=3).present([proof()])
     assert gone(int(children.read_text()))
 
 

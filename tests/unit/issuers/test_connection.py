@@ -123,7 +123,7 @@ class TestFailures:
         server = serve(behave)
         transport = server.transport()
         with pytest.raises(Failure, match=reason) as failed:
-            ask(transport, server.url, SYSTEM.deadline(0.5 if reason == LATE else 20))
+            ask(transport, server.url, SYSTEM.deadline(2 if reason == LATE else 20))
         assert (failed.value.sent, failed.value.final) == (True, False)
         assert str(failed.value).startswith(f"the CA at {server.origin}: ")
         server.behave = answering(OK)
