@@ -154,7 +154,7 @@ def sharing(folder: Path, number: int = 2, server: Postgres | None = None) -> It
             stack.callback(os.close, lock)
             databases += [SqliteDatabase.open(path, lock=lock, is_shared=True) for _ in range(number)]
         else:
-            url = Secret(server.url_of(server.make_database()))
+            url = Secret(server.url_of(stack.enter_context(server.lent_database())))
             databases += [PostgresDatabase.open(url) for _ in range(number)]
         for database in databases:
             stack.callback(database.close)

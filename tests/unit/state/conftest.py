@@ -23,13 +23,15 @@ from acmems.text import Secret
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A state that is new: tests that want it run once with each engine."""
     opened: Database
-    if request.param == "sqlite":
-        opened = SqliteDatabase.open(tmp_path / "state.sqlite")
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        opened = PostgresDatabase.open(Secret(server.url_of(server.make_database())))
-    yield opened
-    opened.close()
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            opened = SqliteDatabase.open(tmp_path / "state.sqlite")
+        else:
+            server: Postgres = request.getfixturevalue("postgres")
+            name = stack.enter_context(server.lent_database())
+            opened = PostgresDatabase.open(Secret(server.url_of(name)))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(params=ENGINES)

@@ -113,7 +113,10 @@ class GroupCommit:
             self._clock.wait(self._closing, left)
 
     def _commit(self, changes: Sequence[_QueuedChange]) -> None:
-        outcomes = self._transact([change.apply for change in changes])
+        applied = [change.apply for change in changes]
+        if self.failure is not None:
+            applied[0] = _with_probe(applied[0])
+        outcomes = self._transact(applied)
         self._ended = self._clock.monotonic()
         if self.failure is not None:
             self.failure = None
@@ -128,6 +131,20 @@ class GroupCommit:
             self.failure = error
         for change in changes:
             change.future.set_exception(error)
+
+
+def _with_probe(change: Change[T]) -> Change[T]:
+    """Return a change that writes in any case.
+
+    One that changes nothing, such as the deletion of what is old where nothing is, succeeds on a full disk.
+    """
+
+    def apply(transaction: Transaction) -> T:
+        outcome = change(transaction)
+        probe(transaction)
+        return outcome
+
+    return apply
 
 
 def probe(transaction: Transaction) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Change
-from acmems.state.engines.group_commit import GroupCommit
+from acmems.state.engines.group_commit import GroupCommit, probe
 from acmems.system.clock import Clock
 
 MANY = 1000
@@ -129,3 +131,29 @@ def test_nobody_waits_for_a_pause_at_the_end(stand: Stand) -> None:
     assert begun.wait(20)
     stand.commits.close()
     assert (ended, written.done()) == ([True], True)
+
+
+def test_a_change_that_writes_nothing() -> None:
+    """On a disk that is full it succeeds, which is no sign that others do: the next ones fail."""
+    is_full = True
+    disk = sqlite3.connect(":memory:", check_same_thread=False)
+    disk.execute("CREATE TABLE probes (id INTEGER PRIMARY KEY, at INTEGER)")
+    disk.create_function("acmems_now", 0, lambda: 0)
+
+    def transact(changes: Sequence[Change[Any]]) -> list[Any]:
+        before = disk.total_changes
+        outcomes = [change(disk) for change in changes]
+        if is_full and disk.total_changes > before:
+            raise StateUnavailable("the disk is full")
+        return outcomes
+
+    commits = GroupCommit(transact)
+    assert commits.write(lambda _: "nothing").result(20) == "nothing"
+    for change in (probe, lambda _: None):
+        with pytest.raises(StateUnavailable):
+            commits.write(change).result(20)
+        assert commits.failure is not None
+    is_full = False
+    assert commits.write(lambda _: "nothing").result(20) == "nothing"
+    assert commits.failure is None
+    commits.close()
