@@ -146,6 +146,8 @@ class Orderer(AcmeClient):
         order = self.order(*names, **members)
         assert order.status == 201, order
         done = self.finalize(order.json, make_csr(*names, key=key))
+        while done.status == 200 and done.json["status"] == "processing":  # an answer is not held for ever
+            done = self.post(order.location)
         assert (done.status, done.json["status"]) == (200, "valid"), done
         return self.post(done.json["certificate"])
 

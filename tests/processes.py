@@ -18,13 +18,14 @@ def workers(acmems: Acmems) -> list[int]:
 
 def wait_for_workers(acmems: Acmems, count: int, *, without: int | None = None) -> list[int]:
     """Wait until there are so many workers, and none that should be gone; return their process IDs."""
+    found: list[int] = []
 
     def are_there() -> bool:
-        found = workers(acmems)
+        found[:] = workers(acmems)
         return len(found) == count and without not in found
 
     wait_until(are_there, "there are as many workers as there should be")
-    return workers(acmems)
+    return found
 
 
 def has_ended(pid: int) -> bool:

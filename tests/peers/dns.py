@@ -90,6 +90,9 @@ class Key:
         return KEY.format_map(vars(self))
 
 
+PATIENCE = 30.0  # seconds for an answer
+
+
 class NameServer(Peer):
     """What BIND and Knot have in common.
 
@@ -122,7 +125,9 @@ class NameServer(Peer):
         return int(answer[0].serial)
 
     def _query(self, name: str, kind: str) -> dns.message.Message:
-        return dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", timeout=5, port=self.port)
+        return dns.query.tcp(
+            dns.message.make_query(name, kind), "127.0.0.1", timeout=PATIENCE, port=self.port
+        )
 
     def _take_port(self) -> None:
         self.port = free_port()

@@ -23,8 +23,8 @@ APART = ROOT / ".cache" / "peers" / "apart"
 
 STARTING = 30.0
 """Seconds that a peer may take to become ready: generous, since machines may be busy."""
-STOPPING = 15.0
-"""Seconds that a peer may take to end after it was told to."""
+STOPPING = 60.0
+"""Seconds that a peer may take to end after it was told to: more than acmems lets requests have for that."""
 ATTEMPTS = 5
 """Starts on ports that another program was quicker to take."""
 

@@ -74,7 +74,7 @@ class HAProxyServer(Peer):
     def ask(self, command: str) -> str:
         """Return what it answers on its socket."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             connection.connect(str(self.home / "control"))
             connection.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
@@ -85,17 +85,23 @@ class HAProxyServer(Peer):
         Raises:
             PeerFailed: it did not; with what it printed.
         """
-        before = self._chain(name)
+        known = [self._chain(name)]
         self.ask(f"acme renew {name}")
+
+        def has_another() -> bool:
+            known.append(self._chain(name))
+            return known[-1] not in {b"", known[0]}
+
         try:
-            wait_until(lambda: self._chain(name) != before, "haproxy has a certificate", PATIENCE)
+            wait_until(has_another, "haproxy has a certificate", PATIENCE)
         except PeerFailed as error:
             raise PeerFailed(f"{error}\n{self.log}") from None
-        return self._chain(name)
+        return known[-1]
 
     def _chain(self, name: str) -> bytes:
-        dumped = self.ask(f"dump ssl cert {name}")
-        return dumped[dumped.find("-----BEGIN CERTIFICATE") :].encode()
+        """Return the chain that it has; none where it cannot tell, as while it puts another one there."""
+        _, begin, rest = self.ask(f"dump ssl cert {name}").partition("-----BEGIN CERTIFICATE")
+        return f"{begin}{rest}".encode()
 
 
 class HAProxy(ForeignClient):
