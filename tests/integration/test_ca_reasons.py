@@ -28,8 +28,7 @@ GOOD, BAD = ("good1.example.org", "good2.example.org"), ("bad1.test", "bad2.test
 
 @pytest.fixture
 def acmems(proxy: FaultProxy, settings: Settings) -> Iterator[Acmems]:
-    """A server that speaks to the CA through the proxy, and gives up on a request after ten seconds."""
-    settings.mgmt = "request-timeout = 10"
+    """A server that speaks to the CA through the proxy."""
     with Acmems(proxy.before(settings)) as running:
         yield running
 
