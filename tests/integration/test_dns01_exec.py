@@ -64,7 +64,7 @@ def hook(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def validator(bind: Bind, hook: Path) -> DnsExec:
-    seen = Propagation("authoritative", nameservers=[Address("127.0.0.1", bind.port)], timeout=10)
+    seen = Propagation("authoritative", nameservers=[Address("127.0.0.1", bind.port)], timeout=60)
     return DnsExec("hook", [str(hook), str(bind.port)], seen)
 
 
@@ -77,7 +77,7 @@ def test_a_program_adds_and_removes_values_one_by_one(bind: Bind, validator: Dns
     base, wildcard = proof("www.example.org", "base"), proof("*.www.example.org", "wildcard")
     other = proof("other.example.org", "other")
     validator.present([base, wildcard, other])
-    validator.wait([base, wildcard, other], SYSTEM.deadline(10), threading.Event())
+    validator.wait([base, wildcard, other], SYSTEM.deadline(60), threading.Event())
     assert bind.texts(RECORD) == {txt_value("base.thumbprint"), txt_value("wildcard.thumbprint")}
     assert bind.texts("_acme-challenge.other.example.org") == {txt_value("other.thumbprint")}
     validator.withdraw([base])

@@ -38,7 +38,7 @@ DNS = """
 [verification "dns"]
 type = dns01-dnsUpdate
 dns-server = {server}
-timeout = 2
+timeout = {seconds}
 """
 
 
@@ -99,7 +99,7 @@ def test_a_cname_that_changes_meanwhile(settings: Settings, tmp_path: Path, kind
         hook.write_text(HOOK.format(python=sys.executable, port=bind.port))
         hook.chmod(0o700)
         settings.verification = {
-            "dnsUpdate": DNS.format(server=bind.address),
+            "dnsUpdate": DNS.format(server=bind.address, seconds=30),
             "exec": EXEC.format(hook=hook, server=bind.address),
             "provider": PROVIDER.format(url=provider.url, key=KEY, server=bind.address),
         }[kind]
@@ -125,7 +125,7 @@ def test_a_crash_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     """After kill -9 with a record in DNS the next start removes it, and others' records stay."""
     with undecided() as ca, Bind("example.org") as bind:
         settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
-        settings.verification = DNS.format(server=bind.address)
+        settings.verification = DNS.format(server=bind.address, seconds=30)
         _, csr = make_key_and_csr(tmp_path, ["left.example.org", "*.left.example.org"])
         settings.auth = '[auth "a"]\nall = yes\ndomain = left.example.org\ndomain = *.left.example.org\n'
         with Acmems(settings) as acmems:
@@ -145,7 +145,7 @@ def test_what_an_earlier_version_has_left(settings: Settings, tmp_path: Path) ->
     with Bind("example.org") as bind:
         validator = DnsUpdate("dns", [parse_address(bind.address)])
         validator.present([left])
-        settings.verification = DNS.format(server=bind.address)
+        settings.verification = DNS.format(server=bind.address, seconds=30)
         settings.text()  # which makes the folders
         NoteFiles(folder).note(validator, {left: ""}).settle([left], withdrawn=False)
         assert len(bind.texts(RECORD)) == 1
@@ -163,7 +163,7 @@ def test_another_server(settings: Settings, postgres: Postgres, tmp_path: Path) 
         other = Settings.of(ca, tmp_path / "other")
         settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
         for each in (settings, other):
-            each.verification = DNS.format(server=bind.address)
+            each.verification = DNS.format(server=bind.address, seconds=30)
             each.auth += f"[state]\nurl = {url}\n"
         _, csr = make_key_and_csr(tmp_path, ["left.example.org"])
         with Acmems(settings) as acmems:
@@ -186,7 +186,7 @@ def test_a_refused_proof_leaves_nothing(settings: Settings, tmp_path: Path) -> N
     """Where the CA finds the name unproved, the client hears 421 and nothing stays in DNS."""
     with Bind("example.org") as bind, Bind("example.org") as other, Pebble(other.address) as ca:
         settings.directory_url, settings.ca_file = ca.directory_url, ca.ca_file
-        settings.verification = DNS.format(server=bind.address)
+        settings.verification = DNS.format(server=bind.address, seconds=30)
         _, csr = make_key_and_csr(tmp_path, ["left.example.org"])
         with Acmems(settings) as acmems:
             reply = curl_sign(acmems.sign_url, csr)
@@ -201,7 +201,7 @@ def test_a_dead_server_is_told(settings: Settings, pebble: Pebble, tmp_path: Pat
     with socket.socket(type=socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         server = f"127.0.0.1:{silent.getsockname()[1]}"
-        settings.verification = DNS.format(server=server)
+        settings.verification = DNS.format(server=server, seconds=2)
         _, csr = make_key_and_csr(tmp_path, ["left.example.org"])
         with Acmems(settings) as acmems:
             reply = curl_sign(acmems.sign_url, csr)
