@@ -14,6 +14,7 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.faults import FINALIZE, NEW_ACCOUNT, NEW_ORDER
 from tests.peers import (
+    CALM,
     Acmems,
     Pebble,
     PeerFailed,
@@ -92,7 +93,7 @@ class TwoCAs:
 @pytest.fixture
 def cas(pebble: Pebble, settings: Settings) -> Iterator[TwoCAs]:
     with (
-        Pebble(pebble.dns_server, http_port=settings.challenge_port) as first,
+        Pebble(pebble.dns_server, http_port=settings.challenge_port, env=CALM) as first,
         FaultProxy(first) as one,
         FaultProxy(pebble) as two,
     ):
@@ -123,7 +124,7 @@ def test_the_first_dies_midway(cas: TwoCAs, pebble: Pebble) -> None:
         assert Counter(answer.status for answer in (*before, *answers)) == {200: MACHINES + 1}
         found = issuers_of([*before, *answers], roots)
         assert found.total() == MACHINES + 1
-        assert found[1] >= MACHINES - 1
+        assert found[1] >= MACHINES - 2  # two may have been finalized, and downloaded, before it died
         first, second = cas.orders
         [later] = cas.ask(acmems.sign_url, cas.csrs("later.example.org"))
         assert issuers_of([later], roots) == {1: 1}
