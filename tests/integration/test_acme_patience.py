@@ -112,7 +112,10 @@ def test_a_kill(dns: ChallTestSrv, tmp_path: Path, path: str | None, is_answered
         with Acmems(settings) as acmems, front_end.client() as client:
             assert client.register().status == 201
 
+            placed = threading.Event()
+
             def kill() -> None:
+                assert placed.wait(30), "the server is killed when the client has its order"
                 acmems.process.kill()
                 acmems.process.wait()
 
@@ -120,6 +123,7 @@ def test_a_kill(dns: ChallTestSrv, tmp_path: Path, path: str | None, is_answered
                 rule = ca.when(path=path, nth=1)
                 (rule.call_after if is_answered else rule.call_before)(kill)
             order = client.order(*NAMES)
+            placed.set()
             wait_until(has_died(acmems) if path else lambda: PREPARED in acmems.log, "preparation")
             kill()
             client.close()
