@@ -199,8 +199,8 @@ def test_what_is_seen_of_it(site: Site) -> None:
     with Acmems(site.configuration) as acmems:
         assert site.sign(acmems, "www.closed.example.org").status == 421
         assert "CAA records of closed.example.org" in acmems.log
-        metrics = curl(f"http://127.0.0.1:{port}/metrics").text
-        assert 'outcome="not-asked"' in metrics
+        url = f"http://127.0.0.1:{port}/metrics"
+        wait_until(lambda: 'outcome="not-asked"' in curl(url).text, "it is counted")
 
         def is_told() -> bool:
             shown = run_acmems("limits", "--json", acmems.folder / "acmems.ini").stdout

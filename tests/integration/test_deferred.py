@@ -389,6 +389,6 @@ def test_the_documented_command(settings: Settings, slow: SlowCA, proxy: FaultPr
         with subprocess.Popen(["sh", "-c", script], env=environment()) as client:
             wait_until(lambda: "deferred ref=" in acmems.log, "it was told to come back")
             slow.go()
-            assert client.wait(60) == 0
+            assert client.wait(100) == 0
     assert names_of((tmp_path / "host.pem").read_bytes()) == {NAME}
     assert not (tmp_path / "host.answer").exists()

@@ -122,9 +122,9 @@ def test_it_says_what_the_server_does(
 
 def test_nothing_is_ordered_and_no_server_is_needed(acmems: Acmems) -> None:
     """The command reads the configuration, and speaks to nobody."""
-    before = acmems.log
+    before = acmems.log.count(" ref=")
     done = run_acmems(
         "explain", acmems.folder / "acmems.ini", "--address", HERE, "--name", "b.here.example.org"
     )
     assert done.stdout.splitlines()[0] == 'granted: block "here"'
-    assert acmems.log == before
+    assert acmems.log.count(" ref=") == before

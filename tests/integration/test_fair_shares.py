@@ -160,12 +160,15 @@ def test_refusals_are_summed_up(pebble: Pebble, tmp_path: Path) -> None:
                 assert client.recv(12) == b"HTTP/1.1 400"
         acmems.stop()
         lines = [line for line in acmems.log.splitlines() if "refused" in line]
-    assert len(lines) == 11
-    assert re.search(
-        rf'WARNING "?refused without a line each"? count=1990 statuses=400:1990 clients=1 most=1990 '
-        rf"client={STRANGER}$",
-        lines[-1],
+    sums = re.compile(
+        r'WARNING "?refused without a line each"? count=(\d+) statuses=400:\1 clients=1 most=\1 '
+        rf"client={STRANGER}$"
     )
+    counts = [int(found[1]) for line in lines if (found := sums.search(line))]
+    assert 1 <= len(counts) <= 3  # one more for each minute, on a machine that is so busy
+    assert len(lines) <= 11 * len(counts)
+    assert sum(counts) + len(lines) - len(counts) == 2000
+    assert sums.search(lines[-1])
 
 
 @pytest.mark.threat("fair shares", "few descriptors")
@@ -181,7 +184,8 @@ def test_few_descriptors(pebble: Pebble, tmp_path: Path, csr: Path) -> None:
         assert curl_sign(acmems.sign_url, csr).status == 200
         assert curl_sign(acmems.sign_url, new).status == 200
         assert curl_sign(acmems.sign_url, new).status == 200
-        assert "source=stored" in acmems.log.splitlines()[-1]
+        delivered = [line for line in acmems.log.splitlines() if " delivered " in line]
+        assert "source=stored" in delivered[-1]
         open_files = len(list(Path(f"/proc/{acmems.process.pid}/fd").iterdir()))
     assert open_files <= 256 - 64
     assert "Too many open files" not in acmems.log

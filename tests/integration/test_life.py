@@ -145,7 +145,7 @@ class TestLife:
             )
             connection, _ = silent.accept()
             process.send_signal(number)
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
             connection.close()
         assert process.returncode == 0
         assert "stopped while starting" in errors

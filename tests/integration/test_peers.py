@@ -198,7 +198,7 @@ def test_bind_takes_updates() -> None:
     with Bind("example.org", "example.net") as server:
         update = dns.update.UpdateMessage("example.net")
         update.add("_acme-challenge.www", 60, "TXT", "proof")
-        answer = dns.query.tcp(update, "127.0.0.1", timeout=5, port=server.port)
+        answer = dns.query.tcp(update, "127.0.0.1", timeout=30, port=server.port)
         assert answer.rcode() == dns.rcode.NOERROR
         assert server.texts("_acme-challenge.www.example.net") == {"proof"}
         assert server.texts("_acme-challenge.www.example.org") == set()
