@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import shutil
 import socket
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import dns.message
 import dns.query
 import pytest
 from tests.clients import Clients
+from tests.fault_proxy import FaultProxy
+from tests.faults import CHALLENGE
 from tests.peers import (
     CALM,
     Acmems,
@@ -54,6 +59,25 @@ zone = acme.example.net
 ns = ns.example.org
 listener = 127.0.0.1:{port}
 """
+
+
+@contextlib.contextmanager
+def proving(proxy: FaultProxy) -> Iterator[None]:
+    """Hold the word for the CA to come, of the order that is made meanwhile, until all is done.
+
+    A CA that has been told so has little patience with whoever is slow to answer.
+    """
+    go = threading.Event()
+    proxy.when(path=CHALLENGE, nth=1).stall(go)
+    try:
+        yield
+    finally:
+        go.set()
+
+
+def wait_for_proof(proxy: FaultProxy) -> None:
+    """Wait until it is presented, and the CA about to be told."""
+    wait_until(lambda: proxy.count(path=CHALLENGE) >= 1, "the CA is told to come")
 
 
 def test_nothing_is_lost(settings: Settings, tmp_path: Path) -> None:
@@ -103,17 +127,18 @@ def test_a_new_policy_counts_at_once(settings: Settings, tmp_path: Path) -> None
         connection.close()
 
 
-def test_a_running_order_survives(dns: ChallTestSrv, settings: Settings, tmp_path: Path) -> None:
+def test_a_running_order_survives(proxy: FaultProxy, settings: Settings, tmp_path: Path) -> None:
     """An order ends as it has begun, though its verification and its storage are gone from the configuration.
 
     The CA finds its proof where it was, and only then is the listener closed.
     """
     _, csr = make_key_and_csr(tmp_path, ["running.example.org"])
+    settings = proxy.before(settings)
     with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
         before = settings.text()
-        with dns.paused():
+        with proving(proxy):
             reply = pool.submit(curl_sign, acmems.sign_url, csr)
-            wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+            wait_for_proof(proxy)
             settings.verification = OTHER.format(port=free_port())
             settings.storage = '[storage "memory"]\ntype = none\n'
             acmems.reload(settings)
@@ -127,34 +152,38 @@ def test_a_running_order_survives(dns: ChallTestSrv, settings: Settings, tmp_pat
         assert acmems.log.count(" issued ") == 1
 
 
-def test_a_handshake_is_made_after_a_reload(dns: ChallTestSrv, settings: Settings, tmp_path: Path) -> None:
+def test_a_handshake_is_made_after_a_reload(dns: ChallTestSrv, tmp_path: Path) -> None:
     """What a tls-alpn01 section presented is shown where it listens, after that has changed, too."""
     _, csr = make_key_and_csr(tmp_path, ["tls.example.org"])
-    with Pebble(dns.address, env=CALM) as ca:
-        settings = Settings.of(ca, tmp_path)
+    with Pebble(dns.address, env=CALM) as ca, FaultProxy(ca) as proxy:
+        settings = proxy.before(Settings.of(ca, tmp_path))
         settings.verification = TLS.format(port=ca.tls_port)
         with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
-            with dns.paused():
+            with proving(proxy):
                 reply = pool.submit(curl_sign, acmems.sign_url, csr)
-                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                wait_for_proof(proxy)
                 settings.verification += f"listener = 127.0.0.1:{free_port()}\n"
                 acmems.reload(settings)
                 assert "reloaded" in acmems.log
             assert reply.result().status == 200, reply.result().text
 
 
-def test_a_record_is_found_after_a_reload(settings: Settings, tmp_path: Path) -> None:
+def test_a_record_is_found_after_a_reload(tmp_path: Path) -> None:
     """What a dns01-server section presented is in its zone after its name servers have changed, too."""
     port = free_port()
     _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
     cname = "_acme-challenge.www CNAME www.example.org.acme.example.net."
-    with Resolver(port, cname) as resolver, Pebble(resolver.address, env=CALM) as ca:
-        settings = Settings.of(ca, tmp_path)
+    with (
+        Resolver(port, cname) as resolver,
+        Pebble(resolver.address, env=CALM) as ca,
+        FaultProxy(ca) as proxy,
+    ):
+        settings = proxy.before(Settings.of(ca, tmp_path))
         settings.verification = ZONE.format(port=port)
         with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
-            with resolver.paused():
+            with proving(proxy):
                 reply = pool.submit(curl_sign, acmems.sign_url, csr)
-                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                wait_for_proof(proxy)
                 settings.verification += "ns = ns2.example.org\nrate-limit = 100\n"
                 acmems.reload(settings)
                 assert "reloaded" in acmems.log
@@ -167,18 +196,19 @@ def test_a_record_is_found_after_a_reload(settings: Settings, tmp_path: Path) ->
 
 
 def test_records_are_withdrawn_by_whoever_presented_them(
-    dns: ChallTestSrv, settings: Settings, tmp_path: Path
+    proxy: FaultProxy, settings: Settings, tmp_path: Path
 ) -> None:
     """A record that a section has put into a zone is removed at the end, though the section is gone."""
     _, csr = make_key_and_csr(tmp_path, ["www.example.org"])
     record = "_acme-challenge.www.example.org"
+    settings = proxy.before(settings)
     http01 = settings.verification
     with Bind("example.org") as bind:
         settings.verification = UPDATES.format(server=bind.address)
         with Acmems(settings) as acmems, ThreadPoolExecutor() as pool:
-            with dns.paused():
+            with proving(proxy):
                 reply = pool.submit(curl_sign, acmems.sign_url, csr)
-                wait_until(lambda: "/chalZ/" in acmems.log, "the CA is told to come")
+                wait_for_proof(proxy)
                 settings.verification = http01
                 acmems.reload(settings)
                 assert "reloaded" in acmems.log
