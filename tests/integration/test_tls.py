@@ -60,16 +60,34 @@ class Https:
         raw = socket.create_connection(("127.0.0.1", self.port), 20)
         return self.context().wrap_socket(raw, server_hostname="127.0.0.1")
 
-    def s_client(self, *arguments: str, stdin: bytes = b"") -> str:
+    def s_client(self, *arguments: str) -> str:
         """Return what `openssl s_client` says of a connection."""
         ended = subprocess.run(
-            ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", *arguments],
-            input=stdin,
+            [*self._client, *arguments],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
             timeout=60,
         )
         return (ended.stdout + ended.stderr).decode(errors="replace")
+
+    def s_client_until_its_end(self, *arguments: str, typed: bytes) -> str:
+        """Return what it says where something is typed, and the server ends the connection."""
+        with subprocess.Popen(
+            [*self._client, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(typed)
+            client.stdin.flush()  # and not closed: it would not wait for an answer then
+            return client.stdout.read().decode(errors="replace")
+
+    @property
+    def _client(self) -> list[str]:
+        return ["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}"]
 
 
 @pytest.fixture
@@ -136,7 +154,7 @@ def test_connections_are_kept_and_bodies_may_be_large(shared: tuple[Acmems, Http
 def test_clients_cannot_ask_for_a_new_handshake(shared: tuple[Acmems, Https], version: str) -> None:
     """A renegotiation ends the connection, and hurts nobody else."""
     _, https = shared
-    said = https.s_client(version, stdin=b"R\n")
+    said = https.s_client_until_its_end(version, typed=b"R\n")
     assert "Verification" in said or "Verify return code" in said
     if version == "-tls1_2":
         assert "no renegotiation" in said
@@ -308,7 +326,7 @@ def test_the_servers_own_name(settings: Settings, pebble: Pebble, tmp_path: Path
     with Acmems(settings) as acmems:
         wait_until(is_trusted, "it shows what the CA has issued")
         assert "own.example.org shows a certificate that signs itself" in acmems.log
-        assert "read anew, valid until" in acmems.log
+        wait_until(lambda: "read anew, valid until" in acmems.log, "it is logged")
     files = sorted(path.name for path in (tmp_path / "account").glob("tls-*"))
     assert files == [f"tls-own.example.org.{kind}" for kind in ("csr", "key", "pem")]
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "account").glob("tls-*")} == {0o600}
