@@ -243,7 +243,7 @@ def test_two_runs_do_not_meet(acmems: Acmems, machine: Machine) -> None:
         wait_until(begun.exists, "the hook runs")
         assert outcome(machine.run(config)) == (4, "", "acmems-client: another run has not ended yet\n")
         go.touch()
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         assert outcome(machine.run(config)) == (0, "", "")
         os.kill(int(daemon.read_text()), 0)  # it still runs
 

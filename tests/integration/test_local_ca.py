@@ -134,10 +134,10 @@ def test_renewal_ahead(config: Path, tmp_path: Path) -> None:
     _, csr = make_key_and_csr(tmp_path, ["printer"])
     with Acmems(config.read_text()) as acmems:
         curl_sign(acmems.sign_url, csr)
-        wait_until(lambda: bool(rows(tmp_path, "SELECT 1 FROM renewals")), "the renewal is planned")
+        wait_until(lambda: bool(rows(tmp_path, "SELECT 1 FROM renewals")), "the renewal is planned", 60)
     change(tmp_path, "UPDATE renewals SET due = 0, next_try = 0")
     with Acmems(config.read_text()):
-        wait_until(lambda: len(rows(tmp_path, "SELECT 1 FROM chains")) == 2, "the certificate is renewed")
+        wait_until(lambda: len(rows(tmp_path, "SELECT 1 FROM chains")) == 2, "the certificate is renewed", 60)
 
 
 def rows(folder: Path, statement: str) -> list[object]:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FETCHED = ROOT / ".cache" / "peers" / "root"
 APART = ROOT / ".cache" / "peers" / "apart"
 
-STARTING = 30.0
+STARTING = 60.0
 """Seconds that a peer may take to become ready: generous, since machines may be busy."""
 STOPPING = 60.0
 """Seconds that a peer may take to end after it was told to: more than acmems lets requests have for that."""
