@@ -79,7 +79,6 @@ def test_the_whole_way(acmems: Acmems, tmp_path: Path) -> None:
     assert set(events(acmems, "--name", "www.example.org")) >= {
         ("issued", None, 1),
         ("delivered", "issued", 1),
-        ("delivered", "stored", 2),
     }
     (refused,) = told(acmems, "events", "--word", "refused")["events"]
     assert (refused["client"], refused["names"], refused["status"]) == ("127.0.0.1", ["www.example.com"], 403)
@@ -96,6 +95,9 @@ def test_the_whole_way(acmems: Acmems, tmp_path: Path) -> None:
     done = run_acmems("show", "--pem", acmems.folder / "acmems.ini", "www.example.org")
     assert done.stdout.encode() == curl_sign(acmems.sign_url, tmp_path / "www.example.org.csr").body
     assert told(acmems, "limits") == {"limits": [], "pauses": [], "refusals": []}
+    acmems.stop()  # what has happened again after its row was written is kept for a minute otherwise
+    stored = [count for word, outcome, count in events(acmems) if (word, outcome) == ("delivered", "stored")]
+    assert sum(stored) == 3
 
 
 def test_a_name_that_the_ca_cannot_validate(pebble: Pebble, tmp_path: Path) -> None:
