@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.peers import curl_sign, make_key_and_csr, run_acmems, verify_chain
+from tests.peers import curl_sign, make_key_and_csr, run_acmems, verify_chain, wait_until
 from tests.peers.network import OWN_NETWORK, can_have_own_network
 from tests.peers.process import environment
 
@@ -53,8 +53,8 @@ def test_what_it_invites_to(tmp_path: Path) -> None:
             _, csr = make_key_and_csr(tmp_path, ["my.internal"])
             reply = curl_sign(found[1], csr)
             assert verify_chain(reply.body, (folder / "ca" / "root.pem").read_text()).endswith("OK")
-            listed = run_acmems("list", folder / "acmems.ini")
-            assert "my.internal" in listed.stdout
+            listed = ("list", folder / "acmems.ini")
+            wait_until(lambda: "my.internal" in run_acmems(*listed).stdout, "it is listed")
             demo.send_signal(signal.SIGINT)
             assert demo.wait(60) == 0
         finally:
