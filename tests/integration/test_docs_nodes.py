@@ -44,6 +44,7 @@ TEXTS: list[str] = re.findall(r"^```text\n(.*?)^```$", PART, re.MULTILINE | re.D
 TEXT = next(each for each in TEXTS if "backend" in each)
 NODES = "abc"
 MACHINES = 8
+pytestmark = pytest.mark.timeout(400)  # a thousand processes ask, and servers are held
 
 
 @dataclass
@@ -140,7 +141,7 @@ def cluster(pebble: Pebble, postgres: Postgres, tmp_path: Path) -> Iterator[Clus
 def test_a_thousand_of_the_same(cluster: Cluster, tmp_path: Path) -> None:
     """A thousand clients that want the same at three servers get the same certificate, from one order."""
     _, csr = make_key_and_csr(tmp_path, ["same.example.org"])
-    until = time.monotonic() + 90
+    until = time.monotonic() + 250
     with ThreadPoolExecutor(40) as pool:
         chains = set(pool.map(lambda _: cluster.ask_until_answered(csr, until), range(1000)))
     assert len(chains) == 1
@@ -156,7 +157,7 @@ def test_servers_that_are_killed_held_and_cut_off(cluster: Cluster, tmp_path: Pa
         for m in range(MACHINES)
     ]
     over = threading.Event()
-    until = time.monotonic() + 100
+    until = time.monotonic() + 280
     issued = cluster.pebble.log.count("Issued certificate serial")
     a, b, c = cluster.nodes
 
@@ -172,19 +173,19 @@ def test_servers_that_are_killed_held_and_cut_off(cluster: Cluster, tmp_path: Pa
 
     with ThreadPoolExecutor(MACHINES) as pool:
         asking = [pool.submit(machine, number) for number in range(MACHINES)]
-        wait_until(have(10), "the first machines have certificates", 60)
+        wait_until(have(10), "the first machines have certificates", 120)
         story.info("server a is killed")
         a.server.process.kill()
         a.server.process.wait()
-        wait_until(have(30), "the others go on", 60)
+        wait_until(have(30), "the others go on", 120)
         story.info("server a starts again; server b is stopped with SIGSTOP")
         a.server.restart()
         b.server.process.send_signal(signal.SIGSTOP)
-        wait_until(have(50), "the others go on", 60)
+        wait_until(have(50), "the others go on", 120)
         story.info("server b goes on; server c is cut off from the database")
         b.server.process.send_signal(signal.SIGCONT)
         c.relay.cut()
-        wait_until(have(70), "the others go on", 60)
+        wait_until(have(70), "the others go on", 120)
         story.info("server c has its database again")
         c.relay.heal()
         chains = [chain for each in asking for chain in each.result()]
@@ -193,8 +194,8 @@ def test_servers_that_are_killed_held_and_cut_off(cluster: Cluster, tmp_path: Pa
     for chain in chains:
         verify_chain(chain, cluster.pebble.root_pem())
     assert cluster.pebble.log.count("Issued certificate serial") - issued == names
-    wait_until(lambda: cluster.rows("orders") == cluster.rows(LEASES) == 0, "nothing is left", 60)
-    wait_until(lambda: cluster.rows("proofs") == 0, "no proof is left", 60)
+    wait_until(lambda: cluster.rows("orders") == cluster.rows(LEASES) == 0, "nothing is left", 90)
+    wait_until(lambda: cluster.rows("proofs") == 0, "no proof is left", 90)
     orders = cluster.ca.count(path=NEW_ORDER)
     story.info("%d certificates, %d orders, %d issued", len(chains), orders, names)
 

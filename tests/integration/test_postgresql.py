@@ -70,7 +70,7 @@ def stateful(
     """A configuration with an empty database, by way of the relay."""
     file = settings.folder / "state-url"
     url = database.url_of(database.make_database(), port=relay.port)
-    file.write_text(f"{url}?connect_timeout=2\n", encoding="utf-8")
+    file.write_text(f"{url}?connect_timeout=5\n", encoding="utf-8")
     file.chmod(0o600)
     settings.storage += STATE.format(file=file, metrics=metrics)
     return proxy.before(settings)
@@ -135,7 +135,7 @@ def test_a_database_that_is_away(
     stored, new = csr("stored.example.org"), csr("new.example.org")
     first = curl_sign(acmems.sign_url, stored)
     assert first.status == 200
-    assert readiness(metrics).status == 200
+    wait_until(lambda: readiness(metrics).status == 200, "it is ready")
     with away(database, relay):
         reply = curl_sign(acmems.sign_url, new)
         assert reply.status == 503
@@ -146,8 +146,8 @@ def test_a_database_that_is_away(
         assert "nothing is ordered until this is mended: the state postgresql://127.0.0.1" in acmems.log
         assert curl_sign(acmems.sign_url, new).status == 503
     wait_until(lambda: curl_sign(acmems.sign_url, new).status == 200, "orders are placed again")
-    assert readiness(metrics).text == "ready\n"
-    assert "the state can be written again" in acmems.log
+    wait_until(lambda: readiness(metrics).text == "ready\n", "it is ready again")
+    wait_until(lambda: "the state can be written again" in acmems.log, "it is told")
     assert proxy.count(path=NEW_ORDER) == 2  # what had been placed as it went away was gone on with
     assert database.password not in acmems.log
     assert database.password.replace(" ", "%20") not in acmems.log
@@ -240,7 +240,7 @@ def test_an_order_of_a_server_that_was_killed(stateful: Settings, proxy: FaultPr
         acmems.stop(signal.SIGKILL)
         assert asked.exception() is not None or asked.result().status != 200
         acmems.start()
-        wait_until(lambda: "going on with the order that was left" in acmems.log, "it goes on")
+        wait_until(lambda: "going on with the order that was left" in acmems.log, "it goes on", 60)
         assert curl_sign(acmems.sign_url, request).status == 200
     assert proxy.count(path=NEW_ORDER) == 1
 
