@@ -150,7 +150,7 @@ class TestServing:
         house.application.wait_for(100)
         house.application.on_run = reply
         assert house.connect().ask(post("/now")) == ("200", b"/now ")
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # some of earlier tests may have ended meanwhile
         for exchange in house.application.running[:100]:
             reply(exchange)
         assert {client.answer() for client in waiting} == {("200", b"/waiting ")}
