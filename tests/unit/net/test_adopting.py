@@ -35,12 +35,12 @@ def plan(application: Application, *ports: int, connections: int = 100) -> Liste
 class Adopting:
     """A listener on a port, whose application can be another one."""
 
-    def __init__(self, clock: Time | None = None) -> None:
+    def __init__(self) -> None:
+        self.time = Time()
         self.application = Application()
         self.port = free_port()
         self.plan = plan(self.application, self.port)
-        self.listener = Listener.of(self.plan, clock.clock) if clock else Listener.of(self.plan)
-        self.listener.open()
+        self.listener = Listener.of(self.plan, self.time.clock).open()
 
     @property
     def served(self) -> int:
@@ -96,7 +96,7 @@ def test_addresses_come_and_go(adopting: Adopting) -> None:
 def test_who_is_connected_already_is_not_reset(adopting: Adopting) -> None:
     """Who waits at a socket that is left is taken on before it is closed."""
     adopting.listener.close()
-    adopting.listener = Listener.of(adopting.plan)
+    adopting.listener = Listener.of(adopting.plan, adopting.time.clock)
     adopting.listener.bind()  # without a thread yet, so that clients wait
     clients = [connect(adopting.port) for _ in range(40)]
     second = free_port()
@@ -157,8 +157,8 @@ def listener_plan(address: Address) -> ListenerPlan:
 
 def test_who_has_just_connected_is_not_turned_away_by_a_stop() -> None:
     """A stop gives the grace to whoever has said nothing yet, and then closes; its request is answered."""
-    time = Time()
-    adopting = Adopting(time)
+    adopting = Adopting()
+    time = adopting.time
     early, late = connect(adopting.port), connect(adopting.port)
     wait_until(lambda: len(adopting.listener.connections) == 2, "both are connected")
     adopting.listener.stop_accepting()
@@ -173,8 +173,8 @@ def test_who_has_just_connected_is_not_turned_away_by_a_stop() -> None:
 
 def test_who_has_just_been_answered_may_ask_once_more() -> None:
     """A stop closes kept connections on which nothing comes within the grace."""
-    time = Time()
-    adopting = Adopting(time)
+    adopting = Adopting()
+    time = adopting.time
     idle, busy = connect(adopting.port), connect(adopting.port)
     assert idle.ask(post())[0] == "200"
     wait_until(lambda: adopting.served == 1, "the first waits for a further request")
