@@ -255,8 +255,14 @@ class TestThreads:
     def test_a_closed_pool(self, loop: StepLoop) -> None:
         """What a closed pool does not begin any more is cancelled, before or after it was given to it."""
         pool = ThreadPoolExecutor(1)
-        go = threading.Event()
-        busy = begin(loop, in_thread(lambda: go.wait(PATIENCE), pool))
+        entered, go = threading.Event(), threading.Event()
+
+        def work() -> bool:
+            entered.set()
+            return go.wait(PATIENCE)
+
+        busy = begin(loop, in_thread(work, pool))
+        assert entered.wait(PATIENCE)
         queued = begin(loop, in_thread(lambda: 7, pool))
         pool.shutdown(wait=False, cancel_futures=True)
         with pytest.raises(CancelledError):
