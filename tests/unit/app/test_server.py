@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.listening import WithoutFamily
+from tests.peers import wait_until
 from tests.running import ACCOUNT, LINES, Issuer, configuration, is_open, running
 
 from acmems.app import plans, process
@@ -320,13 +321,16 @@ class TestUpkeep:
             assert go_on.wait(30)
 
         monkeypatch.setattr(issuer if work == "sweep" else Issuance, work, hang)
+        name = f"acmems-{work.partition('_')[0]}"
         with running(configuration(folder), Clock(monotonic=lambda: now[0])) as server:
             assert reached.wait(30)
             assert server.is_healthy()
             now[0] += 3600
+            # A thread that was at something then seems to hang as well, until it is done.
+            wait_until(lambda: server.snapshot().unhealthy == [name], "the others are done")
             assert not server.is_healthy()
             go_on.set()
-        assert caplog.messages == [f"ended or hanging: acmems-{work.partition('_')[0]}"]
+        assert caplog.messages == [f"ended or hanging: {name}"]
 
     def test_a_long_sweep_that_gets_on(
         self, folder: Path, issuer: type[Issuer], monkeypatch: pytest.MonkeyPatch
