@@ -36,7 +36,8 @@ NOTE = (
     "ON CONFLICT (identity) DO UPDATE SET begun = orders.begun + 1"
 )
 FLUSH, SYNC = b"H\0\0\0\x04", b"S\0\0\0\x04"  # messages of the protocol
-LIMITS = "?connect_timeout=2"  # of psycopg, which takes nothing shorter
+PATIENT = "?connect_timeout=30"
+HASTY = "?connect_timeout=2"  # psycopg takes nothing shorter
 
 
 @pytest.fixture
@@ -46,19 +47,26 @@ def name(postgres: Postgres) -> str:
 
 
 @pytest.fixture
-def relay(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """A way to the server that can be broken, where nobody waits for as long as a server would."""
-    monkeypatch.setattr(postgresql, "TRANSACTION_SECONDS", 0.5)
+def relay(postgres: Postgres) -> Iterator[Relay]:
+    """A way to the server that can be broken."""
     with Relay(postgres.port) as running:
         yield running
 
 
 @contextmanager
+def hasty() -> Iterator[None]:
+    """Have nobody wait for as long as a server would; only for what cannot succeed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql, "TRANSACTION_SECONDS", 0.5)
+        yield
+
+
+@contextmanager
 def opened(
-    postgres: Postgres, name: str, port: int | None = None, clock: Clock = SYSTEM
+    postgres: Postgres, name: str, port: int | None = None, clock: Clock = SYSTEM, limits: str = PATIENT
 ) -> Iterator[PostgresDatabase]:
     """A state that is open, by a way of its own where a port is given."""
-    url = Secret(postgres.url_of(name, port=port) + LIMITS)
+    url = Secret(postgres.url_of(name, port=port) + limits)
     with closing(PostgresDatabase.open(url, clock)) as state:
         yield state
 
@@ -318,15 +326,16 @@ class TestAway:
     @pytest.mark.parametrize("how", ["stall", "cut"])
     def test_a_network_that_fails(self, postgres: Postgres, name: str, relay: Relay, how: str) -> None:
         """Who writes or reads hears of it, until the network works again."""
-        with opened(postgres, name, relay.port) as state:
+        with opened(postgres, name, relay.port, limits=HASTY) as state:
             note(state)
             getattr(relay, how)()
-            with pytest.raises(StateUnavailable, match="cannot be reached") as caught:
-                note(state)
-            assert caught.value.retry_after
-            assert str(state.failure) == str(caught.value)
-            with pytest.raises(StateUnavailable, match="cannot be reached"):
-                count(state)
+            with hasty():
+                with pytest.raises(StateUnavailable, match="cannot be reached") as caught:
+                    note(state)
+                assert caught.value.retry_after
+                assert str(state.failure) == str(caught.value)
+                with pytest.raises(StateUnavailable, match="cannot be reached"):
+                    count(state)
             relay.heal()
             wait_until(lambda: state.check().exception(60) is None, "it can be written again")
             assert state.failure is None
@@ -351,11 +360,8 @@ class TestAway:
             moment.pass_by(seconds=15)
             note(state)
 
-    def test_a_server_that_is_killed_stopped_and_held(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_server_that_is_killed_stopped_and_held(self) -> None:
         """Connections that have ended are replaced at once; one that hangs is given up."""
-        monkeypatch.setattr(postgresql, "TRANSACTION_SECONDS", 0.5)
         with Postgres() as server:
             name = server.make_database()
             with opened(server, name) as state:
@@ -364,7 +370,9 @@ class TestAway:
                     assert count(state)
                     server.restart(end)
                     note(state, f"after {end}")
-                with server.paused(), pytest.raises(StateUnavailable):
+            with opened(server, name, limits=HASTY) as state:
+                note(state)
+                with hasty(), server.paused(), pytest.raises(StateUnavailable):
                     note(state)
                 wait_until(lambda: state.check().exception(60) is None, "it can be written again")
                 assert count(state) >= 4
@@ -434,7 +442,7 @@ class TestAway:
         self, postgres: Postgres, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whoever waits for what it holds ends its session, and no other one."""
-        monkeypatch.setattr(connection, "_LIMITS", "SELECT set_config('lock_timeout', '300ms', true)")
+        monkeypatch.setattr(connection, "_LIMITS", "SELECT set_config('lock_timeout', '1s', true)")
         monkeypatch.setattr(postgresql, "_END_STOPPED", postgresql._END_STOPPED.replace("4s", "50ms"))
         entered, go = threading.Event(), threading.Event()
 
