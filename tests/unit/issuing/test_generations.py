@@ -87,6 +87,7 @@ def test_more_may_run_from_now_on(house: House) -> None:
     """Other limits hold at once: what has waited for its turn begins."""
     house.issuance.adapt(1, 100)
     futures = [begin(house, make_request(), client=str(number)) for number in range(3)]
+    wait_until(lambda: bool(house.authority.orders), "one has begun")
     settle(house.loop)
     assert len(house.authority.orders) == 1
     house.issuance.adapt(100, 100)
