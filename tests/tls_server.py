@@ -31,8 +31,9 @@ def read_request(connection: socket.socket) -> bytes:
         if not part:
             return b""
         data += part
-    head, _, body = data.partition(b"\r\n\r\n")
+    head, _, start = data.partition(b"\r\n\r\n")
     length = next((int(x[15:]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")), 0)
+    body = bytearray(start)
     while len(body) < length:
         body += connection.recv(65536)
     return head + b"\r\n\r\n" + body

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
-from tests.steps import DirectLoop
+from tests.steps import PATIENCE, DirectLoop, LoopTime, begin, wait_for
 from tests.tls_server import (
     OK,
     Behaviour,
@@ -15,6 +16,7 @@ from tests.tls_server import (
     answering,
     answering_once,
     ask,
+    asking,
     breaking_off,
     read_request,
 )
@@ -117,15 +119,22 @@ LOST: dict[str, tuple[Behaviour, str]] = {
 
 class TestFailures:
     @pytest.mark.parametrize("case", LOST)
-    def test_an_answer_that_does_not_come_whole_is_lost(self, serve: Serve, case: str) -> None:
+    def test_an_answer_that_does_not_come_whole_is_lost(
+        self, serve: Serve, time: LoopTime, case: str
+    ) -> None:
         """What breaks after the request was sent may have been done; it breaks in time, and only once."""
         behave, reason = LOST[case]
         server = serve(behave)
-        transport = server.transport()
-        with pytest.raises(Failure, match=reason) as failed:
-            ask(transport, server.url, SYSTEM.deadline(2 if reason == LATE else 20))
-        assert (failed.value.sent, failed.value.final) == (True, False)
-        assert str(failed.value).startswith(f"the CA at {server.origin}: ")
+        transport = server.transport(loop=time.loop)
+        request = begin(time.loop, asking(transport, server.url, time.loop.clock.deadline(20)))
+        if reason == LATE:
+            wait_for(lambda: bool(server.requests))
+            time.move(20)
+        failure = request.exception(PATIENCE)
+        assert isinstance(failure, Failure)
+        assert reason in str(failure)
+        assert (failure.sent, failure.final) == (True, False)
+        assert str(failure).startswith(f"the CA at {server.origin}: ")
         server.behave = answering(OK)
         assert ask(transport, server.url).body == b"ok"
 
@@ -275,12 +284,23 @@ class TestBytes:
         assert ask(server.transport(), server.url, method="POST", body=body).body == b"ok"
         assert server.requests[0].endswith(b"\r\n\r\n" + body)
 
-    def test_a_large_request_to_one_who_does_not_read(self, serve: Serve) -> None:
+    def test_a_large_request_to_one_who_does_not_read(self, serve: Serve, time: LoopTime) -> None:
         """A CA that does not take the request is given up in time; it may have seen the beginning."""
-        server = serve(stall_at_once)
-        with pytest.raises(Failure, match=LATE) as failed:
-            ask(server.transport(try_limit=0.3), server.url, method="POST", body=b"x" * 10_000_000)
-        assert failed.value.sent
+        began = threading.Event()
+
+        def behave(server: Server, connection: socket.socket) -> None:
+            began.set()  # the handshake is over
+            stall_at_once(server, connection)
+
+        server = serve(behave)
+        transport = server.transport(loop=time.loop, try_limit=9.0)
+        request = begin(time.loop, asking(transport, server.url, method="POST", body=b"x" * 10_000_000))
+        assert began.wait(PATIENCE)
+        time.move(9.0)
+        failure = request.exception(PATIENCE)
+        assert isinstance(failure, Failure)
+        assert LATE in str(failure)
+        assert failure.sent
 
     @pytest.mark.parametrize("size", [1, 1000, 16 * 1024, 100_000, 900_000])
     def test_a_response_in_pieces(self, serve: Serve, size: int) -> None:
