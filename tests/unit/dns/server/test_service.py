@@ -77,6 +77,7 @@ def test_silent_connections_are_closed() -> None:
         with socket.create_connection(where, 30) as silent:
             silent.send(b"\x00")
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
+            wait_until(lambda: bool(service.connections), "it is accepted")
             now[0] += 5.1
             dns.query.udp(QUERY, *where[:1], timeout=30, port=where[1])
             assert silent.recv(1) == b""
@@ -129,6 +130,7 @@ def test_a_client_that_takes_no_answers() -> None:
                 while sent < 50_000_000:
                     sent += greedy.send(framed(QUERY) * 1000)
             dns.query.udp(QUERY, "127.0.0.1", timeout=30, port=where[1])
+            wait_until(lambda: bool(service.connections), "it is accepted")
             (stream,) = service.connections
             assert stream.channel.pending < 2 * 65536
 
