@@ -319,7 +319,10 @@ class TestMetrics:
         place = ("127.0.0.1", listener.addresses[0].port)
         try:
             with socket.create_connection(place), socket.create_connection(place):
-                wait_until(lambda: listener.shed == 1, "one makes room for the other")
+                wait_until(
+                    lambda: (listener.shed, len(listener.connections)) == (1, 1),
+                    "one makes room for the other",
+                )
                 found = samples(stand, monitoring)
         finally:
             listener.close()
