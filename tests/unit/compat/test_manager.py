@@ -301,7 +301,7 @@ class TestThreads:
         self, make: Make, session: ClosableSession
     ) -> None:
         """Whoever has waited too long for another thread's proof is told so."""
-        manager = make("[mgmt]", "request-timeout = 1")
+        manager = make("[mgmt]", "request-timeout = 3")
         manager.issuer.create_key()
         manager.connect()
         session.say(AUTHORIZATION, authorization(**BY_DNS))

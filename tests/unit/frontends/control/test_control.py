@@ -22,7 +22,7 @@ from acmems.frontends.control import messages, place
 from acmems.frontends.control.client import hand_over
 from acmems.frontends.control.listener import MOST_ACTS, ControlListener
 from acmems.frontends.control.place import PeerCredentials
-from acmems.system.clock import SYSTEM
+from acmems.system.clock import SYSTEM, Clock
 
 OTHER_UID = 12345
 
@@ -53,8 +53,8 @@ def performer() -> Performer:
 
 
 @contextlib.contextmanager
-def running(folder: Path, performer: Performer) -> Iterator[ControlListener]:
-    listener = ControlListener(folder, performer)
+def running(folder: Path, performer: Performer, clock: Clock = SYSTEM) -> Iterator[ControlListener]:
+    listener = ControlListener(folder, performer, clock)
     listener.start()
     try:
         yield listener
@@ -144,7 +144,11 @@ class TestAct:
     def test_silence(self, tmp_path: Path, performer: Performer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who sends no whole line in time is told so."""
         monkeypatch.setattr(listening, "REQUEST_SECONDS", 0.2)
-        assert "did not come" in raw(tmp_path, b'{"act"', ends=False)["error"]
+        still = dataclasses.replace(SYSTEM, monotonic=lambda: 0.0)  # what was sent comes in time
+        folder = tmp_path / "still"
+        folder.mkdir()
+        with running(folder, performer, still):
+            assert "did not come" in raw(folder, b'{"act"', ends=False)["error"]
         assert not performer.asked
 
     def test_who_has_gone(self, tmp_path: Path, performer: Performer) -> None:
