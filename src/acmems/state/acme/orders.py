@@ -81,6 +81,7 @@ class ClientOrders:
         self._database = database
         self._most_unfinished = most_unfinished
         self._most_finalized = most_finalized
+        self._in_turn = threading.Lock()  # held while a change is queued
         self._lock = threading.Lock()  # guards what follows
         self._known: OrderedDict[str, ClientOrder] = OrderedDict()
         self._names = 0  # of these
@@ -212,15 +213,25 @@ class ClientOrders:
                 self._drop(order.id)
 
     def _write(self, change: Change[Any]) -> Future[Any]:
-        written = self._database.write(change)
-        if not self._database.is_shared:
-            # Called in the order of the changes, so that what is newest stays.
-            written.add_done_callback(self._remember)
-        return written
+        if self._database.is_shared:
+            return self._database.write(change)
+        done: Future[Any] = Future()
 
-    def _remember(self, written: Future[ClientOrder | None]) -> None:
-        if written.exception() is not None or (order := written.result()) is None:
-            return
+        def remember(written: Future[ClientOrder | None]) -> None:
+            error = written.exception()
+            if error is not None:
+                done.set_exception(error)
+                return
+            order = written.result()
+            if order is not None:
+                self._remember(order)
+            done.set_result(order)  # not before: who was told of a change must not find what was before it
+
+        with self._in_turn:  # so that it is called in the order of the changes, and what is newest stays
+            self._database.write(change).add_done_callback(remember)
+        return done
+
+    def _remember(self, order: ClientOrder) -> None:
         with self._lock:
             self._drop(order.id)
             self._known[order.id] = order

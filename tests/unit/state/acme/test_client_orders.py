@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from tests.sharing import count
@@ -21,7 +25,7 @@ from acmems.state.acme.statuses import (
     ClientChallengeStatus,
     ClientOrderStatus,
 )
-from acmems.state.engines.contract import Database
+from acmems.state.engines.contract import Change, Database
 from acmems.x509.identifiers import IdentifierType
 
 PENDING, VALID, INVALID = (ClientChallengeStatus(each) for each in ("pending", "valid", "invalid"))
@@ -53,6 +57,22 @@ def order(
 
 
 READY = order(authorization(status=GRANTED)).begun()
+
+
+class Writer:
+    """In the place of a database: what becomes of changes is said by the test."""
+
+    is_shared = False
+
+    def __init__(self, write: Callable[[], Future[ClientOrder]]) -> None:
+        self._write = write
+
+    def write(self, _: Change[Any]) -> Future[ClientOrder]:
+        return self._write()
+
+    @classmethod
+    def orders(cls, write: Callable[[], Future[ClientOrder]]) -> ClientOrders:
+        return ClientOrders(cast("Database", cls(write)))
 
 
 class TestSteps:
@@ -190,6 +210,36 @@ class TestKeeping:
         database.write(lambda _: None).result(20)
         assert [each.id for each in orders.of_account("a", 1000)] == ["o3", "o4", "open"]
         assert [each.id for each in orders.of_account("b", 1000)] == ["other"]
+
+    def test_who_is_told_of_a_change_finds_it(self) -> None:
+        """Memory has it before anybody hears that it was written."""
+        written, told = Future[ClientOrder](), list[bool]()
+        written.add_done_callback(lambda _: told.append(done.done()))
+        done = Writer.orders(lambda: written).put(order())
+        written.set_result(order())
+        assert told == [False]
+        assert done.result(0) == order()
+
+    def test_a_thread_that_is_held_up(self) -> None:
+        """What memory has is the newest of an order, though whoever wrote that went on first."""
+        changes = iter([READY, READY.finalize(b"csr", 1, "b")])
+        others: list[threading.Thread] = []
+
+        def write() -> Future[ClientOrder]:
+            future: Future[ClientOrder] = Future()
+            future.set_result(next(changes))
+            if not others:
+                others.append(threading.Thread(target=known.put, args=(order(),)))
+                others[0].start()
+                others[0].join(0.1)  # as long as it takes: only what is wrong needs so much
+            return future
+
+        known = Writer.orders(write)
+        known.put(order())
+        others[0].join(20)
+        newest = known.known("o")
+        assert newest is not None
+        assert newest.status is ClientOrderStatus.PROCESSING
 
     def test_memory_is_bounded_by_names(self, orders: ClientOrders, monkeypatch: pytest.MonkeyPatch) -> None:
         """Those that changed last stay in it; all of them are in the state."""
