@@ -168,18 +168,25 @@ class Deferrals:
             return noting
         accepted = running.accepted
         _, client = accepted.owner
-        noted = running.noting = self._records.begin(
-            running.identity, accepted.block or "", client, accepted.request.pem, self._clock.now()
-        )
+        noted: Future[str] = Future()
+        running.noting = noted
 
-        def note(noted: Future[str]) -> None:
-            if noted.exception() is None:
-                with self._lock:
-                    running.id = noted.result()
-                    self._named[running.id] = running
+        def note(begun: Future[str]) -> None:
+            error = begun.exception()
+            if error is not None:
+                noted.set_exception(error)
+                return
+            with self._lock:
+                running.id = begun.result()
+                self._named[running.id] = running
+            try:
                 self._settle(running)
+            finally:
+                noted.set_result(running.id)  # not before: else another one would be begun for who asks then
 
-        noted.add_done_callback(note)
+        self._records.begin(
+            running.identity, accepted.block or "", client, accepted.request.pem, self._clock.now()
+        ).add_done_callback(note)
         return noted
 
     def find(self, request: str, owner: Owner, found: Found) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,17 @@ class TestWaiting:
         gate.set()
         assert len({*map(id, noted)}) == 1
         assert desk.deferrals.defer(running).result(20) == noted[0].result(20)
+
+    def test_who_is_told_where_the_answer_will_be(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever asks from then on is told the same place."""
+        written, told = Future[str](), list[bool]()
+        written.add_done_callback(lambda _: told.append(noted.done()))
+        monkeypatch.setattr(desk.records, "begin", lambda *_: written)
+        running = desk.deferrals.join(desk.accepted())
+        noted = desk.deferrals.defer(running)
+        written.set_result("name")
+        assert told == [False]
+        assert (noted.result(0), running.id) == ("name", "name")
 
     def test_the_longer_it_takes_the_longer_the_pause(self, desk: Desk) -> None:
         """Nobody has to guess; where others are before it, a little longer."""
