@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -27,6 +28,8 @@ NOW = datetime.datetime(2026, 11, 2, 8, 0, tzinfo=datetime.UTC)  # a Monday
 DAY = datetime.timedelta(days=1)
 HOUR = datetime.timedelta(hours=1)
 DIRECTORY = "https://ca.example/directory"
+AT_ONCE = 100
+"""Rows that a test writes in one transaction: one may take only so long, on a busy machine, too."""
 
 
 def make_notice(identity: str = "id-1", **changed: Any) -> Notice:
@@ -115,7 +118,7 @@ def keep_failing(
     made = make_chain(make_request("machine.example.org"))
     template = ChainRecord.of(made, identity="i", directory=DIRECTORY, profile=None, issued=now)
     chains, plans = ChainRecords(database), []
-    written = []
+    written: list[Future[None]] = []
     for each in range(number):
         name = f"machine{each}.example.org"
         fingerprint, end = f"{each:064x}", now + ends
@@ -129,6 +132,8 @@ def keep_failing(
             "not_after": end,
         }
         written.append(chains.add(ChainRecord(**values)))
+        if len(written) == AT_ONCE:
+            _await(written)
         plans.append(
             RenewalRecord(
                 **{
@@ -145,9 +150,15 @@ def keep_failing(
                 }
             )
         )
+    _await(written)
+    for start in range(0, number, AT_ONCE):
+        RenewalRecords(database).begin((), plans[start : start + AT_ONCE]).result(60)
+
+
+def _await(written: list[Future[None]]) -> None:
     for future in written:
         future.result(60)
-    RenewalRecords(database).begin((), plans).result(60)
+    written.clear()
 
 
 def mend(database: Database) -> None:
