@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,21 @@ def test_what_was_delivered_lately_is_not_read_again(
     storage.store(REQUEST, CHAIN, CA)
     monkeypatch.setattr(database, "read", None)
     assert storage.find(REQUEST, CA) == CHAIN
+
+
+def test_who_is_told_that_it_is_stored_finds_it_in_memory(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is over before anybody hears of its end: what is kept meanwhile is not kept."""
+    written, told = Future[None](), list[bool]()
+    written.add_done_callback(lambda _: told.append(changed.done()))
+    records = ChainRecords(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", lambda *_, **__: written)
+        changed = records.revoking(CHAIN.fingerprint, "superseded")
+    written.set_result(None)
+    assert told == [False]
+    assert changed.result(0) is None
 
 
 class TestSharedState:

@@ -415,9 +415,18 @@ class ChainRecords:
     def _change(self, subjects: Sequence[str], change: Change[T], *, soon: bool = True) -> Future[T]:
         """Make a change to chains or to those of identities, which are not kept in memory meanwhile."""
         self._recent.begin_change(subjects)
-        written = self._database.write(change, soon=soon)
-        written.add_done_callback(lambda _: self._recent.end_change(subjects))
-        return written
+        changed: Future[T] = Future()
+
+        def end(written: Future[T]) -> None:
+            self._recent.end_change(subjects)  # before anybody is told, who may keep in memory what is new
+            error = written.exception()
+            if error is None:
+                changed.set_result(written.result())
+            else:
+                changed.set_exception(error)
+
+        self._database.write(change, soon=soon).add_done_callback(end)
+        return changed
 
     def _read_current(self, identity: str, storage: str) -> Chain | None:
         token = self._recent.reading()
