@@ -130,7 +130,7 @@ class TestStart:
         monkeypatch.setattr(issuer, "error", CAUnavailable("the CA is down"))
         with running(configuration(folder)) as server:
             assert all(is_open(address) for address in server.addresses)
-        assert "the CA is down" in caplog.text
+            wait_until(lambda: "the CA is down" in caplog.text, "the CA is asked")
 
     def test_a_port_that_is_taken(self, folder: Path, issuer: type[Issuer]) -> None:
         """A taken port is an error that names it; other listeners are closed, and there is no account."""
