@@ -196,28 +196,39 @@ class RenewalPlanner:
 
     def _begin(self, chain: ChainRecord, plan: RenewalRecord, now: datetime.datetime) -> None:
         window = window_of(plan)
-        future = self._running[chain.fingerprint] = self._renew(chain, window is not None and window.has(now))
-        future.add_done_callback(lambda done: self._note(chain, plan, done))
+        noted: Future[None] = Future()
+        self._running[chain.fingerprint] = noted
 
-    def _note(self, chain: ChainRecord, plan: RenewalRecord, done: Future[None]) -> None:
-        """Take note of how a renewal has ended."""
+        def note(done: Future[None]) -> None:
+            removed: Future[None] | None = None
+            try:
+                removed = self._note(chain, plan, done)
+            finally:
+                if removed is None:
+                    noted.set_result(None)
+                else:  # written after the new chain: until then this one still seems to be due
+                    removed.add_done_callback(lambda _: noted.set_result(None))
+
+        self._renew(chain, window is not None and window.has(now)).add_done_callback(note)
+
+    def _note(self, chain: ChainRecord, plan: RenewalRecord, done: Future[None]) -> Future[None] | None:
+        """Take note of how a renewal has ended; return what to wait for before it is over."""
         error = done.exception()
         if error is None:
-            # Written after the new chain: until then this one still seems to be due.
-            self._running[chain.fingerprint] = self._plans.remove(chain.fingerprint)
-            return
+            return self._plans.remove(chain.fingerprint)
         now = self._clock.now()
         if isinstance(error, NotRenewable) and chain.not_after <= now:
             self._plans.remove(chain.fingerprint)
-            return
+            return None
         if isinstance(error, NotRenewable):
             later = now + _REFUSED_PAUSE * (1 + self._share() / 10)
             # That is no failure any more, which operators would be told of.
             refused = dataclasses.replace(plan, next_try=later, reason=str(error), failures=0, fault=None)
             self._plans.tried(refused)
-            return
+            return None
         failed = after_failure(plan, error, now, self._share())
         if is_to_be_told(plan.due, chain.not_after, plan.told, now):
             failed = dataclasses.replace(failed, told=now)
             self._tell(OverdueChain(chain, plan.due, str(error)))
         self._plans.tried(failed)
+        return None

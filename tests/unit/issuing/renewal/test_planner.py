@@ -272,6 +272,25 @@ class TestAnswers:
         house.run(2 * DAY)
         assert (house.plan().failures, house.plan().ends) == (1, WINDOW.end + DAY)
 
+    def test_a_look_before_it_is_noted(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What has ended at this moment is not begun again."""
+        tries: list[Future[None]] = []
+
+        def renew(_chain: ChainRecord, _announced: bool) -> Future[None]:
+            tries.append(Future())
+            tries[-1].add_done_callback(lambda _: house.planner.run())
+            return tries[-1]
+
+        monkeypatch.setattr(house.planner, "_renew", renew)
+        house.add("a.example.org")
+        house.run()
+        house.run(61 * DAY)
+        (only,) = tries
+        only.set_exception(CAUnavailable("away"))
+        house.database.write(lambda _: None).result(20)
+        assert tries == [only]
+        assert house.plan().failures == 1
+
     def test_a_try_that_fails_after_the_answer(self, house: House) -> None:
         """It takes nothing back that the CA has said meanwhile, and no plan that is gone comes back."""
         house.answer = WINDOW
