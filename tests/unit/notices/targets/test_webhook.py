@@ -171,16 +171,16 @@ class TestRefusals:
         assert words == f"the webhook at 127.0.0.1:{port}: Connection refused"
 
 
-def test_https(server: Hook, tmp_path: Path) -> None:
+def test_https(tmp_path: Path) -> None:
     """The server has to say who it is, by the anchors of the system or of the section."""
     make_tls_certificate(tmp_path / "c.pem", tmp_path / "k.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    url = f"https://localhost:{server.port}/hook"
-    assert "its TLS certificate is not trusted" in failure(target(url))
-    target(url, f"ca-file = {tmp_path / 'c.pem'}").deliver(make_notice())
-    assert len(server.posted) == 1
+    with hook(context) as server:
+        url = f"https://localhost:{server.port}/hook"
+        assert "its TLS certificate is not trusted" in failure(target(url))
+        target(url, f"ca-file = {tmp_path / 'c.pem'}").deliver(make_notice())
+        assert len(server.posted) == 1
 
 
 def test_a_url_in_a_file(server: Hook, tmp_path: Path) -> None:
