@@ -19,8 +19,8 @@ from acmems.net.trial import try_address
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port of 127.0.0.1 at which this process listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    """A port of 127.0.0.1 at which this process listens, and nobody takes datagrams."""
+    with socket.create_server(("127.0.0.1", free_port())) as server:
         yield server.getsockname()[1]
 
 
@@ -98,10 +98,12 @@ class TestHolders:
 
     def test_a_process_with_two_sockets(self) -> None:
         """A process that listens on IPv4 and on IPv6 is one."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-            with socket.create_server(("::1", port), family=socket.AF_INET6):
-                assert len(holders("::", port, socket.SOCK_STREAM)) == 1
+        port = free_port()
+        with (
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("::1", port), family=socket.AF_INET6),
+        ):
+            assert len(holders("::", port, socket.SOCK_STREAM)) == 1
 
     def test_ipv6_and_all_addresses(self) -> None:
         """A socket that takes IPv4 and IPv6 is in the way of both."""
