@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, TypeVar
 
 from acmems.system.clock import SYSTEM, Clock
@@ -119,7 +120,14 @@ def in_loop(loop: StepLoop, function: Callable[[], T]) -> T:
 def settle(loop: StepLoop) -> None:
     """Return when the loop has looked at its descriptors and timers, and has run what came of that."""
     for _ in range(3):
-        in_loop(loop, lambda: None)
+        _let_turn(loop)
+
+
+def _let_turn(loop: StepLoop) -> None:
+    looked = threading.Event()
+    # By a timer: what is called soon may still be called in the turn whose look at the timers is over.
+    in_loop(loop, lambda: loop.at(loop.clock.monotonic(), partial(loop.soon, looked.set)))
+    assert looked.wait(PATIENCE)
 
 
 def steps_of(wait: Wait) -> Steps[Any]:
