@@ -78,6 +78,7 @@ class TestKept:
             left.clear()
             assert ask(transport, server.url).body == b"ok"
             assert left.wait(PATIENCE)
+            settle(server.loop)  # which has seen that by then
             assert server.connections == number + 1
 
     def test_a_connection_that_was_idle_is_made_anew(self, serve: Serve, time: LoopTime) -> None:
