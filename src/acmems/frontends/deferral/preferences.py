@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Self
 
+# Possessive quantifiers, and no two that could share a character: this is read before it is known who asks,
+# and a hostile header costs no backtracking.
 _PREFERENCE = re.compile(
-    r"""[\s,]*([!#$%&'*+.^`|~\w-]+)           # a name
-        (?:\s*=\s*([!#$%&'*+.^`|~\w-]*|"(?:[^"\\]|\\.)*"))?  # perhaps a value
-        (?:\s*;(?:[^,"]|"(?:[^"\\]|\\.)*")*)?\s*(?:,|$)  # parameters, of which none is known here""",
+    r"""[\s,]*+([!#$%&'*+.^`|~\w-]++)          # a name
+        (?:\s*+=\s*+("(?:[^"\\]|\\.)*"|[!#$%&'*+.^`|~\w-]*+))?  # perhaps a value
+        (?:\s*+;[^,"]*+(?:"(?:[^"\\]|\\.)*"[^,"]*+)*)?\s*+(?:,|$)  # parameters: none is known here""",
     re.ASCII | re.VERBOSE,
 )
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
