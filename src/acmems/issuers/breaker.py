@@ -37,6 +37,11 @@ class CircuitBreaker:
         return self._failures > 0
 
     @property
+    def is_ready(self) -> bool:
+        """Whether `admit` would let a request through."""
+        return self.seconds_left == 0
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until the CA is tried again; 0 where the next request does that."""
         with self._lock:

@@ -34,6 +34,7 @@ from acmems.challenges import Validator
 from acmems.challenges.presented.proofs import PresentedProofs
 from acmems.events import Bus
 from acmems.exceptions import AcmeException, CAUnavailable, ChallengeFailed, DeadlinePassed, QueueFull
+from acmems.issuers import breaker
 from acmems.issuers.acme.ordering import Ordering
 from acmems.issuers.acme.orders.open_orders import OpenOrders
 from acmems.issuers.acme.orders.placing import OrderTerms
@@ -463,5 +464,18 @@ class TestIssuers:
         accepted = AcceptedRequest(make_request(), [second.validator], second.storage, issuers=("", "b"))
         until(issuances.issue(accepted), first, second)
         assert (first.counts[0], second.counts) == (1, [1, 1, 1])
+        first.close()
+        second.close()
+
+    def test_only_who_needs_it_tries_a_ca(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names that the first has prepared are no try of the second, whose turn to be tried has come."""
+        monkeypatch.setattr(breaker, "FIRST_SECONDS", 0.0)
+        first = Site()
+        second = Site(identity=IssuerIdentity("https://b.example.org/directory", None))
+        issuances = Issuances({"": first.issuance, "b": second.issuance}, first.time.loop.clock)
+        second.issuance.breaker.trip()
+        names = PreparationRequest(NAMES, [first.validator], first.storage, issuers=("", "b"))
+        until(issuances.prepare(names), first, second)
+        assert second.issuance.breaker.admit()
         first.close()
         second.close()

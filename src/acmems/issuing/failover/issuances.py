@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 
 from acmems.challenges import Validator
@@ -205,22 +205,24 @@ class _Passage:
             raise
 
     def _try_each(self) -> Steps[Delivery]:
-        names = self._order()
-        for position, name in enumerate(names, start=1):
-            delivery = yield from self._attempt(name, is_last=position == len(names))
+        running = [name for name, each in self._issuances.items() if each.is_running(self._accepted)]
+        left = list(dict.fromkeys([*running, *self._issuances]))
+        are_all_down = not any(name in running or self._is_ready(name) for name in left)
+        while left:
+            name = left.pop(0)
+            # Only now: a CA that may be tried again is tried once, which a request must not use up that may
+            # never come to it.
+            if not (are_all_down or name in running or self._issuances[name].breaker.admit()):
+                continue
+            is_last = not (left if are_all_down else any(map(self._is_ready, left)))
+            delivery = yield from self._attempt(name, is_last=is_last)
             if delivery is not None:
                 return delivery
         errors = {name: self._errors.get(name) or self._skipped(name) for name in self._issuances}
         raise in_one({self._called(name): error for name, error in errors.items()})
 
-    def _order(self) -> Sequence[str]:
-        """Return the accounts to try, best first: whoever is at it already, and none whose CA is down.
-
-        Where all are down, all are tried.
-        """
-        running = [name for name, each in self._issuances.items() if each.is_running(self._accepted)]
-        names = list(dict.fromkeys([*running, *self._issuances]))
-        return [name for name in names if name in running or self._issuances[name].breaker.admit()] or names
+    def _is_ready(self, name: str) -> bool:
+        return self._issuances[name].breaker.is_ready
 
     def _skipped(self, name: str) -> AcmeException:
         breaker = self._issuances[name].breaker

@@ -41,13 +41,15 @@ def prepare(issuances: Mapping[str, Issuance], request: PreparationRequest) -> F
 def _rank(issuance: Issuance, request: PreparationRequest) -> int:
     if issuance.preparations.has(request.identifiers):
         return 0
-    return 1 if issuance.breaker.admit() else 2
+    return 1 if issuance.breaker.is_ready else 2
 
 
 def _pass(accounts: list[Issuance], request: PreparationRequest, future: Future[None]) -> Steps[None]:
     """Tell the outcome, whatever it is."""
     error: Exception | None = None
     for each in accounts:
+        if not each.preparations.has(request.identifiers):
+            each.breaker.admit()  # the others skip a CA that is tried now
         try:
             yield from outcome(each.preparations.begin(request))
         except Exception as failure:  # noqa: BLE001 - whatever it is, who waits must hear of it

@@ -28,6 +28,7 @@ from acmems.exceptions import (
     RateLimited,
     ValidatorUnavailable,
 )
+from acmems.issuers import breaker
 from acmems.issuing.failover import issuances as failover
 from acmems.issuing.failover.issuances import Issuances
 from acmems.issuing.issuance import Issuance
@@ -155,6 +156,17 @@ def test_a_ca_that_is_down_is_skipped(cas: TwoCAs) -> None:
     cas.ask(make_request("a.example.org"))
     cas.ask(make_request("b.example.org"))
     assert cas.orders == (1, 2)
+
+
+def test_only_who_needs_it_tries_a_ca(cas: TwoCAs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first has issued is no try of the second, whose turn to be tried has come."""
+    monkeypatch.setattr(breaker, "FIRST_SECONDS", 0.0)
+    cas.other.breaker.trip()
+    cas.ask(make_request("a.example.org"))
+    cas.first.error = RateLimited("too many", retry_after=3600.0)
+    cas.ask(make_request("b.example.org"))
+    assert cas.orders == (2, 1)
+    assert not cas.other.breaker.is_open
 
 
 def test_a_limit_skips_nobody_else(cas: TwoCAs) -> None:
