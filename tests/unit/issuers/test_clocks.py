@@ -170,6 +170,7 @@ class TestDate:
             ({"Date": "Tue, 01 Jan 2030 00:00:00 GMT", "Age": "90"}, EPOCH + timedelta(seconds=90)),
             ({"Date": "Tue, 01 Jan 2030 00:00:00 GMT", "Age": "-1"}, EPOCH),
             ({"Date": "Fri, 31 Dec 9999 23:59:59 GMT", "Age": "999999999"}, None),
+            ({"Date": "Fri, 31 Dec 9999 23:59:59 -1400"}, None),
             ({"Date": "soon"}, None),
             ({}, None),
         ],

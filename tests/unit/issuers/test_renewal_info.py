@@ -72,6 +72,12 @@ class TestFetch:
         )
         assert info.said == (1772323200, 1772496000, "https://ca.example/why x")
 
+    def test_small_letters(self) -> None:
+        """RFC 3339 allows them."""
+        info = ask({"suggestedWindow": {name: time.lower() for name, time in WINDOW.items()}})
+        assert info is not None
+        assert info.said == (1772323200, 1772496000, None)
+
     def test_a_pause_of_years(self) -> None:
         """It is a day."""
         info = ask({"suggestedWindow": WINDOW}, {"Retry-After": "999999999"})
@@ -88,6 +94,8 @@ class TestFetch:
             pytest.param({"start": "2026-03-01T00:00:00", "end": "2026-03-03T00:00:00Z"}, id="no zone"),
             pytest.param({"start": WINDOW["end"], "end": WINDOW["start"]}, id="ends before it begins"),
             pytest.param({"start": WINDOW["end"], "end": WINDOW["end"]}, id="of no length"),
+            pytest.param({**WINDOW, "start": "0001-01-01T00:00:00+14:00"}, id="before all time in UTC"),
+            pytest.param({**WINDOW, "end": "9999-12-31T23:59:59-14:00"}, id="after all time in UTC"),
         ],
     )
     def test_what_is_no_window(self, window: object) -> None:

@@ -127,12 +127,12 @@ def parse(response: Response, now: datetime.datetime) -> RenewalInfo:
 
 
 def _time(value: object) -> datetime.datetime | None:
-    """Return a time of RFC 3339, None where it is none."""
+    """Return a time of RFC 3339 in UTC, None where it is none, or there is none such in UTC."""
     try:
-        time = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        time = datetime.datetime.fromisoformat(value.upper()) if isinstance(value, str) else None
+        return None if time is None or time.tzinfo is None else time.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
         return None
-    return time if time is not None and time.tzinfo is not None else None
 
 
 def _base64url(octets: bytes) -> str:

@@ -292,6 +292,6 @@ def _http_date(text: str) -> datetime.datetime | None:
     """Read an HTTP date, which is UTC, said or not; return None if it is no date."""
     try:
         date = email.utils.parsedate_to_datetime(text)
+        return date.replace(tzinfo=datetime.UTC) if date.tzinfo is None else date.astimezone(datetime.UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return date.replace(tzinfo=datetime.UTC) if date.tzinfo is None else date
