@@ -11,7 +11,7 @@ from typing import Any
 from acmems.commands.tables import Column, Row, cell
 from acmems.commands.views.documents import for_person, rfc3339
 from acmems.issuing.limits.charges import Charge
-from acmems.issuing.limits.gcra import Fill, fill
+from acmems.issuing.limits.gcra import Fill, bounded, fill
 from acmems.issuing.limits.limit import Counted, Limit
 from acmems.state.limits.buckets import BucketRecord
 from acmems.state.limits.learnt import LearntRecord
@@ -152,7 +152,7 @@ def _used(
         if found is None or bucket.instant <= moment:
             continue
         limit, learnt = found
-        filled = fill(limit.rate, bucket.instant, moment)
+        filled = fill(limit.rate, bounded(limit.rate, bucket.instant, moment), moment)
         yield BucketView(
             *(limit, bucket.subject, bucket.account.rpartition(" ")[2], filled),
             kept=kept(Charge(bucket.name, bucket.subject, limit)),

@@ -87,7 +87,8 @@ def costs(
     found, moment = instants([each.bucket for each in concerned]), int(now.timestamp() * 1000)
 
     def cost(charge: Charge) -> LimitCost:
-        limit, instant = charge.limit, found[charge.bucket]
+        limit = charge.limit
+        instant = gcra.bounded(limit.rate, found[charge.bucket], moment)
         fill = gcra.fill(limit.rate, instant, moment)
         exemption: Exemption | None = None
         if limit.counts is not Counted.FAILURES and renewal.is_exempt(limit):

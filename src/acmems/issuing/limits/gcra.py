@@ -101,6 +101,20 @@ def full(rate: Rate, now: int, wait: int) -> int:
     return now + wait + (rate.count - 1) * rate.interval
 
 
+def bounded(rate: Rate, instant: int, now: int) -> int:
+    """Return the instant of a bucket, as far as this rate and this clock can have led to it.
+
+    Nobody has to wait for longer than a period. A bucket of which that does not hold was filled by another
+    rate, which was corrected since, or by a clock that was ahead.
+
+    Args:
+        rate: of the bucket.
+        instant: when what is in the bucket will have drained.
+        now: the time.
+    """
+    return min(instant, full(rate, now, rate.period))
+
+
 def room(rate: Rate, moments: Iterable[int], now: int, most: int | None = None) -> int:
     """Return how many places have to be free now, so that each of some takings finds one when it comes.
 

@@ -122,7 +122,7 @@ class Ledger:
             done: Future[Reservation | LimitReached] = Future()
             done.set_result(Reservation(()))
             return done
-        return self._update(wanted, decide, block, watched=[each.bucket for each in watched], client=client)
+        return self._update(wanted, decide, block, watched=watched, client=client)
 
     def give_back(self, reservation: Reservation, block: str | None) -> None:
         """Give places back that were not used, such as those of a certificate that was not issued."""
@@ -184,13 +184,25 @@ class Ledger:
         decide: Callable[[Instants], tuple[Instants, T]],
         block: str | None,
         *,
-        watched: Sequence[str] = (),
+        watched: Sequence[Charge] = (),
         client: str | None = None,
     ) -> Future[T]:
         buckets = [
             BucketRecord(each.bucket, self._account, each.limit.name, each.subject) for each in charged
         ]
-        return self._buckets.update(buckets, decide, watched=watched, used_by=block, client=client)
+        rates, now = {each.bucket: each.limit.rate for each in (*charged, *watched)}, self._now
+
+        def correct(before: Instants) -> tuple[Instants, T]:
+            bounded = {
+                bucket: gcra.bounded(rates[bucket], instant, now) for bucket, instant in before.items()
+            }
+            after, outcome = decide(bounded)
+            # Written down whatever is decided: else nobody would get nearer to the end of such a wait.
+            corrected = {bucket: instant for bucket, instant in bounded.items() if instant < before[bucket]}
+            return {**corrected, **after}, outcome
+
+        names = [each.bucket for each in watched]
+        return self._buckets.update(buckets, correct, watched=names, used_by=block, client=client)
 
     @property
     def _now(self) -> int:

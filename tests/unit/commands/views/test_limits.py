@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.chains import make_request
@@ -191,6 +191,17 @@ class TestCounted:
         }
         assert (domain["subject"], domain["used"], domain["left"]) == ("example.org", 2, 48)
         assert (orders["subject"], orders["used"], orders["left"]) == (None, 2, 298)
+
+    def test_a_mistake_that_is_corrected(self, state: StateToLookAt) -> None:
+        """Whatever has filled a bucket, the next place is free within the period that holds now."""
+        limit, clock = Limit("new orders per account", Counted.ORDERS, Rate(1, 10**11)), state.now
+        ledger = Ledger(
+            [limit], f"{DIRECTORY} {ACCOUNT}", BucketRecords(state.database), Clock(now=lambda: clock)
+        )
+        ledger.reserve([Identifier.dns("a.example.org")], Renewal(), "web").result(20)
+        _, document = state.document("limits")
+        (orders,) = document["limits"]
+        assert datetime.fromisoformat(orders["next_free"]) - state.now < timedelta(hours=3.1)
 
     def test_in_plain_lines(self, state: StateToLookAt) -> None:
         """A program reads fields."""

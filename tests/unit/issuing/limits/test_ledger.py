@@ -10,8 +10,9 @@ import pytest
 
 from acmems.exceptions import LimitReached
 from acmems.issuing.limits.charges import Renewal
+from acmems.issuing.limits.gcra import Rate
 from acmems.issuing.limits.ledger import Ledger, Reservation
-from acmems.issuing.limits.limit import LETSENCRYPT, Counted
+from acmems.issuing.limits.limit import LETSENCRYPT, Counted, Limit
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.state.limits.buckets import BucketRecords
 from acmems.system.clock import Clock
@@ -155,6 +156,41 @@ def test_a_restart(tmp_path: Path, hands: Hands) -> None:
         outcome = ledger.reserve([Identifier.dns("www.example.org")], NEW, "web").result(20)
         database.close()
         assert isinstance(outcome, LimitReached) == (place == 5)
+
+
+@pytest.mark.parametrize("counts", [Counted.ORDERS, Counted.FAILURES])
+def test_a_period_that_is_corrected(records: BucketRecords, hands: Hands, counts: Counted) -> None:
+    """What was full for days because of a mistake in the configuration is so for the right period at most."""
+    clock = Clock(now=lambda: hands.time)
+
+    def of(**period: float) -> Ledger:
+        rate = Rate(5, datetime.timedelta(**period) // datetime.timedelta(milliseconds=1))
+        return Ledger([Limit("mistaken", counts, rate)], ACCOUNT, records, clock)
+
+    wrong, right, name = of(days=70), of(hours=1), "www.example.org"
+    for _ in range(5):
+        if counts is Counted.ORDERS:
+            reserve(wrong, name)
+        else:
+            wrong.failed([Identifier.dns(name)], "web")
+    with pytest.raises(LimitReached) as caught:
+        reserve(right, name)
+    assert (caught.value.retry_after or 0) <= 3600
+    hands.move(hours=1)
+    reserve(right, name)
+
+
+def test_a_clock_that_was_ahead(ledger: Ledger, hands: Hands) -> None:
+    """Once it is set right, nobody waits for longer than the period."""
+    hands.move(days=365)
+    for _ in range(5):
+        reserve(ledger, "www.example.org")
+    hands.move(days=-365)
+    with pytest.raises(LimitReached) as caught:
+        reserve(ledger, "www.example.org")
+    assert (caught.value.retry_after or 0) <= 7 * 86_400
+    hands.move(days=7)
+    reserve(ledger, "www.example.org")
 
 
 def test_three_hundred_at_once(ledger: Ledger, records: BucketRecords) -> None:
