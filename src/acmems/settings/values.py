@@ -100,7 +100,7 @@ def https_url(value: str, example: str = "https://acme.example.org/directory") -
     """Parse an https URL with a host and nothing secret in it."""
     try:
         parts = urlsplit(value)
-        good = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        good = parts.scheme == "https" and is_host(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     else:
@@ -109,6 +109,14 @@ def https_url(value: str, example: str = "https://acme.example.org/directory") -
     if not good or not re.fullmatch(r"[!-~]+", value):
         raise ValueError(f"must be an https URL, such as {example}")
     return value
+
+
+def is_host(name: str | None) -> bool:
+    """Tell whether the host of a URL can be looked up: each label has 1 to 63 characters."""
+    try:
+        return bool((name or "").encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def command_line(value: str) -> tuple[str, ...]:

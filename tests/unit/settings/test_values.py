@@ -40,6 +40,7 @@ GOOD = [
     (values.https_url, "https://acme.example.org/directory", "https://acme.example.org/directory"),
     (values.https_url, "https://localhost:14000/dir", "https://localhost:14000/dir"),
     (values.https_url, "https://[::1]:14000/dir", "https://[::1]:14000/dir"),
+    (values.https_url, "https://acme.example.org./dir", "https://acme.example.org./dir"),
 ]
 
 BAD: list[tuple[Callable[[str], object], str]] = [
@@ -70,6 +71,8 @@ BAD: list[tuple[Callable[[str], object], str]] = [
             "https://acme.example.org/a b",
             "https://acme.example.org/\na",
             "https://äcme.example.org/",
+            "https://acme..example.org/",
+            f"https://{'a' * 64}.example.org/",
         )
     ),
 ]

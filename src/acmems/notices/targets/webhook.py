@@ -231,7 +231,9 @@ def webhook_url(value: str) -> Secret:
     """
     try:
         url = urlsplit(value)
-        is_good = url.scheme in _PORTS and bool(url.hostname) and url.port != 0 and "@" not in url.netloc
+        is_good = (
+            url.scheme in _PORTS and values.is_host(url.hostname) and url.port != 0 and "@" not in url.netloc
+        )
     except ValueError:
         is_good = False
     if not is_good or not re.fullmatch(r"[!-~]+", value):

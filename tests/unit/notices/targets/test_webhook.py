@@ -207,6 +207,7 @@ def test_a_url_in_a_file(server: Hook, tmp_path: Path) -> None:
         (("url = ftp://s3cret/",), "url: is no URL of a webhook"),
         (("url = https://user:s3cret@example.org/",), "url: is no URL of a webhook"),
         (("url = https://example.org/s3cret x",), "url: is no URL of a webhook"),
+        (("url = https://hooks..example.org/s3cret",), "url: is no URL of a webhook"),
         (("url = http://example.org/s3cret",), "what is posted goes over the network in the clear"),
         (("url = https://example.org/", "secret = whsec_s3cret!"), "secret: is not base64 after 'whsec_'"),
         (("url = https://example.org/", "secret = whsec_"), "secret: must not be empty"),
