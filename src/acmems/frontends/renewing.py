@@ -46,7 +46,11 @@ class RenewalQuestions:
     def __call__(
         self, questions: Sequence[RenewalQuestion]
     ) -> Iterable[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]]:
-        """Return what CAs say about chains; one that does not answer is not asked about the others."""
+        """Return what CAs say about chains; one that does not answer is not asked about the others.
+
+        Those are answered with the same error: else they would be the first to be asked about the next time,
+        and a CA that is down would keep others from being asked about theirs.
+        """
         by_directory: dict[str, list[RenewalQuestion]] = {}
         for question in questions:
             by_directory.setdefault(question.directory, []).append(question)
@@ -64,16 +68,18 @@ class RenewalQuestions:
     ) -> Sequence[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]]:
         answers: list[tuple[RenewalQuestion, RenewalAnswer | AcmeException | None]] = []
         waiting = iter(questions)
+        errors: list[AcmeException] = []
 
         def work() -> Steps[None]:
             for question in waiting:
                 answer = yield from self._answer(issuer, question)
                 answers.append((question, answer))
                 if isinstance(answer, CAUnavailable | DeadlinePassed | RateLimited):
+                    errors.append(answer)
                     return
 
         issuer.run(gather([work() for _ in range(_QUESTIONS_AT_ONCE)]))
-        return answers
+        return [*answers, *((question, errors[-1]) for question in waiting)]
 
     def _answer(
         self, issuer: AcmeIssuer, question: RenewalQuestion

@@ -7,10 +7,12 @@ import datetime
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.auth_blocks import OneOfEach
 from tests.chains import make_request
+from tests.fake_ca import CA, FakeSession, Said, Time
 from tests.issuing import IDENTITY, House
 
 from acmems.auth import Block
@@ -18,12 +20,15 @@ from acmems.auth.processor import Authenticator
 from acmems.exceptions import CAUnavailable
 from acmems.frontends.delivery import SigningPolicy
 from acmems.frontends.history import RecordedHistory
-from acmems.frontends.renewing import AheadRenewal
+from acmems.frontends.renewing import AheadRenewal, RenewalQuestions
+from acmems.issuers.acme.issuer import AcmeIssuer
 from acmems.issuing.renewal.planner import NotRenewable
 from acmems.state.acme.certificates import AccountCertificate, AccountCertificates
 from acmems.state.chains import ChainRecord, ChainRecords
+from acmems.state.chains.renewals import RenewalQuestion
 from acmems.state.engines.sqlite import SqliteDatabase
 from acmems.system.clock import SYSTEM, Clock
+from acmems.system.steps import Steps
 
 NAME = "www.example.org"
 DOMAINS = (("all", "yes"), ("domain", "*.example.org"))
@@ -168,3 +173,40 @@ def test_what_an_acme_client_has_got_is_left_to_it(site: Site) -> None:
     with pytest.raises(NotRenewable, match="an ACME client has got it"):
         site.renew()
     assert site.orders == 1
+
+
+class FakeIssuer:
+    """Asks a CA that answers each question in the same way.
+
+    Args:
+        answer: what it says.
+    """
+
+    def __init__(self, answer: object) -> None:
+        self.time = Time()
+        self.session = FakeSession({f"{CA}/renewal-info/x": [answer]})
+        self.session.resources["renewalInfo"] = f"{CA}/renewal-info"
+        self.client = self
+        self.clock = Clock(monotonic=lambda: self.time.seconds)
+
+    def run(self, steps: Steps[None]) -> None:
+        self.time.loop().run(steps)
+
+
+def test_a_ca_that_is_not_asked_about_all() -> None:
+    """Each question has an answer, so that those of another CA have their turn; it is asked a few times."""
+    down, up = FakeIssuer(CAUnavailable("down")), FakeIssuer(Said({}))
+    issuers = {"https://a.example/directory": down, "https://b.example/directory": up}
+    questions = [
+        RenewalQuestion(f"{directory}{number}", directory, "x", 2**31)
+        for directory in issuers
+        for number in range(100)
+    ]
+    answers = RenewalQuestions(cast("dict[str, AcmeIssuer]", issuers))(questions)
+    assert sorted(question.fingerprint for question, _ in answers) == sorted(
+        each.fingerprint for each in questions
+    )
+    assert {type(answer) for question, answer in answers if question.directory.startswith("https://a")} == {
+        CAUnavailable
+    }
+    assert (len(down.session.gets), len(up.session.gets)) == (16, 100)
