@@ -66,7 +66,9 @@ class Performer:
         parts = self._parts
         party = parts.accounts.party(str(arguments.get("account") or "")) or parts.accounts.first
         account = party.issuance.issuer
-        known_of: dict[str, Any] = {"reference": "-", "client": client, "act": act, "who": who}
+        # Who reads later what was done must not take a question for an act.
+        told = f"{act} --dry-run" if arguments.get("dry_run") is True else act
+        known_of: dict[str, Any] = {"reference": "-", "client": client, "act": told, "who": who}
         try:
             done = ACTS[act](parts, ActArguments(arguments), progress)
         except AcmeException as error:

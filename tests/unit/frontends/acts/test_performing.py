@@ -217,6 +217,14 @@ class TestRenewal:
         assert "none does" in desk.refusal("renew", name=NAME)
         assert desk.house.authority.orders == []
 
+    def test_a_question_is_no_act(self, desk: Desk) -> None:
+        """What is noted of a dry run says that it was one."""
+        desk.keep(make_request(NAME), block="web")
+        for dry_run in (True, False):
+            desk.perform("renew", name=NAME, dry_run=dry_run)
+        acts = [event.act for event in desk.events if isinstance(event, AdministeredEvent)]
+        assert acts == ["renew --dry-run", "renew"]
+
     def test_a_request_that_is_not_known(self, desk: Desk) -> None:
         """Without its request only the machine itself can renew a certificate."""
         desk.keep(make_request(NAME), csr=None)
