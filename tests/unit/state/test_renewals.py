@@ -7,6 +7,7 @@ import datetime
 
 import pytest
 
+from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
 from acmems.state.engines.contract import Database
 
@@ -110,3 +111,46 @@ def test_what_is_due_by_the_word_of_the_ca(plans: RenewalRecords) -> None:
     plans.begin((), [failed, plan("b", 2), plan("c", 1, is_told=False), plan("d", 9)]).result(20)
     assert plans.due(NOW + 3 * DAY, 9) == [("a", NOW + DAY), ("b", NOW + 2 * DAY)]
     assert plans.due(NOW + 3 * DAY, 1) == [("a", NOW + DAY)]
+
+
+def test_a_clock_that_was_ahead(plans: RenewalRecords, database: Database) -> None:
+    """What is put off for longer than anything is, and what has no plan though it is valid, is put right."""
+    late = NOW + 365 * DAY
+    plans.begin(
+        (),
+        [
+            dataclasses.replace(plan("right", 30), next_question=NOW + DAY),
+            dataclasses.replace(plan("tried", -1), ends_at=NOW + DAY, next_try=NOW + DAY, told=NOW),
+            dataclasses.replace(plan("put off", -1), ends_at=NOW + DAY, next_try=late, told=late),
+            dataclasses.replace(plan("unasked", 30), next_question=late),
+            dataclasses.replace(plan("expired", -3), next_question=late),
+        ],
+    ).result(20)
+    chains = ChainRecords(database)
+    for name, days in (("valid", 30), ("over", -30)):
+        chains.add(chain(name, NOW + days * DAY)).result(20)
+        plans.begin([name], ()).result(20)
+    before = {each.fingerprint: each for each in plans.to_try(late, 9)}
+    assert plans.correct(NOW, 2 * DAY) == 3
+    after = {each.fingerprint: each for each in plans.to_try(late, 9)}
+    assert {name for name, each in after.items() if each == before[name]} == {"right", "tried", "expired"}
+    assert (after["put off"].next_try, after["put off"].told) == (NOW - DAY, None)
+    assert after["unasked"].next_question == NOW
+    assert plans.unplanned(9) == ["valid"]
+    assert plans.correct(NOW, 2 * DAY) == 0
+
+
+def chain(name: str, not_after: datetime.datetime) -> ChainRecord:
+    """Return a chain that is current."""
+    return ChainRecord(
+        fingerprint=name,
+        identity=name,
+        directory="d",
+        names=(name,),
+        serial="1",
+        key_digest="",
+        pem=b"",
+        not_before=not_after - 90 * DAY,
+        not_after=not_after,
+        issued=not_after - 90 * DAY,
+    )

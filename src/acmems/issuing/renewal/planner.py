@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _REFUSED_PAUSE = datetime.timedelta(days=1)  # where policy or absence stands in the way
 _UNKNOWN_PAUSE = 3600.0  # seconds, where the CA could not be asked
 _NO_INFORMATION_PAUSE = 86400.0  # seconds, where the CA says nothing about renewal
+_LONGEST_PAUSE = datetime.timedelta(days=2)  # what is put off for longer was put off by a wrong clock
+_STEP = datetime.timedelta(minutes=1)  # back, from which on a clock was wrong before
 _PAGE, _MOST_PAGES = 500, 20
 _NEVER = int(datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC).timestamp())
 
@@ -111,6 +113,7 @@ class RenewalPlanner:
         self._most_questions = most_questions
         self._most_at_once = most_at_once
         self._running: dict[str, Future[None]] = {}
+        self._last_run: datetime.datetime | None = None
 
     def run(self) -> None:
         """Plan what has no plan, ask about what is to be asked about, and renew what is due.
@@ -118,9 +121,22 @@ class RenewalPlanner:
         Raises:
             StateUnavailable: the plans cannot be read.
         """
+        self._check_clock()
         self._plan()
         self._ask_about()
         self._renew_due()
+
+    def _check_clock(self) -> None:
+        """Go on as if nothing had been after the clock was set back, perhaps before this process began."""
+        now, last = self._clock.now(), self._last_run
+        if last is None or now < last - _STEP:
+            number = self._plans.correct(now, _LONGEST_PAUSE)
+            if number and last is not None:
+                logger.warning(
+                    "the clock was set back from %s: the renewal of %d certificates is planned anew",
+                    *(f"{last:%Y-%m-%d %H:%M:%S} UTC", number),
+                )
+        self._last_run = now
 
     def _plan(self) -> None:
         """Make plans for chains that have none yet."""

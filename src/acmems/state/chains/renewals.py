@@ -116,6 +116,13 @@ _ANSWERED = """
     UPDATE renewals SET starts = ?, ends = ?, explanation = ?, next_question = ?, due = ?,
     next_try = CASE WHEN due = ? THEN next_try ELSE ? END WHERE fingerprint = ?
 """
+# What no clock that was right can have led to: it would keep a chain from being renewed, or its CA unasked.
+_PUT_OFF = "SELECT fingerprint FROM renewals WHERE next_try > ? AND next_try > due"
+_UNASKED = "SELECT fingerprint FROM renewals WHERE next_question > ? AND ends_at > ?"
+_WITHOUT_PLAN = """
+    SELECT fingerprint FROM chains WHERE superseded IS NULL AND reason IS NULL AND not_after > ?
+    AND is_planned = 1 AND NOT EXISTS (SELECT 1 FROM renewals WHERE fingerprint = chains.fingerprint)
+"""
 _TRIED = (
     "UPDATE renewals SET next_try = ?, failures = ?, reason = ?, told = ?, fault = ? WHERE fingerprint = ?"
 )
@@ -319,6 +326,41 @@ class RenewalRecords:
             transaction.executemany(_PUT, rows)
 
         return self._database.write(change)
+
+    def correct(self, now: datetime.datetime, longest: datetime.timedelta) -> int:
+        """Undo what a clock has done that was ahead, and return how many chains that is about.
+
+        By such a clock chains have expired that are valid, and what was put off for minutes is put off for
+        as long as the clock was ahead.
+
+        Args:
+            now: the time (aware).
+            longest: for so long is put off what is put off.
+
+        Raises:
+            StateUnavailable: they cannot be read or written.
+        """
+        at, later = _seconds(now), _seconds(now + longest)
+
+        def query(transaction: Transaction) -> tuple[list[Any], list[Any], list[Any]]:
+            return (
+                transaction.execute(_PUT_OFF, (later,)).fetchall(),
+                transaction.execute(_UNASKED, (later, at)).fetchall(),
+                transaction.execute(_WITHOUT_PLAN, (at,)).fetchall(),
+            )
+
+        put_off, unasked, without_plan = self._database.read(query)
+
+        def change(transaction: Transaction) -> None:
+            statement = "UPDATE renewals SET next_try = due, told = NULL WHERE fingerprint = ?"
+            transaction.executemany(statement, put_off)
+            transaction.executemany(_POSTPONE, [(at, name) for (name,) in unasked])
+            transaction.executemany("UPDATE chains SET is_planned = 0 WHERE fingerprint = ?", without_plan)
+
+        concerned = {*put_off, *unasked, *without_plan}
+        if concerned:
+            self._database.write(change).result()
+        return len(concerned)
 
     def remove(self, fingerprint: str) -> Future[None]:
         """Remove the plan for a chain that was renewed."""

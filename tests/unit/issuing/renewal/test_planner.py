@@ -61,6 +61,10 @@ class House:
         self.database = SqliteDatabase.open(self.folder / "state.sqlite")
         self.chains = ChainRecords(self.database)
         self.plans = RenewalRecords(self.database)
+        self.make_planner()
+
+    def make_planner(self) -> None:
+        """Begin to plan, as after a restart."""
         self.planner = RenewalPlanner(
             self.chains,
             self.plans,
@@ -444,3 +448,45 @@ class TestOver:
         house.add("a.example.org")
         (chain,) = house.chains.all()
         assert certificate_of(chain) is None
+
+
+class TestClock:
+    """A clock that was ahead, as that of a machine which has just been switched on."""
+
+    @pytest.mark.parametrize(
+        "error",
+        [CAUnavailable("the clocks differ"), NotRenewable("its client has not asked")],
+        ids=["nothing is ordered", "its client seems to be gone"],
+    )
+    @pytest.mark.parametrize("has_restarted", [False, True])
+    def test_what_it_has_put_off(self, house: House, error: AcmeException, *, has_restarted: bool) -> None:
+        """Once it is right, the chain is asked about and renewed as if nothing had been."""
+        house.answer = WINDOW
+        house.add("a.example.org")
+        house.run()
+        house.error = error
+        house.run(365 * DAY)
+        house.run()
+        house.now = START + DAY
+        house.error = None
+        house.renewed.clear()
+        house.asked.clear()
+        if has_restarted:
+            house.make_planner()
+        house.run()
+        house.run()
+        assert house.asked == [f"a.example.org {START}"]
+        assert house.renewed == []
+        house.run(54 * DAY)
+        assert house.renewed == [("a.example.org", True)]
+
+    def test_a_clock_that_is_right(self, house: House) -> None:
+        """What is put off for hours stays so over a restart."""
+        house.error = CAUnavailable("down")
+        house.add("a.example.org")
+        house.run()
+        house.run(60 * DAY)
+        before = house.plan()
+        house.make_planner()
+        house.run(datetime.timedelta(minutes=1))
+        assert house.plan() == before
