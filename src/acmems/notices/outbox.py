@@ -97,7 +97,7 @@ class Outbox:
         targets = self._targets()
         self._busy = {name: thread for name, thread in self._busy.items() if thread.is_alive()}
         due: dict[str, list[NoticeRecord]] = {}
-        for record in self._records.due(self._clock.now(), MOST_AT_ONCE):
+        for record in self._records.due(self._clock.now(), MOST_AT_ONCE, LONGEST_PAUSE):
             if record.target not in self._busy:
                 due.setdefault(record.target, []).append(record)
         # No pool: at its end the interpreter would wait for what a target holds up.

@@ -91,8 +91,9 @@ class NoticeWatch:
         if not weekly:
             return
         now, made = self._clock.now(), self._weeks.made()
-        # A target that is new gets its first one at its first moment from now on.
-        new = [name for name in weekly if name not in made]
+        # A target that is new gets its first one at its first moment from now on; so does one that a clock
+        # which was ahead has given one.
+        new = [name for name in weekly if name not in made or made[name] > now]
         due = [name for name, at in weekly.items() if name in made and made[name] < at.last(now)]
         if not new and not due:
             return

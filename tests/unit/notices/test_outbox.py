@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import logging
 import threading
@@ -146,6 +147,17 @@ class TestFailures:
         gaps = [round((later - earlier).total_seconds() / 60) for earlier, later in pairs]
         assert gaps == [1, 1, 2, 4, 8, 16, 32, 64]
         assert pause_after(30) == pause_after(10**6) == LONGEST_PAUSE
+
+    def test_a_clock_that_was_ahead(self, office: Office) -> None:
+        """What has failed by it is tried when the clock is right."""
+        office.mail.fail()
+        office.moment.wall += datetime.timedelta(days=365)
+        office.keep(make_notice())
+        office.turn()
+        office.moment.wall = NOW
+        office.mail.error = None
+        office.turn()
+        assert [each.id for each in office.mail.got] == ["id-1"]
 
     def test_the_log(self, office: Office, caplog: pytest.LogCaptureFixture) -> None:
         """It tells when a target begins to fail and when it works again, and not each try."""

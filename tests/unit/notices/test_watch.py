@@ -235,6 +235,16 @@ class TestSummaries:
         lookout.look(minutes=1)
         assert len(lookout.ops.got) == 2
 
+    def test_a_clock_that_was_ahead(self, lookout: Lookout) -> None:
+        """Once it is right, there is one each week again."""
+        lookout.ops.route = NoticeRoute(weekly=WEEKLY)
+        lookout.moment.wall = NOW + 365 * DAY
+        lookout.look()
+        lookout.moment.wall = NOW - HOUR
+        lookout.look()
+        lookout.look(hours=1)
+        assert lookout.ops.subjects == [("once", "summary")]
+
     def test_what_it_says(self, lookout: Lookout) -> None:
         """How certificates are, what has happened, what ends, who was refused, and what is nearly full."""
         lookout.ops.route = NoticeRoute(weekly=WEEKLY)

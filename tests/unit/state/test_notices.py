@@ -55,8 +55,8 @@ class TestOutbox:
         kept = [record(cause=f"c{each}", made=NOW + each * HOUR) for each in (2, 1)]
         kept.append(record("pager", next_try=NOW + HOUR))
         database.write(lambda transaction: NoticeRecords.put(transaction, kept)).result(20)
-        assert records.due(NOW, 9) == [kept[1], kept[0]]
-        assert records.due(NOW, 1) == [kept[1]]
+        assert records.due(NOW, 9, DAY) == [kept[1], kept[0]]
+        assert records.due(NOW, 1, DAY) == [kept[1]]
         assert len(records.all()) == 3
         assert records.waiting() == {"ops": 2, "pager": 1}
 

@@ -65,18 +65,20 @@ class NoticeRecords:
         ]
         transaction.executemany(_PUT, rows)
 
-    def due(self, now: datetime.datetime, most: int) -> list[NoticeRecord]:
+    def due(self, now: datetime.datetime, most: int, longest: datetime.timedelta) -> list[NoticeRecord]:
         """Return what is to be delivered now, the oldest first.
 
         Args:
             now: the time (aware).
             most: how many of them.
+            longest: for so long a try is put off at most; what is put off for longer was by a clock that was
+                ahead, and is to be delivered now.
 
         Raises:
             StateUnavailable: they cannot be read.
         """
-        statement = f"{_SELECT} WHERE next_try <= ? ORDER BY made, id, target LIMIT ?"
-        return self._select(statement, _seconds(now), most)
+        statement = f"{_SELECT} WHERE next_try <= ? OR next_try > ? ORDER BY made, id, target LIMIT ?"
+        return self._select(statement, _seconds(now), _seconds(now + longest), most)
 
     def all(self) -> list[NoticeRecord]:
         """Return all that waits, the oldest first.
