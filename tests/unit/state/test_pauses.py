@@ -57,6 +57,14 @@ def test_a_pause(database: SqliteDatabase, pauses: PauseRecords) -> None:
     assert pauses.load()[0].left <= 10
 
 
+def test_a_clock_that_was_ahead(database: SqliteDatabase, pauses: PauseRecords) -> None:
+    """No more is left of a pause than it is long."""
+    put(pauses, "name:a", 365 * 86_400)
+    settle(database)
+    assert pauses.load()[0].left == 60
+    assert database.read(lambda transaction: pauses.find(transaction, ["name:a"]))[0].left == 60
+
+
 def test_a_longer_pause(database: SqliteDatabase, pauses: PauseRecords) -> None:
     """It takes the place of the one before it."""
     for left in (30.0, 60.0):

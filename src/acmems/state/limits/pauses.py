@@ -110,7 +110,8 @@ def _select(transaction: Transaction, condition: str, *row: Value) -> Iterator[P
     rows = transaction.execute(f"SELECT {columns} FROM pauses {condition}", row)  # noqa: S608 - constants
     for subject, document, failures, left in rows.fetchall():
         length, error = _read(document)
-        yield PauseRecord(subject, error, failures, length, left)
+        # A clock that was ahead when it began may say that more is left of it than there was.
+        yield PauseRecord(subject, error, failures, length, min(left, length))
 
 
 def _document(pause: PauseRecord) -> str:
