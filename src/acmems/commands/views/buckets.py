@@ -42,11 +42,13 @@ class AccountLimits:
         account: names the account among all; empty where that is not known.
         limits: the limits.
         learnt: of those that the CA has told of, what is known of that.
+        section: what the account is called in the configuration, None where it is the only one.
     """
 
     account: str
     limits: Sequence[Limit]
     learnt: Sequence[LearntRecord] = ()
+    section: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class BucketView:
         used_by: the auth block that used it last, None where that is not known.
         client: whose request that was for, None where that is not known.
         learnt: when and by which words the CA has told of the limit, None where it has not.
+        section: what the account is called in the configuration, None where it is the only one.
     """
 
     limit: Limit
@@ -74,11 +77,12 @@ class BucketView:
     used_by: str | None = None
     client: str | None = None
     learnt: LearntRecord | None = None
+    section: str | None = None
 
     def row(self) -> Row:
         """Return what a table shows of it."""
         cells = (
-            cell(self.limit.name),
+            cell(self.limit.name if self.section is None else f"{self.limit.name} of {self.section}"),
             cell(self.subject or "the account"),
             cell(self.fill.used),
             cell(self.fill.left),
@@ -133,6 +137,7 @@ def views(
         BucketView(
             *(each, "", None, Fill(0, each.rate.count, 0), kept(Charge("", "", each))),
             learnt=_record_of(each, known[0].learnt),
+            section=known[0].section,
         )
         for each in known[0].limits
         if each.counts is Counted.ORDERS and each not in seen
@@ -145,13 +150,13 @@ def _used(
     now: datetime.datetime,
     kept: Callable[[Charge], int],
 ) -> Iterator[BucketView]:
-    by_name = {(each.account, limit.name): (limit, each.learnt) for each in known for limit in each.limits}
+    by_name = {(each.account, limit.name): (limit, each) for each in known for limit in each.limits}
     moment = int(now.timestamp() * 1000)
     for bucket in buckets:
         found = by_name.get((bucket.account, bucket.limited))
         if found is None or bucket.instant <= moment:
             continue
-        limit, learnt = found
+        limit, owner = found
         filled = fill(limit.rate, bounded(limit.rate, bucket.instant, moment), moment)
         yield BucketView(
             *(limit, bucket.subject, bucket.account.rpartition(" ")[2], filled),
@@ -159,7 +164,8 @@ def _used(
             next_free=now + datetime.timedelta(milliseconds=filled.next_in),
             used_by=bucket.used_by,
             client=bucket.client,
-            learnt=_record_of(limit, learnt),
+            learnt=_record_of(limit, owner.learnt),
+            section=owner.section,
         )
 
 

@@ -86,9 +86,9 @@ def _counted(config: Configuration, database: Database, clock: Clock) -> list[Bu
             if url is not None
             else [each.account for each in used if each.account.startswith(account_of(directory, ""))]
         )
-        limits = config.account_limits[name]
+        limits, section = config.account_limits[name], options.section if len(config.accounts) > 1 else None
         known = [
-            _limits_of(limits, account, [] if options.limits else learnt)
+            _limits_of(limits, account, [] if options.limits else learnt, section)
             for account in dict.fromkeys(accounts or [""])
         ]
         room = RenewalRoom(RenewalRecords(database), directory, clock)
@@ -97,9 +97,11 @@ def _counted(config: Configuration, database: Database, clock: Clock) -> list[Bu
     return found
 
 
-def _limits_of(limits: Sequence[Limit], account: str, learnt: Sequence[LearntRecord]) -> AccountLimits:
+def _limits_of(
+    limits: Sequence[Limit], account: str, learnt: Sequence[LearntRecord], section: str | None
+) -> AccountLimits:
     mine = [each for each in learnt if each.account == account]
-    return AccountLimits(account, merged(limits, mine), mine)
+    return AccountLimits(account, merged(limits, mine), mine, section)
 
 
 def _print(counted: list[BucketView], pauses: list[PauseView], refusals: list[EventRecord]) -> None:

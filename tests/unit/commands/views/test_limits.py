@@ -232,6 +232,10 @@ class TestCounted:
             ACCOUNT: ("published", 1, 299),
             "https://b.example/account/7": ("configured", 1, 2),
         }
+        assert {fields[1] for fields in state.fields("limits") if fields[2] == "the account"} == {
+            "new orders per account of [account]",
+            'new orders per account of [account "b"]',
+        }
 
     def test_nothing_used(self, state: StateToLookAt) -> None:
         """The limit of the account is shown all the same."""
