@@ -107,7 +107,7 @@ class Cooldown:
         free: int = 0,
         first: float | None = None,
         longest: float | None = None,
-    ) -> None:
+    ) -> float:
         """Begin a pause, or count a failure that does not lead to one yet.
 
         Where the last pause ended longer ago than the longest pause takes, this is a first failure again.
@@ -119,6 +119,9 @@ class Cooldown:
             free: how many failures lead to no pause.
             first: the first pause in seconds, where it is to be another than usual.
             longest: the longest, in the same way.
+
+        Returns:
+            how long the pause is, in seconds; 0 for a failure that leads to none yet.
         """
         now = self.clock.monotonic()
         with self._lock:
@@ -141,6 +144,7 @@ class Cooldown:
             self._put(subject, _Pause(now + length, length, failures, copy.copy(error)))
         if self._memory is not None:
             self._memory.put(PauseRecord(subject, error, failures, length, length))
+        return length
 
     def lasting(self) -> list[str]:
         """Return what is paused at the moment."""

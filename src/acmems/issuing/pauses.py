@@ -240,8 +240,12 @@ class Pauses:
                 )
         elif isinstance(error, RateLimited):
             longest = self.LONGEST_OVERALL if error.is_overall else None
-            for subject in _limited(asked, error):
+            lengths = [
                 self._cooldown.note(self._text(subject), error, error.retry_after, longest=longest)
+                for subject in _limited(asked, error)
+            ]
+            if error.retry_after is None:  # who has met it is told what others are told after that
+                error.retry_after = max(lengths)
         else:
             seconds = error.retry_after if isinstance(error, CertificateUnusable | PreCheckFailed) else None
             for subject in _failed(asked, error):

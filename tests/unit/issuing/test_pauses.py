@@ -351,13 +351,15 @@ class TestLimits:
             (RateLimited("enough", retry_after=86_400, is_overall=True), 300),
             (RateLimited("enough", retry_after=86_400), 3600),
             (RateLimited("enough", retry_after=7), 7),
+            (RateLimited("enough"), 30),
         ],
-        ids=["overall", "of names", "short"],
+        ids=["overall", "of names", "short", "not told"],
     )
     def test_how_long(self, house: House, error: RateLimited, longest: float) -> None:
         """What stops everybody is tried again after minutes, whatever the CA says."""
         fail(house, FAILING, error)
         assert pause(house, FAILING) == longest
+        assert (error.retry_after or 0) >= longest, "who has met it is told that as well"
 
     @pytest.mark.parametrize("name", ["192.0.2.1", "2001:db8::1"])
     def test_an_address_has_nothing_above_it(self, house: House, name: str) -> None:
