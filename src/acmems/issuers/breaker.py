@@ -30,6 +30,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()  # guards what follows
         self._failures = 0  # in a row; 0 while it is closed
         self._next_try = 0.0
+        self._is_tried = False  # whether a request that tries the CA was let through, and has not ended
 
     @property
     def is_open(self) -> bool:
@@ -55,7 +56,7 @@ class CircuitBreaker:
                 return True
             if now < self._next_try:
                 return False
-            self._next_try = now + PROBE_SECONDS
+            self._next_try, self._is_tried = now + PROBE_SECONDS, True
             return True
 
     def note(self, error: Exception | None) -> None:
@@ -68,14 +69,21 @@ class CircuitBreaker:
             self.trip()
             return
         with self._lock:
-            self._failures = 0
+            self._failures, self._is_tried = 0, False
 
     def trip(self) -> None:
-        """Take note that the CA is down."""
+        """Take note that the CA is down.
+
+        Of those that were under way when it went down, only the first to fail counts: no other has tried
+        whether it is back.
+        """
         with self._lock:
+            now = self._clock.monotonic()
+            if self._failures and not self._is_tried and now < self._next_try:
+                return
             pause = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 10))
             self._failures += 1
-            self._next_try = self._clock.monotonic() + pause
+            self._next_try, self._is_tried = now + pause, False
 
 
 def is_down(error: Exception) -> bool:

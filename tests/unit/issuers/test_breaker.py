@@ -37,6 +37,18 @@ def test_a_failure_opens_it(breaker: CircuitBreaker, error: Exception) -> None:
     assert breaker.seconds_left == FIRST_SECONDS
 
 
+def test_many_at_once(breaker: CircuitBreaker, time: StandingTime) -> None:
+    """All that were under way when the CA went down are one failure; a try that fails is another one."""
+    for _ in range(12):
+        breaker.note(DOWN)
+    assert breaker.seconds_left == FIRST_SECONDS
+    time.seconds += FIRST_SECONDS
+    assert breaker.admit()
+    breaker.note(DOWN)
+    breaker.note(DOWN)
+    assert breaker.seconds_left == 2 * FIRST_SECONDS
+
+
 @pytest.mark.parametrize("error", [None, RateLimited("too many"), ChallengeFailed("http-01", "www", "404")])
 def test_an_answer_closes_it(breaker: CircuitBreaker, error: Exception | None) -> None:
     """A CA that issues, limits or refuses is not down."""
