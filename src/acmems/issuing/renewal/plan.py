@@ -18,6 +18,9 @@ FIRST_PAUSE = datetime.timedelta(minutes=5)
 """After a failure; twice as long after each further one."""
 _LONGEST_PAUSE = datetime.timedelta(hours=6)
 
+MOST_AT_ONCE = 3
+"""So many chains of one identity may be issued within a thirtieth of their lifetime by a CA's word alone."""
+
 
 class RenewalAnswer(Protocol):
     """What a CA says about one certificate."""
@@ -107,6 +110,25 @@ def after_answer(
         # What fails goes on being tried at its own pace, unless the CA has moved the window.
         next_try=plan.next_try if due == plan.due else due,
     )
+
+
+def crowded_time(chain: ChainRecord) -> datetime.timedelta:
+    """Return the time in which `MOST_AT_ONCE` counts: three days for a certificate of ninety."""
+    return (chain.not_after - chain.not_before) / 30
+
+
+def put_off(plan: RenewalRecord, chain: ChainRecord) -> RenewalRecord:
+    """Return a plan for a chain that its CA wants to be renewed as all those that were issued before it.
+
+    A window that was over when the chain was issued may tell of a revocation (RFC 9773 section 4.2). Where
+    each new chain gets such a window, acmems would order without end.
+
+    Args:
+        plan: the plan.
+        chain: the chain.
+    """
+    due = max(plan.due, chain.issued + crowded_time(chain))
+    return dataclasses.replace(plan, due=due, next_try=max(plan.next_try, due))
 
 
 def after_failure(

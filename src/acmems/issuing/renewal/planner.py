@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from acmems.exceptions import AcmeException
 from acmems.issuing.renewal.due import asking_pause, is_to_be_told
 from acmems.issuing.renewal.plan import (
+    MOST_AT_ONCE,
     RenewalAnswer,
     after_answer,
     after_failure,
     certificate_of,
+    crowded_time,
     first_plan,
+    put_off,
     says_the_same,
     window_of,
 )
@@ -183,17 +186,39 @@ class RenewalPlanner:
         fingerprints = list(changed)
         for start in range(0, len(fingerprints), _PAGE):
             plans = self._plans.those(fingerprints[start : start + _PAGE])
-            moved_plans = [after_answer(plan, *changed[plan.fingerprint], now) for plan in plans]
+            moved_plans = self._slowed_down(
+                [after_answer(plan, *changed[plan.fingerprint], now) for plan in plans]
+            )
             self._plans.answered(moved_plans)
             for before, after in zip(plans, moved_plans, strict=True):
                 if after.explanation is not None and after.explanation != before.explanation:
                     explained[after.explanation] += 1
         for explanation, count in explained.items():
             logger.warning(
-                "the CA says why it wants %d certificates to be renewed as it now does: %s",
-                count,
+                "the CA says why it wants %s to be renewed as it now does: %s",
+                "a certificate" if count == 1 else f"{count} certificates",
                 explanation,
             )
+
+    def _slowed_down(self, plans: list[RenewalRecord]) -> list[RenewalRecord]:
+        """Put off the renewal of chains that a CA wants renewed whenever it has just issued them."""
+        now = self._clock.now()
+        closed = [each.fingerprint for each in plans if each.ends is not None and each.ends <= now]
+        chains = {each.fingerprint: each for each in self._chains.of(closed)}
+        for position, plan in enumerate(plans):
+            chain = chains.get(plan.fingerprint)
+            if chain is None or plan.ends is None or plan.ends > chain.issued:
+                continue
+            number = self._chains.issued_since(chain.identity, chain.issued - crowded_time(chain))
+            if number >= MOST_AT_ONCE:
+                plans[position] = put_off(plan, chain)
+                logger.warning(
+                    "the CA wants the certificate of %s to be renewed, of which it has issued %d lately: it "
+                    "is next renewed at %s; ask the CA why (%s)",
+                    *(chain.names[0], number, f"{plans[position].due:%Y-%m-%d %H:%M:%S} UTC"),
+                    plan.explanation or "it names no page that says so",
+                )
+        return plans
 
     def _renew_due(self) -> None:
         now = self._clock.now()

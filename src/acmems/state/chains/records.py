@@ -62,6 +62,7 @@ _LAST_SEEN = """
     FROM chains WHERE identity = ?
 """
 _HAVE_VALID = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND not_after > ? LIMIT 1"
+_ISSUED_SINCE = "SELECT count(*) FROM chains WHERE identity = ? AND issued >= ?"
 _HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
 _REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
 _REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
@@ -241,6 +242,15 @@ class ChainRecords:
             StateUnavailable: they cannot be read.
         """
         return bool(self._rows(_HAVE_VALID, digest_of_names(names), directory, seconds(now)))
+
+    def issued_since(self, identity: str, since: datetime.datetime) -> int:
+        """Return how many chains of an identity were issued since a time (aware), history included.
+
+        Raises:
+            StateUnavailable: they cannot be read.
+        """
+        found: int = self._rows(_ISSUED_SINCE, identity, seconds(since))[0][0]
+        return found
 
     def last_seen(self, identity: str) -> datetime.datetime | None:
         """Return when a client has asked for the chain of an identity last, None where none ever has.

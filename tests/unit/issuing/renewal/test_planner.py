@@ -14,7 +14,7 @@ import pytest
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
 from acmems.issuing.renewal import planner
-from acmems.issuing.renewal.plan import certificate_of
+from acmems.issuing.renewal.plan import MOST_AT_ONCE, certificate_of
 from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
@@ -412,6 +412,38 @@ class TestFailures:
         house.run(2 * HOUR)
         assert len(house.renewed) == 2
         assert house.overdue == []
+
+
+class TestWithoutEnd:
+    """A CA that wants each new chain to have been renewed before it was issued."""
+
+    def test_it_is_asked_for_few(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
+        """As after a revocation, it is renewed at once, but not for ever; its expiry counts in any case."""
+        house.answer = PAST
+        house.add("a.example.org", START + 2 * DAY)
+        house.now = START + 3 * DAY
+        renewed = []
+        for _ in range(10):
+            for _ in range(24):
+                house.run()
+            renewed.append(len(house.renewed))
+        assert renewed[1] == MOST_AT_ONCE - 1
+        assert renewed[-1] <= 4 * MOST_AT_ONCE
+        assert "of which it has issued 3 lately" in caplog.text
+
+    def test_a_revocation_of_what_is_new(self, house: House) -> None:
+        """A CA that has to revoke twice within days is believed."""
+        house.add("a.example.org", START + 2 * DAY)
+        house.now = START + 3 * DAY
+        for number in (1, 2):
+            house.answer = PAST
+            for _ in range(5):  # what is written in one turn is read in the next, if not before
+                if len(house.renewed) < number:
+                    house.run()
+            house.answer = Answer(START + 60 * DAY, START + 62 * DAY)
+            house.run()
+            house.run()
+            assert len(house.renewed) == number
 
 
 class TestOver:
