@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CHAIN = "cert.pem"
@@ -16,6 +16,13 @@ INDEX = "identities"
 _FOLDER = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _INDEXED = re.compile(r"[0-9a-f]{64}\.pem", re.ASCII)
 _ENTRY = re.compile(r"[0-9a-f]{94}", re.ASCII)
+
+Unread = Callable[[str, OSError], None]
+"""Is told which folder cannot be read, and why."""
+
+
+def _ignored(_: str, __: OSError) -> None:
+    """Take no notice of a folder that cannot be read."""
 
 
 def entries(directory: Path, index: str) -> Iterator[tuple[str, int]]:
@@ -35,25 +42,30 @@ def entries(directory: Path, index: str) -> Iterator[tuple[str, int]]:
                 yield from _entry(directory, f"{folder}/{name}/{CHAIN}")
 
 
-def folders(directory: Path) -> Iterator[str]:
-    """Yield where each folder of the tree has its chain, if it has one."""
-    for folder in _names(str(directory), _FOLDER):
-        for name in _names(f"{directory}/{folder}", _ENTRY):
+def folders(directory: Path, unread: Unread = _ignored) -> Iterator[str]:
+    """Yield where each folder of the tree has its chain, if it has one; tell which folders cannot be read."""
+    for folder in _names(str(directory), _FOLDER, unread):
+        for name in _names(f"{directory}/{folder}", _ENTRY, unread):
             yield f"{directory}/{folder}/{name}/{CHAIN}"
 
 
-def indexed(directory: Path) -> Iterator[str]:
-    """Yield the files of the index."""
-    for name in _names(f"{directory}/{INDEX}", _INDEXED):
+def indexed(directory: Path, unread: Unread = _ignored) -> Iterator[str]:
+    """Yield the files of the index; tell where it cannot be read."""
+    for name in _names(f"{directory}/{INDEX}", _INDEXED, unread):
         yield f"{directory}/{INDEX}/{name}"
 
 
-def _names(folder: str, form: re.Pattern[str]) -> Iterator[str]:
-    """Yield the names of this form in a folder; nothing where it cannot be read."""
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        for entry in found:
-            if form.fullmatch(entry.name):
-                yield entry.name
+def _names(folder: str, form: re.Pattern[str], unread: Unread = _ignored) -> Iterator[str]:
+    """Yield the names of this form in a folder; nothing where there is no folder, or it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if form.fullmatch(entry.name):
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        unread(folder, error)
 
 
 def _entry(directory: Path, path: str) -> Iterator[tuple[str, int]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from acmems.exceptions import PayloadInvalid
+from acmems.exceptions import PayloadInvalid, StorageUnavailable
 from acmems.state.chains import ChainRecord
 from acmems.storages import listing
 from acmems.storages.contract import IssuerIdentity, digest_of, identity_digest
@@ -51,24 +53,45 @@ class StoredTree:
         self._issuers = {issuer}  # those that were met
         self._seen: set[str] = set()  # identities and fingerprints of what was found already
 
+    def check(self) -> None:
+        """Find out whether the directory can be read.
+
+        Raises:
+            StorageUnavailable: it cannot.
+        """
+        try:
+            with os.scandir(self._directory):
+                pass
+        except OSError as error:
+            raise StorageUnavailable(
+                f"storage '{self._name}' cannot be read: {error.strerror or error} ({self._directory})"
+            ) from error
+
     def records(self) -> Iterator[ChainRecord | DamagedEntry]:
-        """Yield each chain, once, and what is damaged."""
+        """Yield each chain, once, and what is damaged or cannot be read."""
+        unread: list[DamagedEntry] = []
+
+        def note(folder: str, error: OSError) -> None:
+            unread.append(DamagedEntry(folder, error.strerror or str(error)))
+
         # The folders first: they tell whose chain lies in the index, too, and for which request it is.
-        for path in listing.folders(self._directory):
+        for path in listing.folders(self._directory, note):
             yield from self._read(path, self._in_folder)
-        for path in listing.indexed(self._directory):
+        for path in listing.indexed(self._directory, note):
             yield from self._read(path, self._in_index)
+        yield from unread
 
     def _read(
         self, path: str, record_of: Callable[[Path, Chain], ChainRecord | None]
     ) -> Iterator[ChainRecord | DamagedEntry]:
         try:
-            chain = chains.parse_once(files.read(path, _LARGEST_CHAIN))
+            chain = chains.parse_once(_content(path, _LARGEST_CHAIN))
             record = record_of(Path(path), chain)
         except FileNotFoundError:
             return  # a folder without a chain, or one that was moved meanwhile
         except OSError as error:
-            yield DamagedEntry(path, error.strerror or str(error))
+            reason = error.strerror or str(error)
+            yield DamagedEntry(path, reason if error.filename == path else f"{error.filename}: {reason}")
             return
         except ValueError as error:
             yield DamagedEntry(path, str(error))
@@ -81,7 +104,7 @@ class StoredTree:
         """Return the record of a chain in a folder that is named by its request."""
         issuer = self._described(path.with_name(listing.DESCRIPTION), chain)
         try:
-            pem = files.read(path.with_name(listing.REQUEST), _LARGEST_FILE)
+            pem = _content(path.with_name(listing.REQUEST), _LARGEST_FILE)
             request = csr.parse(pem, csr.LENIENT)
         except (FileNotFoundError, PayloadInvalid):
             # What 0.3 to 0.5 accepted may be none by the rules of today, and nobody can send it again.
@@ -103,8 +126,8 @@ class StoredTree:
     def _described(self, path: Path, chain: Chain) -> IssuerIdentity:
         """Return whose chain lies beside a description; 0.3 to 0.5 made none."""
         try:
-            told = json.loads(files.read(path, _LARGEST_FILE))
-            issuer = IssuerIdentity(told["directory"], told["profile"], told.get("account"))
+            told = json.loads(_content(path, _LARGEST_FILE))
+            issuer = _issuer_of(told)
             is_about_it = told["sha256"] == hashlib.sha256(chain.pem).hexdigest()
         except FileNotFoundError:
             return self._issuer
@@ -127,6 +150,32 @@ class StoredTree:
             storage=self._name,
             csr=request,
         )
+
+
+def _issuer_of(told: Any) -> IssuerIdentity:
+    """Return the issuer that a description names.
+
+    Raises:
+        LookupError, TypeError: it names none.
+    """
+    issuer = IssuerIdentity(told["directory"], told["profile"], told.get("account"))
+    parts: list[object] = [issuer.directory, *(part for part in issuer.parts if part is not None)]
+    if not all(isinstance(part, str) and part.isprintable() for part in parts):  # what every database keeps
+        raise TypeError
+    return issuer
+
+
+def _content(path: str | Path, limit: int) -> bytes:
+    """Return the content of a file; errors name it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return files.read(path, limit)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _by_leaf(chain: Chain, issuer: IssuerIdentity, *, must_staple: bool = False) -> str:

@@ -141,6 +141,15 @@ class TestImport:
         assert code == 2
         assert "there is no [storage] with 'type = file' to import" in err
 
+    def test_a_directory_that_is_gone(self, operator: Operator) -> None:
+        """That nothing can be read is a failure, not an import of nothing."""
+        operator.storage.directory.rename(operator.storage.directory.with_name("moved"))
+        code, _, err = operator.run("import")
+        assert code == 1
+        assert (
+            f"storage 'disk' cannot be read: No such file or directory ({operator.storage.directory})" in err
+        )
+
 
 class TestBackup:
     def test_beside_a_server(self, operator: Operator, tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -110,8 +113,17 @@ def test_chains_that_were_replaced(storage: FileStorage) -> None:
         ("csr.pem", make_request("c.example.org").pem, "than the request beside it"),
         ("acmems.json", b"{", "does not say whose"),
         ("acmems.json", b"[]", "does not say whose"),
+        ("acmems.json", b'{"directory": ["a"], "profile": null, "sha256": ""}', "does not say whose"),
+        ("acmems.json", b'{"directory": null, "profile": null, "sha256": ""}', "does not say whose"),
+        ("acmems.json", b'{"directory": "a", "profile": 1, "sha256": ""}', "does not say whose"),
+        ("acmems.json", rb'{"directory": "\ud800", "profile": null, "sha256": ""}', "does not say whose"),
+        ("acmems.json", b" " * 65537, "acmems.json: is larger"),
+        ("csr.pem", b" " * 65537, "csr.pem: is larger"),
     ],
-    ids=["cut off", "another chain", "another request", "half", "a list"],
+    ids=[
+        *("cut off", "another chain", "another request", "half", "a list"),
+        *("a list within", "nothing", "a number", "half a character", "a huge one", "a huge request"),
+    ],
 )
 def test_what_is_damaged(storage: FileStorage, name: str, content: bytes, reason: str) -> None:
     """It is told, and left where it is; the index has the chain all the same."""
@@ -133,3 +145,20 @@ def test_a_chain_of_nobody(storage: FileStorage) -> None:
     assert not records
     assert len(damaged) == 2
     assert any("which CA" in each.reason for each in damaged)
+
+
+def test_folders_that_cannot_be_read(storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told: whoever imports as another user must not believe that nothing was there."""
+    storage.store(REQUEST, CHAIN, CA)
+    scandir = os.scandir
+    closed = {str(folder_of(storage).parent), str(storage.directory / "identities")}
+
+    def refusing(path: str) -> Any:
+        if path in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    records, damaged = found(storage)
+    assert not records
+    assert {each.path: each.reason for each in damaged} == dict.fromkeys(closed, "Permission denied")

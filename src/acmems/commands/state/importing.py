@@ -17,7 +17,7 @@ from acmems.exceptions import ConfigurationError
 from acmems.settings.findings import Finding, hint
 from acmems.state.chains import ChainRecord, ChainRecords
 from acmems.state.opening import open_state
-from acmems.storages import FileStorage, IssuerIdentity
+from acmems.storages import FileStorage
 from acmems.storages.tree import DamagedEntry, StoredTree
 
 _BATCH = 500  # chains in a transaction
@@ -31,16 +31,20 @@ def run(config: Configuration, options: argparse.Namespace) -> Outcome:
         ConfigurationError: there is no such storage.
         StateInUse: a server uses a SQLite file.
         StateUnavailable: the state cannot be written.
+        StorageUnavailable: the directory of a storage cannot be read.
     """
     storages = _storages(config, options.storage)
-    database = open_state(config.state, config.home)
     issuer = identity_of(config, config.default_issuers[0])
+    trees = [StoredTree(storage, issuer) for storage in storages]
+    for tree in trees:
+        tree.check()
+    database = open_state(config.state, config.home)
     found = new = 0
     damaged: list[DamagedEntry] = []
     told = time.monotonic()
     with contextlib.closing(database):
         records = ChainRecords(database)
-        for batch in _batches(storages, issuer, damaged):
+        for batch in _batches(trees, damaged):
             new += records.adopt(batch).result()
             found += len(batch)
             if time.monotonic() - told >= _TOLD_SECONDS and sys.stderr.isatty():
@@ -78,12 +82,10 @@ def _storages(config: Configuration, name: str | None) -> list[FileStorage]:
     return [files[name]]
 
 
-def _batches(
-    storages: list[FileStorage], issuer: IssuerIdentity, damaged: list[DamagedEntry]
-) -> Iterator[list[ChainRecord]]:
+def _batches(trees: list[StoredTree], damaged: list[DamagedEntry]) -> Iterator[list[ChainRecord]]:
     def sound() -> Iterator[ChainRecord]:
-        for storage in storages:
-            for entry in StoredTree(storage, issuer).records():
+        for tree in trees:
+            for entry in tree.records():
                 if isinstance(entry, DamagedEntry):
                     damaged.append(entry)
                 else:
