@@ -15,7 +15,7 @@ from acmems.commands.exit_code import ExitCode
 from acmems.commands.terminal import complain, confirmed, tell
 from acmems.config import Configuration
 from acmems.exceptions import ActFailed
-from acmems.issuers.acme.certificates.revocation import REASONS, UNSPECIFIED
+from acmems.issuers.acme.certificates.revocation import REASONS
 from acmems.system import files
 from acmems.text import one_line
 
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reason",
         choices=tuple(REASONS),
-        default=UNSPECIFIED,
         metavar="REASON",
-        help=f"why: {', '.join(REASONS)}; after keyCompromise, its public key gets no certificate any more",
+        help=f"why: {', '.join(REASONS)}; unspecified, or that of an earlier try, unless given; "
+        f"after keyCompromise, its public key gets no certificate any more",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -269,6 +269,36 @@ def test_a_state_that_cannot_be_read(database: Database) -> None:
         ChainRecords(database).newest("one")
 
 
+@pytest.mark.parametrize("is_done", [False, True], ids=["begun", "done"])
+def test_revoked_twice(records: ChainRecords, database: Database, *, is_done: bool) -> None:
+    """The first time stays, and no other reason takes the place of a compromised key."""
+    chain = dataclasses.replace(made(), key_digest="compromised")
+    records.adopt([chain]).result()
+    records.revoking(chain.fingerprint, "keyCompromise").result()
+    if is_done:
+        records.revoked(chain.fingerprint, NOW, "keyCompromise").result()
+    records.revoking(chain.fingerprint, "unspecified").result()
+    records.revoked(chain.fingerprint, NOW + DAY, "unspecified").result()
+    (found,) = records.find(chain.fingerprint)
+    assert (found.revoked, found.reason) == (NOW if is_done else NOW + DAY, "keyCompromise")
+    later = ChainRecords(database)
+    later.learn_revoked()
+    assert later.is_compromised("compromised")
+
+
+def test_a_key_that_turns_out_to_be_compromised(records: ChainRecords) -> None:
+    """What was revoked for another reason is told once more, and from the intent on the key is not used."""
+    chain = dataclasses.replace(made(), key_digest="compromised")
+    records.adopt([chain]).result()
+    records.revoked(chain.fingerprint, NOW, "superseded").result()
+    records.revoking(chain.fingerprint, "keyCompromise").result()
+    records.learn_revoked()
+    assert records.is_compromised("compromised")
+    records.revoked(chain.fingerprint, NOW + DAY, "keyCompromise").result()
+    (found,) = records.find(chain.fingerprint)
+    assert (found.revoked, found.reason) == (NOW, "keyCompromise")
+
+
 def test_a_compromised_key(records: ChainRecords, database: Database) -> None:
     """A key is known as compromised from then on, for ever and by every process; others are not."""
     compromised = dataclasses.replace(made(begins=NOW - 400 * DAY), key_digest="compromised")

@@ -31,17 +31,18 @@ def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Pr
         parts: what it works on.
         arguments: `name`: a name, a serial number or a fingerprint; or `certificate`: a chain in PEM.
             `account`: whose CA has issued that, where it is not the one of [account]. `reason`: one of
-            `REASONS`.
+            `REASONS`; that of an earlier try unless given.
         progress: told what has been done.
 
     Raises:
         ActFailed: it is not clear what is meant, or the CA refuses.
         AcmeException: the certificate was not revoked, or it could not be noted.
     """
-    reason = arguments.text("reason") or UNSPECIFIED
-    if reason not in REASONS:
-        raise ActFailed(f"there is no reason {reason!r}: {', '.join(REASONS)} are")
+    given = arguments.text("reason")
+    if given is not None and given not in REASONS:
+        raise ActFailed(f"there is no reason {given!r}: {', '.join(REASONS)} are")
     record = _meant(parts, arguments)
+    reason = given or record.reason or UNSPECIFIED
     _stop_delivery(parts, record, reason, progress)
     progress("the certificate is not delivered any more")
     is_new = _at_ca(parts, record, reason)
@@ -54,7 +55,7 @@ def revoke_certificate(parts: ActingParts, arguments: ActArguments, progress: Pr
             "fingerprint": record.fingerprint,
             "issuer": record.directory,
             "reason": reason,
-            "was_revoked_before": not is_new,
+            "was_revoked_before": not is_new or record.revoked is not None,
         },
         record.names,
         reason,

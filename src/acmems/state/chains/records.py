@@ -64,8 +64,13 @@ _LAST_SEEN = """
 _HAVE_VALID = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND not_after > ? LIMIT 1"
 _ISSUED_SINCE = "SELECT count(*) FROM chains WHERE identity = ? AND issued >= ?"
 _HAVE_NAMES = "SELECT 1 FROM chains WHERE names_digest = ? AND directory = ? AND issued >= ? LIMIT 1"
-_REVOKING = "UPDATE chains SET reason = ? WHERE fingerprint = ? AND revoked IS NULL"
-_REVOKED = "UPDATE chains SET revoked = ?, reason = ? WHERE fingerprint = ?"
+# What the CA was told first holds, and that a key is compromised holds for ever: it must never be used again.
+_REASON = f"""
+    CASE WHEN reason IS NULL OR revoked IS NULL AND reason <> '{KEY_COMPROMISE}' OR ? = '{KEY_COMPROMISE}'
+    THEN ? ELSE reason END
+"""
+_REVOKING = f"UPDATE chains SET reason = {_REASON} WHERE fingerprint = ?"  # noqa: S608 - constants
+_REVOKED = f"UPDATE chains SET revoked = COALESCE(revoked, ?), reason = {_REASON} WHERE fingerprint = ?"  # noqa: S608 - constants
 
 
 class ChainRecords:
@@ -350,19 +355,20 @@ class ChainRecords:
 
         Args:
             fingerprint: the chain's.
-            reason: why, as RFC 5280 names it.
+            reason: why, as RFC 5280 names it; what was noted stays if the CA has revoked it, or its key is
+                compromised.
         """
-        return self._revoke(fingerprint, _REVOKING, reason, fingerprint)
+        return self._revoke(fingerprint, _REVOKING, reason, reason, fingerprint)
 
     def revoked(self, fingerprint: str, at: datetime.datetime, reason: str) -> Future[None]:
         """Note that the CA has revoked a chain.
 
         Args:
             fingerprint: the chain's.
-            at: when.
-            reason: why, as RFC 5280 names it.
+            at: when, if it was not revoked before.
+            reason: as for `revoking`.
         """
-        return self._revoke(fingerprint, _REVOKED, seconds(at), reason, fingerprint)
+        return self._revoke(fingerprint, _REVOKED, seconds(at), reason, reason, fingerprint)
 
     def is_revoked(self, fingerprint: str) -> bool:
         """Tell whether a chain is revoked or being revoked, as far as this process knows, and without I/O."""

@@ -287,3 +287,17 @@ class TestRevocation:
         assert "not yours" in words
         assert record.serial in words
         assert desk.chains.is_revoked(record.fingerprint)
+
+    def test_again(self, desk: Desk) -> None:
+        """Who repeats it need not repeat the reason, and hears that it was done before."""
+        record = desk.keep(make_request(NAME), block="web")
+
+        def refuse() -> None:
+            raise CAProblem(403, f"{CAProblem.PREFIX}unauthorized", "not now")
+
+        desk.authority.asked = refuse
+        desk.refusal("revoke", name=NAME, reason="keyCompromise")
+        desk.authority.asked = lambda: None
+        for was_revoked in (False, True):
+            document = desk.perform("revoke", name=record.serial, reason=None)
+            assert (document["reason"], document["was_revoked_before"]) == ("keyCompromise", was_revoked)
