@@ -34,7 +34,7 @@ from acmems.settings.options import Options
 from acmems.storages import listing, renewal
 from acmems.storages.contract import IssuerIdentity, digest_of
 from acmems.system import files
-from acmems.system.permissions import NamedFile, closed_directories, denial, reason
+from acmems.system.permissions import NamedFile, closed_directories, reason, unwritable
 from acmems.x509 import chain as chains
 from acmems.x509.chain import Chain
 from acmems.x509.csr import CertificateRequest
@@ -115,12 +115,12 @@ class FileStorage:
         if not is_there:
             yield "directory", f"there is no directory {self.directory}: create it, mode 0700"
         elif not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            yield "directory", f"the directory {self.directory} is not writable: {denial(self.directory)}"
+            yield "directory", f"the directory {self.directory} is not writable: {unwritable(self.directory)}"
         else:
             # What another user has made, root for instance, when acmems was started in that user's name.
             closed = [each for each in closed_directories(self.directory) if _OURS.fullmatch(each.name)]
             if closed:
-                yield "directory", f"chains cannot be kept in {self.directory}: {denial(closed[0])}"
+                yield "directory", f"chains cannot be kept in {self.directory}: {unwritable(closed[0])}"
 
     def named_files(self) -> Iterator[NamedFile]:
         """Name the directory; chains are public, but nobody else should change them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -52,6 +53,24 @@ def reason(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
 def denial(path: str | os.PathLike[str]) -> str:
     """Return who may not use a file, and where on the way to it that is decided."""
     return f"{os.strerror(errno.EACCES)}: {_obstacle(Path(os.fspath(path)))}"
+
+
+def is_read_only(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file or directory lies where nobody may write, whatever its mode."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def unwritable(path: str | os.PathLike[str]) -> str:
+    """Return why this process may not write to a file or directory, and what to do."""
+    if not is_read_only(path):
+        return denial(path)
+    return (
+        f"{os.strerror(errno.EROFS)}: mount it for writing, or name the directory in ReadWritePaths of the "
+        f"systemd unit"
+    )
 
 
 def closed_directories(path: Path) -> list[Path]:
@@ -116,7 +135,17 @@ def _obstacle(path: Path) -> str:
     for parent in reversed(path.absolute().parents):
         if not os.access(parent, os.X_OK):
             return f"the user {user} may not look into {parent} ({_owned(parent)})"
-    return f"the user {user} may not use {path} ({_owned(path)}): chown {user} {path}"
+    return f"the user {user} may not use {path} ({_owned(path)}): {_remedy(path, user)}"
+
+
+def _remedy(path: Path, user: str) -> str:
+    """Return the command that gives a user the use of what is at the end of a way."""
+    with contextlib.suppress(OSError):
+        state = path.stat()
+        needed = stat.S_IRWXU if stat.S_ISDIR(state.st_mode) else stat.S_IRUSR | stat.S_IWUSR
+        if state.st_uid == os.geteuid() and state.st_mode & needed != needed:
+            return f"chmod u+{'rwx' if stat.S_ISDIR(state.st_mode) else 'rw'} {path}"
+    return f"chown {user} {path}"
 
 
 def _owned(path: Path) -> str:

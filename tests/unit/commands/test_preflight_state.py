@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def test_what_may_not_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert any(f"the state cannot be used: {folder}/state.sqlite.lock: " in each for each in look(folder))
     more = f"[state]\nurl = sqlite:///{folder}/own/state.sqlite\n"
     assert any(f"the state {folder}/own/state.sqlite cannot be made: " in each for each in look(folder, more))
+
+
+def test_a_file_system_that_is_mounted_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No permission is missing, and no other owner helps: that is told of whatever is to be written."""
+    opened = SqliteDatabase.open(folder / "state.sqlite")
+    opened.close()
+    read_only = os.statvfs_result((*os.statvfs(folder)[:8], os.ST_RDONLY, 255))
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: not (Path(path).is_relative_to(folder) and mode & os.W_OK)
+    )
+    monkeypatch.setattr("os.statvfs", lambda _: read_only)
+    found = look(folder, f"[logging]\ndestination = {folder}/log\n")
+    for written in ("the state cannot be used", "the account directory", "the directory", "the log file"):
+        assert any(f" {written}" in each for each in found)
+    assert all("Read-only file system: mount it for writing" in each for each in found)
 
 
 def test_a_network_file_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_beside_a_server(operator: Operator, action: str) -> None:
         code, _, err = operator.run(action)
     assert code == 1
     assert f"a server uses {operator.state}: stop it, do 'acmems state {action}' again" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["check"], ["check", "--repair"], ["backup", "copy"], ["migrate"]], ids=" ".join
+)
+def test_a_state_that_can_only_be_read(
+    operator: Operator, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes nothing needs no more: a disk that has become read-only is looked at, and copied from."""
+    operator.run("migrate")
+    access = os.access
+    monkeypatch.setattr(
+        "os.access",
+        lambda path, mode: (
+            access(path, mode) and not (str(path).startswith(str(operator.state)) and mode & os.W_OK)
+        ),
+    )
+    monkeypatch.chdir(tmp_path)
+    code, _, err = operator.run(*words)
+    is_read = words in (["check"], ["backup", "copy"])
+    assert (code, "the state cannot be used" in err) == ((0, False) if is_read else (2, True))
 
 
 class TestImport:

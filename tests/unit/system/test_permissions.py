@@ -40,6 +40,17 @@ class TestReason:
         monkeypatch.setattr(os, "access", lambda path, _: path != secret.parent)
         assert f"may not look into {secret.parent} (mode 0700, owner " in denial(secret)
 
+    @pytest.mark.parametrize(("mode", "remedy"), [(0o400, "chmod u+rw"), (0o600, "chown")])
+    def test_a_file_of_ones_own(self, secret: Path, mode: int, remedy: str) -> None:
+        """Whose mode is at fault is not given to whom it belongs already."""
+        secret.chmod(mode)
+        assert f"): {remedy} " in denial(secret)
+
+    def test_a_directory_of_ones_own(self, secret: Path) -> None:
+        """A directory is of use only with all three rights."""
+        secret.parent.chmod(0o500)
+        assert denial(secret.parent).endswith(f"): chmod u+rwx {secret.parent}")
+
     def test_users_without_a_name(self) -> None:
         """A user that the machine does not know is a number."""
         assert permissions.user_name(0) == "root"

@@ -48,13 +48,17 @@ def require_account(config: Configuration) -> None:
     _judge([*account.check_access(config), *logging.check(config)])
 
 
-def require_state(config: Configuration) -> None:
+def require_state(config: Configuration, *, is_read: bool = False) -> None:
     """Make sure that the state can be where the configuration says, and tell what there is to warn of.
+
+    Args:
+        config: the configuration.
+        is_read: whether it is only to be read: from a disk that is mounted read-only, or a copy.
 
     Raises:
         ConfigurationError: with all that is wrong.
     """
-    _judge(state.check(config))
+    _judge(state.check(config, is_read=is_read))
 
 
 def check(config: Configuration) -> list[Finding]:

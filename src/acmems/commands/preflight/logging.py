@@ -9,7 +9,7 @@ from pathlib import Path
 from acmems.config import Configuration
 from acmems.logs.handlers import JOURNAL, SYSLOG
 from acmems.settings.findings import Finding
-from acmems.system.permissions import denial, user_name
+from acmems.system.permissions import is_read_only, unwritable, user_name
 
 _SOCKETS = {"journal": JOURNAL, "syslog": SYSLOG}
 
@@ -38,7 +38,9 @@ def _file(path: Path) -> str | None:
     if os.access(written, os.W_OK if written is path else os.W_OK | os.X_OK):
         return None
     if written is path:
-        return f"the log file {path} cannot be written: {denial(path)}"
+        return f"the log file {path} cannot be written: {unwritable(path)}"
+    if is_read_only(path.parent):
+        return f"the log file {path} cannot be made: {unwritable(path.parent)}"
     user = user_name(os.geteuid())
     return (
         f"the log file {path} cannot be made, because the user {user} may not write to {path.parent}: give "

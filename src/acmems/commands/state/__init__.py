@@ -61,7 +61,8 @@ def run(config: Configuration, options: argparse.Namespace) -> ExitCode:
         AcmeException: it cannot be done.
         OSError: a file cannot be written.
     """
-    preflight.require_state(config)
+    is_read = options.action == "backup" or (options.action == "check" and not options.repair)
+    preflight.require_state(config, is_read=is_read)
     try:
         outcome = _RUN[options.action](config, options)
     except StateInUse as error:

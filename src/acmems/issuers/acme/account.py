@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from acmems.exceptions import AccountError
 from acmems.issuers.acme.key import AccountKey, is_jwk
 from acmems.system import files
-from acmems.system.permissions import closed_directories, denial, reason
+from acmems.system.permissions import closed_directories, reason, unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -208,10 +208,10 @@ class AccountDirectory:
                 if self.has_registration():
                     os.close(os.open(self.registration_file, os.O_RDONLY | os.O_CLOEXEC))
             elif not os.access(self.path, os.W_OK | os.X_OK):
-                yield f"the account directory {self.path} is not writable: {denial(self.path)}"
+                yield f"the account directory {self.path} is not writable: {unwritable(self.path)}"
             presented = self.path / "presented"
             if presented in closed_directories(self.path):
-                yield f"proofs in DNS that are noted there cannot be withdrawn: {denial(presented)}"
+                yield f"proofs in DNS that are noted there cannot be withdrawn: {unwritable(presented)}"
         except AccountError as error:
             yield str(error)
         except OSError as error:
