@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -93,12 +94,20 @@ class StateOptions:
     def place(self, account: Path) -> StatePlace:
         """Return where the state is; reads the file that says so, if there is one.
 
+        A link is followed: the lock that keeps two servers apart lies beside the file itself.
+
         Args:
             account: the directory of the account.
 
         Raises:
             StateUnavailable: the file cannot be read, or holds no URL of a state.
         """
+        place = self._named(account)
+        if isinstance(place, Path) and os.path.islink(place):  # noqa: PTH114 - which says no where it may not look
+            return Path(os.path.realpath(place))
+        return place
+
+    def _named(self, account: Path) -> StatePlace:
         if self.url_file is not None:
             return _read(self.url_file)
         return account / "state.sqlite" if self.url is None else self.url

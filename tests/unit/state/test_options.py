@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from acmems.config import Configuration
 from acmems.exceptions import ConfigurationError, StateUnavailable
+from acmems.state.engines.sqlite import StateInUse
 from acmems.state.opening import look_at_state, open_state
 from acmems.text import Secret
 
@@ -25,6 +27,18 @@ def test_a_file() -> None:
     """A SQLite file may lie anywhere."""
     config = Configuration.from_text(f"{TEXT}[state]\nurl = sqlite:////srv/state.sqlite\n")
     assert config.state.place(config.account.dir) == Path("/srv/state.sqlite")
+
+
+def test_a_link(tmp_path: Path) -> None:
+    """Whoever comes by a link and whoever names the file itself do not use it both as if they were alone."""
+    (tmp_path / "link.sqlite").symlink_to("state.sqlite")
+    by_link, by_name = (
+        Configuration.from_text(f"{TEXT}[state]\nurl = sqlite:///{tmp_path}/{name}.sqlite\n").state
+        for name in ("link", "state")
+    )
+    with contextlib.closing(open_state(by_link, tmp_path)), pytest.raises(StateInUse):
+        open_state(by_name, tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} >= {"link.sqlite", "state.sqlite", "state.sqlite.lock"}
 
 
 @pytest.mark.parametrize(
