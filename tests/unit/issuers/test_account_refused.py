@@ -67,6 +67,31 @@ class TestRegistered:
             desk.refresh()
 
     @pytest.mark.parametrize(
+        ("answer", "whose"),
+        [
+            (UNKNOWN, "no account,"),
+            (Said(VALID, {"Location": f"{ACCOUNT}9"}), f"another account, {ACCOUNT}9,"),
+        ],
+        ids=["nobody's", "another's"],
+    )
+    def test_a_key_that_is_not_the_accounts(self, tmp_path: Path, answer: object, whose: str) -> None:
+        """A key that is none any more, such as one from before the last change, is told with its file."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.remember()
+        desk.session.say(ACCOUNT, problem("malformed", "JWS verification error", 400))
+        desk.session.say(NEW_ACCOUNT, answer)
+        with pytest.raises(AccountError, match=f"the key in .*account.pem is that of {whose} and not of"):
+            desk.refresh()
+
+    def test_a_key_that_may_be_the_accounts(self, tmp_path: Path) -> None:
+        """Where the CA does not say whose the key is, the account is used."""
+        desk = Desk(tmp_path, ACCEPT)
+        desk.remember()
+        for url in (ACCOUNT, NEW_ACCOUNT):
+            desk.session.say(url, problem("malformed", "cannot be read here", 400))
+        assert desk.refresh().url == ACCOUNT
+
+    @pytest.mark.parametrize(
         "refusal",
         [
             problem("malformed", "cannot be read here", 405),

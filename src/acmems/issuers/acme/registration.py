@@ -231,18 +231,28 @@ class Registrar:
         """Raise what a refusal to show the account means, if it means that no order will be taken.
 
         `unauthorized` is what a deactivated account answers to everything (section 7.3.6), and some CAs
-        to this request alone: whether they know the key of an account in use tells the two apart.
+        to this request alone; `malformed` is said of the signature of another key, and of much else. Whether
+        they know the key of an account in use tells these apart.
         """
         self._check_usable(url, error)
-        if not _is_unauthorized(error):
+        if not isinstance(error, CAProblem) or error.code not in {"unauthorized", "malformed"}:
             return
         directory = yield from self.session.directory(deadline)
+        is_said = True
         try:
             found = yield from self.find(directory, deadline)
         except (*_REFUSALS, AccountError):
-            found = None
-        if found is None or found.url != url or found.status != "valid":
-            raise self._unauthorized(url, error) from error
+            found, is_said = None, False
+        if error.code == "unauthorized":
+            if found is None or found.url != url or found.status != "valid":
+                raise self._unauthorized(url, error) from error
+        elif is_said and (found is None or found.url != url):
+            whose = "no account" if found is None else f"another account, {found.url}"
+            raise AccountError(
+                f"the key in {self.directory.key_file} is that of {whose}, and not of {url} ({error}): put "
+                f"that of the account there, which another server or a backup may have; to go on with this "
+                f"key, move {self.directory.registration_file} away"
+            ) from error
 
     def _check_usable(self, account: str, error: AcmeException) -> None:
         """Raise what a refusal asks of a person; return where the account can be used nevertheless."""
