@@ -17,6 +17,7 @@ from urllib.parse import quote
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.migrations import TABLES
+from acmems.state.engines.soundness import is_full
 from acmems.state.engines.sqlite import SqliteDatabase, take_lock
 from acmems.system import files
 
@@ -57,7 +58,10 @@ def back_up(path: Path, target: Path) -> None:
         raise FileExistsError(errno.EEXIST, "exists already, and is not overwritten", str(target))
     if not path.exists():
         raise StateUnavailable(f"there is no state at {path}: start the server once, which makes it")
-    descriptor, temporary = tempfile.mkstemp(files.SUFFIX, files.PREFIX, target.parent)
+    try:
+        descriptor, temporary = tempfile.mkstemp(files.SUFFIX, files.PREFIX, target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target.parent)) from error
     try:
         try:
             with contextlib.closing(_read_only(path)) as source, _opened(temporary) as copy:
@@ -65,7 +69,9 @@ def back_up(path: Path, target: Path) -> None:
                 copy.execute("PRAGMA journal_mode = DELETE")  # all in one file
                 [(verdict,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
         except sqlite3.Error as error:
-            raise StateUnavailable(f"the state {path} cannot be copied to {target}: {error}") from error
+            full = [f": make room on the disk of {each}" for each in (target, path) if is_full(each)]
+            words = f"the state {path} cannot be copied to {target}: {error}{''.join(full[:1])}"
+            raise StateUnavailable(words) from error
         if verdict != "ok":
             raise StateUnavailable(f"the state {path} is damaged: {verdict}; see 'acmems state check'")
         os.fsync(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ HEADER = b"SQLite format 3\0"
 """What every file begins with that is not empty."""
 
 _LARGE = frozenset({"chains", "events"})  # they take too long to be looked through at each start
+_LEAST_ROOM = 64 * 1024  # octets; '-shm' begins with half of that
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 # No change of a batch is at fault for these. (Damage may be in one table.)
 _OF_THE_FILE = {
@@ -41,8 +43,19 @@ def _code(error: sqlite3.Error) -> int:
 
 def told(path: Path, error: sqlite3.Error) -> str:
     """Return what went wrong with a file, and what to do where that is known."""
-    advice = _ADVICE.get(_code(error))
+    code = _code(error)
+    # Where there is no room for '-shm', SQLite speaks of an error of the disk.
+    advice = _ADVICE.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and is_full(path) else code)
     return f"{path}: {error}: {advice}" if advice else f"{path}: {error}"
+
+
+def is_full(path: Path) -> bool:
+    """Tell whether there is hardly room for anything where a file lies, or is to be made."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LEAST_ROOM
 
 
 def concerns_file(error: sqlite3.Error) -> bool:

@@ -9,10 +9,12 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from acmems.exceptions import StateUnavailable
+from acmems.state.engines import copying
 from acmems.state.engines.contract import Transaction
 from acmems.state.engines.copying import back_up, salvage
 from acmems.state.engines.sqlite import SqliteDatabase, StateInUse
@@ -87,6 +89,27 @@ class TestBackup:
             back_up(path, target)
         assert target.read_text() == "mine"
         assert not list(path.parent.glob(".acmems*"))
+
+    def test_a_directory_that_is_not_there(self, path: Path, state: SqliteDatabase) -> None:
+        """The error names that, and no file that nobody knows."""
+        with pytest.raises(FileNotFoundError) as raised:
+            back_up(path, path.with_name("nowhere") / "copy")
+        assert raised.value.filename == str(path.with_name("nowhere"))
+
+    def test_a_disk_without_room(
+        self, path: Path, state: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is told which of the two disks is full."""
+        (path.parent / "full").mkdir()
+        target = path.parent / "full" / "copy"
+        monkeypatch.setattr(copying, "is_full", lambda place: place == target)
+
+        def fail(_: object) -> NoReturn:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(copying, "_read_only", fail)
+        with pytest.raises(StateUnavailable, match=f"disk I/O error: make room on the disk of {target}"):
+            back_up(path, target)
 
     def test_no_state(self, path: Path) -> None:
         """There is nothing to copy, and nothing is made."""

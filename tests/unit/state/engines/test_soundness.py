@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from acmems.exceptions import StateUnavailable
 from acmems.state.engines.contract import Transaction
+from acmems.state.engines.soundness import told
 from acmems.state.engines.sqlite import SqliteDatabase
 
 PAGE = 4096
@@ -36,6 +38,25 @@ def count(state: SqliteDatabase) -> int:
         lambda transaction: transaction.execute("SELECT count(*) FROM orders").fetchone()[0]
     )
     return found
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "advice"),
+    [
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, "make room on its disk"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 1000, "the log of the kernel says more"),
+        (sqlite3.SQLITE_FULL, 1000, "make room on its disk"),
+    ],
+)
+def test_a_disk_without_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, free: int, advice: str
+) -> None:
+    """SQLite speaks of an error of the disk where there is no room for its shared memory."""
+    disk = os.statvfs_result((4096, 4096, 1000, free, free, 1000, 1000, 1000, 0, 255))
+    monkeypatch.setattr("os.statvfs", lambda _: disk)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    assert told(tmp_path / "state.sqlite", error).endswith(advice)
 
 
 @pytest.fixture
