@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,26 @@ class TestIssuer:
         assert desk.obtain("another") == CHAIN
         assert desk.issuer.directory.load_key().digest == new.digest
         assert not desk.issuer.directory.has_next_key()
+
+    def test_a_next_key_that_is_none(self, desk: Desk) -> None:
+        """What lies in its place and is no key is told, with the file: waiting would not help."""
+        desk.issuer.directory.next_key_file.touch(mode=0o600)
+        words = r"account\.pem\.next holds no private key .*: move it away"
+        with pytest.raises(AccountError, match=words):
+            desk.issuer.rotate_key()
+        desk.issuer.directory.next_key_file.unlink()
+        desk.issuer.rotate_key()
+
+    def test_a_clock_that_was_set_back(self, desk: Desk) -> None:
+        """A change that was asked for in the future is over some minutes from now, not from then."""
+        directory = desk.issuer.directory
+        directory.save_next_key(AccountKey.generate("ec256"))
+        directory.note_change(time.time() + 86400)
+        with pytest.raises(AccountError, match="may be late: try again in some minutes"):
+            desk.issuer.rotate_key()
+        assert 0 <= directory.next_key_age(time.time()) < 60
+        directory.note_change(time.time() - 600)
+        desk.issuer.rotate_key()
 
     def test_a_refusal_for_another_reason(self, desk: Desk) -> None:
         """What the CA refuses with the key that it knows is told."""

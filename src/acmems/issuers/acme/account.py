@@ -324,6 +324,24 @@ class AccountDirectory:
         self._check_exists()
         self._write(self.key_file, pem)
 
+    def require_no_next_key(self) -> None:
+        """See that no change of the key is still to be finished.
+
+        Raises:
+            AccountError: one is, or the file that lies in its place cannot be used.
+        """
+        try:
+            key = self.load_next_key()
+        except AccountError as error:
+            raise AccountError(
+                f"{error}; no change of the key can be finished with that: move it away"
+            ) from error
+        if key is not None:
+            raise AccountError(
+                f"{self.next_key_file} is of a change whose answer was lost, and which may be late: try "
+                f"again in some minutes"
+            )
+
     def save_next_key(self, key: AccountKey) -> None:
         """Write the key that is to take the place of the account's, durably, before the CA hears of it.
 

@@ -254,10 +254,7 @@ class AcmeIssuer:
         if self.directory.has_next_key():
             self.refresh(register=False)
         with self.directory.changing_key():
-            if self.directory.has_next_key():
-                file = self.directory.next_key_file
-                words = f"{file} is of a change whose answer was lost, and which may be late"
-                raise AccountError(f"{words}: try again in some minutes")
+            self.directory.require_no_next_key()
             self.run(self._rotation().url(self.client.session, self.clock.deadline(self._timeout)))
             key = AccountKey.generate(key_type or self.options.key_type)
             self.directory.save_next_key(key)

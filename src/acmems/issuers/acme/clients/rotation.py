@@ -84,12 +84,17 @@ class KeyRotation:
         if is_known:
             self._directory.use_next_key()
             logger.warning("the account's key was changed before: %s took its place", file)
-        elif self._directory.next_key_age(self._now().timestamp()) > ARRIVAL_SECONDS:
+            return
+        now = self._now().timestamp()
+        age = self._directory.next_key_age(now)
+        if age > ARRIVAL_SECONDS:
             self._directory.drop_next_key()
             logger.warning(
                 "the account's key was not changed before: %s, unknown to the CA, is removed", file
             )
         else:
+            if age < 0:  # the clock was set back: how long ago it was is known from now on only
+                self._directory.note_change(now)
             logger.info("the CA does not know %s, which is kept in case the change of the key is late", file)
 
     def change(self, session: Session, old: AccountKey, new: AccountKey, deadline: Deadline) -> Steps[None]:
