@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from acmems.frontends.control.messages import LARGEST, ActRequest, error_line, o
 from acmems.frontends.control.place import PeerCredentials
 from acmems.system.clock import SYSTEM, Clock, Deadline
 from acmems.system.permissions import user_name
+from acmems.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +174,7 @@ class ControlListener:
             peer = PeerCredentials.of(connection)
             _check_user(peer.uid)
             request = ActRequest.parse(self._line(connection))
+            _require_peer(connection, request.act)
             return outcome_line(
                 self._perform(
                     request.act,
@@ -207,6 +210,15 @@ class ControlListener:
         except OSError as error:
             raise ActFailed(f"the request did not come: {error.strerror or error}") from error
         return bytes(line)
+
+
+def _require_peer(connection: socket.socket, act: str) -> None:
+    """Refuse an act whose command was given up before, while this server was suspended for instance."""
+    looking = select.poll()
+    looking.register(connection, 0)  # tells of a closed end; one that only sends no more waits for the answer
+    if looking.poll(0):
+        logger.warning("an act is not begun, because its command has ended: %s", one_line(act, 40))
+        raise ActFailed("the command has ended before this was begun")
 
 
 def _check_user(uid: int) -> None:

@@ -21,6 +21,7 @@ from acmems.frontends.control import listener as listening
 from acmems.frontends.control import messages, place
 from acmems.frontends.control.client import hand_over
 from acmems.frontends.control.listener import MOST_ACTS, ControlListener
+from acmems.frontends.control.messages import ActRequest
 from acmems.frontends.control.place import PeerCredentials
 from acmems.system.clock import SYSTEM, Clock
 
@@ -150,6 +151,28 @@ class TestAct:
         with running(folder, performer, still):
             assert "did not come" in raw(folder, b'{"act"', ends=False)["error"]
         assert not performer.asked
+
+    def test_who_has_gone_before(
+        self, tmp_path: Path, performer: Performer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An act is not begun when its command was given up before, as while the server was suspended."""
+        going, gone = threading.Event(), threading.Event()
+        parse = ActRequest.parse
+
+        def wait(line: bytes) -> ActRequest:
+            going.set()
+            assert gone.wait(30)
+            return parse(line)
+
+        monkeypatch.setattr(ActRequest, "parse", wait)
+        connection = place.connected(tmp_path)
+        assert connection is not None
+        connection.sendall(b'{"act": "renew", "arguments": {}}\n')
+        assert going.wait(30)
+        connection.close()
+        gone.set()
+        assert ask(tmp_path) is not None
+        assert [arguments for _, arguments, _ in performer.asked] == [{"name": "a.example.org"}]
 
     def test_who_has_gone(self, tmp_path: Path, performer: Performer) -> None:
         """An act goes on when its command is killed."""
