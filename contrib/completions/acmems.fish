@@ -119,7 +119,7 @@ complete -c acmems -n '_shtab_acmems_using renew' -l debug -d 'log everything to
 complete -c acmems -n '_shtab_acmems_using renew; and test $_shtab_acmems_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'configuration file; several are read as one'
 complete -c acmems -n '_shtab_acmems_using; and test $_shtab_acmems_npos -eq 0' -a revoke -d 'Revoke a certificate at the CA; it is never delivered again.'
 complete -c acmems -n '_shtab_acmems_using revoke' -s h -l help -d 'show this help message and exit'
-complete -c acmems -n '_shtab_acmems_using revoke' -l reason -xka "unspecified keyCompromise affiliationChanged superseded cessationOfOperation" -d 'why: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation; after keyCompromise, its public key gets no certificate any more'
+complete -c acmems -n '_shtab_acmems_using revoke' -l reason -xka "unspecified keyCompromise affiliationChanged superseded cessationOfOperation" -d 'why: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation; unspecified, or that of an earlier try, unless given; after keyCompromise, its public key gets no certificate any more'
 complete -c acmems -n '_shtab_acmems_using revoke' -l yes -d 'do not ask'
 complete -c acmems -n '_shtab_acmems_using revoke' -l json -d 'print one JSON document'
 complete -c acmems -n '_shtab_acmems_using revoke' -l debug -d 'log everything to stderr, whatever the configuration says'
