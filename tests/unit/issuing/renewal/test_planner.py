@@ -5,131 +5,16 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
+from tests.renewing import DAY, HOUR, PAST, START, WINDOW, Answer, House
 
 from acmems.exceptions import AcmeException, CAUnavailable, LimitReached
 from acmems.issuing.renewal import planner
-from acmems.issuing.renewal.plan import MOST_AT_ONCE, certificate_of
-from acmems.issuing.renewal.planner import NotRenewable, OverdueChain, RenewalPlanner
-from acmems.state.chains import ChainRecord, ChainRecords
-from acmems.state.chains.renewals import RenewalQuestion, RenewalRecord, RenewalRecords
-from acmems.state.engines.sqlite import SqliteDatabase
-from acmems.system.clock import Clock
-
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-HOUR = datetime.timedelta(hours=1)
-DAY = 24 * HOUR
-
-
-@dataclass(frozen=True)
-class Answer:
-    start: datetime.datetime
-    end: datetime.datetime
-    explanation: str = ""
-    retry_after: float | None = 21_600.0
-
-    @property
-    def said(self) -> tuple[int, int, str | None]:
-        return int(self.start.timestamp()), int(self.end.timestamp()), self.explanation or None
-
-
-WINDOW = Answer(START + 55 * DAY, START + 57 * DAY, "https://ca.example/why")
-PAST = Answer(START, START + DAY, "https://ca.example/incident")
-
-
-@dataclass
-class House:
-    """A planner with a CA and an issuance that do as they are told."""
-
-    folder: Path
-    now: datetime.datetime = START
-    answer: Answer | AcmeException | None = None
-    error: AcmeException | None = None
-    asked: list[str] = field(default_factory=list)
-    renewed: list[tuple[str, bool]] = field(default_factory=list)
-    overdue: list[OverdueChain] = field(default_factory=list)
-    held: list[Future[None]] | None = None
-    share: float = 0.0
-    meanwhile: Callable[[], object] = lambda: None
-
-    def __post_init__(self) -> None:
-        self.database = SqliteDatabase.open(self.folder / "state.sqlite")
-        self.chains = ChainRecords(self.database)
-        self.plans = RenewalRecords(self.database)
-        self.make_planner()
-
-    def make_planner(self) -> None:
-        """Begin to plan, as after a restart."""
-        self.planner = RenewalPlanner(
-            self.chains,
-            self.plans,
-            self.ask,
-            self.renew,
-            tell=self.overdue.append,
-            clock=Clock(now=lambda: self.now),
-            identify=lambda chain: chain.fingerprint,
-            share=lambda: self.share,
-            most_at_once=3,
-        )
-
-    def add(self, name: str, issued: datetime.datetime = START, days: float = 90) -> None:
-        record = ChainRecord(
-            fingerprint=f"{name} {issued}",
-            identity=name,
-            directory="https://ca.example/directory",
-            names=(name,),
-            serial="1",
-            key_digest="",
-            pem=b"",
-            not_before=issued,
-            not_after=issued + days * DAY,
-            issued=issued,
-        )
-        self.chains.add(record).result(20)
-
-    def ask(
-        self, questions: Sequence[RenewalQuestion]
-    ) -> Iterable[tuple[RenewalQuestion, Answer | AcmeException | None]]:
-        for question in questions:
-            self.asked.append(question.fingerprint)
-            self.meanwhile()
-            yield question, self.answer
-
-    def renew(self, chain: ChainRecord, announced: bool) -> Future[None]:
-        self.renewed.append((chain.identity, announced))
-        done: Future[None] = Future()
-        if self.held is not None:
-            self.held.append(done)
-        elif self.error is not None:
-            done.set_exception(self.error)
-        else:
-            self.add(chain.identity, self.now)
-            done.set_result(None)
-        return done
-
-    def run(self, after: datetime.timedelta = HOUR) -> None:
-        """Let some time pass, and let the planner run."""
-        self.now += after
-        self.planner.run()
-        self.database.write(lambda _: None).result(20)
-
-    def plan(self) -> RenewalRecord:
-        (chain,) = self.chains.all()
-        plan = self.plans.of(chain.fingerprint)
-        assert plan is not None
-        return plan
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
-    yield made
-    made.database.close()
+from acmems.issuing.renewal.plan import certificate_of
+from acmems.issuing.renewal.planner import NotRenewable
+from acmems.state.chains import ChainRecord
 
 
 class TestDue:
@@ -414,38 +299,6 @@ class TestFailures:
         assert house.overdue == []
 
 
-class TestWithoutEnd:
-    """A CA that wants each new chain to have been renewed before it was issued."""
-
-    def test_it_is_asked_for_few(self, house: House, caplog: pytest.LogCaptureFixture) -> None:
-        """As after a revocation, it is renewed at once, but not for ever; its expiry counts in any case."""
-        house.answer = PAST
-        house.add("a.example.org", START + 2 * DAY)
-        house.now = START + 3 * DAY
-        renewed = []
-        for _ in range(10):
-            for _ in range(24):
-                house.run()
-            renewed.append(len(house.renewed))
-        assert renewed[1] == MOST_AT_ONCE - 1
-        assert renewed[-1] <= 4 * MOST_AT_ONCE
-        assert "of which it has issued 3 lately" in caplog.text
-
-    def test_a_revocation_of_what_is_new(self, house: House) -> None:
-        """A CA that has to revoke twice within days is believed."""
-        house.add("a.example.org", START + 2 * DAY)
-        house.now = START + 3 * DAY
-        for number in (1, 2):
-            house.answer = PAST
-            for _ in range(5):  # what is written in one turn is read in the next, if not before
-                if len(house.renewed) < number:
-                    house.run()
-            house.answer = Answer(START + 60 * DAY, START + 62 * DAY)
-            house.run()
-            house.run()
-            assert len(house.renewed) == number
-
-
 class TestOver:
     """What nobody needs any more costs nothing."""
 
@@ -480,45 +333,3 @@ class TestOver:
         house.add("a.example.org")
         (chain,) = house.chains.all()
         assert certificate_of(chain) is None
-
-
-class TestClock:
-    """A clock that was ahead, as that of a machine which has just been switched on."""
-
-    @pytest.mark.parametrize(
-        "error",
-        [CAUnavailable("the clocks differ"), NotRenewable("its client has not asked")],
-        ids=["nothing is ordered", "its client seems to be gone"],
-    )
-    @pytest.mark.parametrize("has_restarted", [False, True])
-    def test_what_it_has_put_off(self, house: House, error: AcmeException, *, has_restarted: bool) -> None:
-        """Once it is right, the chain is asked about and renewed as if nothing had been."""
-        house.answer = WINDOW
-        house.add("a.example.org")
-        house.run()
-        house.error = error
-        house.run(365 * DAY)
-        house.run()
-        house.now = START + DAY
-        house.error = None
-        house.renewed.clear()
-        house.asked.clear()
-        if has_restarted:
-            house.make_planner()
-        house.run()
-        house.run()
-        assert house.asked == [f"a.example.org {START}"]
-        assert house.renewed == []
-        house.run(54 * DAY)
-        assert house.renewed == [("a.example.org", True)]
-
-    def test_a_clock_that_is_right(self, house: House) -> None:
-        """What is put off for hours stays so over a restart."""
-        house.error = CAUnavailable("down")
-        house.add("a.example.org")
-        house.run()
-        house.run(60 * DAY)
-        before = house.plan()
-        house.make_planner()
-        house.run(datetime.timedelta(minutes=1))
-        assert house.plan() == before
