@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 from acmems.exceptions import ActFailed
 from acmems.frontends.control import place
 from acmems.frontends.control.messages import LARGEST, ActRequest, read_answer
+from acmems.frontends.control.place import PeerCredentials
+
+SILENT_SECONDS = 15.0
+"""After which a person is told that the server has said nothing; it is waited for all the same."""
 
 
 def hand_over(
@@ -41,7 +46,7 @@ def hand_over(
         try:
             with contextlib.suppress(BrokenPipeError):  # it refuses before it has read all, and says why
                 connection.sendall(ActRequest(act, arguments).line())
-            for line in _lines(connection):
+            for line in _lines(connection, progress):
                 answer = read_answer(line)
                 if not isinstance(answer, str):
                     return answer
@@ -51,8 +56,15 @@ def hand_over(
     raise ActFailed("the server ended before it told what has come of this; its log may say")
 
 
-def _lines(connection: socket.socket) -> Iterator[bytes]:
+def _lines(connection: socket.socket, progress: Callable[[str], None]) -> Iterator[bytes]:
     data = b""
+    coming = select.poll()
+    coming.register(connection, select.POLLIN)
+    if not coming.poll(SILENT_SECONDS * 1000):
+        progress(
+            f"the server (process {PeerCredentials.of(connection).pid}) has said nothing for "
+            f"{SILENT_SECONDS:g} seconds: it is busy, or stopped; this command goes on waiting"
+        )
     while received := connection.recv(64 * 1024):
         *lines, data = (data + received).split(b"\n")
         yield from lines

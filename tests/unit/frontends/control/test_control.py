@@ -10,6 +10,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import pytest
 from tests.peers.process import wait_until
 
 from acmems.exceptions import ActFailed, ConfigurationError
+from acmems.frontends.control import client, messages, place
 from acmems.frontends.control import listener as listening
-from acmems.frontends.control import messages, place
 from acmems.frontends.control.client import hand_over
 from acmems.frontends.control.listener import MOST_ACTS, ControlListener
 from acmems.frontends.control.messages import ActRequest
@@ -87,6 +88,23 @@ def raw(folder: Path, data: bytes, *, ends: bool = True) -> dict[str, Any]:
             connection.shutdown(socket.SHUT_WR)
         answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
     return answer
+
+
+def test_a_server_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person is told once that it says nothing, and of which process that is; its answer still counts."""
+    monkeypatch.setattr(client, "SILENT_SECONDS", 0.05)
+    told = list[str]()
+    with socket.socket(socket.AF_UNIX) as silent, ThreadPoolExecutor(1) as pool:
+        silent.bind(str(tmp_path / place.SOCKET))
+        silent.listen()
+        asking = pool.submit(ask, tmp_path, told.append)
+        connection, _ = silent.accept()
+        with connection:
+            wait_until(lambda: bool(told), "it is told")
+            connection.sendall(messages.outcome_line({"names": []}))
+            assert asking.result(30) == {"names": []}
+    [words] = told
+    assert words.startswith(f"the server (process {os.getpid()}) has said nothing for 0.05 seconds")
 
 
 @pytest.mark.usefixtures("server")
