@@ -10,6 +10,7 @@ from typing import Any
 
 from acmems.state.acme.order import COLUMNS, ClientOrder
 from acmems.state.engines.contract import Change, Database, Transaction, marks
+from acmems.system.steps.futures import after
 
 MOST_UNFINISHED = 1000
 """Orders of one account that are not finalized, or have failed; of more, the oldest ones are forgotten."""
@@ -215,29 +216,19 @@ class ClientOrders:
     def _write(self, change: Change[Any]) -> Future[Any]:
         if self._database.is_shared:
             return self._database.write(change)
-        done: Future[Any] = Future()
+        with self._in_turn:  # so that what is newest stays: it is remembered in the order of the changes
+            return after(self._database.write(change), self._remember)
 
-        def remember(written: Future[ClientOrder | None]) -> None:
-            error = written.exception()
-            if error is not None:
-                done.set_exception(error)
-                return
-            order = written.result()
-            if order is not None:
-                self._remember(order)
-            done.set_result(order)  # not before: who was told of a change must not find what was before it
-
-        with self._in_turn:  # so that it is called in the order of the changes, and what is newest stays
-            self._database.write(change).add_done_callback(remember)
-        return done
-
-    def _remember(self, order: ClientOrder) -> None:
-        with self._lock:
-            self._drop(order.id)
-            self._known[order.id] = order
-            self._names += len(order.names)
-            while self._names > MOST_REMEMBERED:
-                self._drop(next(iter(self._known)))
+    def _remember(self, order: ClientOrder | None) -> ClientOrder | None:
+        """Keep an order in memory, before anybody is told of the change to it; return it."""
+        if order is not None:
+            with self._lock:
+                self._drop(order.id)
+                self._known[order.id] = order
+                self._names += len(order.names)
+                while self._names > MOST_REMEMBERED:
+                    self._drop(next(iter(self._known)))
+        return order
 
     def _drop(self, name: str) -> None:
         """Let go of an order, if it is in memory. The lock is held."""

@@ -6,12 +6,13 @@ from concurrent.futures import Future
 
 from acmems.frontends.acme.accounts.contacts import read_contacts
 from acmems.frontends.acme.accounts.document import account_answer
-from acmems.frontends.acme.accounts.parts import AccountParts, after
+from acmems.frontends.acme.accounts.parts import AccountParts
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.problems import AcmeProblem, malformed
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
 from acmems.state.acme.accounts import AcmeAccount
+from acmems.system.steps.futures import after
 
 
 class AccountResource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from acmems.frontends.acme.accounts.document import account_answer
-from acmems.frontends.acme.accounts.parts import AccountParts, after
+from acmems.frontends.acme.accounts.parts import AccountParts
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.envelope.envelope import Envelope
 from acmems.frontends.acme.envelope.jwk import PublicJwk
@@ -14,6 +14,7 @@ from acmems.frontends.acme.problems import AcmeProblem, malformed
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
 from acmems.state.acme.accounts import KeyChange
+from acmems.system.steps.futures import after
 
 _INNER = "the inner JWS"
 

@@ -9,12 +9,13 @@ from typing import Any
 from acmems.frontends.acme.accounts.binding import Binding
 from acmems.frontends.acme.accounts.contacts import read_contacts
 from acmems.frontends.acme.accounts.document import account_answer
-from acmems.frontends.acme.accounts.parts import AccountParts, chained
+from acmems.frontends.acme.accounts.parts import AccountParts
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.problems import AcmeProblem, malformed
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
 from acmems.state.acme.accounts import AcmeAccount, NewAccount
+from acmems.system.steps.futures import chained
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from typing import Final
 
 from acmems.frontends.acme.accounts.account import own_account
-from acmems.frontends.acme.accounts.parts import AccountParts, after
+from acmems.frontends.acme.accounts.parts import AccountParts
 from acmems.frontends.acme.answers import AcmeAnswer
 from acmems.frontends.acme.problems import malformed
 from acmems.frontends.acme.requests import SignedRequest
 from acmems.net.http import Exchange
+from acmems.system.steps.futures import after
 
 PAGE: Final = 100
 """Orders on one page."""
